@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 
-from tests.support.processes import finished
+from tests.support.processes import run_to_end
 
 PRODUCTION = {
     "DJANGO_SECRET_KEY": "deploy-check-only-0123456789abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJ",
@@ -35,7 +35,7 @@ def run(environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-W", "error", "manage.py", "check", "--deploy"]
     options = ["--fail-level", "WARNING", "--settings", "tests.deploy_settings"]
     path = {"PATH": os.environ.get("PATH", "")}
-    return finished([*command, *options], environment | path)
+    return run_to_end([*command, *options], environment | path)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import grimp
 import pytest
 
 from tests import ROOT
-from tests.support.processes import finished, printed_by
+from tests.support.processes import output_of, run_to_end
 
 PACKAGES = ("sessions_kms", "oauth", "gateway_site")
 SERVICES = "sessions_kms.services"
@@ -48,7 +48,7 @@ def module_of(path: Path) -> str:
 def test_imports_are_in_the_declared_order() -> None:
     """In a separate process: import-linter disables all existing loggers."""
     code = "from importlinter.cli import lint_imports; exit(lint_imports(no_cache=True))"
-    done = finished([sys.executable, "-c", code], seconds=120)
+    done = run_to_end([sys.executable, "-c", code], seconds=120)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -71,7 +71,7 @@ def test_only_entry_points_import_the_services_of_the_process() -> None:
     assert importers == set()
 
 
-def awaited(tree: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
+def awaited_expressions(tree: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
     """Yield each awaited expression, and whether this is within the `suspend` of a `Wait`."""
     functions: list[tuple[ast.AST, bool]] = [(tree, False)]
     while functions:
@@ -97,7 +97,7 @@ def test_only_waits_await_asyncio(package: str) -> None:
     found = {
         module_of(path)
         for path in files(package)
-        for node, is_leaf in awaited(ast.parse(path.read_bytes()))
+        for node, is_leaf in awaited_expressions(ast.parse(path.read_bytes()))
         if is_of_asyncio(node) and not is_leaf
     }
     assert found == {each for each in LEAVES if each.startswith(package)}
@@ -176,7 +176,7 @@ import sessions_kms.backend
 from django.conf import settings
 print(settings.configured, [name for name in sys.modules if name.startswith("boto")])
 """
-    assert printed_by(code, {"PATH": ""}) == "False []"
+    assert output_of(code, {"PATH": ""}) == "False []"
 
 
 @pytest.mark.slow
@@ -190,4 +190,4 @@ def test_engine_without_commands_and_admin_is_imported_without_settings() -> Non
         and "admin" not in path.parts
     ]
     code = f"import importlib\nfor name in {modules!r}: importlib.import_module(name)"
-    assert printed_by(code, {"PATH": ""}) == ""
+    assert output_of(code, {"PATH": ""}) == ""

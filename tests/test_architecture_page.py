@@ -20,7 +20,7 @@ NAMES = re.compile(r"`([\w/]+\.py)`: (`\w[\w.]*`(?:(?:, | and | or )`\w[\w.]*`)*
 DJANGO_FOLDERS = {"migrations", "static", "templates"}
 
 
-def named() -> list[tuple[str, str]]:
+def named_files() -> list[tuple[str, str]]:
     """Return each file on the page with the names in it."""
     return [
         (path, name)
@@ -30,7 +30,7 @@ def named() -> list[tuple[str, str]]:
 
 
 @cache
-def defined_in(path: str) -> set[str]:
+def definitions_in(path: str) -> set[str]:
     """Return the top-level names of a file, and those in its classes as `Class.name`."""
     body = ast.parse((ROOT / path).read_text(encoding="utf-8")).body
     classes = [node for node in body if isinstance(node, ast.ClassDef)]
@@ -81,8 +81,8 @@ def test_every_file_on_the_page_exists() -> None:
 
 
 def test_every_name_on_the_page_is_defined_in_its_file() -> None:
-    assert len(named()) > 50
-    assert [(path, name) for path, name in named() if name not in defined_in(path)] == []
+    assert len(named_files()) > 50
+    assert [(path, name) for path, name in named_files() if name not in definitions_in(path)] == []
 
 
 def test_every_step_names_a_file() -> None:

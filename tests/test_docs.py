@@ -50,11 +50,11 @@ def rows(text: str) -> list[list[str]]:
 def sources(*packages: str) -> Iterator[tuple[Path, ast.AST]]:
     for package in packages or ("sessions_kms", "oauth"):
         for path in (ROOT / package).rglob("*.py"):
-            yield path, parsed(path)
+            yield path, parse_page(path)
 
 
 @cache
-def parsed(path: Path) -> ast.AST:
+def parse_page(path: Path) -> ast.AST:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
@@ -149,7 +149,7 @@ def test_table_of_commands_is_that_of_the_code() -> None:
         for line in table.splitlines()[2:]
         if (cells := [cell.strip() for cell in line.strip("|").split("|")])
     }
-    assert told == {name: _takes(command) for name, command in operator_commands().items()}
+    assert told == {name: _options_of(command) for name, command in operator_commands().items()}
 
 
 def operator_commands() -> dict[str, OperatorCommand]:
@@ -160,7 +160,7 @@ def operator_commands() -> dict[str, OperatorCommand]:
     return {name: each for name, each in loaded.items() if isinstance(each, OperatorCommand)}
 
 
-def _takes(command: BaseCommand) -> list[str]:
+def _options_of(command: BaseCommand) -> list[str]:
     """Return which of the common options a command, or one of its subcommands, takes."""
     parsers = [command.create_parser("manage.py", "x")]
     for action in parsers[0]._actions:
@@ -260,7 +260,7 @@ RENEWALS = 1 / 0.8  # a process renews a data key before its maximum age
 CACHE_AGE, PERIOD, LIFETIME = Config.data_key_cache_age, Config.data_key_period, 7 * 24 * 3600
 
 
-def worked(requests: int, processes: int, sessions: int) -> list[str]:
+def worked_example(requests: int, processes: int, sessions: int) -> list[str]:
     """Return the column of docs/cost.md, by the formulas that stand above it there."""
     reads = requests * math.ceil(KILOBYTES / 4) * MONTH * READ
     writes = requests * CHANGING * math.ceil(KILOBYTES) * MONTH * WRITE
@@ -288,7 +288,7 @@ def test_worked_costs_follow_from_the_formula() -> None:
         )
     ]  # fmt: skip
     assert [list(column) for column in zip(*shown, strict=True)] == [
-        worked(*column) for column in zip(*numbers, strict=True)
+        worked_example(*column) for column in zip(*numbers, strict=True)
     ]
 
 

@@ -20,7 +20,7 @@ CALL = re.compile(r"`(?:await )?((?:oauth|sessions_kms)(?:\.\w+)*)\.(\w+)\(")
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-def imported(tree: ast.AST, package: str) -> Iterator[tuple[str, str | None]]:
+def imported_names(tree: ast.AST, package: str) -> Iterator[tuple[str, str | None]]:
     """Yield the modules of a package that are imported, with the names taken from each."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -45,7 +45,7 @@ def test_packages_use_only_each_others_api(package: ModuleType) -> None:
         (path.relative_to(ROOT).as_posix(), module, name)
         for user in USERS[package.__name__]
         for path in sorted((ROOT / user).rglob("*.py"))
-        for module, name in imported(ast.parse(path.read_bytes()), package.__name__)
+        for module, name in imported_names(ast.parse(path.read_bytes()), package.__name__)
         if not is_public(package, module, name)
     ]
     assert inner == []
@@ -57,7 +57,7 @@ def test_documents_import_only_from_the_api(package: ModuleType) -> None:
     inner = [
         (module, name)
         for block in blocks
-        for module, name in imported(ast.parse(re.sub(r"…", "...", block)), package.__name__)
+        for module, name in imported_names(ast.parse(re.sub(r"…", "...", block)), package.__name__)
         if not is_public(package, module, name)
     ]
     assert inner == []

@@ -18,7 +18,7 @@ def points() -> dict[int, str]:
     return {int(number): shown for number, shown in rows}
 
 
-def named_in(path: str) -> set[str]:
+def names_in(path: str) -> set[str]:
     tree = ast.parse((TESTS / path).read_text())
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     return {node.name for node in tree.body if isinstance(node, functions)}
@@ -35,7 +35,7 @@ def test_every_named_test_exists_in_the_file_before_it() -> None:
         for path, named in zip(parts[::2], parts[1::2], strict=True):
             names = set(NAME.findall(named))
             assert names, f"point {number} names no test of {path}"
-            assert names <= named_in(path), f"point {number}: {names - named_in(path)}"
+            assert names <= names_in(path), f"point {number}: {names - names_in(path)}"
 
 
 def test_every_named_file_exists() -> None:

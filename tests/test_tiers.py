@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import finished
+from tests.support.processes import run_to_end
 
 MAKE = shutil.which("make")
 NOTHING_COLLECTED = 5  # https://docs.pytest.org/en/stable/reference/exit-codes.html
@@ -35,7 +35,7 @@ def test_other() -> None:
 )
 def test_goal_selects_its_tier(goal: str, selected: str) -> None:
     assert MAKE is not None
-    told = finished([MAKE, "-n", goal, "ARGS="])  # not those of the `make` that runs this
+    told = run_to_end([MAKE, "-n", goal, "ARGS="])  # not those of the `make` that runs this
     assert told.returncode == 0, told.stderr
     (command,) = [line for line in told.stdout.splitlines() if "-m pytest" in line]
     assert command.rstrip().endswith(f" {selected}")
@@ -67,4 +67,4 @@ def outcome(path: Path, selected: str, *options: str) -> int:
     """Run a file of tests as those of this folder are run; return how that ended."""
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-c", "pyproject.toml"]
     command += ["-p", "no:cacheprovider", "-m", selected, *options, str(path)]
-    return finished(command, {"PATH": os.environ["PATH"]}).returncode
+    return run_to_end(command, {"PATH": os.environ["PATH"]}).returncode

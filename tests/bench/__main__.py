@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests import ROOT
 from tests.bench import machine, report
-from tests.bench.isolation import isolated
+from tests.bench.isolation import run_isolated
 from tests.bench.result import Section
 from tests.bench.scale import DEFAULT, QUICK
 from tests.bench.sections import NAMES
@@ -26,7 +26,7 @@ def main() -> int:
     for name in NAMES:
         sys.stderr.write(f"{name} …\n")
         try:
-            sections.append(isolated(name, scale))
+            sections.append(run_isolated(name, scale))
         except Exception as error:  # noqa: BLE001 - the other sections are worth their time
             sys.stderr.write(f"{name} failed: {error}\n")
             sections.append(Section(name, [f"This section failed: {type(error).__name__}."]))

@@ -12,7 +12,7 @@ from tests.bench.result import Section
 from tests.bench.scale import Scale
 
 
-def isolated(name: str, scale: Scale) -> Section:
+def run_isolated(name: str, scale: Scale) -> Section:
     """Run a section; raise its errors here."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import count, islice
 from pathlib import Path
 
-from tests.bench.worst_cases import FIELD, Case, Pairs, filled, request
+from tests.bench.worst_cases import FIELD, Case, Pairs, fill, request
 
 MEGABYTE = 1024 * 1024
 IN_LOOP = 8 * 1024
@@ -74,9 +74,9 @@ def posts(own: Pairs) -> Iterator[Case]:
         path = f"/gateway/{upstream}/mcp"
         content = request(b"POST", path.encode(), headers, body)
         yield Case("message that is not read", b"odd members", path, content)
-    short = calling("tools/call", name="a")
+    short = request_text("tools/call", name="a")
     for part in (b"a", b"=?base64?", b"\xff", b" "):
-        claimed = (b"Mcp-Name", filled(b"=?base64?", part, FIELD))
+        claimed = (b"Mcp-Name", fill(b"=?base64?", part, FIELD))
         content = request(b"POST", READING.encode(), (*headers, claimed), short.encode())
         yield Case("Mcp-Name", part, READING, content)
 
@@ -90,11 +90,11 @@ def crowds(own: Pairs) -> Iterator[Case]:
 
 def another(own: Pairs) -> Case:
     """Return another person's call of 20 KB."""
-    body = calling("tools/call", name="a", arguments={"text": "a" * 20_000}).encode()
+    body = request_text("tools/call", name="a", arguments={"text": "a" * 20_000}).encode()
     return Case("", b"", READING, request(b"POST", READING.encode(), (*own, JSON), body))
 
 
-def calling(method: str, **params: object) -> str:
+def request_text(method: str, **params: object) -> str:
     """Return a call."""
     message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
     return json.dumps(message, ensure_ascii=False, separators=(",", ":"))
@@ -124,7 +124,7 @@ def _members(names: Iterator[str]) -> Build:
             if left < 0:
                 break
             chosen[name] = 0
-        return calling("ping", **chosen)
+        return request_text("ping", **chosen)
 
     return build
 
@@ -149,7 +149,7 @@ def _addresses(number: int, length: int) -> Build:
         each = min(length, (size - 400) // number - 4)
         parts = "%2B" * ((each - len(START) - 3) // 3)
         uris = [f"{START}{index:03}{parts}" for index in range(number)]
-        return calling("subscriptions/listen", notifications={"resourceSubscriptions": uris})
+        return request_text("subscriptions/listen", notifications={"resourceSubscriptions": uris})
 
     return build
 
@@ -182,9 +182,9 @@ MESSAGES: dict[str, Build] = {
     "many addresses": _addresses(256, 256),
     "many long addresses": _addresses(256, 4096),
     "long addresses": _addresses(8, 8192),
-    "method": lambda size: calling("a" * (size - 60)),
-    "id": lambda size: calling("unknown").replace(":1,", ':"' + "a" * (size - 80) + '",', 1),
-    "odd id": lambda size: calling("unknown").replace(
+    "method": lambda size: request_text("a" * (size - 60)),
+    "id": lambda size: request_text("unknown").replace(":1,", ':"' + "a" * (size - 80) + '",', 1),
+    "odd id": lambda size: request_text("unknown").replace(
         ":1,", ':"' + "é" * ((size - 80) // 2) + '",', 1
     ),
 }

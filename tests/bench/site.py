@@ -62,11 +62,11 @@ def main(engine: str, kind: str) -> None:
     set_up_child(**more)
     from django.core.asgi import get_asgi_application
 
-    cookie = "" if engine == NONE else f"sessionid={_stored(engine)}"
+    cookie = "" if engine == NONE else f"sessionid={_store_session(engine)}"
     serve(get_asgi_application(), cookie=cookie, path=f"{kind}-{engine != NONE}")
 
 
-def _stored(engine: str) -> str:
+def _store_session(engine: str) -> str:
     session = import_module(engine).SessionStore(None)
     for name, value in content(1 * KB).items():
         session[name] = value

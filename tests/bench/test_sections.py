@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.isolation import isolated
+from tests.bench.isolation import run_isolated
 from tests.bench.peers import BARE, OURS
 from tests.bench.proxies import CLIENT, FORWARDER, GATEWAY, MCP, RULES
 from tests.bench.result import Section
 from tests.bench.scale import QUICK
 from tests.bench.sections import NAMES
 from tests.bench.sections.storing import ALTERNATING
-from tests.support.processes import printed_by
+from tests.support.processes import output_of
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]  # minutes on a busy machine
 
@@ -40,7 +40,7 @@ def check_shape(section: Section) -> None:
 
 @pytest.mark.long
 def test_load_and_save_are_compared_with_the_bare_call() -> None:
-    section = isolated("storing", QUICK)
+    section = run_isolated("storing", QUICK)
     check_shape(section)
     for table in range(2):
         assert row(section, BARE, table)[1].endswith("(1.00)")
@@ -67,12 +67,12 @@ for name in {NAMES!r}:
     import_module(f"tests.bench.sections.{{name}}")
 print("all")
 """
-    assert printed_by(code) == "all"
+    assert output_of(code) == "all"
 
 
 @pytest.mark.long  # test_contention.py tests the same in the short tier
 def test_writers_of_one_session_are_neither_refused_nor_lost() -> None:
-    section = isolated("contending", QUICK)
+    section = run_isolated("contending", QUICK)
     check_shape(section)
     for each in ("5 ms, 1 each", "5 ms, 10 each"):
         assert row(section, each)[5:] == ("0", "0")
@@ -82,7 +82,7 @@ def test_writers_of_one_session_are_neither_refused_nor_lost() -> None:
 
 @pytest.mark.long
 def test_every_site_serves_requests_over_http() -> None:
-    section = isolated("serving", QUICK)
+    section = run_isolated("serving", QUICK)
     check_shape(section)
     assert {"no session", OURS} <= {row[0] for row in section.tables[0].rows}
     assert "An async view" in section.headline
@@ -90,7 +90,7 @@ def test_every_site_serves_requests_over_http() -> None:
 
 @pytest.mark.long
 def test_gateway_is_compared_with_the_bare_forwarder() -> None:
-    section = isolated("proxying", QUICK)
+    section = run_isolated("proxying", QUICK)
     check_shape(section)
     for name in (FORWARDER, GATEWAY, CLIENT, MCP, RULES):
         assert all(number(cell) > 0 for cell in row(section, name)[1:])
@@ -99,7 +99,7 @@ def test_gateway_is_compared_with_the_bare_forwarder() -> None:
 
 @pytest.mark.long
 def test_streams_are_held_open_through_both_proxies() -> None:
-    section = isolated("streaming", QUICK)
+    section = run_isolated("streaming", QUICK)
     check_shape(section)
     through = [row[0].partition(" through the ")[2] for row in section.tables[0].rows]
     assert through.count(FORWARDER) == through.count(GATEWAY) == len(QUICK.streams)
@@ -107,14 +107,14 @@ def test_streams_are_held_open_through_both_proxies() -> None:
 
 @pytest.mark.long
 def test_cold_start_is_compared_with_the_other_engines() -> None:
-    section = isolated("starting", QUICK)
+    section = run_isolated("starting", QUICK)
     check_shape(section)
     assert number(row(section, OURS)[1]) > 0
 
 
 @pytest.mark.long
 def test_untrusted_requests_are_tried_and_none_fails() -> None:
-    section = isolated("stalling", QUICK)
+    section = run_isolated("stalling", QUICK)
     check_shape(section)
     filled = {row[0] for row in section.tables[0].rows}
     assert {"Accept", "Content-Type", "X-Forwarded-For", "path", "query"} <= filled

@@ -156,7 +156,7 @@ def request(method: bytes, target: bytes, headers: Pairs = (), body: bytes = b""
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
-def filled(opening: bytes, part: bytes, size: int) -> bytes:
+def fill(opening: bytes, part: bytes, size: int) -> bytes:
     """Return an opening followed by a repeated part."""
     return (opening + part * (size // len(part) + 1))[:size]
 
@@ -166,7 +166,7 @@ def _headers(route: Route) -> Iterator[Case]:
         size = CONTENT_TYPE if name == b"Content-Type" else FIELD - len(name)
         for opening in OPENING_OF.get(name, OPENING):
             for part in (*PARTS, *PARTS_OF.get(name, ())):
-                value = filled(opening, part, size).strip(b" \t,")
+                value = fill(opening, part, size).strip(b" \t,")
                 others = tuple(pair for pair in route.own if pair[0] != name)
                 content = request(b"GET", route.path, (*others, (name, value)))
                 yield Case(name.decode(), opening + part, route.name, content)
@@ -178,7 +178,7 @@ def _many_fields(route: Route) -> Iterator[Case]:
         names = [name % number if b"%" in name else name for number in range(FIELDS)]
         whole = HEAD - len(names) * 24 if len(set(names)) > 1 or name == b"Cookie" else FIELD
         for part in (b"127.0.0.1,", b"a=1; ", b'"\\', b"a,"):
-            value = filled(b"", part, whole // len(names) - 8).strip(b", ")
+            value = fill(b"", part, whole // len(names) - 8).strip(b", ")
             fields = ((each, value) for each in names)
             content = request(b"GET", route.path, (*route.own, *fields))
             yield Case("many fields", name + b": " + part, route.name, content)
@@ -189,10 +189,10 @@ def _cookies(route: Route) -> Iterator[Case]:
     mine = b"".join(value + b"; " for name, value in route.own if name == b"Cookie")
     for part in PARTS_OF_COOKIES:
         for opening in (b"", b'x="', b"gateway_csrftoken="):
-            value = filled(mine + opening, part, HEAD) + b'"'
+            value = fill(mine + opening, part, HEAD) + b'"'
             content = request(b"GET", route.path, (*others, (b"Cookie", value)))
             yield Case("Cookie", opening + part, route.name, content)
-        own = (filled(name + b'="', part, COOKIE - 2) + b'"' for name in OWN_COOKIES)
+        own = (fill(name + b'="', part, COOKIE - 2) + b'"' for name in OWN_COOKIES)
         content = request(b"GET", route.path, (*others, (b"Cookie", mine + b"; ".join(own))))
         yield Case("Cookie", b"our own: " + part, route.name, content)
 
@@ -203,15 +203,15 @@ def _at_once(route: Route) -> Iterator[Case]:
     session = b"".join(value + b"; " for name, value in route.own if name == b"Cookie")
     for part in (b"%", b"&", b"%41"):
         for size in (TARGET, 4096):
-            target = filled(route.path + b"?", part, size)
-            own = (filled(name + b'="', b"\\", COOKIE - 2) + b'"' for name in OWN_COOKIES[:4])
-            cookies = (session + b"; ".join(own) + b"; " + filled(b"", b"a=;", HEAD))[
+            target = fill(route.path + b"?", part, size)
+            own = (fill(name + b'="', b"\\", COOKIE - 2) + b'"' for name in OWN_COOKIES[:4])
+            cookies = (session + b"; ".join(own) + b"; " + fill(b"", b"a=;", HEAD))[
                 : HEAD - size - 6000
             ]
             headers = (
                 (b"Cookie", cookies),
-                (b"Content-Type", filled(b'a;b="', b";", CONTENT_TYPE)),
-                (b"X-Forwarded-For", filled(b"", b"127.0.0.1,", 4096).strip(b",")),
+                (b"Content-Type", fill(b'a;b="', b";", CONTENT_TYPE)),
+                (b"X-Forwarded-For", fill(b"", b"127.0.0.1,", 4096).strip(b",")),
             )
             content = request(b"GET", target, (*mine, *headers))
             yield Case("everything at once", part, route.name, content)
@@ -221,7 +221,7 @@ def _paths(cookie: bytes) -> Iterator[Case]:
     for path in PATHS:
         for part in PARTS_OF_PATHS:
             for size in (PATH, 4096):  # the second for calls
-                target = filled(path, part, size)
+                target = fill(path, part, size)
                 for own in ((), ((b"Cookie", cookie),)):
                     yield Case("path", part, path.decode(), request(b"GET", target, own))
 
@@ -231,7 +231,7 @@ def _queries(cookie: bytes) -> Iterator[Case]:
         for opening in OPENING_OF_QUERIES:
             for part in PARTS_OF_QUERIES:
                 for size in (TARGET, 4096 + len(path)):  # the second for pages made in the loop
-                    target = filled(path + b"?" + opening, part, size)
+                    target = fill(path + b"?" + opening, part, size)
                     for own in ((), ((b"Cookie", cookie),)):
                         content = request(b"GET", target, own)
                         yield Case("query", opening + part, path.decode(), content)
@@ -243,8 +243,8 @@ def _bodies(cookie: bytes) -> Iterator[Case]:
             for opening in OPENING_OF_BODIES.get(kind, (b"",)):
                 for part in parts:
                     for size in BODIES:
-                        body = filled(opening, part, size)
-                        headers = (*posting(cookie), (b"Content-Type", kind))
+                        body = fill(opening, part, size)
+                        headers = (*post_headers(cookie), (b"Content-Type", kind))
                         content = request(b"POST", path, headers, body)
                         yield Case(f"body of {size}", opening + part, path.decode(), content)
 
@@ -254,11 +254,11 @@ def _chunks(cookie: bytes) -> Iterator[Case]:
         for chunk in CHUNKS:
             body = chunk * (SENT // len(chunk)) + b"0\r\n\r\n"
             kind, framing = (b"Content-Type", FORM), (b"Transfer-Encoding", b"chunked")
-            headers = (*posting(cookie), kind, framing)
+            headers = (*post_headers(cookie), kind, framing)
             yield Case("chunks", chunk, path.decode(), request(b"POST", path, headers, body))
 
 
-def posting(cookie: bytes) -> Pairs:
+def post_headers(cookie: bytes) -> Pairs:
     """Return the headers with which a body is read, which anybody can send."""
     token = (b"X-CSRFToken", CSRF)
     cookies = cookie + b"; gateway_csrftoken=" + CSRF

@@ -53,7 +53,7 @@ def watching(folder: Path, target: int) -> Iterator[str]:
         yield found
 
 
-def firing(address: str) -> set[str]:
+def firing_alerts(address: str) -> set[str]:
     """Return the names of the alarms that fire."""
     alerts = requests.get(f"{address}/api/v1/alerts", timeout=30).json()["data"]["alerts"]
     return {each["labels"]["alertname"] for each in alerts if each["state"] == "firing"}

@@ -36,7 +36,7 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable
 from sessions_kms.telemetry import telemetry
 from sessions_kms.testing.kms import MemoryKMS
-from tests.deploy.prometheus import PROMETHEUS, firing, watching
+from tests.deploy.prometheus import PROMETHEUS, firing_alerts, watching
 from tests.gateway_site.audit.written import Machine
 from tests.gateway_site.support.declared_upstreams import read_api
 from tests.gateway_site.support.pinned_process import Process as PinningProcess
@@ -45,9 +45,9 @@ from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, address, corp, store, visitor
 from tests.oauth.support.requests import get_token
 from tests.sessions_kms.support.fakes import State
-from tests.sessions_kms.support.faults import Answer, Exchange, dropped, running_proxy
+from tests.sessions_kms.support.faults import Answer, Exchange, drop_connection, running_proxy
 from tests.sessions_kms.support.fleet import MAX_AGE, PERIOD, Process
-from tests.sessions_kms.support.sessions import saved
+from tests.sessions_kms.support.sessions import save_session
 from tests.sessions_kms.support.stacks import Stack, aws_stack, install
 from tests.support.clock import FakeClock
 from tests.support.processes import free_port
@@ -88,7 +88,7 @@ def prometheus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
 
 def fires(prometheus: str, alarm: str, provoke: Provoke, *, others: Collection[str] = ()) -> None:
     """Cause a fault until its alarm fires: not before, and no alarm but it and ``others``."""
-    assert firing(prometheus) == set()
+    assert firing_alerts(prometheus) == set()
     last = 0.0
 
     def is_firing() -> bool:
@@ -96,10 +96,10 @@ def fires(prometheus: str, alarm: str, provoke: Provoke, *, others: Collection[s
         if time.monotonic() - last > EVERY:
             provoke()
             last = time.monotonic()
-        return alarm in firing(prometheus)
+        return alarm in firing_alerts(prometheus)
 
     wait_until(is_firing, f"{alarm} fires", seconds=120)
-    assert firing(prometheus) <= {alarm, *others}
+    assert firing_alerts(prometheus) <= {alarm, *others}
 
 
 def test_kms_that_cannot_be_reached_makes_data_keys_stale(prometheus: str) -> None:
@@ -111,7 +111,7 @@ def test_kms_that_cannot_be_reached_makes_data_keys_stale(prometheus: str) -> No
 
 
 def test_altered_record_is_refused(prometheus: str, store: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     item = next(iter(store.sessions().values()))
     store.put_item({**item, "authTag": {"B": bytes(16)}})
 
@@ -139,7 +139,7 @@ def test_clock_that_is_behind(prometheus: str) -> None:
 
 
 def test_record_of_a_time_that_is_yet_to_come(prometheus: str, store: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     store.clock.advance(-3 * 3600)
 
     def load() -> None:
@@ -150,7 +150,7 @@ def test_record_of_a_time_that_is_yet_to_come(prometheus: str, store: Stack) -> 
 
 
 def test_view_that_writes_at_each_request(prometheus: str, store: Stack) -> None:
-    key = saved(a=1).session_key
+    key = save_session(a=1).session_key
 
     def write_at_once() -> None:
         mine, theirs = SessionStore(key), SessionStore(key)
@@ -202,11 +202,11 @@ def test_kms_that_does_not_answer_is_named(
         monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", proxy.url)
         services.reset()
         install(aws_stack("servers", FakeClock(time.time())).services)
-        proxy.on("GenerateDataKey", dropped)
+        proxy.on("GenerateDataKey", drop_connection)
 
         def save() -> None:
             with suppress(StoreUnavailable):
-                saved(a=1)
+                save_session(a=1)
 
         fires(prometheus, "KMSErrors", save, others=["SlowAWS"])
 
@@ -219,7 +219,7 @@ def test_clock_that_is_wrong_by_weeks_is_an_error_of_neither(prometheus: str, st
 
     def save() -> None:
         with suppress(StoreUnavailable):
-            saved(a=1)
+            save_session(a=1)
 
     fires(prometheus, "SessionErrors", save, others=["ClockOffset"])
 
@@ -269,7 +269,7 @@ def test_dynamodb_that_is_slow(
     with running_proxy(roto_url) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", proxy.url)
         install(aws_stack("servers", FakeClock(time.time())).services)
-        key = saved(a=1).session_key
+        key = save_session(a=1).session_key
         proxy.on("GetItem", slow)
         fires(prometheus, "SlowAWS", lambda: SessionStore(key).load())
 

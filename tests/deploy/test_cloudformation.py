@@ -27,7 +27,7 @@ from tests.deploy import (
     variables_of,
 )
 from tests.sessions_kms.support.deployed import template
-from tests.sessions_kms.support.iam import Request, allowed_by, some
+from tests.sessions_kms.support.iam import Request, does_allow, some
 
 TASKS = pytest.mark.parametrize("task", ["ServiceTask", "MigrationTask"])
 FALLBACKS = "SecretKeyFallbacksSecret"
@@ -208,7 +208,7 @@ def test_execution_role_can_do_nothing_else() -> None:
         ("dynamodb:GetItem", f"arn:aws:dynamodb:eu-west-1:{ACCOUNT}:table/gateway-sessions", False),
         ("kms:Decrypt", VALUES["Store.Outputs.KeyArn"], False),
     ):
-        assert allowed_by(document, Request(action, resource, {}), {}) is is_allowed, action
+        assert does_allow(document, Request(action, resource, {}), {}) is is_allowed, action
 
 
 @pytest.mark.parametrize("endpoint", ["DynamoDBEndpoint", "KmsEndpoint"])
@@ -225,8 +225,8 @@ def test_endpoint_lets_the_web_role_through_and_no_other_account(endpoint: str) 
     assert actions
     for action in actions:
         request = Request(action, "arn:aws:any", {})
-        assert allowed_by(document, request, {"aws:PrincipalAccount": ACCOUNT})
-        assert not allowed_by(document, request, {"aws:PrincipalAccount": "999999999999"})
+        assert does_allow(document, request, {"aws:PrincipalAccount": ACCOUNT})
+        assert not does_allow(document, request, {"aws:PrincipalAccount": "999999999999"})
 
 
 def test_image_declares_the_volume_so_that_its_user_may_write_there() -> None:

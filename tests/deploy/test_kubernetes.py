@@ -35,13 +35,13 @@ def build(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 @cache
-def rendered() -> dict[str, dict[str, Any]]:
+def render() -> dict[str, dict[str, Any]]:
     """Return the example's objects."""
     return build(DEPLOY / "kubernetes/example")
 
 
 def pod(kind: str) -> dict[str, Any]:
-    found: dict[str, Any] = rendered()[kind]["spec"]["template"]["spec"]
+    found: dict[str, Any] = render()[kind]["spec"]["template"]["spec"]
     return found
 
 
@@ -63,7 +63,7 @@ def test_pod_meets_the_restricted_standard(kind: str) -> None:
     assert security["capabilities"] == {"drop": ["ALL"]}
     assert {next(iter(set(volume) - {"name"})) for volume in spec["volumes"]} == {"emptyDir"}
     assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
-    labels = rendered()["Namespace"]["metadata"]["labels"]
+    labels = render()["Namespace"]["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
@@ -76,7 +76,7 @@ def test_container_writes_only_to_tmp_and_has_no_token_of_the_cluster(kind: str)
 
 @WORKLOADS
 def test_variables_come_from_the_configuration_and_the_secret(kind: str) -> None:
-    configuration = rendered()["ConfigMap"]["metadata"]["name"]
+    configuration = render()["ConfigMap"]["metadata"]["name"]
     assert container(kind)["envFrom"] == [
         {"configMapRef": {"name": configuration}},
         {"secretRef": {"name": "gateway"}},
@@ -84,17 +84,17 @@ def test_variables_come_from_the_configuration_and_the_secret(kind: str) -> None
 
 
 def test_gateway_knows_each_variable() -> None:
-    assert list(variables.find_unknown(rendered()["ConfigMap"]["data"])) == []
+    assert list(variables.find_unknown(render()["ConfigMap"]["data"])) == []
 
 
 @pytest.mark.long
 def test_deployment_check_finds_nothing_in_the_variables() -> None:
-    done = deploy_check.run(environment_of(rendered()["ConfigMap"]["data"]))
+    done = deploy_check.run(environment_of(render()["ConfigMap"]["data"]))
     assert done.returncode == 0, done.stderr
 
 
 def test_only_the_server_has_the_role_of_the_store() -> None:
-    name = rendered()["ServiceAccount"]["metadata"]["name"]
+    name = render()["ServiceAccount"]["metadata"]["name"]
     assert pod("Deployment")["serviceAccountName"] == name
     assert "serviceAccountName" not in pod("Job")
 
@@ -107,7 +107,7 @@ def test_probes_ask_what_the_gateway_answers_and_an_outage_restarts_nothing() ->
 
 
 def test_pod_is_killed_only_after_draining_and_finishing() -> None:
-    drain = int(rendered()["ConfigMap"]["data"]["DRAIN_SECONDS"])
+    drain = int(render()["ConfigMap"]["data"]["DRAIN_SECONDS"])
     readiness = container("Deployment")["readinessProbe"]
     assert readiness["periodSeconds"] * readiness["failureThreshold"] < drain
     grace = pod("Deployment")["terminationGracePeriodSeconds"]
@@ -115,24 +115,24 @@ def test_pod_is_killed_only_after_draining_and_finishing() -> None:
 
 
 def test_prometheus_reaches_the_port_that_the_gateway_opens_for_it() -> None:
-    variables_given = rendered()["ConfigMap"]["data"]
+    variables_given = render()["ConfigMap"]["data"]
     host = variables_given["OTEL_EXPORTER_PROMETHEUS_HOST"]
     assert (variables_given["OTEL_METRICS_EXPORTER"], host) == ("prometheus", "0.0.0.0")  # noqa: S104 - in the pod
     ports = {each["name"]: each["containerPort"] for each in container("Deployment")["ports"]}
     assert ports["metrics"] == PROMETHEUS_ADDRESS[1]
     opened = [
-        port for rule in rendered()["NetworkPolicy"]["spec"]["ingress"] for port in rule["ports"]
+        port for rule in render()["NetworkPolicy"]["spec"]["ingress"] for port in rule["ports"]
     ]
     assert {"port": "metrics"} in opened
 
 
 def test_selectors_find_the_pods_of_the_deployment_alone() -> None:
-    labels = rendered()["Deployment"]["spec"]["template"]["metadata"]["labels"]
-    migration = rendered()["Job"]["spec"]["template"]["metadata"]["labels"]
+    labels = render()["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    migration = render()["Job"]["spec"]["template"]["metadata"]["labels"]
     selectors = [
-        rendered()["Deployment"]["spec"]["selector"]["matchLabels"],
-        rendered()["Service"]["spec"]["selector"],
-        rendered()["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
+        render()["Deployment"]["spec"]["selector"]["matchLabels"],
+        render()["Service"]["spec"]["selector"],
+        render()["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
         *(
             each["labelSelector"]["matchLabels"]
             for each in pod("Deployment")["topologySpreadConstraints"]
@@ -144,9 +144,9 @@ def test_selectors_find_the_pods_of_the_deployment_alone() -> None:
 
 
 def test_network_policy_covers_both_kinds_of_pods() -> None:
-    policy = rendered()["NetworkPolicy"]["spec"]
+    policy = render()["NetworkPolicy"]["spec"]
     for kind in ("Deployment", "Job"):
-        labels = rendered()[kind]["spec"]["template"]["metadata"]["labels"]
+        labels = render()[kind]["spec"]["template"]["metadata"]["labels"]
         assert policy["podSelector"]["matchLabels"].items() <= labels.items()
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
     assert all(rule["from"] for rule in policy["ingress"])
@@ -176,8 +176,8 @@ def test_component_gives_each_pod_an_audit_file_on_a_volume_that_outlives_it(
     assert found["PersistentVolumeClaim"]["metadata"]["namespace"] == "gateway"
     assert found["PersistentVolumeClaim"]["spec"]["accessModes"] == ["ReadWriteMany"]
     # Everything else is as without it.
-    assert set(found) - set(rendered()) == {"PersistentVolumeClaim"}
-    assert found["Job"]["spec"] == rendered()["Job"]["spec"]
+    assert set(found) - set(render()) == {"PersistentVolumeClaim"}
+    assert found["Job"]["spec"] == render()["Job"]["spec"]
     assert gateway["securityContext"] == container("Deployment")["securityContext"]
     assert "tmp" in claims
     assert spec["securityContext"] == pod("Deployment")["securityContext"] | {"fsGroup": 10001}

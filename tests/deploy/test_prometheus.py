@@ -15,7 +15,7 @@ import yaml
 
 from tests import ROOT
 from tests.deploy import DEPLOY
-from tests.deploy.prometheus import PROMETHEUS, firing, watching
+from tests.deploy.prometheus import PROMETHEUS, firing_alerts, watching
 from tests.gateway_site.support.gateways import running_gateway
 from tests.support.cases import each_case
 from tests.support.processes import free_ports
@@ -33,7 +33,7 @@ def rules() -> list[dict[str, Any]]:
     return found
 
 
-def documented() -> set[str]:
+def documented_metrics() -> set[str]:
     """Return the metrics of the page, as Prometheus spells them without a suffix."""
     page = (ROOT / "docs/operations.md").read_text("utf-8")
     section = page.partition("## Metrics and spans")[2].partition("\n## ")[0]
@@ -41,7 +41,7 @@ def documented() -> set[str]:
     return {name.replace(".", "_") for row in rows for name in re.findall(r"`([\w.]+)`", row)}
 
 
-def used(expression: str) -> set[str]:
+def used_metrics(expression: str) -> set[str]:
     without_labels = re.sub(r"by \([^)]*\)", "", expression)
     names = set(NAME.findall(without_labels + ")"))
     assert names, expression
@@ -50,7 +50,7 @@ def used(expression: str) -> set[str]:
 
 @each_case("rule", rules(), ids=lambda rule: rule["alert"])
 def test_metric_of_an_alarm_is_on_the_page_and_so_is_what_to_do(rule: dict[str, Any]) -> None:
-    assert used(rule["expr"]) <= documented()
+    assert used_metrics(rule["expr"]) <= documented_metrics()
     page = (ROOT / "docs/operations.md").read_text("utf-8")
     anchors = {
         re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
@@ -64,7 +64,7 @@ def test_metrics_of_the_dashboard_are_on_the_page() -> None:
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     assert len(expressions) == 10
     for expression in expressions:
-        assert used(expression) <= documented()
+        assert used_metrics(expression) <= documented_metrics()
 
 
 @pytest.mark.long
@@ -106,12 +106,12 @@ def test_prometheus_scrapes_the_gateway_and_its_alarms_fire_while_the_table_is_d
 
         def fires(name: str) -> bool:
             gateway.get("echo/")
-            return name in firing(address)
+            return name in firing_alerts(address)
 
         gateway.get("echo/")
         up = f"{address}/api/v1/query?query=http_server_request_duration_seconds_count"
         wait_until(lambda: bool(requests.get(up, timeout=30).json()["data"]["result"]), "a scrape")
-        assert firing(address) == set()
+        assert firing_alerts(address) == set()
         gateway.control("store/down")
         try:
             for name in ("TableErrors", "ServerErrors"):

@@ -7,7 +7,7 @@ import hcl2
 import pytest
 
 from tests.deploy import DEPLOY, container, load_template, properties, read_terraform, variables_of
-from tests.sessions_kms.support.deployed import printed
+from tests.sessions_kms.support.deployed import run_and_print
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def text() -> str:
     return read_terraform()
 
 
-def declared(text: str, kind: str) -> set[str]:
+def declared_names(text: str, kind: str) -> set[str]:
     return set(re.findall(rf'(?m)^{kind} "(\w+)"', text))
 
 
@@ -24,7 +24,7 @@ def test_every_reference_names_something(text: str) -> None:
     assert set(re.findall(r"(?<![\w.\"])(aws_\w+)\.(\w+)", text)) <= resources
     data = set(re.findall(r'(?m)^data "(\w+)" "(\w+)"', text))
     assert set(re.findall(r"\bdata\.(\w+)\.(\w+)", text)) == data
-    assert set(re.findall(r"\bvar\.(\w+)", text)) == declared(text, "variable")
+    assert set(re.findall(r"\bvar\.(\w+)", text)) == declared_names(text, "variable")
 
 
 def test_locals_are_defined_and_used(text: str) -> None:
@@ -36,13 +36,13 @@ def test_locals_are_defined_and_used(text: str) -> None:
 
 
 def test_module_of_the_store_has_what_is_given_and_used(text: str) -> None:
-    store = printed("--format", "terraform")
+    store = run_and_print("--format", "terraform")
     [module] = re.findall(r'(?ms)^module "sessions" \{(.*?)^\}', text)
     given = set(re.findall(r"(?m)^  (\w+) +=", module)) - {"source"}
-    assert given <= declared(store, "variable")
+    assert given <= declared_names(store, "variable")
     used = set(re.findall(r"module\.sessions\.(\w+)", text))
     assert used == {"key_arn", "table_name", "web_role_arn"}
-    assert used <= declared(store, "output")
+    assert used <= declared_names(store, "output")
     assert not re.findall(r'resource "aws_(dynamodb|kms)_', text)
 
 

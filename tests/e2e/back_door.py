@@ -32,7 +32,7 @@ class BackDoor:
         item = reference_format.fetch(
             self.dynamodb, self.environment["SESSIONS_TABLE"], namespace, session_key
         )
-        unwrap = reference_format.unwrapping(self.kms, self.environment["KMS_KEY_ARN"], namespace)
+        unwrap = reference_format.unwrap_with(self.kms, self.environment["KMS_KEY_ARN"], namespace)
         serialized = reference_format.open_item(
             item, namespace=namespace, session_key=session_key, now=time.time(), unwrap=unwrap
         )

@@ -15,7 +15,7 @@ from tests.e2e.stack import LocalStack
 VERIFIER = "verifier-" * 5
 
 
-def registered(stack: LocalStack, redirect_uri: str, name: str = "Browser test") -> str:
+def register_client(stack: LocalStack, redirect_uri: str, name: str = "Browser test") -> str:
     metadata = {"client_name": name, "redirect_uris": [redirect_uri]}
     answer = requests.post(f"{stack.url}/oauth/register", json=metadata, timeout=20)
     assert answer.status_code == 201
@@ -39,7 +39,7 @@ def consent_address(
     return f"{stack.url}/oauth/authorize?{urlencode(query)}"
 
 
-def redeemed(stack: LocalStack, client_id: str, code: str) -> requests.Response:
+def redeem_code(stack: LocalStack, client_id: str, code: str) -> requests.Response:
     form = {
         "grant_type": "authorization_code",
         "client_id": client_id,
@@ -54,7 +54,7 @@ def allow_app_and_open_home_page(stack: LocalStack, page: Page) -> None:
     arrive(page, stack)
     page.route("**/callback?**", lambda route: route.fulfill(body="Back in the app"))
     redirect_uri = "http://127.0.0.1:9/callback"
-    page.goto(consent_address(stack, registered(stack, redirect_uri), redirect_uri))
+    page.goto(consent_address(stack, register_client(stack, redirect_uri), redirect_uri))
     page.get_by_role("button", name="Allow").click()  # the app
     page.wait_for_url(f"http://127.0.0.1:{stack.provider}/**")
     page.get_by_role("button", name="Allow").click()  # at the provider, for the app

@@ -13,17 +13,17 @@ from urllib.parse import urljoin
 
 import requests
 
-from tests.e2e.signing_in import signed_in
+from tests.e2e.signing_in import sign_in_by_requests
 from tests.e2e.stack import LocalStack
 from tests.local.form import submit
-from tests.support.processes import finished, lines_until, started
+from tests.support.processes import lines_until, run_to_end, started
 
 REFRESH = re.compile(r'http-equiv="refresh" content="\d+;\s*url=([^"]+)"')
 
 
 def consent(stack: LocalStack, address: str) -> None:
     """Allow it as ada, at the gateway and at the provider, and go back where the page leads."""
-    with signed_in(stack) as browser:
+    with sign_in_by_requests(stack) as browser:
         asked = browser.get(address, timeout=20)
         provider = submit(browser, asked, follow=True, decision="allow")
         back = submit(browser, provider, follow=True, action="grant")
@@ -72,7 +72,7 @@ class Example:
 
     def call(self, *options: str) -> str:
         """Run it where nobody is there to consent."""
-        answer = finished(self.command(*options), self.environment)
+        answer = run_to_end(self.command(*options), self.environment)
         assert answer.returncode == 0, answer.stderr
         assert answer.stderr == ""
         return answer.stdout

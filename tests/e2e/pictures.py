@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 from playwright.sync_api import Page, expect, sync_playwright
 
 from tests import ROOT
-from tests.e2e.clients import consent_address, redeemed, registered
+from tests.e2e.clients import consent_address, redeem_code, register_client
 from tests.e2e.conftest import ARGUMENTS, CHROMIUM
 from tests.e2e.signing_in import sign_in
 from tests.e2e.stack import LocalStack
@@ -45,30 +45,30 @@ def main() -> None:
 def take_all(stack: LocalStack, page: Page) -> None:
     """Go the way of a person who connects two apps."""
     page.goto(stack.url)
-    taken(page, "sign-in")
+    take_picture(page, "sign-in")
     sign_in(page, stack)
     page.reload()  # without the word of welcome
-    taken(page, "connections")
+    take_picture(page, "connections")
     for name, redirect_uri in APPS.items():
-        allowed(stack, page, name, redirect_uri)
+        allow_app(stack, page, name, redirect_uri)
     page.goto(f"{stack.url}/apps/")
-    taken(page, "connected-apps")
+    take_picture(page, "connected-apps")
 
 
-def allowed(stack: LocalStack, page: Page, name: str, redirect_uri: str) -> None:
+def allow_app(stack: LocalStack, page: Page, name: str, redirect_uri: str) -> None:
     """Allow an app, which fetches its tokens."""
-    client_id = registered(stack, redirect_uri, name)
+    client_id = register_client(stack, redirect_uri, name)
     page.goto(consent_address(stack, client_id, redirect_uri, "demo"))
-    taken(page, "consent")
+    take_picture(page, "consent")
     page.get_by_role("button", name="Allow").click()
     page.wait_for_url(f"http://127.0.0.1:{stack.provider}/**")
     page.get_by_role("button", name="Allow").click()
     expect(page.get_by_text("Back in the app")).to_be_visible()
     (code,) = parse_qs(urlsplit(page.url).query)["code"]
-    redeemed(stack, client_id, code).raise_for_status()
+    redeem_code(stack, client_id, code).raise_for_status()
 
 
-def taken(page: Page, name: str) -> None:
+def take_picture(page: Page, name: str) -> None:
     """Write two pictures of the whole page once its buttons wait no longer, in few colours."""
     page.set_viewport_size({"width": WIDTH, "height": SEEN_WHOLE})
     expect(page.locator("[aria-disabled=true]")).to_have_count(0)

@@ -30,13 +30,13 @@ def arrive(page: Page, stack: LocalStack, person: str = "ada") -> None:
 
     The forms are sent without a browser, which takes a third of the time.
     """
-    with signed_in(stack, person) as session:
+    with sign_in_by_requests(stack, person) as session:
         give_cookies(page.context, session)
     page.goto(stack.url)
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()
 
 
-def signed_in(stack: LocalStack, person: str = "ada") -> requests.Session:
+def sign_in_by_requests(stack: LocalStack, person: str = "ada") -> requests.Session:
     """Return a client that has signed in at the provider and at the gateway."""
     session = requests.Session()
     session.trust_env = False

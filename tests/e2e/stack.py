@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from tests import ROOT
-from tests.support.processes import finished, free_ports, lines_until
+from tests.support.processes import free_ports, lines_until, run_to_end
 from tests.support.waiting import wait_until
 
 
@@ -76,7 +76,7 @@ class LocalStack:
     ) -> "subprocess.CompletedProcess[str]":
         """Run a management command against the running stack, some variables being otherwise."""
         environment = self.environment() | dict(variables or {})
-        return finished([sys.executable, "manage.py", *arguments], environment)
+        return run_to_end([sys.executable, "manage.py", *arguments], environment)
 
     def _command(self) -> list[str]:
         ports = {

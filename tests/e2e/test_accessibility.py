@@ -14,7 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, FloatRect, Locator, Page, expect
 
-from tests.e2e.clients import allow_app_and_open_home_page, consent_address, registered
+from tests.e2e.clients import allow_app_and_open_home_page, consent_address, register_client
 from tests.e2e.keyboard import press_until_focused
 from tests.e2e.layout import OVERFLOW
 from tests.e2e.signing_in import arrive
@@ -46,7 +46,7 @@ def at(path: str) -> State:
     return go
 
 
-def signed_in_at(path: str) -> State:
+def signed_in_state(path: str) -> State:
     def go(stack: LocalStack, page: Page) -> None:
         arrive(page, stack)
         page.goto(stack.url + path)
@@ -87,7 +87,7 @@ def after_a_failed_sign_in(stack: LocalStack, page: Page) -> None:
     page.goto(f"{stack.url}/accounts/oidc/local/login/callback/?code=x&state=x")
 
 
-def signed_out_here(stack: LocalStack, page: Page) -> None:
+def sign_out_here(stack: LocalStack, page: Page) -> None:
     """Stay at the page between here and the provider: without JavaScript it waits."""
     arrive(page, stack)
     page.route("**/single_logout*.js", lambda route: route.fulfill(body=""))
@@ -114,12 +114,12 @@ def before_consent(stack: LocalStack, page: Page) -> None:
     """Be asked whether an app may be let in whose name mixes alphabets."""
     arrive(page, stack)
     redirect_uri = "https://app.example.com/callback"
-    client_id = registered(stack, redirect_uri, "Cl\N{CYRILLIC SMALL LETTER A}ude")
+    client_id = register_client(stack, redirect_uri, "Cl\N{CYRILLIC SMALL LETTER A}ude")
     page.goto(consent_address(stack, client_id, redirect_uri))
 
 
 def of_a_session_in_the_admin(stack: LocalStack, page: Page) -> None:
-    signed_in_at("/admin/sessions_kms/session/")(stack, page)
+    signed_in_state("/admin/sessions_kms/session/")(stack, page)
     with page.expect_navigation():
         page.get_by_role("link", name="(this session)").click()
 
@@ -128,7 +128,7 @@ def at_the_choice_of_upstream(stack: LocalStack, page: Page) -> None:
     """Be asked by an app that does not say which upstream it wants."""
     arrive(page, stack)
     redirect_uri = "http://127.0.0.1:9/callback"
-    address = consent_address(stack, registered(stack, redirect_uri), redirect_uri)
+    address = consent_address(stack, register_client(stack, redirect_uri), redirect_uri)
     page.goto(address.partition("&resource=")[0])
     expect(page.get_by_role("radio").first).to_be_visible()
 
@@ -169,36 +169,36 @@ STATES: dict[str, State] = {
     "signed out": at("/"),
     "sign-in page": at("/accounts/login/"),
     "consent was not given": at("/accounts/3rdparty/login/cancelled/"),
-    "continue to a call": signed_in_at(f"/continue/?to=/gateway/provider/{'long' * 40}"),
+    "continue to a call": signed_in_state(f"/continue/?to=/gateway/provider/{'long' * 40}"),
     "continue to the provider": at("/accounts/oidc/local/login/"),
     "not found": at("/nothing/here"),
     "no consent": without_consent,
     "failed sign-in": after_a_failed_sign_in,
-    "connections": signed_in_at("/"),
-    "sessions": signed_in_at("/sessions/"),
-    "no apps": signed_in_at("/apps/"),
+    "connections": signed_in_state("/"),
+    "sessions": signed_in_state("/sessions/"),
+    "no apps": signed_in_state("/apps/"),
     "apps": with_an_app,
     "app is new": allow_app_and_open_home_page,
     "before a client's document": before_a_document,
     "message": after_an_action,
-    "disconnect": signed_in_at("/accounts/3rdparty/"),
-    "sign out": signed_in_at("/accounts/logout/"),
-    "signed out here": signed_out_here,
-    "tried": signed_in_at("/try/provider/"),
-    "tried in vain": signed_in_at("/try/feed/?call=1"),
-    "connect a client": signed_in_at("/try/demo/"),
+    "disconnect": signed_in_state("/accounts/3rdparty/"),
+    "sign out": signed_in_state("/accounts/logout/"),
+    "signed out here": sign_out_here,
+    "tried": signed_in_state("/try/provider/"),
+    "tried in vain": signed_in_state("/try/feed/?call=1"),
+    "connect a client": signed_in_state("/try/demo/"),
     "consent": before_consent,
     "choice of upstream": at_the_choice_of_upstream,
-    "app cannot connect": signed_in_at("/oauth/authorize?client_id=x"),
+    "app cannot connect": signed_in_state("/oauth/authorize?client_id=x"),
     "refused": without_a_csrf_token,
     "outage": in_an_outage,
-    "admin list": signed_in_at("/admin/sessions_kms/session/"),
-    "admin, grants": signed_in_at("/admin/sessions_kms/session/?grants=1"),
-    "admin, end before": signed_in_at("/admin/sessions_kms/session/end-before/"),
-    "admin, confirmation": signed_in_at("/admin/sessions_kms/session/end-of-user/?user=1"),
+    "admin list": signed_in_state("/admin/sessions_kms/session/"),
+    "admin, grants": signed_in_state("/admin/sessions_kms/session/?grants=1"),
+    "admin, end before": signed_in_state("/admin/sessions_kms/session/end-before/"),
+    "admin, confirmation": signed_in_state("/admin/sessions_kms/session/end-of-user/?user=1"),
     "admin, session": of_a_session_in_the_admin,
     "admin, grant": of_a_grant_in_the_admin,
-    "admin, users": signed_in_at("/admin/auth/user/"),
+    "admin, users": signed_in_state("/admin/auth/user/"),
     "provider's sign-in": at_the_provider,
     "provider's consent": at_the_providers_consent,
     "provider's account": of_the_provider("/"),

@@ -36,7 +36,7 @@ def grace(stack: LocalStack, browser: Browser) -> Iterator[Page]:
     context.close()
 
 
-def found(admin: Page, text: str) -> Locator:
+def result_link(admin: Page, text: str) -> Locator:
     """Search for somebody; give the rows of the list."""
     admin.get_by_role("textbox", name="Search", exact=True).fill(text)
     admin.get_by_role("button", name="Search").click()
@@ -53,7 +53,7 @@ def test_own_session_is_marked_and_its_page_shows_its_content(admin: Page) -> No
 
 
 def test_one_session_is_ended(admin: Page, grace: Page) -> None:
-    found(admin, "grace@example.com").first.locator("th a").click()
+    result_link(admin, "grace@example.com").first.locator("th a").click()
     admin.get_by_role("button", name="End session").click()
     admin.get_by_role("button", name="Yes, I’m sure").click()  # noqa: RUF001 - Django's own text
     expect(admin.locator(".messagelist")).to_have_text("1 session ended.")
@@ -61,7 +61,7 @@ def test_one_session_is_ended(admin: Page, grace: Page) -> None:
 
 
 def test_selected_sessions_are_ended_by_keyboard_alone(admin: Page, grace: Page) -> None:
-    rows = found(admin, "grace")
+    rows = result_link(admin, "grace")
     expect(rows).not_to_have_count(0)
     press_until_focused(admin, admin.get_by_role("combobox", name="Action"))
     admin.keyboard.type("End selected")

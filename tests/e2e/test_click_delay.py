@@ -14,10 +14,10 @@ import pytest
 from playwright.sync_api import Browser, Error, Locator, Page, expect
 
 from oauth.sign_in.click_delay import DELAY
-from tests.e2e.clients import consent_address, registered
+from tests.e2e.clients import consent_address, register_client
 from tests.e2e.hostile_page import hostile_page
 from tests.e2e.keyboard import press_until_focused
-from tests.e2e.signing_in import arrive, give_cookies, signed_in
+from tests.e2e.signing_in import arrive, give_cookies, sign_in_by_requests
 from tests.e2e.stack import LocalStack
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.slow]
@@ -35,7 +35,7 @@ def asked(stack: LocalStack, page: Page) -> Page:
     """Give the consent page, of which no time has passed."""
     arrive(page, stack)
     page.clock.install()
-    page.goto(consent_address(stack, registered(stack, REDIRECT_URI), REDIRECT_URI))
+    page.goto(consent_address(stack, register_client(stack, REDIRECT_URI), REDIRECT_URI))
     page.clock.pause_at(page.evaluate("Date.now()") + 10_000)
     return page
 
@@ -213,10 +213,13 @@ def test_page_from_the_history_restarts_the_delay(asked: Page, stack: LocalStack
 def test_form_works_without_javascript_and_explains_a_submission_that_was_too_early(
     stack: LocalStack, browser: Browser
 ) -> None:
-    with browser.new_context(java_script_enabled=False) as context, signed_in(stack) as session:
+    with (
+        browser.new_context(java_script_enabled=False) as context,
+        sign_in_by_requests(stack) as session,
+    ):
         give_cookies(context, session)
         page = context.new_page()
-        page.goto(consent_address(stack, registered(stack, REDIRECT_URI), REDIRECT_URI))
+        page.goto(consent_address(stack, register_client(stack, REDIRECT_URI), REDIRECT_URI))
         allow(page).click()
         while page.url.startswith(stack.url):
             expect(page.get_by_role("alert")).to_contain_text("then confirm again")

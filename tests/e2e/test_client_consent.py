@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.clients import consent_address, redeemed, registered
+from tests.e2e.clients import consent_address, redeem_code, register_client
 from tests.e2e.signing_in import arrive
 from tests.e2e.stack import LocalStack
 
@@ -63,7 +63,7 @@ def app() -> Iterator[App]:
 def test_person_signs_in_allows_an_app_and_returns_to_it(
     stack: LocalStack, page: Page, app: App
 ) -> None:
-    client_id = registered(stack, app.url)
+    client_id = register_client(stack, app.url)
     page.goto(consent_address(stack, client_id, app.url))
     page.get_by_role("button", name="Sign in with Local provider").click()
     page.get_by_label("Username").fill("ada")
@@ -79,7 +79,7 @@ def test_person_signs_in_allows_an_app_and_returns_to_it(
     expect(page.get_by_text("Back in the app")).to_be_visible()
     answer = app.answer()
     assert (answer["state"], answer["iss"]) == ("the-state", stack.url)
-    given = redeemed(stack, client_id, answer["code"])
+    given = redeem_code(stack, client_id, answer["code"])
     assert given.status_code == 200, given.text
     page.goto(stack.url)
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()
@@ -87,7 +87,7 @@ def test_person_signs_in_allows_an_app_and_returns_to_it(
 
 def test_app_gets_the_error_if_the_person_denies(stack: LocalStack, page: Page, app: App) -> None:
     arrive(page, stack)
-    page.goto(consent_address(stack, registered(stack, app.url), app.url))
+    page.goto(consent_address(stack, register_client(stack, app.url), app.url))
     page.get_by_role("button", name="Deny").click()
     expect(page.get_by_text("Back in the app")).to_be_visible()
     assert app.answer()["error"] == "access_denied"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.e2e.signing_in import signed_in
+from tests.e2e.signing_in import sign_in_by_requests
 from tests.e2e.stack import LocalStack
 from tests.local.form import submit
 from tests.oauth.support.connecting import ONWARD
@@ -39,7 +39,7 @@ class Person:
     def __init__(self, stack: LocalStack, resource: McpResource) -> None:
         self.url = stack.url
         self.resource = resource
-        self.browser = signed_in(stack)
+        self.browser = sign_in_by_requests(stack)
 
     def get(self, path: str) -> requests.Response:
         return self.browser.get(self.url + path, allow_redirects=False, timeout=60)

@@ -103,7 +103,7 @@ def click_sign_in(page: Page, at: str) -> None:
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()
 
 
-def settled(page: Page, at: str) -> bool:
+def is_settled(page: Page, at: str) -> bool:
     """Go to a page, anew while it is 503, as it says itself; tell whether she is signed in."""
     statuses: list[int] = []
 
@@ -165,12 +165,12 @@ def length_of_a_key_change(site: Site, tabs: tuple[Page, Page]) -> int:
     """Return how many bytes the exchange has; the gateways are warm by then."""
     for url in (*site.urls[::-1], *site.urls[::-1]):
         site.proxy.heal()
-        assert settled(tabs[0], url)
+        assert is_settled(tabs[0], url)
     assert site.proxy.passed > 1000
     return site.proxy.passed
 
 
-def changed_under(fault: str, site: Site, after: int, do: Callable[[], None]) -> None:
+def change_key_under(fault: str, site: Site, after: int, do: Callable[[], None]) -> None:
     """Do that while the exchange that changes the key is cut after so many bytes, or kept back."""
     if fault == "held":
         site.proxy.hold()
@@ -194,8 +194,8 @@ def test_no_fault_at_a_key_change_signs_a_browser_out(
         at = site.urls[1 - number % 2]
         fault, doing = FAULTS[number % len(FAULTS)], DOINGS[number % len(DOINGS)]
         before, after = key_of(visitor), number * length // ROUNDS
-        changed_under(fault, site, after, partial(doing, tabs, at))
-        if not all(settled(tab, at) for tab in (tabs if doing is two_tabs else tabs[:1])):
+        change_key_under(fault, site, after, partial(doing, tabs, at))
+        if not all(is_settled(tab, at) for tab in (tabs if doing is two_tabs else tabs[:1])):
             signed_out.append((number, fault, doing.__name__, after))
             click_sign_in(tabs[0], at)
         assert key_of(visitor) != before, (number, fault, doing.__name__, after)
@@ -212,10 +212,10 @@ def is_callback(response: Response) -> bool:
 
 def may_sign_in(page: Page, at: str) -> None:
     """See that she is signed in, or can sign in when a key change has settled (15 s)."""
-    if not settled(page, at):
+    if not is_settled(page, at):
         page.get_by_role("button", name="Sign in with corp").click()
         expect(page.get_by_role("button", name="Sign out")).to_be_visible()
-    assert settled(page, at)
+    assert is_settled(page, at)
 
 
 def test_sign_in_clicked_twice_ends_signed_in(

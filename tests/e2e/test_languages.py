@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.clients import allow_app_and_open_home_page, consent_address, registered
+from tests.e2e.clients import allow_app_and_open_home_page, consent_address, register_client
 from tests.e2e.layout import OVERFLOW
 from tests.e2e.signing_in import arrive
 from tests.e2e.stack import LocalStack
@@ -87,7 +87,7 @@ def test_consent_connections_and_connected_apps_fit(right_to_left: LocalStack, p
     phone.goto(f"{right_to_left.url}/apps/")
     assert_fits(phone, "Connected apps")
     redirect_uri = "https://app.example.com/callback"
-    client_id = registered(right_to_left, redirect_uri, "Cl\N{CYRILLIC SMALL LETTER A}ude")
+    client_id = register_client(right_to_left, redirect_uri, "Cl\N{CYRILLIC SMALL LETTER A}ude")
     phone.goto(consent_address(right_to_left, client_id, redirect_uri))
     assert_fits(phone, "Sends you back to")
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.mcp_client_example import Example
 from tests.e2e.stack import LocalStack
-from tests.support.processes import finished
+from tests.support.processes import run_to_end
 
 pytestmark = [pytest.mark.long, pytest.mark.stack]
 
@@ -40,7 +40,7 @@ def test_example_signs_in_once_and_continues_after_kill_9_and_after_token_expiry
 
 def test_example_prints_a_fault_in_one_line(tmp_path: Path) -> None:
     example = Example(LocalStack(tmp_path / "state"), tmp_path / "home")
-    answer = finished(example.command(), example.environment)
+    answer = run_to_end(example.command(), example.environment)
     assert answer.returncode == 1
     (line,) = answer.stderr.splitlines()
     assert "connect" in line.lower()

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.e2e.mcp_client_example import REFRESH, Example
-from tests.e2e.signing_in import signed_in
+from tests.e2e.signing_in import sign_in_by_requests
 from tests.e2e.stack import LocalStack
 from tests.local.form import submit
 from tests.oauth.support.connecting import ONWARD
@@ -42,7 +42,7 @@ def connect(stack: LocalStack, browser: requests.Session, account: str) -> reque
 
 def consent(stack: LocalStack, address: str) -> None:
     """Allow a client at the gateway and at the server, and go back where the page leads."""
-    with signed_in(stack) as browser:
+    with sign_in_by_requests(stack) as browser:
         page = browser.get(address, timeout=20)
         for _ in range(2):  # the first page may not know yet where the person signs in
             page = submit(browser, page, decision="allow")
@@ -71,7 +71,7 @@ def test_browser_and_client_connect_with_tokens_of_their_own_and_survive_kill_9(
 ) -> None:
     stack = LocalStack(tmp_path / "state")
     client = Example(stack, tmp_path / "home", "notes", consent)
-    with stack.running(), signed_in(stack) as browser:
+    with stack.running(), sign_in_by_requests(stack) as browser:
         assert whoami(stack, browser).json()["code"] == "not_connected"
         home = connect(stack, browser, ADA)
         assert "Notes is connected." in home.text

@@ -92,7 +92,7 @@ def second_gateway(stack: LocalStack, folder: Path, providers: dict[str, str]) -
         yield f"http://127.0.0.1:{port}"
 
 
-def signed_in(at: str, idp: LogoutProvider) -> requests.Session:
+def sign_in_with(at: str, idp: LogoutProvider) -> requests.Session:
     browser = requests.Session()
     page = browser.get(f"{at}/accounts/oidc/corp/login/", timeout=10)
     token = browser.cookies["gateway_csrftoken"]
@@ -114,10 +114,10 @@ def test_session_made_at_one_gateway_is_ended_through_another(tmp_path: Path) ->
         variables = environment("corp", idp)
         stack = LocalStack(tmp_path / "state", **variables)
         with stack.running(), second_gateway(stack, tmp_path, variables) as second:
-            browser = signed_in(stack.url, idp)
+            browser = sign_in_with(stack.url, idp)
             assert is_signed_in(browser, second)
             idp.session_id = "another-session"
-            elsewhere = signed_in(second, idp)
+            elsewhere = sign_in_with(second, idp)
             idp.session_id = "the-session-at-the-provider"
 
             answer = requests.post(second + PATH, {"logout_token": idp.logout_token()}, timeout=20)

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests import ROOT
-from tests.e2e.signing_in import signed_in
+from tests.e2e.signing_in import sign_in_by_requests
 from tests.e2e.stack import LocalStack
 from tests.support.processes import running
 
@@ -41,7 +41,10 @@ def test_client_reconnects_with_its_last_event_and_the_same_session(
 ) -> None:
     command = [sys.executable, "-m", "tests.gateway_site.support.upstream", str(feed)]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    with running(command, environment, tmp_path / "upstream.log", feed), signed_in(stack) as client:
+    with (
+        running(command, environment, tmp_path / "upstream.log", feed),
+        sign_in_by_requests(stack) as client,
+    ):
         key = client.cookies["gateway_sessionid"]
         reader = Reader(f"{stack.url}/gateway/feed/events?count=3", client)
         events = reader.events()

@@ -61,7 +61,7 @@ FAULTS = [
 ]
 
 
-def raised(kind: type[Exception], cause: Exception | None) -> Exception:
+def make_error(kind: type[Exception], cause: Exception | None) -> Exception:
     error = kind("as Django raises it")
     error.__cause__ = cause
     return error
@@ -69,20 +69,20 @@ def raised(kind: type[Exception], cause: Exception | None) -> Exception:
 
 @each_case("cause", OUTAGES, ids=lambda cause: type(cause).__name__)
 def test_database_that_cannot_be_used_is_an_outage(cause: Exception) -> None:
-    assert is_outage(raised(OperationalError, cause))
+    assert is_outage(make_error(OperationalError, cause))
 
 
 @pytest.mark.parametrize("cause", FAULTS, ids=lambda cause: str(cause) or type(cause).__name__)
 def test_invalid_query_is_no_outage(cause: Exception) -> None:
-    assert not is_outage(raised(OperationalError, cause))
+    assert not is_outage(make_error(OperationalError, cause))
 
 
 @pytest.mark.parametrize("error", [ProgrammingError, DataError, ValueError])
 def test_other_errors_are_no_outage(error: type[Exception]) -> None:
-    assert not is_outage(raised(error, None))
+    assert not is_outage(make_error(error, None))
 
 
-NO_SERVER = raised(OperationalError, psycopg.OperationalError("no server"))
+NO_SERVER = make_error(OperationalError, psycopg.OperationalError("no server"))
 
 
 class Failing:
@@ -237,7 +237,7 @@ def test_fault_of_a_query_stays_a_500_with_its_traceback(
     staff: Visitor, caplog: pytest.LogCaptureFixture
 ) -> None:
     fault = Failing()
-    fault.error = raised(OperationalError, of_sqlite(sqlite3.SQLITE_ERROR))
+    fault.error = make_error(OperationalError, of_sqlite(sqlite3.SQLITE_ERROR))
     with connection.execute_wrapper(fault):
         response = staff.client.get("/")
     assert response.status_code == 500

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 import pytest
 
 from gateway_site import probe
-from tests.support.processes import finished, free_port, module, printed_by
+from tests.support.processes import free_port, module, output_of, run_to_end
 
 Serve = Callable[[socket.socket], None]
 
@@ -36,14 +36,14 @@ def listening(serve: Serve) -> Iterator[int]:
         thread.join()
 
 
-def answering(data: bytes) -> Serve:
+def respond_with(data: bytes) -> Serve:
     return lambda connection: connection.sendall(data)
 
 
 def run(port: int, **more: str) -> tuple[int, str]:
     """Return exit status and error output of the command."""
     env = {"PATH": os.environ["PATH"], "UVICORN_PORT": str(port), **more}
-    done = finished(module("gateway_site.probe"), env)
+    done = run_to_end(module("gateway_site.probe"), env)
     return done.returncode, done.stderr
 
 
@@ -59,7 +59,7 @@ def run(port: int, **more: str) -> tuple[int, str]:
     ids=["200", "503", "half", "closed", "TLS"],
 )
 def test_only_200_is_healthy(answer: bytes, status: int) -> None:
-    with listening(answering(answer)) as port:
+    with listening(respond_with(answer)) as port:
         assert run(port)[0] == status
 
 
@@ -116,7 +116,7 @@ def test_name_that_is_looked_up_for_ever_is_given_up_on() -> None:
         "sys.exit(probe.main())\n"
     )
     began = time.monotonic()
-    assert finished([sys.executable, "-c", code], {"PATH": os.environ["PATH"]}).returncode == 1
+    assert run_to_end([sys.executable, "-c", code], {"PATH": os.environ["PATH"]}).returncode == 1
     assert time.monotonic() - began >= probe.LIMIT
 
 
@@ -136,4 +136,4 @@ def test_address_is_the_server_s_own(environment: dict[str, str], address: tuple
 def test_django_is_not_imported() -> None:
     """It runs every few seconds beside the server, on the same CPU."""
     code = "import sys, gateway_site.probe; print(*(n.partition('.')[0] for n in sys.modules))"
-    assert {"django", "asyncio", "http", "uvicorn"}.isdisjoint(printed_by(code).split())
+    assert {"django", "asyncio", "http", "uvicorn"}.isdisjoint(output_of(code).split())

@@ -15,7 +15,7 @@ import requests
 from tests import ROOT
 from tests.conftest import AWS_ENVIRONMENT
 from tests.deploy_check import PRODUCTION
-from tests.support.processes import finished, free_port, module, running
+from tests.support.processes import free_port, module, run_to_end, running
 
 
 def lines() -> dict[str, str]:
@@ -44,7 +44,7 @@ def environment(folder: Path) -> dict[str, str]:
 def test_gateway_starts_and_checks_find_no_error(tmp_path: Path) -> None:
     env = environment(tmp_path)
     for command in (["migrate", "--verbosity", "0"], ["check", "--deploy"]):
-        done = finished([sys.executable, "manage.py", *command], env)
+        done = run_to_end([sys.executable, "manage.py", *command], env)
         assert done.returncode == 0, done.stderr
         assert " INFO " not in done.stdout + done.stderr
     env |= AWS_ENVIRONMENT  # where AWS does not answer: that is an outage
@@ -62,7 +62,7 @@ def test_gateway_starts_and_checks_find_no_error(tmp_path: Path) -> None:
 
 def test_short_secret_key_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     env = environment(tmp_path) | {"DJANGO_SECRET_KEY": "x" * 49}
-    done = finished([sys.executable, "manage.py", "check"], env)
+    done = run_to_end([sys.executable, "manage.py", "check"], env)
     assert done.returncode != 0
     assert "DJANGO_SECRET_KEY has 49 characters. Use at least 50" in done.stderr
     assert "x" * 49 not in done.stderr

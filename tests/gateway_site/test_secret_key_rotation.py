@@ -63,7 +63,7 @@ def rotation(local_kms: LocalKMS, roto_url: str, tmp_path: Path) -> Iterator[Rot
             yield Rotation(only_old, added, swapped, browsers, programs, provider, stack, database)
 
 
-def signed_in(browsers: list[Browser], at: str) -> int:
+def count_signed_in(browsers: list[Browser], at: str) -> int:
     return sum(browser.is_signed_in(at) for browser in browsers)
 
 
@@ -79,10 +79,10 @@ def test_one_step_ends_nothing(rotation: Rotation) -> None:
     """An operator swapped at once: browsers and programs meet processes of both states."""
     browsers, programs = rotation.browsers, rotation.programs
     for _ in range(2):
-        assert signed_in(browsers, rotation.swapped) == BROWSERS
+        assert count_signed_in(browsers, rotation.swapped) == BROWSERS
         assert calls(programs, rotation.swapped) == {200}
         before = rotation.stack.items()
-        assert signed_in(browsers, rotation.only_old) == 0
+        assert count_signed_in(browsers, rotation.only_old) == 0
         assert calls(programs, rotation.only_old) == {503}
         assert refreshes(programs, rotation.only_old) == {503}
         assert rotation.stack.items() == before
@@ -102,9 +102,9 @@ def test_one_step_ends_nothing(rotation: Rotation) -> None:
 
     # A password that was changed ends all, at whichever process they come to first.
     rotation.change_passwords()
-    assert signed_in(browsers[1:4], rotation.only_old) == 0
+    assert count_signed_in(browsers[1:4], rotation.only_old) == 0
     assert refreshes(programs[:2], rotation.only_old) == {400}
-    assert signed_in(browsers, rotation.swapped) == 0
+    assert count_signed_in(browsers, rotation.swapped) == 0
     assert refreshes(programs, rotation.swapped) == {400}
 
 
@@ -113,8 +113,10 @@ def test_two_steps_keep_everyone_signed_in_and_fail_no_request(rotation: Rotatio
     for pair in ((rotation.only_old, rotation.added), (rotation.added, rotation.swapped)):
         for at in pair * 2:
             copies = [browser.copy() for browser in browsers]
-            assert signed_in(copies, at) == BROWSERS, "whose responses the browsers never receive"
-            assert signed_in(browsers, at) == BROWSERS
+            assert count_signed_in(copies, at) == BROWSERS, (
+                "whose responses the browsers never receive"
+            )
+            assert count_signed_in(browsers, at) == BROWSERS
             assert calls(programs, at) == {200}
             assert refreshes(programs, at) == {200}
 

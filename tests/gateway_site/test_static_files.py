@@ -14,7 +14,7 @@ from pytest_django import Settings
 from gateway_site.edge.static_files import HashedStaticFilesStorage
 from tests import ROOT
 from tests.deploy_check import PRODUCTION
-from tests.support.processes import finished
+from tests.support.processes import run_to_end
 
 PROGRAM = """
 import asyncio, django, sys
@@ -58,7 +58,9 @@ def serve(root: Path, state: str, **variables: str) -> list[str]:
         "DATABASE_URL": f"sqlite:///{root.parent / 'db.sqlite3'}",
         "PATH": os.environ.get("PATH", ""),
     }
-    done = finished([sys.executable, "-W", "error", "-c", PROGRAM, state], environment | variables)
+    done = run_to_end(
+        [sys.executable, "-W", "error", "-c", PROGRAM, state], environment | variables
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 

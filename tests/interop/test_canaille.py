@@ -36,12 +36,12 @@ def ada(canaille: tuple[CanailleProvider, str]) -> Person:
         person.client, person.get("/accounts/oidc/canaille/login/"), follow=True, timeout=TIMEOUT
     )
     while page.url.startswith(provider.issuer):
-        page = answered(person, page)
+        page = submit_page(person, page)
     assert page.url == f"{gateway}/", page.text
     return person
 
 
-def answered(person: Person, page: requests.Response) -> requests.Response:
+def submit_page(person: Person, page: requests.Response) -> requests.Response:
     """Fill in the form on any of the provider's pages."""
     known = {"login": "ada", "user_name": "ada", "password": PASSWORD}
     asked = Form(page.text).fields

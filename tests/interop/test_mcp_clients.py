@@ -81,16 +81,16 @@ def test_every_client_goes_on_after_a_kill_and_new_keys_until_its_grant_ends(
     skip_if_left_out(pytestconfig, FastMCP.program)
     memory = stage.servers[FastMCP.kind]
     clients = [stage.client(kind, memory) for kind in PROGRAMS]
-    seen = {row.client: row.seen for row in rounds.signed_in(clients)}
+    seen = {row.client: row.seen for row in rounds.sign_in_all(clients)}
     assert seen == {each.name: ASKS_ONCE for each in clients}, stage.person.failures
 
     world = World(stage.stack, stage.person)
     struck = Disturbance("all at once", all_at_once, renews_token=True)
-    seen = {row.client: row.seen for row in rounds.disturbed(world, struck, clients)}
+    seen = {row.client: row.seen for row in rounds.disturb(world, struck, clients)}
     assert seen == {each.name: GOES_ON for each in clients}
 
     grant_ended(world)
-    assert trial.ended(clients[0], clients[0].place.times_asked)[0] == ASKS_ONCE
+    assert trial.end_outcome(clients[0], clients[0].place.times_asked)[0] == ASKS_ONCE
 
 
 def all_at_once(world: World) -> None:
@@ -113,7 +113,7 @@ def test_client_signs_in_at_each_server_and_asks_once_when_its_grant_ends(
     if isinstance(server, TypeScriptExample):
         assert "Ada" in client.call("greet", {"name": "Ada"})
         return
-    assert trial.called(client)
+    assert trial.call_outcome(client)
     asked = client.place.times_asked
     grant_ended(World(stage.stack, stage.person))
-    assert trial.ended(client, asked)[0] == ASKS_ONCE
+    assert trial.end_outcome(client, asked)[0] == ASKS_ONCE

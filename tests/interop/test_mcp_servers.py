@@ -88,7 +88,7 @@ def is_unchangeable(server: McpServer) -> bool:
     return isinstance(server, TypeScriptExample)
 
 
-def connected(stack: LocalStack, servers: Servers) -> Visitor:
+def connect_servers(stack: LocalStack, servers: Servers) -> Visitor:
     """Connect all of them in one session."""
     ada = Visitor(stack)
     for each in servers.values():
@@ -139,7 +139,7 @@ def test_tokens_are_refreshed_and_their_successors_too(stack: LocalStack, server
     refreshed = {
         name: each for name, each in servers.items() if each.refreshes and not is_unchangeable(each)
     }
-    ada = connected(stack, refreshed)
+    ada = connect_servers(stack, refreshed)
     seen: dict[str, list[str]] = {name: [] for name in refreshed}
 
     def all_refreshed_twice() -> bool:
@@ -156,7 +156,7 @@ def test_resource_is_sent_as_it_was_received_at_the_refresh_too(
 ) -> None:
     grants = ("authorization_code", "refresh_token")
     earlier = {grant: len(beside.authorization.seen("/token", grant)) for grant in grants}
-    ada = connected(stack, {beside.name: beside})
+    ada = connect_servers(stack, {beside.name: beside})
     first = ada.token(beside)
     wait_until(lambda: ada.token(beside) != first, "refreshed", 30)
     for grant in grants:
@@ -168,7 +168,7 @@ def test_resource_is_sent_as_it_was_received_at_the_refresh_too(
 def test_sign_out_revokes_what_each_server_lets_it_revoke(
     stack: LocalStack, servers: Servers
 ) -> None:
-    ada = connected(stack, servers)
+    ada = connect_servers(stack, servers)
     tokens = {name: ada.token(each) for name, each in servers.items() if not is_unchangeable(each)}
     page = ada.sign_out()
     assert page.status_code == 200
@@ -182,7 +182,7 @@ def test_sign_out_revokes_what_each_server_lets_it_revoke(
 def test_connections_outlive_a_kill_and_new_keys_on_both_sides(
     stack: LocalStack, servers: Servers
 ) -> None:
-    ada = connected(stack, servers)
+    ada = connect_servers(stack, servers)
     stack.kill_everything()
     world = World(stack, None)  # type: ignore[arg-type]  # nobody is asked
     stack.start()
@@ -194,7 +194,7 @@ def test_connections_outlive_a_kill_and_new_keys_on_both_sides(
     if isinstance(beside, Beside):
         beside.authorization.rotate_keys()
     assert all(works(ada, each) for each in servers.values())
-    connected(stack, servers)  # with the registrations from before
+    connect_servers(stack, servers)  # with the registrations from before
 
 
 def test_one_registration_serves_everybody(stack: LocalStack, beside: Beside) -> None:
@@ -229,7 +229,7 @@ def address_to_authorize(stack: LocalStack, server: McpServer) -> str:
 def test_scope_that_a_tool_needs_is_asked_for_on_a_page_that_names_it(
     stack: LocalStack, beside: Beside
 ) -> None:
-    ada = connected(stack, {beside.name: beside})
+    ada = connect_servers(stack, {beside.name: beside})
     refused = ada.initialize(beside)
     assert refused.status_code == 200
     answer = ada.post_tool(beside, "write")
@@ -244,8 +244,8 @@ def test_server_that_keeps_one_grant_a_person_asks_the_other_browser_to_connect_
     stack: LocalStack, worker: Worker
 ) -> None:
     """Cloudflare's library ends a person's grant when the same client gets another one."""
-    first = connected(stack, {worker.name: worker})
-    second = connected(stack, {worker.name: worker})
+    first = connect_servers(stack, {worker.name: worker})
+    second = connect_servers(stack, {worker.name: worker})
     # Its token is refused at once, and replaced when it is a few seconds old.
     wait_until(lambda: "connect_url" in first.initialize(worker).json(), "asked to connect", 30)
     answer = first.initialize(worker)

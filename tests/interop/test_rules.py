@@ -67,7 +67,7 @@ def stage(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory)
             client.close()
 
 
-def said(client: Client, tool: str) -> str:
+def call_text(client: Client, tool: str) -> str:
     """Return what a client shows of a call, whether it takes that for a failure or not."""
     try:
         return client.call(tool, {})
@@ -80,10 +80,10 @@ def check(client: Client) -> None:
     tools = client.tools()
     assert [each for each in (*ALLOWED, *DENIED) if each in tools] == list(ALLOWED), tools
     for tool in DENIED:
-        shown = said(client, tool)
+        shown = call_text(client, tool)
         assert f'"{tool}"' not in shown, shown  # as it would answer
         assert is_readable_denial(client, shown), shown
-    shown = said(client, "search_open")
+    shown = call_text(client, "search_open")
     assert "search_open" in shown, shown
     assert "Ada Lovelace" in shown, shown
 
@@ -96,10 +96,10 @@ def is_readable_denial(client: Client, shown: str) -> bool:
 
 def check_rate(client: Client) -> None:
     """Call too often: the client says so, stays signed in, and goes on."""
-    said(client, RARE)  # perhaps the one call of the hour: all clients here count as one
-    shown = said(client, RARE)
+    call_text(client, RARE)  # perhaps the one call of the hour: all clients here count as one
+    shown = call_text(client, RARE)
     assert "Too many calls" in shown, shown
-    assert "search_open" in said(client, "search_open")
+    assert "search_open" in call_text(client, "search_open")
 
 
 @pytest.mark.parametrize("kind", [*OF_2026, *OF_2025], ids=lambda kind: kind.name)

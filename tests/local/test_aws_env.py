@@ -40,7 +40,7 @@ def script(tmp_path: Path) -> Path:
     return path
 
 
-def seen(shell: str, commands: str) -> dict[str, str]:
+def seen_variables(shell: str, commands: str) -> dict[str, str]:
     """Return the exports of a shell that started with BEFORE, after the commands."""
     answer = subprocess.run(
         [shell, "-c", f"{commands}\n{DUMP}"],
@@ -57,7 +57,7 @@ def seen(shell: str, commands: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("shell", ["sh", *SHELLS])
 def test_script_changes_only_aws_variables(shell: str, script: Path) -> None:
-    found = seen(shell, f". {script}")
+    found = seen_variables(shell, f". {script}")
     assert found["KMS_KEY_ARN"] == KEY
     assert {name for name in found if name.startswith("AWS_")} == set(
         environment.build_aws(Ports())
@@ -72,9 +72,9 @@ def test_script_changes_only_aws_variables(shell: str, script: Path) -> None:
 @pytest.mark.parametrize("times", [1, 2])
 def test_off_restores_the_shells_variables(shell: str, times: int, script: Path) -> None:
     sourced = f". {script}\n" * times
-    assert seen(shell, f"{sourced}. {script} off\n. {script} off") == BEFORE
+    assert seen_variables(shell, f"{sourced}. {script} off\n. {script} off") == BEFORE
 
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_off_without_on_leaves_the_shell_alone(shell: str, script: Path) -> None:
-    assert seen(shell, f". {script} off") == BEFORE
+    assert seen_variables(shell, f". {script} off") == BEFORE

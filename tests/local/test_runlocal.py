@@ -22,10 +22,10 @@ from gateway_site.local.processes import StackError
 from gateway_site.local.stack import Stack
 from tests.local.hostile_environment import HOSTILE
 from tests.support.processes import (
-    finished,
     free_ports,
     is_listening,
     lines_until,
+    run_to_end,
     started,
 )
 from tests.support.waiting import wait_until
@@ -89,7 +89,7 @@ class Run:
 
     def refusal(self, *options: str) -> str:
         """Return its message when it does not start: one line without a traceback."""
-        answer = finished(self.command(*options), self.environment)
+        answer = run_to_end(self.command(*options), self.environment)
         assert answer.returncode == 1
         said = [line for line in answer.stdout.splitlines() if not line.startswith("Ignored")]
         assert said in ([], ["Checking the configuration."])
@@ -115,7 +115,7 @@ def children_of(process: "subprocess.Popen[str]") -> dict[str, psutil.Process]:
     return found
 
 
-def remembered(run: Run) -> dict[str, str]:
+def remembered_values(run: Run) -> dict[str, str]:
     """Return the state that must be the same after a restart."""
     found = json.loads((run.state / "variables.json").read_text(encoding="utf-8"))
     keys = requests.get(f"http://127.0.0.1:{run.ports.provider}/.well-known/jwks.json", timeout=10)
@@ -128,7 +128,7 @@ def manage(run: Run, command: str) -> "subprocess.CompletedProcess[str]":
     told = json.loads((run.state / "variables.json").read_text(encoding="utf-8"))
     stated = {name: value for name, value in told.items() if not name.startswith("AWS_")}
     script = f". {run.state}/aws.env && exec {sys.executable} manage.py {command}"
-    return finished(["/bin/sh", "-c", script], run.environment | stated)
+    return run_to_end(["/bin/sh", "-c", script], run.environment | stated)
 
 
 @pytest.mark.slow
@@ -180,7 +180,7 @@ def test_killed_run_leaves_no_process_and_loses_no_state_and_killed_child_ends_t
 ) -> None:
     with run.serving() as process:
         read_welcome(process)
-        before = remembered(run)
+        before = remembered_values(run)
         children = children_of(process)
         process.kill()
     if sys.platform != "linux":
@@ -189,7 +189,7 @@ def test_killed_run_leaves_no_process_and_loses_no_state_and_killed_child_ends_t
     wait_until(lambda: not any(map(is_listening, run.all_ports)), "all children are gone", 10)
     with run.serving() as process:
         read_welcome(process)
-        assert remembered(run) == before
+        assert remembered_values(run) == before
         children_of(process)["gateway_site.local.kms"].kill()
         assert process.wait(timeout=15) == 1
         assert process.stderr is not None
@@ -280,6 +280,6 @@ def test_addresses_other_than_loopback_are_rejected(
 
 
 def test_port_out_of_range_is_rejected(run: Run) -> None:
-    answer = finished(run.command("--kms-port", "65536"), run.environment)
+    answer = run_to_end(run.command("--kms-port", "65536"), run.environment)
     assert answer.returncode == 2
     assert "--kms-port: invalid port: '65536'" in answer.stderr

@@ -13,7 +13,7 @@ from gateway_site.local.options import Ports
 from gateway_site.local.processes import StackError
 from gateway_site.local.stack import Stack, parse_key_arn, require_loopback
 from tests.local.hostile_environment import HOSTILE
-from tests.support.processes import finished, module
+from tests.support.processes import module, run_to_end
 
 PORTS = Ports(gateway=1, provider=2, kms=3, dynamodb=4, mcp=5, notes=6)
 SECRETS = Secrets("the-secret-key" * 5, "the-client-secret")
@@ -30,7 +30,7 @@ def outer(inherited: dict[str, str]) -> dict[str, str]:
 
 
 def ask_endpoints(variables: dict[str, str]) -> str:
-    done = finished(module("gateway_site.local.environment"), variables)
+    done = run_to_end(module("gateway_site.local.environment"), variables)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

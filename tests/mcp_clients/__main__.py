@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument("--disturbance", action="append", choices=disturbances)
     parser.add_argument("--folder", type=Path, help="a new one, which is kept, to look into")
     options = parser.parse_args()
-    names = selected(options.client or (), options.without or ())
+    names = select_clients(options.client or (), options.without or ())
     if not names:
         parser.error("no client is left to try")
     with folder(options.folder) as where:
@@ -46,7 +46,7 @@ def main() -> int:
     return 0 if trials.is_right else 1
 
 
-def selected(only: Collection[str], without: Collection[str]) -> list[str]:
+def select_clients(only: Collection[str], without: Collection[str]) -> list[str]:
     """Return the names of what is to be tried: all of it, unless some are chosen or left out."""
     return [name for name in only or NAMES if name not in without]
 
@@ -74,10 +74,10 @@ class Trials:
             person.places += [client.place for client in present]
             if self.with_conformance:
                 self._try_conformance(person)
-            self._see(rounds.signed_in(present))
+            self._see(rounds.sign_in_all(present))
             world = World(self.stack, person)
             for disturbance in self.disturbances:
-                self._see(rounds.disturbed(world, disturbance, present))
+                self._see(rounds.disturb(world, disturbance, present))
         if not self.is_right:
             self.notes += [f"No consent: {failure}" for failure in person.failures]
 

@@ -10,7 +10,7 @@ import subprocess
 from threading import Timer
 
 from tests import ROOT
-from tests.e2e.clients import registered
+from tests.e2e.clients import register_client
 from tests.e2e.stack import LocalStack
 from tests.mcp_clients import node
 from tests.mcp_clients.place import Place
@@ -41,7 +41,7 @@ def output(place: Place, stack: LocalStack) -> str:
     port = free_port()
     options = {
         "--url": stack.url,
-        "--client-id": registered(stack, f"http://127.0.0.1:{port}/callback"),
+        "--client-id": register_client(stack, f"http://127.0.0.1:{port}/callback"),
         "--resource": place.url,
         "--port": str(port),
     }
@@ -57,12 +57,12 @@ def output(place: Place, stack: LocalStack) -> str:
     ) as process:
         ending = Timer(TIMEOUT, process.kill)
         ending.start()
-        said = "".join(opened(place, line) for line in process.stdout or ())
+        said = "".join(open_place(place, line) for line in process.stdout or ())
         ending.cancel()
     return said
 
 
-def opened(place: Place, line: str) -> str:
+def open_place(place: Place, line: str) -> str:
     """Open an address that the tool asks a person to open; return the line."""
     if line.startswith("http"):
         subprocess.run([place.programs / "browser", line.strip()], check=True)

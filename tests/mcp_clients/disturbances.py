@@ -21,7 +21,7 @@ import requests
 from playwright.sync_api import Page, expect
 
 from oauth.clients.token_pair import REFRESH_WINDOW
-from tests.e2e.clients import registered
+from tests.e2e.clients import register_client
 from tests.e2e.stack import LocalStack
 from tests.mcp_clients.person import Person
 
@@ -143,7 +143,7 @@ def store_back(world: World) -> None:
     form = {
         "grant_type": "refresh_token",
         "refresh_token": f"gwr_{'a' * 32}",
-        "client_id": registered(world.stack, "http://127.0.0.1/callback"),
+        "client_id": register_client(world.stack, "http://127.0.0.1/callback"),
     }
     try:
         world.pause(OUTAGE)

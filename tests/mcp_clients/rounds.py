@@ -35,37 +35,37 @@ class Row:
         return self.seen == self.expected
 
 
-def signed_in(clients: Sequence[Client]) -> Iterator[Row]:
+def sign_in_all(clients: Sequence[Client]) -> Iterator[Row]:
     """Have each sign in from nothing."""
     for client in clients:
-        yield Row(client.name, SIGN_IN, trial.signed_in(client))
+        yield Row(client.name, SIGN_IN, trial.sign_in_outcome(client))
 
 
-def disturbed(world: World, disturbance: Disturbance, clients: Sequence[Client]) -> Iterator[Row]:
+def disturb(world: World, disturbance: Disturbance, clients: Sequence[Client]) -> Iterator[Row]:
     """Strike all of them at once, and see how each ends."""
     asked = {client.name: client.place.times_asked for client in clients}
-    tokens = {client.name: _undisturbed(client) for client in clients}
+    tokens = {client.name: _call_undisturbed(client) for client in clients}
     disturbance.strike(world)
     if disturbance.passes:
-        _calling_while(partial(disturbance.passes, world), clients)
+        _call_while(partial(disturbance.passes, world), clients)
     for client in clients:
-        seen, token = trial.ended(client, asked[client.name])
+        seen, token = trial.end_outcome(client, asked[client.name])
         if disturbance.renews_token and token == tokens[client.name]:
             seen = "the MCP server got the same token"
         yield Row(client.name, disturbance.name, seen)
 
 
-def _undisturbed(client: Client) -> str:
+def _call_undisturbed(client: Client) -> str:
     """Call once more before anything happens; who was lost by then counts as asked too often."""
     try:
-        return trial.called(client)
+        return trial.call_outcome(client)
     except CallFailed:
         return ""
 
 
-def _calling_while(lasting: Callable[[], None], clients: Sequence[Client]) -> None:
+def _call_while(lasting: Callable[[], None], clients: Sequence[Client]) -> None:
     """Have each client call while something lasts; what comes of that is seen afterwards."""
     with ThreadPoolExecutor(len(clients)) as threads:
         for client in clients:
-            threads.submit(_undisturbed, client)
+            threads.submit(_call_undisturbed, client)
         lasting()

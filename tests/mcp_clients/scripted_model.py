@@ -80,7 +80,7 @@ def serving() -> Iterator[str]:
 def of_openai(asked: Event) -> list[Event]:
     """Return a streamed answer of the Responses API."""
     items = asked["input"]
-    call, identifier = wanted(block for item in items for block in blocks(item))
+    call, identifier = wanted_call(block for item in items for block in blocks(item))
     answers = [
         item["output"]
         for item in items
@@ -109,7 +109,7 @@ def of_openai(asked: Event) -> list[Event]:
 def of_anthropic(asked: Event) -> list[Event]:
     """Return a streamed answer of the Messages API."""
     said = [block for message in asked["messages"] for block in blocks(message)]
-    call, identifier = wanted(said)
+    call, identifier = wanted_call(said)
     answers = [
         block["content"]
         for block in said
@@ -142,7 +142,7 @@ def blocks(message: Event) -> list[Event]:
     return content if isinstance(content, list) else [{"type": "text", "text": content}]
 
 
-def wanted(said: Iterable[Event]) -> tuple[ToolCall, str]:
+def wanted_call(said: Iterable[Event]) -> tuple[ToolCall, str]:
     """Return the call of the last prompt, and an id that no earlier one has."""
     texts = [block["text"] for block in said if "text" in block]
     prompts = [text for text in texts if text.startswith(BEGINNING)]

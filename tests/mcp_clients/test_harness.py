@@ -11,7 +11,7 @@ from unittest.mock import Mock
 import pytest
 
 from tests.mcp_clients import conformance, expected, node, rounds, trial
-from tests.mcp_clients.__main__ import Trials, selected
+from tests.mcp_clients.__main__ import Trials, select_clients
 from tests.mcp_clients.client import CallFailed, Client
 from tests.mcp_clients.disturbances import DISTURBANCES
 from tests.mcp_clients.place import Place
@@ -72,14 +72,14 @@ def place(tmp_path: Path) -> Place:
 def test_end_is_recognised_by_responses_and_browser_visits(
     place: Place, calls: list[Callable[[Client], str]], end: str
 ) -> None:
-    assert trial.ended(Scripted(place, iter(calls)), place.times_asked)[0] == end
+    assert trial.end_outcome(Scripted(place, iter(calls)), place.times_asked)[0] == end
 
 
 def test_early_authorization_counts_as_unexpected(place: Place) -> None:
     client = Scripted(place, iter([ask, ask]))
     before = place.times_asked
-    trial.called(client)
-    assert trial.ended(client, before)[0] == "asks 2 times"
+    trial.call_outcome(client)
+    assert trial.end_outcome(client, before)[0] == "asks 2 times"
 
 
 def test_browser_passes_the_address_unchanged(place: Place) -> None:
@@ -110,12 +110,12 @@ def test_run_fails_if_any_client_of_the_list_is_missing(
     program: type[Client], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(program, "available", lambda _: "it is not installed.")
-    trials = Trials(tmp_path, selected((), ()), ["gateway killed"])
+    trials = Trials(tmp_path, select_clients((), ()), ["gateway killed"])
     (client,) = [each for each in trials.clients if type(each) is program]
     assert trials._is_missing(client)
     assert not trials.is_right
     assert program.name in trials.notes[0]
-    without = Trials(tmp_path / "without", selected((), (program.name,)), ["gateway killed"])
+    without = Trials(tmp_path / "without", select_clients((), (program.name,)), ["gateway killed"])
     assert program not in map(type, without.clients)
     assert len(without.clients) == len(PROGRAMS) - 1
 
@@ -124,18 +124,20 @@ def test_run_fails_if_the_conformance_tool_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conformance, "missing", lambda: "it is not installed.")
-    trials = Trials(tmp_path, selected((), ()), ["gateway killed"])
+    trials = Trials(tmp_path, select_clients((), ()), ["gateway killed"])
     assert trials.with_conformance
     trials._try_conformance(Mock())
     assert not trials.is_right
-    assert not Trials(tmp_path / "x", selected((), (conformance.NAME,)), []).with_conformance
+    assert not Trials(tmp_path / "x", select_clients((), (conformance.NAME,)), []).with_conformance
 
 
 def test_only_a_client_s_own_name_leaves_it_out() -> None:
-    assert selected((), ()) == [*(each.name for each in PROGRAMS), conformance.NAME]
-    assert selected(("Codex",), ()) == ["Codex"]
-    assert selected((), ("Codex",)) == [each for each in selected((), ()) if each != "Codex"]
-    assert selected(("Codex",), ("Codex",)) == []
+    assert select_clients((), ()) == [*(each.name for each in PROGRAMS), conformance.NAME]
+    assert select_clients(("Codex",), ()) == ["Codex"]
+    assert select_clients((), ("Codex",)) == [
+        each for each in select_clients((), ()) if each != "Codex"
+    ]
+    assert select_clients(("Codex",), ("Codex",)) == []
 
 
 @pytest.mark.parametrize(

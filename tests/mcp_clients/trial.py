@@ -18,7 +18,7 @@ KIND = "the provider's"
 DIGEST = re.compile(r"sha256\W+([0-9a-f]{12})")
 
 
-def called(client: Client) -> str:
+def call_outcome(client: Client) -> str:
     """Call `whoami`; return the digest of the token that the MCP server got. Raises CallFailed."""
     text = client.call("whoami", {})
     digest = DIGEST.search(text)
@@ -27,17 +27,17 @@ def called(client: Client) -> str:
     return digest[1]
 
 
-def signed_in(client: Client) -> str:
+def sign_in_outcome(client: Client) -> str:
     """Sign in and call, from nothing; return how that ended."""
     try:
         client.sign_in()
-        called(client)
+        call_outcome(client)
     except CallFailed as error:
         return f"no sign-in: {error}"
-    return _named(client.place.times_asked, 0)
+    return _name_outcome(client.place.times_asked, 0)
 
 
-def ended(client: Client, asked_before: int) -> tuple[str, str]:
+def end_outcome(client: Client, asked_before: int) -> tuple[str, str]:
     """Call, twice if need be, then sign in again as a person would; return the end, and the digest.
 
     Where nothing helps the end is the client's own word for it.
@@ -47,15 +47,15 @@ def ended(client: Client, asked_before: int) -> tuple[str, str]:
     for tries, way in enumerate(ways):
         try:
             way()
-            digest = called(client)
+            digest = call_outcome(client)
         except CallFailed as error:
             said = str(error)
         else:
-            return _named(client.place.times_asked - asked_before, tries), digest
+            return _name_outcome(client.place.times_asked - asked_before, tries), digest
     return f"stuck: {said}", ""
 
 
-def _named(asked: int, failures: int) -> str:
+def _name_outcome(asked: int, failures: int) -> str:
     if asked == 0:
         return AT_SECOND_TRY if failures else GOES_ON
     return ASKS_ONCE if asked == 1 else f"asks {asked} times"

@@ -137,7 +137,7 @@ def test_text_other_than_a_plain_address_is_rejected(evidence: str) -> None:
         parse_address(evidence)
 
 
-def told_by(
+def evidence_of(
     id_token: dict[str, object], userinfo: dict[str, object], issuer: str = OTHER, **more: object
 ) -> Evidence:
     settings = Admission.from_settings(more)
@@ -169,15 +169,15 @@ ADA = "ada@example.com"
 def test_address_counts_only_if_verified_by_its_provider(
     claims: dict[str, object], issuer: str, more: dict[str, object], counts: bool
 ) -> None:
-    evidence = told_by({"email": ADA, **claims}, {}, issuer, **more)
+    evidence = evidence_of({"email": ADA, **claims}, {}, issuer, **more)
     assert evidence.addresses == (frozenset({ADA}) if counts else frozenset())
     assert evidence.no_address is Refusal.NOT_VERIFIED
 
 
 def test_verification_of_one_document_says_nothing_of_the_others_address() -> None:
-    evidence = told_by({"email": "boss@example.com"}, {"email": ADA, "email_verified": True})
+    evidence = evidence_of({"email": "boss@example.com"}, {"email": ADA, "email_verified": True})
     assert evidence.addresses == {ADA}
-    evidence = told_by({"email_verified": True}, {"email": "boss@example.com"})
+    evidence = evidence_of({"email_verified": True}, {"email": "boss@example.com"})
     assert evidence.addresses == frozenset()
 
 
@@ -215,7 +215,7 @@ def test_groups_are_read_by_the_exact_name_first(
 def test_refusal_explains_why_a_group_is_missing(
     claims: dict[str, object], reason: Refusal
 ) -> None:
-    evidence = told_by(claims, {})
+    evidence = evidence_of(claims, {})
     assert find_refusal(Rule(groups=frozenset({"a"})), evidence) is reason
 
 

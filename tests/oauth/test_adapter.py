@@ -27,7 +27,7 @@ PROVIDERS: dict[str, dict[str, Any]] = {
 }
 
 
-def told(apps: list[SocialApp]) -> list[dict[str, Any]]:
+def describe_apps(apps: list[SocialApp]) -> list[dict[str, Any]]:
     return [{k: v for k, v in vars(app).items() if k != "_state"} for app in apps]
 
 
@@ -48,4 +48,4 @@ def test_apps_are_read_from_the_settings_as_by_allauth_and_not_from_the_database
     for request in (None, RequestFactory().get("/")):
         with django_assert_num_queries(0):
             ours = SocialAccountAdapter().list_apps(request, provider, client_id)
-        assert told(ours) == told(theirs)
+        assert describe_apps(ours) == describe_apps(theirs)

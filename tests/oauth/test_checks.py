@@ -25,7 +25,7 @@ CORP = {
 }
 
 
-def found() -> list[str | None]:
+def check_ids() -> list[str | None]:
     messages = run_checks(tags=[Tags.security, Tags.urls])
     messages = [message for message in messages if (message.id or "").startswith("oauth.")]
     assert all(isinstance(message, Error) and message.hint for message in messages)
@@ -36,23 +36,23 @@ def test_own_settings_have_no_fault(settings: Settings) -> None:
     settings.SOCIALACCOUNT_PROVIDERS = providers_configuration.social_providers(
         providers_configuration.read_providers(CORP)
     )
-    assert found() == []
+    assert check_ids() == []
 
 
 def test_stored_tokens_are_refused(settings: Settings) -> None:
     settings.SOCIALACCOUNT_STORE_TOKENS = True
-    assert found() == ["oauth.E001"]
+    assert check_ids() == ["oauth.E001"]
 
 
-def stored_elsewhere(name: str, default: object) -> object:
+def store_elsewhere(name: str, default: object) -> object:
     return name == "SOCIALACCOUNT_STORE_TOKENS" or getattr(django_settings, name, default)
 
 
 def test_stored_tokens_are_refused_wherever_allauth_has_the_setting_from(
     settings: Settings,
 ) -> None:
-    settings.ALLAUTH_SETTING_GETTER = f"{__name__}.{stored_elsewhere.__name__}"
-    assert found() == ["oauth.E001"]
+    settings.ALLAUTH_SETTING_GETTER = f"{__name__}.{store_elsewhere.__name__}"
+    assert check_ids() == ["oauth.E001"]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_stored_tokens_are_refused_wherever_allauth_has_the_setting_from(
 )
 def test_other_session_engine_is_refused(settings: Settings, engine: str) -> None:
     settings.SESSION_ENGINE = engine
-    assert found() == ["oauth.E002"]
+    assert check_ids() == ["oauth.E002"]
 
 
 def test_engine_that_extends_ours_is_accepted(
@@ -76,7 +76,7 @@ def test_engine_that_extends_ours_is_accepted(
     engine.SessionStore = type("SessionStore", (SessionStore,), {})
     monkeypatch.setitem(sys.modules, "an_engine", engine)
     settings.SESSION_ENGINE = "an_engine"
-    assert found() == []
+    assert check_ids() == []
 
 
 @pytest.mark.parametrize("level", ["app", "provider", "nowhere"])
@@ -110,22 +110,22 @@ def test_callback_of_allauth_is_refused(
 
 def test_other_adapter_is_refused(settings: Settings) -> None:
     settings.SOCIALACCOUNT_ADAPTER = "allauth.socialaccount.adapter.DefaultSocialAccountAdapter"
-    assert found() == ["oauth.E005"]
+    assert check_ids() == ["oauth.E005"]
 
 
 def test_user_sessions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apps, "is_installed", "allauth.usersessions".__eq__)
-    assert found() == ["oauth.E006"]
+    assert check_ids() == ["oauth.E006"]
 
 
 def test_sign_out_that_revokes_nothing_is_refused(settings: Settings) -> None:
     settings.MIDDLEWARE = [
         name for name in settings.MIDDLEWARE if not name.endswith(".SignOutMiddleware")
     ]
-    assert found() == ["oauth.E011"]
+    assert check_ids() == ["oauth.E011"]
 
 
 def test_sign_out_that_revokes_before_the_session_is_saved_is_refused(settings: Settings) -> None:
     ours = "oauth.sign_out.SignOutMiddleware"
     settings.MIDDLEWARE = [*(name for name in settings.MIDDLEWARE if name != ours), ours]
-    assert found() == ["oauth.E011"]
+    assert check_ids() == ["oauth.E011"]

@@ -1,8 +1,8 @@
 """The public names of the package."""
 
-from tests.support.processes import printed_by
+from tests.support.processes import output_of
 
 
 def test_package_is_imported_before_there_are_settings() -> None:
     code = "import oauth, sys; print([name for name in sys.modules if 'django' in name])"
-    assert printed_by(code, {"PATH": ""}) == "[]"
+    assert output_of(code, {"PATH": ""}) == "[]"

@@ -16,12 +16,12 @@ def section() -> str:
 
 def requirement() -> str:
     """Return what `pip install` is given."""
-    return _found(r"^pip install (\S+)$")
+    return _find(r"^pip install (\S+)$")
 
 
 def settings() -> list[str]:
     """Return the lines that are added to the settings."""
-    return _found(r"```python\n(.*?)```").splitlines()
+    return _find(r"```python\n(.*?)```").splitlines()
 
 
 def commands() -> list[list[str]]:
@@ -29,7 +29,7 @@ def commands() -> list[list[str]]:
     return [shlex.split(each) for each in re.findall(r"`manage\.py (.+?)`", section())]
 
 
-def _found(pattern: str) -> str:
+def _find(pattern: str) -> str:
     found = re.search(pattern, section(), re.MULTILINE | re.DOTALL)
     assert found is not None, f"The README has nothing like {pattern!r}."
     return found[1]

@@ -20,7 +20,7 @@ import yaml
 from gateway_site import variables
 from tests import ROOT
 from tests.support.certificates import server_context
-from tests.support.processes import finished
+from tests.support.processes import run_to_end
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 LINES = DOCKERFILE.replace("\\\n", " ").splitlines()
@@ -95,7 +95,7 @@ def test_variable_of_the_image_names_the_authorities_of_postgresql_s_certificate
         port = listener.getsockname()[1]
         url = f"postgresql://user@127.0.0.1:{port}/name?sslmode=verify-full&sslrootcert=system"
         env = {name: str(certificate)} if is_set else {}
-        done = finished([sys.executable, "-c", VERIFYING, url], env)
+        done = run_to_end([sys.executable, "-c", VERIFYING, url], env)
         thread.join()
     expected = "unexpected eof" if is_set else "certificate verify failed"
     assert expected in done.stdout  # The server says nothing more.

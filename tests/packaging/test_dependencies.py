@@ -26,7 +26,7 @@ FOR_TYPE_CHECKERS = {"mypy_boto3_dynamodb", "mypy_boto3_kms"}
 FOR_PYTEST = {"pytest"}  # which imports the plugin of the test kit
 
 
-def imported(package: str) -> Iterator[str]:
+def imports_of(package: str) -> Iterator[str]:
     """Yield the top-level packages that a package of ours imports, or its local stack alone."""
     for path in (ROOT / package).rglob("*.py"):
         if package != LOCAL and path.is_relative_to(ROOT / LOCAL):
@@ -38,7 +38,7 @@ def imported(package: str) -> Iterator[str]:
                 yield node.module.partition(".")[0]
 
 
-def required(package: str) -> set[str]:
+def requirements_of(package: str) -> set[str]:
     """Return the names of the requirements, in one spelling."""
     engine = load_project(ENGINE)["project"]
     listed = [*engine["dependencies"], *engine["optional-dependencies"]["otel"]]
@@ -57,9 +57,9 @@ def spelt(name: str) -> str:
 @pytest.mark.parametrize("package", [*sorted(OURS), LOCAL])
 def test_every_import_is_of_a_requirement(package: str) -> None:
     makers = packages_distributions()
-    allowed = required(package)
+    allowed = requirements_of(package)
     others = (
-        set(imported(package)) - OURS - FOR_TYPE_CHECKERS - FOR_PYTEST - sys.stdlib_module_names
+        set(imports_of(package)) - OURS - FOR_TYPE_CHECKERS - FOR_PYTEST - sys.stdlib_module_names
     )
     by_name = {
         each: {spelt(maker) for maker in makers[COMES_WITH.get(each, each)]} for each in others

@@ -36,7 +36,7 @@ def output(*command: str) -> str:
     return done.stdout
 
 
-def loaded(path: Path) -> dict[Any, Any]:
+def load_yaml(path: Path) -> dict[Any, Any]:
     found: dict[Any, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return found
 
@@ -64,13 +64,13 @@ def test_each_action_is_pinned_to_a_commit_with_its_version(path: Path) -> None:
 
 @each_case("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_a_workflow_has_no_permission_that_a_job_does_not_ask_for(path: Path) -> None:
-    workflow = loaded(path)
+    workflow = load_yaml(path)
     assert workflow["permissions"] == {}
     assert all("permissions" in job for job in workflow["jobs"].values())
 
 
 def test_only_the_job_in_the_reviewed_environment_can_publish() -> None:
-    jobs = loaded(GITHUB / "workflows/release.yml")["jobs"]
+    jobs = load_yaml(GITHUB / "workflows/release.yml")["jobs"]
     publishing = [name for name, job in jobs.items() if "uv publish" in str(job)]
     assert publishing == ["publish"]
     assert jobs["publish"]["environment"] == "release"
@@ -78,7 +78,7 @@ def test_only_the_job_in_the_reviewed_environment_can_publish() -> None:
 
 def test_release_is_checked_on_the_oldest_and_the_newest_pair() -> None:
     """Without an interpreter of its own, a pair would be that of the job's Python."""
-    steps = loaded(GITHUB / "workflows/release.yml")["jobs"]["build"]["steps"]
+    steps = load_yaml(GITHUB / "workflows/release.yml")["jobs"]["build"]["steps"]
     [python] = [step["with"] for step in steps if "setup-python" in step.get("uses", "")]
     assert python["python-version"].split() == ["3.11", "3.14"]
     assert "make release-check" in [step.get("run") for step in steps]
@@ -89,7 +89,7 @@ def test_each_target_of_make_that_a_workflow_names_exists() -> None:
         r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
     )
     named = set(
-        loaded(GITHUB / "workflows/nightly.yml")["jobs"]["long"]["strategy"]["matrix"]["target"]
+        load_yaml(GITHUB / "workflows/nightly.yml")["jobs"]["long"]["strategy"]["matrix"]["target"]
     )
     for path in WORKFLOWS:
         for words in re.findall(r"run: make ([a-z -]+)", path.read_text(encoding="utf-8")):
@@ -98,7 +98,7 @@ def test_each_target_of_make_that_a_workflow_names_exists() -> None:
 
 
 def test_the_pairs_of_the_matrix_are_those_of_nox() -> None:
-    jobs = loaded(GITHUB / "workflows/tests.yml")["jobs"]
+    jobs = load_yaml(GITHUB / "workflows/tests.yml")["jobs"]
     pairs = {
         (each["python"], each["django"]) for each in jobs["pairs"]["strategy"]["matrix"]["include"]
     }

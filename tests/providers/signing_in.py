@@ -9,7 +9,7 @@ from django.test import Client
 
 from tests.oauth.support.fixtures import Visitor
 from tests.providers.stubs import Stub
-from tests.providers.stubs.apple import posted_by
+from tests.providers.stubs.apple import form_of
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -29,6 +29,6 @@ def sign_in(visitor: Visitor, at: Stub, **form: str) -> Any:
 
 def post(page: str) -> Any:
     """Post what a page of another site posts: browsers add no `Lax` cookie."""
-    address, fields = posted_by(page)
+    address, fields = form_of(page)
     browser = Client(enforce_csrf_checks=True)
     return browser.post(address, urlencode(fields), content_type=FORM)

@@ -19,7 +19,7 @@ from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.app import SERVER, App
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment, github
-from tests.oauth.support.shown import shown_to
+from tests.oauth.support.shown import shown_fields
 from tests.providers.conftest import Serve
 from tests.providers.signing_in import sign_in
 from tests.providers.stubs import Entra, GitHubEnterprise, Google, Okta, Stub
@@ -54,7 +54,7 @@ def registered_app(settings: Settings, provider: str) -> App:
 
 
 def allow(visitor: Visitor, app: App) -> Any:
-    form = {"decision": "allow"} | shown_to(visitor.user_id)
+    form = {"decision": "allow"} | shown_fields(visitor.user_id)
     return visitor.client.post(app.address(), form)
 
 

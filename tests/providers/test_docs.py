@@ -22,7 +22,7 @@ def blocks() -> list[dict[str, str]]:
     return [dict(VARIABLE.findall(block)) for block in BLOCK.findall(text)]
 
 
-def documented() -> dict[str, ProviderConfig]:
+def documented_providers() -> dict[str, ProviderConfig]:
     found: dict[str, ProviderConfig] = {}
     for variables in blocks():
         if any(name.endswith("_CLIENT_ID") for name in variables):
@@ -32,7 +32,7 @@ def documented() -> dict[str, ProviderConfig]:
 
 
 def test_every_block_is_accepted() -> None:
-    assert sorted(documented()) == [
+    assert sorted(documented_providers()) == [
         *("apple", "auth0", "cognito", "corp", "entra", "ghe", "github", "gitlab", "google", "okta")
     ]
 
@@ -48,7 +48,7 @@ def test_addresses_for_containers_are_accepted() -> None:
 @each_case("kind", ALL)
 def test_stub_is_configured_as_documented(kind: type[Stub]) -> None:
     """Otherwise the stubs would show something else than what people set."""
-    said = documented()[kind.name]
+    said = documented_providers()[kind.name]
     own = {"CLIENT_ID": "c", "CLIENT_SECRET": "s"} | kind.variables
     prefix = f"OAUTH_{kind.name.upper()}_"
     if kind.name == "apple":

@@ -91,8 +91,8 @@ def site(rates: Rates, people: int) -> dict[str, str]:
         "SQL queries a second, at most": requests,
         "SQL connections, at most": processes * CONNECTIONS,
     }
-    return {name: _rounded(value) for name, value in values.items()}
+    return {name: _round(value) for name, value in values.items()}
 
 
-def _rounded(value: float) -> str:
+def _round(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.1g}"

@@ -37,14 +37,14 @@ def stack() -> Stack:
     return stack
 
 
-async def stored(**content: Any) -> str:
+async def store_session(**content: Any) -> str:
     session = SessionStore()
     await session.aupdate(content)
     await session.asave()
     return str(session.session_key)
 
 
-def served(cookies: dict[str, str], view: Any) -> HttpResponse:
+def serve(cookies: dict[str, str], view: Any) -> HttpResponse:
     """Answer a request as Django does, in this very thread."""
     request = RequestFactory().get("/")
     request.COOKIES.update(cookies)
@@ -55,7 +55,7 @@ def served(cookies: dict[str, str], view: Any) -> HttpResponse:
 
 
 async def test_first_load_needs_no_thread_and_makes_no_call(stack: Stack) -> None:
-    key = await stored(a=1)
+    key = await store_session(a=1)
     reads = stack.dynamodb.calls.count(READ)
     async with ahead.session({NAME: key}) as content:
         assert dict(content) == {"a": 1}
@@ -71,7 +71,7 @@ async def test_first_load_needs_no_thread_and_makes_no_call(stack: Stack) -> Non
 
 async def test_work_after_its_request_loads_again(stack: Stack) -> None:
     """Tasks and threads that a request starts have its context, for as long as they live."""
-    key = await stored(a=1)
+    key = await store_session(a=1)
     is_over = asyncio.Event()
 
     async def later() -> Any:
@@ -88,7 +88,7 @@ async def test_work_after_its_request_loads_again(stack: Stack) -> None:
 
 
 async def test_concurrent_first_loads_both_find_the_session(stack: Stack) -> None:
-    key = await stored(a=1)
+    key = await store_session(a=1)
     async with ahead.session({NAME: key}):
         first, second = prefetch.claim(key), prefetch.claim(key)
     assert first is not None
@@ -100,7 +100,7 @@ async def test_concurrent_first_loads_both_find_the_session(stack: Stack) -> Non
 
 async def test_abandoned_block_is_closed_in_any_context(stack: Stack) -> None:
     """As a loop that ends does with what is left, and the collector with a request's coroutines."""
-    key = await stored(a=1)
+    key = await store_session(a=1)
     entered = ahead.session({NAME: key})
     content = await asyncio.create_task(entered.__aenter__())
     assert content == {"a": 1}
@@ -119,7 +119,7 @@ async def test_abandoned_block_is_closed_in_any_context(stack: Stack) -> None:
 async def test_services_are_not_made_in_the_loop_and_their_error_is_the_loads(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, can_be: bool
 ) -> None:
-    key = await stored(a=1)
+    key = await store_session(a=1)
     threads: list[int] = []
 
     def build(_: Any) -> Any:
@@ -140,13 +140,13 @@ async def test_services_are_not_made_in_the_loop_and_their_error_is_the_loads(
 
 
 async def test_other_sessions_are_loaded(stack: Stack) -> None:
-    key, other = await stored(a=1), await stored(a=2)
+    key, other = await store_session(a=1), await store_session(a=2)
     async with ahead.session({NAME: key}):
         assert await SessionStore(other).aget("a") == 2
 
 
 async def test_save_is_based_on_the_prefetched_version(stack: Stack) -> None:
-    key = await stored(a=1)
+    key = await store_session(a=1)
     async with ahead.session({NAME: key}):
         session = SessionStore(key)
         session["b"] = 2
@@ -158,18 +158,18 @@ async def test_save_is_based_on_the_prefetched_version(stack: Stack) -> None:
 
 
 async def test_prefetched_content_is_read_only(stack: Stack) -> None:
-    async with ahead.session({NAME: await stored(a=1)}) as content:
+    async with ahead.session({NAME: await store_session(a=1)}) as content:
         with pytest.raises(TypeError):
             content["a"] = 2  # type: ignore[index]
 
 
 async def test_session_is_not_loaded_until_it_is_used(stack: Stack) -> None:
     """Whether it was is what decides on the cookie of a session that is none, and on Vary."""
-    key = await stored(a=1)
+    key = await store_session(a=1)
     await SessionStore(key).adelete()
     async with ahead.session({NAME: key}) as content:
         assert content == {}
-        untouched = served({NAME: key}, lambda request: HttpResponse())
+        untouched = serve({NAME: key}, lambda request: HttpResponse())
         assert not untouched.cookies
         assert "Vary" not in untouched
 
@@ -178,22 +178,22 @@ async def test_session_is_not_loaded_until_it_is_used(stack: Stack) -> None:
         return HttpResponse()
 
     async with ahead.session({NAME: key}):
-        asked = served({NAME: key}, asking)
+        asked = serve({NAME: key}, asking)
     assert asked.cookies[NAME]["max-age"] == 0
 
 
 async def test_store_unavailable_is_raised_only_by_the_first_load(stack: Stack) -> None:
-    key = await stored(a=1)
+    key = await store_session(a=1)
     stack.dynamodb.unavailable = True
     async with ahead.session({NAME: key}) as content:
         assert content == {}
-        assert served({NAME: key}, lambda request: HttpResponse()).status_code == 200
+        assert serve({NAME: key}, lambda request: HttpResponse()).status_code == 200
         with pytest.raises(StoreUnavailable):
             SessionStore(key)["a"]
 
 
 async def test_changed_key_is_found_and_adopted(stack: Stack) -> None:
-    key = await stored(a=1)
+    key = await store_session(a=1)
     session = SessionStore(key)
     await session.acycle_key()
     change = KeyChange.between(key, str(session.session_key), "django")
@@ -204,7 +204,7 @@ async def test_changed_key_is_found_and_adopted(stack: Stack) -> None:
 
     async with ahead.session(cookies) as content:
         assert content["a"] == 1
-        response = served(cookies, asking)
+        response = serve(cookies, asking)
     assert response.content == b"1"
     assert response.cookies[NAME].value == session.session_key
 
@@ -218,7 +218,7 @@ async def test_invalid_key_makes_no_call(stack: Stack, cookies: dict[str, str]) 
 
 
 async def test_wait_ahead_and_waits_within_are_bounded_together(stack: Stack) -> None:
-    async with ahead.session({NAME: await stored(a=1)}):
+    async with ahead.session({NAME: await store_session(a=1)}):
         deadline.spend(1)
         with deadline.request():
             left = deadline.budget_left()
@@ -238,7 +238,7 @@ async def test_budget_ends_with_the_block_even_after_an_error(
         raise RuntimeError
 
     monkeypatch.setattr(prefetch, "offer", offer)
-    entered = ahead.session({NAME: await stored(a=1)})  # kept, so that no collector ends it
+    entered = ahead.session({NAME: await store_session(a=1)})  # kept, so that no collector ends it
     await entered.__aenter__()
     assert deadline.budget_left() is not None
     with pytest.raises(RuntimeError):

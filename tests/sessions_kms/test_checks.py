@@ -22,7 +22,7 @@ from tests.sessions_kms.support.provoked_checks import (
     PROVOKED,
     SESSIONS,
 )
-from tests.support.processes import finished, module
+from tests.support.processes import module, run_to_end
 
 IN_ORDER = [checks.MIDDLEWARE, SESSIONS]
 
@@ -40,19 +40,19 @@ def good(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.SESSION_COOKIE_AGE = 7 * 86400
 
 
-def found() -> list[django_checks.CheckMessage]:
+def found_checks() -> list[django_checks.CheckMessage]:
     return [message for check in checks.CHECKS for message in check()]
 
 
 def test_good_settings_have_no_fault() -> None:
-    assert found() == []
+    assert found_checks() == []
 
 
 @pytest.mark.parametrize("name", PROVOKED)
 def test_fault_is_reported_alone_under_its_id(name: str, settings: Settings) -> None:
     for setting, value in PROVOKED[name].items():
         setattr(settings, setting, value)
-    (message,) = found()
+    (message,) = found_checks()
     assert message.id == f"sessions_kms.{name}"
     assert message.level == {"E": django_checks.ERROR, "W": django_checks.WARNING}[name[0]]
     assert message.msg[-1] in ".?"
@@ -67,7 +67,7 @@ def test_every_check_id_is_tested_here_and_defined_once() -> None:
 
 def test_python_that_decodes_cookies_slowly_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cookies, "_OctalPatt", None, raising=False)
-    (message,) = found()
+    (message,) = found_checks()
     assert message.id == f"sessions_kms.{OF_PYTHON}"
     assert message.level == django_checks.WARNING
     assert "CVE-2024-7592" in message.msg
@@ -79,21 +79,21 @@ def test_missing_region_is_an_error_until_one_is_set_in_any_way(
 ) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     services.reset()
-    (message,) = found()
+    (message,) = found_checks()
     assert (message.id, message.level) == (f"sessions_kms.{OF_REGION}", django_checks.ERROR)
     assert "AWS_REGION" in str(message.hint)
     settings.SESSIONS_KMS = GOOD | {"REGION_NAME": "eu-west-1"}
-    assert found() == []
+    assert found_checks() == []
     settings.SESSIONS_KMS = GOOD
     with monkeypatch.context() as patched:
         patched.setenv("AWS_REGION", "eu-west-1")
-        assert found() == []
-    assert found() != []
+        assert found_checks() == []
+    assert found_checks() != []
     profile = tmp_path / "config"
     profile.write_text("[default]\nregion = eu-west-1\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(profile))
     services.reset()
-    assert found() == []
+    assert found_checks() == []
 
 
 def test_checks_are_registered_as_security_checks() -> None:
@@ -114,33 +114,33 @@ def test_middleware_missing_or_behind_the_sessions_is_warned_of(
     order: list[str], settings: Settings
 ) -> None:
     settings.MIDDLEWARE = order
-    assert [message.id for message in found()] == ["sessions_kms.W002"]
+    assert [message.id for message in found_checks()] == ["sessions_kms.W002"]
 
 
 def test_project_without_session_middleware_is_not_warned(settings: Settings) -> None:
     settings.MIDDLEWARE = ["django.middleware.common.CommonMiddleware", "nowhere.Middleware"]
-    assert found() == []
+    assert found_checks() == []
 
 
 def test_long_idle_timeout_is_right_without_an_absolute_one(settings: Settings) -> None:
     settings.SESSION_COOKIE_AGE = 365 * 86400
     settings.SESSIONS_KMS = GOOD | {"ABSOLUTE_TIMEOUT": None}
-    assert found() == []
+    assert found_checks() == []
 
 
 def test_old_engine_that_keeps_rows_is_right_while_moving_in(settings: Settings) -> None:
     settings.SESSION_ENGINE = "sessions_kms.moving_in"
-    assert found() == []
+    assert found_checks() == []
 
 
 def test_old_engine_is_no_matter_once_nothing_is_taken_over(settings: Settings) -> None:
     settings.SESSIONS_KMS = GOOD | {"MIGRATE_FROM": "nowhere.sessions"}
-    assert found() == []
+    assert found_checks() == []
 
 
 def test_moment_that_has_passed_is_not_warned_of(settings: Settings) -> None:
     settings.SESSIONS_KMS = GOOD | {"NOT_BEFORE": int(time.time()) - 1}
-    assert found() == []
+    assert found_checks() == []
 
 
 # The tests run on any Python that is supported.
@@ -155,7 +155,7 @@ def manage_check(folder: Path, *lines: str) -> "subprocess.CompletedProcess[str]
     """Run `manage.py check` of a project that has these lines of settings."""
     (folder / "bare_settings.py").write_text("\n".join([*BARE, *lines]))
     path = os.pathsep.join([str(folder), str(ROOT)])
-    return finished(
+    return run_to_end(
         module("django", "check", "--settings", "bare_settings"), os.environ | {"PYTHONPATH": path}
     )
 

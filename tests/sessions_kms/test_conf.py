@@ -21,7 +21,7 @@ DAY = 24 * 3600
 REQUIRED = {"KEY_ID": KEY, "TABLE_NAME": "sessions"}
 
 
-def parsed(**extra: Any) -> Config:
+def parse(**extra: Any) -> Config:
     raw = REQUIRED | extra
     assert list(conf.faults(raw)) == []
     return conf.parse(raw)
@@ -33,11 +33,11 @@ def fault(**extra: Any) -> conf.Fault:
 
 
 def test_two_settings_are_enough() -> None:
-    assert parsed() == Config(key_id=KEY, table_name="sessions")
+    assert parse() == Config(key_id=KEY, table_name="sessions")
 
 
 def test_defaults_are_those_of_the_design() -> None:
-    made = parsed()
+    made = parse()
     assert (made.region_name, made.namespace, dict(made.encryption_context)) == (None, "django", {})
     assert (made.decrypt_key_ids, made.not_before) == ((), None)
     assert made.absolute_timeout == 7 * DAY
@@ -66,7 +66,7 @@ def test_every_field_has_a_setting_and_every_setting_a_field() -> None:
 def test_grants_have_an_absolute_timeout_of_their_own_and_always_one(
     absolute: int | None, grants: int | None, grant_age: int, longest: int | None
 ) -> None:
-    made = parsed(ABSOLUTE_TIMEOUT=absolute, GRANT_TIMEOUT=grants)
+    made = parse(ABSOLUTE_TIMEOUT=absolute, GRANT_TIMEOUT=grants)
     assert (made.grant_age, made.longest_age) == (grant_age, longest)
 
 
@@ -122,7 +122,7 @@ GOOD: list[tuple[str, Any, Any]] = [
 
 @each_case(("name", "value", "expected"), GOOD)
 def test_good_value_is_taken(name: str, value: Any, expected: Any) -> None:
-    made = getattr(parsed(**{name: value}), name.lower())
+    made = getattr(parse(**{name: value}), name.lower())
     assert made == (value if expected is None else expected)
 
 
@@ -217,7 +217,7 @@ def test_stale_limit_below_the_cache_age_is_a_fault() -> None:
     found = fault(DATA_KEY_CACHE_AGE=3601)
     assert found.check_id == "E014"
     assert "DATA_KEY_MAX_STALE'] must not be below DATA_KEY_CACHE_AGE" in found.message
-    assert parsed(DATA_KEY_CACHE_AGE=600, DATA_KEY_MAX_STALE=600).data_key_cache_age == 600
+    assert parse(DATA_KEY_CACHE_AGE=600, DATA_KEY_MAX_STALE=600).data_key_cache_age == 600
 
 
 @each_case(
@@ -271,7 +271,7 @@ def test_missing_setting_is_improperly_configured(settings: Settings) -> None:
 
 def test_config_is_deeply_frozen() -> None:
     context = {"app": "shop"}
-    made = parsed(ENCRYPTION_CONTEXT=context, DECRYPT_KEY_IDS=[OTHER_KEY])
+    made = parse(ENCRYPTION_CONTEXT=context, DECRYPT_KEY_IDS=[OTHER_KEY])
     with pytest.raises(FrozenInstanceError):
         made.namespace = "other"  # type: ignore[misc]  # what is refused
     with pytest.raises(TypeError):

@@ -14,33 +14,33 @@ from sessions_kms.grant_store import GrantStore, end_grant_by_id
 from sessions_kms.operations.purging import Clearing
 from sessions_kms.services import services
 from tests.sessions_kms.conftest import MakeStack
-from tests.sessions_kms.support.memory_dynamodb import refused
-from tests.sessions_kms.support.sessions import again, id_of_record, saved
+from tests.sessions_kms.support.memory_dynamodb import refuse_write
+from tests.sessions_kms.support.sessions import again, id_of_record, save_session
 from tests.sessions_kms.support.stacks import Stack, another_process
-from tests.sessions_kms.support.wire import lost
+from tests.sessions_kms.support.wire import lose_response
 
 DAY = 86_400
 
 
 @pytest.fixture
 def grant(fake: Stack) -> GrantStore:
-    return created()
+    return create_grant()
 
 
-def created(**content: Any) -> GrantStore:
+def create_grant(**content: Any) -> GrantStore:
     made = GrantStore()
     made.update({USER_ID: "7", **content})
     run_sync(made.start_grant())
     return made
 
 
-def loaded(key: str | None) -> GrantStore | None:
+def load_grant(key: str | None) -> GrantStore | None:
     found = GrantStore(key)
     return found if run_sync(found.load_grant()) else None
 
 
 def test_grant_is_loaded_with_its_content(grant: GrantStore) -> None:
-    found = loaded(grant.session_key)
+    found = load_grant(grant.session_key)
     assert found is not None
     assert found[USER_ID] == "7"
 
@@ -52,7 +52,7 @@ def test_its_key_in_a_cookie_opens_nothing_and_changes_nothing(grant: GrantStore
     cookie["mine"] = 1
     cookie.save()
     assert cookie.session_key != grant.session_key
-    found = loaded(grant.session_key)
+    found = load_grant(grant.session_key)
     assert found is not None
     assert "mine" not in found
 
@@ -62,11 +62,11 @@ def test_its_key_in_a_cookie_replaces_nothing_unseen(grant: GrantStore) -> None:
     cookie._session_cache = {"mine": 1}
     with pytest.raises(UpdateError):
         cookie.save()
-    assert loaded(grant.session_key) is not None
+    assert load_grant(grant.session_key) is not None
 
 
 def test_key_of_a_cookie_opens_no_grant(fake: Stack) -> None:
-    assert loaded(saved("7").session_key) is None
+    assert load_grant(save_session("7").session_key) is None
 
 
 def test_it_keeps_its_key_where_django_changes_keys(grant: GrantStore) -> None:
@@ -74,39 +74,39 @@ def test_it_keeps_its_key_where_django_changes_keys(grant: GrantStore) -> None:
     grant["more"] = 1
     grant.cycle_key()
     assert grant.session_key == key
-    found = loaded(key)
+    found = load_grant(key)
     assert found is not None
     assert found["more"] == 1
 
 
 def test_saves_of_two_processes_are_laid_over_each_other(grant: GrantStore) -> None:
-    here, there = loaded(grant.session_key), loaded(grant.session_key)
+    here, there = load_grant(grant.session_key), load_grant(grant.session_key)
     assert here is not None
     assert there is not None
     here["here"] = there["there"] = 1
     run_sync(here.save_grant())
     with another_process():
         run_sync(there.save_grant())
-    found = loaded(grant.session_key)
+    found = load_grant(grant.session_key)
     assert found is not None
     assert (found["here"], found["there"]) == (1, 1)
 
 
 def test_one_that_was_ended_is_not_saved_again(grant: GrantStore) -> None:
-    other = loaded(grant.session_key)
+    other = load_grant(grant.session_key)
     assert other is not None
     run_sync(grant.end_grant())
     other["more"] = 1
     with pytest.raises(UpdateError):
         run_sync(other.save_grant())
-    assert loaded(grant.session_key) is None
+    assert load_grant(grant.session_key) is None
 
 
 def test_create_of_unknown_outcome_uses_another_key(fake: Stack) -> None:
-    fake.dynamodb.on("PutItem session", lost)
-    made = created()
+    fake.dynamodb.on("PutItem session", lose_response)
+    made = create_grant()
     fake.dynamodb.heal()
-    assert loaded(made.session_key) is not None
+    assert load_grant(made.session_key) is not None
 
 
 @pytest.mark.parametrize("by_id", [True, False])
@@ -116,7 +116,7 @@ def test_end_is_announced_only_when_it_is_known(
     def end() -> None:
         run_sync(end_grant_by_id(services(), id_of_record(grant)) if by_id else grant.end_grant())
 
-    fake.dynamodb.on("DeleteItem session", refused)
+    fake.dynamodb.on("DeleteItem session", refuse_write)
     with pytest.raises(StoreUnavailable):
         end()
     fake.dynamodb.heal()
@@ -133,23 +133,23 @@ def test_it_ends_at_an_absolute_timeout_of_its_own(
     make_stack: MakeStack, absolute: int | None, grants: int | None, lives: int
 ) -> None:
     stack = make_stack(absolute_timeout=absolute, grant_timeout=grants)
-    made = created(_session_expiry=400 * DAY)
-    browser = saved("7", _session_expiry=400 * DAY)
+    made = create_grant(_session_expiry=400 * DAY)
+    browser = save_session("7", _session_expiry=400 * DAY)
     end = made.absolute_end()
     assert end is not None
     assert end.timestamp() == stack.clock() + lives
     stack.clock.advance(lives - 1)
-    assert loaded(made.session_key) is not None
+    assert load_grant(made.session_key) is not None
     shorter = absolute is not None and absolute < lives
     assert bool(dict(again(browser).items())) is not shorter
     stack.clock.advance(1)
-    assert loaded(made.session_key) is None
+    assert load_grant(made.session_key) is None
 
 
 def test_clearing_leaves_a_grant_that_lives_beyond_other_sessions(make_stack: MakeStack) -> None:
     stack = make_stack(absolute_timeout=DAY, grant_timeout=9 * DAY)
-    made = created(_session_expiry=400 * DAY)
-    saved("7")
+    made = create_grant(_session_expiry=400 * DAY)
+    save_session("7")
     stack.clock.advance(2 * DAY)
     for _ in Clearing(stack.services).delete_expired(at_most=100):
         pass
@@ -159,4 +159,4 @@ def test_clearing_leaves_a_grant_that_lives_beyond_other_sessions(make_stack: Ma
 def test_end_that_was_written_later_is_refused(fake: Stack, grant: GrantStore) -> None:
     item = fake.dynamodb.items[id_of_record(grant)]
     fake.put_item(item | {"ttl": as_number(int(item["ttl"]["N"]) + DAY)})
-    assert loaded(grant.session_key) is None
+    assert load_grant(grant.session_key) is None

@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from tests.support.processes import finished
+from tests.support.processes import run_to_end
 
 
 @pytest.mark.slow
 def test_missing_app_is_reported() -> None:
-    done = finished(
+    done = run_to_end(
         [sys.executable, "manage.py", "import_sessions", "--no-input"],
         os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"},
     )

@@ -27,7 +27,7 @@ from sessions_kms.outages import Outage
 from sessions_kms.services import id_of
 from tests.sessions_kms.sites import serving
 from tests.sessions_kms.support.fakes import KEY
-from tests.sessions_kms.support.memory_dynamodb import after, refused
+from tests.sessions_kms.support.memory_dynamodb import after, refuse_write
 from tests.sessions_kms.support.sessions import saved_key
 from tests.sessions_kms.support.stacks import Stack
 
@@ -149,7 +149,7 @@ def test_store_unavailable_is_503_and_keeps_the_cookie(
     settings.SESSION_SAVE_EVERY_REQUEST = where.every_request
     key = saved_key(name="old")
     if where.failing:
-        fake.dynamodb.on(where.failing, refused)
+        fake.dynamodb.on(where.failing, refuse_write)
     else:
         fake.dynamodb.unavailable = True
     assert_unavailable(ask(where.path, key))

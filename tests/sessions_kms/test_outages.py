@@ -27,7 +27,7 @@ from tests.support.clock import FakeClock
 LOGGER = logging.getLogger("tests.outages")
 
 
-def failed(cause: str = "no route\nto host") -> TableUnavailable:
+def make_failure(cause: str = "no route\nto host") -> TableUnavailable:
     """Return an error as the engine raises it."""
     try:
         _fail(cause)
@@ -49,7 +49,7 @@ def test_beginning_is_logged_once_from_its_cause_to_its_traceback_in_a_line(
     outage: Outage, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(100):
-        outage.refused(failed())
+        outage.refused(make_failure())
         clock.advance(0.1)
     [record] = caplog.records
     told = record.getMessage()
@@ -69,7 +69,7 @@ def test_concurrent_refusals_begin_one_outage(
 
     def refuse(_: int) -> None:
         barrier.wait(20)
-        outage.refused(failed())
+        outage.refused(make_failure())
 
     with ThreadPoolExecutor(16) as threads:
         list(threads.map(refuse, range(16)))
@@ -80,7 +80,7 @@ def test_count_is_logged_once_a_minute(
     outage: Outage, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(3 * int(LOG_INTERVAL)):
-        outage.refused(failed())
+        outage.refused(make_failure())
         clock.advance(1)
     counts = [record.getMessage() for record in caplog.records[1:]]
     assert counts == [
@@ -94,8 +94,8 @@ def test_each_other_cause_is_logged_once(
     outage: Outage, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for second in range(59):
-        outage.refused(failed(f"no answer in {second}.5 s"))
-        outage.refused(failed("the table was deleted"))
+        outage.refused(make_failure(f"no answer in {second}.5 s"))
+        outage.refused(make_failure("the table was deleted"))
         clock.advance(1)
     assert [record.getMessage().partition(" The")[0] for record in caplog.records] == [
         "ConnectionError: no answer in 0.5 s.",
@@ -103,8 +103,8 @@ def test_each_other_cause_is_logged_once(
     ]
     clock.advance(1)
     caplog.clear()
-    outage.refused(failed("the table was deleted"))
-    outage.refused(failed("no answer in 60 s"))
+    outage.refused(make_failure("the table was deleted"))
+    outage.refused(make_failure("no answer in 60 s"))
     [record] = caplog.records
     assert "119 requests" in record.getMessage()
 
@@ -122,7 +122,7 @@ def test_error_of_the_system_is_one_cause_however_it_is_worded(
 
 def test_ever_new_causes_are_few_lines(outage: Outage, caplog: pytest.LogCaptureFixture) -> None:
     for number in range(100):
-        outage.refused(failed("x" * number))
+        outage.refused(make_failure("x" * number))
     assert len(caplog.records) == CAUSES_MAX
 
 
@@ -130,9 +130,9 @@ def test_end_is_logged_when_requests_are_served_again(
     outage: Outage, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     outage.served()
-    outage.refused(failed())
+    outage.refused(make_failure())
     clock.advance(30)
-    outage.refused(failed())
+    outage.refused(make_failure())
     clock.advance(QUIET - 1)
     outage.served()
     assert len(caplog.records) == 1
@@ -142,7 +142,7 @@ def test_end_is_logged_when_requests_are_served_again(
     assert [record.getMessage() for record in caplog.records[1:]] == [
         "The table can be used again: 2 requests were answered 503 in 30 seconds."
     ]
-    outage.refused(failed())
+    outage.refused(make_failure())
     assert "requests are answered 503" in caplog.records[-1].getMessage()
 
 
@@ -150,12 +150,12 @@ def test_outage_is_at_hand_shortly_after_a_refusal_until_a_request_is_served(
     outage: Outage, clock: FakeClock
 ) -> None:
     assert not outage.is_at_hand()
-    outage.refused(failed())
+    outage.refused(make_failure())
     clock.advance(AT_HAND - 1)
     assert outage.is_at_hand()
     outage.served()
     assert not outage.is_at_hand()
-    outage.refused(failed())
+    outage.refused(make_failure())
     assert outage.is_at_hand()
     clock.advance(AT_HAND)
     assert not outage.is_at_hand()
@@ -167,12 +167,14 @@ def test_any_part_of_the_store_may_be_the_one_at_hand(
     healthy = Outage(LOGGER, "kms", "KMS")
     monkeypatch.setattr(outages, "OUTAGES", {KMSUnavailable: healthy, TableUnavailable: outage})
     assert not outages.is_at_hand()
-    outages.note(failed())
+    outages.note(make_failure())
     assert outages.is_at_hand()
 
 
 def test_reason_is_bounded() -> None:
-    assert len(cause_of(failed("x" * 10_000)) + traceback_of(failed("x" * 10_000))) < 1500
+    assert (
+        len(cause_of(make_failure("x" * 10_000)) + traceback_of(make_failure("x" * 10_000))) < 1500
+    )
 
 
 def test_changed_key_is_no_outage(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.processes import printed_by
+from tests.support.processes import output_of
 
 # What the class of sessions does without. `urllib3` is boto's.
 LATER = ("boto3", "botocore", "cryptography", "urllib3", "sessions_kms.services")
@@ -92,14 +92,14 @@ print(len(imported) > 50, any(imported))
 
 
 def test_session_class_is_imported_without_the_store() -> None:
-    told = printed_by(TOLD + "import sessions_kms.backend\ntell()", {"PATH": ""})
+    told = output_of(TOLD + "import sessions_kms.backend\ntell()", {"PATH": ""})
     later, _, count = told.rpartition(" ")
     assert later == "[]"
     assert int(count) <= CLASS_MAX
 
 
 def test_server_starts_without_checks_and_a_check_finds_wrong_settings() -> None:
-    started, checked = printed_by(TOLD + SITE, {"PATH": ""}).splitlines()
+    started, checked = output_of(TOLD + SITE, {"PATH": ""}).splitlines()
     later, _, count = started.rpartition(" ")
     assert later == "[]"
     assert int(count) <= SITE_MAX
@@ -108,9 +108,9 @@ def test_server_starts_without_checks_and_a_check_finds_wrong_settings() -> None
 
 @pytest.mark.slow
 def test_threads_may_begin_at_once_also_in_a_forked_process() -> None:
-    assert printed_by(CONFIGURED + FIRST, {"PATH": ""}) == "0 True False"
+    assert output_of(CONFIGURED + FIRST, {"PATH": ""}) == "0 True False"
 
 
 @pytest.mark.slow
 def test_event_loop_imports_nothing_of_it_in_its_own_thread() -> None:
-    assert printed_by(CONFIGURED + IN_A_LOOP, {"PATH": ""}) == "True False"
+    assert output_of(CONFIGURED + IN_A_LOOP, {"PATH": ""}) == "True False"

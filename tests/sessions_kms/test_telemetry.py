@@ -23,9 +23,9 @@ from sessions_kms.telemetry import telemetry
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.fakes import State
 from tests.sessions_kms.support.fleet import DAY, MAX_AGE, PERIOD, RENEWAL_AGE, Process, kms_keyring
-from tests.sessions_kms.support.sessions import saved
+from tests.sessions_kms.support.sessions import save_session
 from tests.sessions_kms.support.stacks import Stack
-from tests.support.processes import printed_by
+from tests.support.processes import output_of
 
 
 class Recorded:
@@ -98,7 +98,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorded]:
 
 
 def test_operations_are_recorded_with_their_outcome(stack: Stack, recorded: Recorded) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     SessionStore(session.session_key).load()
     SessionStore("x" * 32).load()
     session["a"] = 2
@@ -124,7 +124,7 @@ def test_calls_to_aws_are_recorded(make_stack: MakeStack, recorded: Recorded) ->
     stack = make_stack()
     if stack.kind == "fake":
         pytest.skip("the fakes call nothing")
-    key = saved(a=1).session_key
+    key = save_session(a=1).session_key
     SessionStore(key).load()
     for service, operation in [
         ("dynamodb", "put_item"),
@@ -135,7 +135,7 @@ def test_calls_to_aws_are_recorded(make_stack: MakeStack, recorded: Recorded) ->
 
 
 def test_data_keys_are_recorded_with_their_source(fake: Stack, recorded: Recorded) -> None:
-    key = saved(a=1).session_key
+    key = save_session(a=1).session_key
     SessionStore(key).load()
     assert recorded.count("sessions_kms.data_keys", use="seal", source="asked") == 1
     assert recorded.count("sessions_kms.data_keys", use="open", source="cache") == 1
@@ -173,7 +173,7 @@ def test_key_whose_renewal_is_due_is_recorded_as_cached(recorded: Recorded) -> N
 
 
 def test_conflict_and_merge_are_counted(fake: Stack, recorded: Recorded) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     mine, theirs = SessionStore(session.session_key), SessionStore(session.session_key)
     mine["b"], theirs["c"] = 1, 1
     theirs.save()
@@ -182,7 +182,7 @@ def test_conflict_and_merge_are_counted(fake: Stack, recorded: Recorded) -> None
 
 
 def test_refusal_is_counted_by_its_reason(fake: Stack, recorded: Recorded) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     item = next(iter(fake.sessions().values()))
     fake.put_item({**item, "authTag": {"B": bytes(16)}})
     assert SessionStore(session.session_key).load() == {}
@@ -200,7 +200,7 @@ def test_moment_too_far_ahead_is_counted_at_each_reading(fake: Stack, recorded: 
 
 
 def test_outage_is_recorded_by_the_errors_class_only(fake: Stack, recorded: Recorded) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     fake.dynamodb.unavailable = True
     with pytest.raises(StoreUnavailable):
         SessionStore(session.session_key).load()
@@ -210,7 +210,7 @@ def test_outage_is_recorded_by_the_errors_class_only(fake: Stack, recorded: Reco
 
 
 def test_metrics_name_no_session_key_or_person(fake: Stack, recorded: Recorded) -> None:
-    session = saved(**{USER_ID: "person-4711", "token": "secret-token"})
+    session = save_session(**{USER_ID: "person-4711", "token": "secret-token"})
     first = session.session_key or ""
     session.cycle_key()
     SessionStore(session.session_key).load()
@@ -230,7 +230,7 @@ def test_condition_that_does_not_hold_is_no_error(
 ) -> None:
     if make_stack().kind == "fake":
         pytest.skip("the fakes call nothing")
-    session = saved(a=1)
+    session = save_session(a=1)
     mine, theirs = SessionStore(session.session_key), SessionStore(session.session_key)
     mine["b"], theirs["c"] = 1, 1
     theirs.save()
@@ -259,7 +259,7 @@ def test_broken_instruments_stop_nothing(fake: Stack, monkeypatch: pytest.Monkey
     monkeypatch.setattr(telemetry, "_is_enabled", True)
     monkeypatch.setitem(vars(telemetry), "_created_meter", Broken())
     monkeypatch.setitem(vars(telemetry), "tracer", Broken())
-    session = saved(a=1)
+    session = save_session(a=1)
     assert SessionStore(session.session_key)["a"] == 1
     fake.dynamodb.unavailable = True
     with pytest.raises(StoreUnavailable):
@@ -295,12 +295,12 @@ with telemetry.spanned("operation", "load"):
     ids=["nobody", "set up later", "its own names changed"],
 )
 def test_spans_are_created_if_a_provider_is_set(change: str, seen: str) -> None:
-    assert printed_by(SPANS_SEEN.format(change=change)) == seen
+    assert output_of(SPANS_SEEN.format(change=change)) == seen
 
 
 def test_provider_that_the_environment_names_is_listened_to() -> None:
     environment = os.environ | {"OTEL_PYTHON_TRACER_PROVIDER": "sdk_tracer_provider"}
-    assert printed_by(SPANS_SEEN.format(change=""), environment) == "False True"
+    assert output_of(SPANS_SEEN.format(change=""), environment) == "False True"
 
 
 METERS_SEEN = """
@@ -335,7 +335,7 @@ print(before, len(telemetry._counters))
     ids=["nobody", "set up later", "its own names changed", "its own modules changed"],
 )
 def test_opentelemetry_is_imported_if_a_provider_is_set(change: str, entries: int) -> None:
-    assert printed_by(METERS_SEEN.format(change=change)) == f"[] {entries}"
+    assert output_of(METERS_SEEN.format(change=change)) == f"[] {entries}"
 
 
 def test_broken_settings_of_opentelemetry_stop_nothing() -> None:
@@ -346,7 +346,7 @@ with telemetry.spanned("operation", "load"): pass
 print("fine")
 """
     environment = os.environ | {"OTEL_PYTHON_METER_PROVIDER": "nobody"}
-    assert printed_by(code, environment) == "fine"
+    assert output_of(code, environment) == "fine"
 
 
 @pytest.mark.slow
@@ -366,4 +366,4 @@ session["a"] = 1
 session.save()
 print(SessionStore(session.session_key)["a"], session.cycle_key())
 """
-    assert printed_by(code) == "1 None"
+    assert output_of(code) == "1 None"

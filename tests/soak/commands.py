@@ -14,7 +14,7 @@ from django.conf import settings
 from gateway_site.local.kms import running_kms
 from tests.sessions_kms.support.faults import FaultProxy, running_proxy
 from tests.soak.site import Seeded, Site
-from tests.soak.site_process import finished, start, under_load
+from tests.soak.site_process import start, under_load, wait_for_result
 from tests.support.roto import running_roto
 
 LOADED = 200  # sessions that are changed all the time
@@ -55,7 +55,7 @@ def _run(site: Site, changed: list[Seeded], after: tuple[int, ...], *command: st
     keys = [session.key for session in changed]
     with under_load(site.settings, keys, LOADERS) as loads:
         runs = site.run_killed(*command, after=after)
-        done = finished(start(site.settings, *command))
+        done = wait_for_result(start(site.settings, *command))
     return Outcome(runs, done, loads)
 
 

@@ -136,7 +136,7 @@ async def browser() -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-async def loaded(url: str, pid: int) -> Load:
+async def run_load(url: str, pid: int) -> Load:
     load = Load(url, random.Random(1))  # noqa: S311 - no secret
     async with AsyncExitStack() as stack:
         for _ in range(PEOPLE):
@@ -155,7 +155,7 @@ def tell(line: str) -> None:
     sys.stdout.flush()
 
 
-def judged(replies: list[Reply]) -> bool:
+def is_as_promised(replies: list[Reply]) -> bool:
     """Tell what came back second by second, and whether it was as promised."""
     for second in range(-int(BEFORE), int(HANGING + AFTER)):
         found = [each for each in replies if second <= each.at < second + 1]
@@ -196,8 +196,8 @@ def run(*, prints_log: bool) -> int:
             "AWS_ENDPOINT_URL_KMS": kms.url,
         }
         fleet = stack.enter_context(running_fleet(1, environment_of(stack, folder), folder))
-        replies = asyncio.run(loaded(fleet[0].url, dynamodb.pid)).replies
-        passed = judged(replies)
+        replies = asyncio.run(run_load(fleet[0].url, dynamodb.pid)).replies
+        passed = is_as_promised(replies)
         log = (folder / "gateway-0.log").read_text(errors="replace")
         for line in log.splitlines():
             if "sessions_kms.circuit " in line:

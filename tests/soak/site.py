@@ -19,7 +19,13 @@ from sessions_kms.conf import Config
 from sessions_kms.format.attributes import Item
 from sessions_kms.operations import provisioning
 from sessions_kms.sealed_items import sealing
-from tests.sessions_kms.support.faults import Answer, Exchange, FaultProxy, held, running_proxy
+from tests.sessions_kms.support.faults import (
+    Answer,
+    Exchange,
+    FaultProxy,
+    hold_exchange,
+    running_proxy,
+)
 from tests.sessions_kms.support.stacks import REGION, install
 from tests.soak.site_process import start
 
@@ -109,7 +115,7 @@ def _last_after(proxy: FaultProxy, writes: int) -> threading.Event:
         if next(passed) <= writes:
             return exchange.forward()
         enough.set()
-        return held(exchange)
+        return hold_exchange(exchange)
 
     for operation in WRITES:
         proxy.on(operation, strike)

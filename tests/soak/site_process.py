@@ -30,7 +30,7 @@ def start(settings: dict[str, Any], *arguments: str, **environment: str) -> "sub
     )
 
 
-def finished(process: "subprocess.Popen[str]") -> Any:
+def wait_for_result(process: "subprocess.Popen[str]") -> Any:
     """Wait for a command that was given --json; give what it printed."""
     out, err = process.communicate(timeout=1800)
     assert process.returncode == 0, err

@@ -3,7 +3,7 @@
 import time
 
 from tests.soak.ledger import AFTERMATH, NO_ANSWER, UNAVAILABLE, Disturbance, Ledger
-from tests.soak.watching import Sample, are_descriptors_flat, is_memory_flat, judged
+from tests.soak.watching import Sample, are_descriptors_flat, is_memory_flat, without_warm_up
 
 
 def samples(memory: float, descriptors: float) -> list[Sample]:
@@ -25,7 +25,7 @@ def test_growing_process_is_not_flat() -> None:
 
 
 def test_warm_up_is_not_judged() -> None:
-    assert judged(samples(0, 0))[0].at == 15 * 60
+    assert without_warm_up(samples(0, 0))[0].at == 15 * 60
 
 
 def test_failure_in_calm_is_a_fault() -> None:

@@ -23,7 +23,7 @@ from tests.soak.fleet import Process, running_fleet
 from tests.soak.ledger import Ledger
 from tests.soak.report import faults, report
 from tests.soak.visitor import Visitor
-from tests.soak.watching import judged, watched
+from tests.soak.watching import watched, without_warm_up
 from tests.soak.weather import Weather
 from tests.support.production.aws import REGION, TABLE
 from tests.support.roto import running_roto
@@ -48,7 +48,7 @@ def run(seconds: float) -> int:
         with watched(fleet[0].pid) as samples, _visitors(fleet, ledger, deadline):
             weather.until(deadline)
         keys = _data_keys()
-        tell = (ledger, judged(samples))
+        tell = (ledger, without_warm_up(samples))
         errors = _errors(folder)
         sys.stdout.write(report(*tell, weather.calls, errors, seconds=seconds, keys=keys))
     return 1 if faults(*tell) else 0

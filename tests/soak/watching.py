@@ -38,7 +38,7 @@ def watched(pid: int) -> Iterator[list[Sample]]:
         thread.join()
 
 
-def judged(samples: Sequence[Sample]) -> Sequence[Sample]:
+def without_warm_up(samples: Sequence[Sample]) -> Sequence[Sample]:
     """Leave out the warm-up."""
     return samples[int(len(samples) * WARM_UP) :]
 

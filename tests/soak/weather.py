@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from tests.sessions_kms.support.faults import Fault, FaultProxy, dropped, error
+from tests.sessions_kms.support.faults import Fault, FaultProxy, drop_connection, error
 from tests.soak.fleet import Process
 from tests.soak.ledger import Ledger
 
@@ -41,8 +41,8 @@ class Weather:
         exhausted = error("ProvisionedThroughputExceededException")
         return [
             lambda: self._kill(self._fleet[1]),
-            lambda: self._outage("KMS unreachable", self._kms, KMS, dropped),
-            lambda: self._outage("table unreachable", self._table, TABLE, dropped),
+            lambda: self._outage("KMS unreachable", self._kms, KMS, drop_connection),
+            lambda: self._outage("table unreachable", self._table, TABLE, drop_connection),
             lambda: self._kill(self._fleet[2]),
             lambda: self._outage("KMS throttled", self._kms, KMS, throttled),
             lambda: self._outage("table throttled", self._table, TABLE, exhausted),

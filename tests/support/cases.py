@@ -44,7 +44,7 @@ def each_case(
     Only for cases that change nothing that the next one sees: they share the fixtures.
     """
     keys = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
-    axis = [named(keys, case) for case in cases]
+    axis = [name_cases(keys, case) for case in cases]
     assert axis, "a test without a case tests nothing"
 
     def decorate(test: Test) -> Test:
@@ -63,7 +63,7 @@ def each_case(
     return decorate
 
 
-def named(keys: list[str], case: Any) -> dict[str, Any]:
+def name_cases(keys: list[str], case: Any) -> dict[str, Any]:
     values = case.values if isinstance(case, type(pytest.param())) else case
     if len(keys) == 1 and values is case:
         return {keys[0]: case}

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 PEM = serialization.Encoding.PEM
 
 
-def written(path: Path) -> Path:
+def write_certificate(path: Path) -> Path:
     """Write a new certificate, valid for a day, and its key into one file; return the file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "upstream")])
@@ -36,5 +36,5 @@ def written(path: Path) -> Path:
 def server_context(path: Path) -> ssl.SSLContext:
     """Return a server's context with a new certificate, which is written to the file."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(written(path))
+    context.load_cert_chain(write_certificate(path))
     return context

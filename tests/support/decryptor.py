@@ -125,7 +125,7 @@ class Decryptor:
         data_key = self.data_key_of(item)
         hashed = hashlib.sha256(f"{SUITE}/secret\0{secret}".encode()).digest()
         named = fields(item, "version", "revision", "updatedAt")
-        info = prefixed(SUITE, kind, self.namespace, item["id"]["S"], *named)
+        info = prefix_lengths(SUITE, kind, self.namespace, item["id"]["S"], *named)
         prk = hmac.digest(item["salt"]["B"], data_key + hashed, "sha256")
         key = hmac.digest(prk, info + b"\x01", "sha256")
         commitment = hmac.digest(prk, key + info + b"\x02", "sha256")
@@ -133,7 +133,7 @@ class Decryptor:
             raise Unreadable("commitment")
         times = fields(item, "version", "createdAt", "updatedAt", "ttl", "revision")
         owner = item["owner"]["S"] if "owner" in item else ""
-        associated = prefixed(
+        associated = prefix_lengths(
             SUITE, self.namespace, item["id"]["S"], *times, owner, item["salt"]["B"], commitment
         )
         sealed = item["encryptedData"]["B"] + item["authTag"]["B"]
@@ -203,7 +203,7 @@ def fields(item: Item, *names: str) -> list[str]:
     return [item[name]["N"] for name in names]
 
 
-def prefixed(*parts: str | bytes) -> bytes:
+def prefix_lengths(*parts: str | bytes) -> bytes:
     whole = [part.encode() if isinstance(part, str) else part for part in parts]
     return b"".join(len(part).to_bytes(4, "big") + part for part in whole)
 

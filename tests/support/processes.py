@@ -103,7 +103,7 @@ def lines_until(process: "subprocess.Popen[str]", beginning: str = "") -> list[s
     raise AssertionError("It ended before it was ready:\n" + "".join(said) + errors)
 
 
-def finished(
+def run_to_end(
     command: Sequence[str | Path],
     env: Mapping[str, str] | None = None,
     seconds: float = 240,
@@ -125,8 +125,8 @@ def finished(
     )
 
 
-def printed_by(code: str, env: Mapping[str, str] | None = None) -> str:
+def output_of(code: str, env: Mapping[str, str] | None = None) -> str:
     """Run code in a fresh Python process, which must not fail; return its output."""
-    done = finished([sys.executable, "-c", code], env, is_fresh=True)
+    done = run_to_end([sys.executable, "-c", code], env, is_fresh=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

@@ -13,8 +13,8 @@ from tests.vectors.case import (
     Case,
     Item,
     dynamodb_json,
-    refused,
-    sealed,
+    reject,
+    seal_session,
 )
 
 Named = Iterator[tuple[str, Case]]
@@ -58,14 +58,14 @@ def _file(attribute: str) -> str:
 
 def _invalid(description: str, reason: str, attribute: str, value: Any) -> Case:
     """Return a record with another value of one attribute; None leaves it out."""
-    item: Item = {name: each for name, each in sealed().items() if name != attribute}
+    item: Item = {name: each for name, each in seal_session().items() if name != attribute}
     if value is not None:
         item[attribute] = value
-    return Case(description=description, expected=refused(reason), item=item)
+    return Case(description=description, expected=reject(reason), item=item)
 
 
 def _missing() -> Named:
-    for name in sealed():
+    for name in seal_session():
         reason = "authentication" if name == "owner" else name
         yield (
             f"{_file(name)}_missing",
@@ -74,7 +74,7 @@ def _missing() -> Named:
 
 
 def _types() -> Named:
-    for name, attribute in dynamodb_json(sealed()).items():
+    for name, attribute in dynamodb_json(seal_session()).items():
         ((kind, value),) = attribute.items()
         other = "N" if kind == "S" else "S"
         wrong = {other: "42" if other == "N" else value}
@@ -99,7 +99,7 @@ def _types() -> Named:
 
 def _lengths() -> Named:
     for name in BINARIES:
-        value: bytes = sealed()[name]["B"]
+        value: bytes = seal_session()[name]["B"]
         reason = OF_ANY_LENGTH.get(name, name)
         for what, other, why in (
             ("truncated", value[:-1], reason),
@@ -117,7 +117,7 @@ def _lengths() -> Named:
                 f"A length that other formats use: {name} of {length} bytes.",
                 name,
                 name,
-                {"B": (sealed()[name]["B"] * 2)[:length]},
+                {"B": (seal_session()[name]["B"] * 2)[:length]},
             ),
         )
     yield (
@@ -128,7 +128,7 @@ def _lengths() -> Named:
 
 def _bits() -> Named:
     for name, reason in BINARIES.items():
-        value: bytes = sealed()[name]["B"]
+        value: bytes = seal_session()[name]["B"]
         for what, other in (
             ("first", bytes([value[0] ^ 0x80]) + value[1:]),
             ("last", value[:-1] + bytes([value[-1] ^ 1])),
@@ -144,7 +144,7 @@ def _bits() -> Named:
                 f"{name} is all zero.",
                 BINARIES[name],
                 name,
-                {"B": bytes(len(sealed()[name]["B"]))},
+                {"B": bytes(len(seal_session()[name]["B"]))},
             ),
         )
 
@@ -203,7 +203,7 @@ def _numbers() -> Named:
 
 
 def _texts() -> Named:
-    record_id: str = sealed()["id"]["S"]
+    record_id: str = seal_session()["id"]["S"]
     for what, text, reason in (
         ("changed", "user#django#43", "authentication"),
         ("shortened", "user#django#4", "authentication"),

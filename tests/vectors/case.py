@@ -25,7 +25,7 @@ UPDATED = NOW - 60
 TTL = CREATED + 7 * DAY
 
 
-def fixed(label: str, length: int) -> bytes:
+def fixed_bytes(label: str, length: int) -> bytes:
     """Return bytes that look random and are always the same."""
     return hashlib.shake_256(f"sessions_kms test vectors: {label}".encode()).digest(length)
 
@@ -33,12 +33,12 @@ def fixed(label: str, length: int) -> bytes:
 NAMESPACE = "django"
 SESSION_KEY = "0123456789abcdefghijklmnopqrstuv"
 OTHER_SESSION_KEY = "zyxwvutsrqponmlkjihgfedcba987654"
-DATA_KEY = fixed("data key", 32)
-OTHER_DATA_KEY = fixed("other data key", 32)
-ENCRYPTED_KEY = fixed("encrypted data key", 167)  # as long as the one in AWS's sample
-OTHER_ENCRYPTED_KEY = fixed("other encrypted data key", 167)
-SALT = fixed("salt", 16)
-IV = fixed("iv", 12)
+DATA_KEY = fixed_bytes("data key", 32)
+OTHER_DATA_KEY = fixed_bytes("other data key", 32)
+ENCRYPTED_KEY = fixed_bytes("encrypted data key", 167)  # as long as the one in AWS's sample
+OTHER_ENCRYPTED_KEY = fixed_bytes("other encrypted data key", 167)
+SALT = fixed_bytes("salt", 16)
+IV = fixed_bytes("iv", 12)
 OWNER = "user#django#42"
 SESSION = b'{"_auth_user_id":"42","greeting":"caf\\u00e9","visits":3}'
 
@@ -67,7 +67,7 @@ class Wrapped:
 CANNOT_TELL = {"id", "updated_in_future"}
 
 
-def refused(reason: str) -> dict[str, str]:
+def reject(reason: str) -> dict[str, str]:
     """Return what is expected of a record that opens no session."""
     outcome = "cannot tell" if reason in CANNOT_TELL else "invalid"
     return {"outcome": outcome, "reason": reason}
@@ -111,7 +111,7 @@ def times(updated: int, created: int) -> dict[str, Any]:
     return {name: {"N": str(number)} for name, number in numbers.items()}
 
 
-def wrapped_at(updated: int) -> tuple[Wrapped, ...]:
+def wrapped_keys_at(updated: int) -> tuple[Wrapped, ...]:
     return (Wrapped(), Wrapped(period=updated - updated % DAY))
 
 
@@ -153,7 +153,7 @@ def header(
     return item if owner is None else item | {"owner": {"S": owner}}
 
 
-def sealed(
+def seal_session(
     plaintext: bytes = SESSION,
     *,
     namespace: str = NAMESPACE,
@@ -172,7 +172,7 @@ def sealed(
     )
 
 
-def sealed_differently(
+def seal_differently(
     *,
     derive: Callable[[bytes, bytes, list[bytes]], tuple[bytes, bytes]] | None = None,
     associate: Callable[[Item], bytes] | None = None,
@@ -195,4 +195,4 @@ def sealed_differently(
 
 
 def associated_data(item: Item) -> bytes:
-    return ref.prefixed(ref.associated_fields(NAMESPACE, item))
+    return ref.prefix_lengths(ref.associated_fields(NAMESPACE, item))

@@ -14,8 +14,8 @@ from tests.vectors.case import (
     SESSION_KEY,
     Case,
     Item,
-    refused,
-    sealed_differently,
+    reject,
+    seal_differently,
 )
 
 Named = Iterator[tuple[str, Case]]
@@ -43,7 +43,7 @@ def cases() -> Named:
 
 
 def _invalid(description: str, reason: str, item: Item) -> Case:
-    return Case(description=description, expected=refused(reason), item=item)
+    return Case(description=description, expected=reject(reason), item=item)
 
 
 def _derivations() -> Named:
@@ -51,24 +51,24 @@ def _derivations() -> Named:
 
     yield (
         "sealed_without_secret",
-        _derived("Data key alone.", lambda salt, _, info: _hkdf(ikm, salt, info)),
+        _derive_case("Data key alone.", lambda salt, _, info: _hkdf(ikm, salt, info)),
     )
     yield (
         "sealed_with_secret_first",
-        _derived(
+        _derive_case(
             "Secret before data key.", lambda salt, secret, info: _hkdf(secret + ikm, salt, info)
         ),
     )
     yield (
         "sealed_with_session_key_as_secret",
-        _derived(
+        _derive_case(
             "Session key instead of its digest.",
             lambda salt, _, info: _hkdf(ikm + SESSION_KEY.encode(), salt, info),
         ),
     )
     yield (
         "sealed_with_secret_of_id_domain",
-        _derived(
+        _derive_case(
             "The digest of the id instead of the secret's.",
             lambda salt, _, info: _hkdf(
                 ikm
@@ -82,11 +82,11 @@ def _derivations() -> Named:
     )
     yield (
         "sealed_without_salt",
-        _derived("No salt in HKDF.", lambda _, secret, info: _hkdf(ikm + secret, b"", info)),
+        _derive_case("No salt in HKDF.", lambda _, secret, info: _hkdf(ikm + secret, b"", info)),
     )
     yield (
         "sealed_with_key_and_commitment_swapped",
-        _derived(
+        _derive_case(
             "The halves of the output the wrong way round.",
             lambda salt, secret, info: _hkdf(ikm + secret, salt, info)[::-1],
         ),
@@ -95,7 +95,7 @@ def _derivations() -> Named:
 
 def _infos() -> Named:
     def with_info(description: str, info: Callable[[list[bytes]], bytes]) -> Case:
-        return _derived(
+        return _derive_case(
             description,
             lambda salt, secret, fields: ref.halves(
                 ref.hkdf(DATA_KEY + secret, salt, info(fields))
@@ -113,19 +113,22 @@ def _infos() -> Named:
     )
     yield (
         "sealed_with_zero_after_info",
-        with_info("A zero byte at the end of info.", lambda fields: ref.prefixed(fields) + b"\0"),
+        with_info(
+            "A zero byte at the end of info.", lambda fields: ref.prefix_lengths(fields) + b"\0"
+        ),
     )
     yield (
         "sealed_with_owner_in_info",
         with_info(
-            "The owner is no field of info.", lambda fields: ref.prefixed([*fields, OWNER.encode()])
+            "The owner is no field of info.",
+            lambda fields: ref.prefix_lengths([*fields, OWNER.encode()]),
         ),
     )
     yield (
         "sealed_as_another_item_type",
         with_info(
             "Sealed as session metadata.",
-            lambda fields: ref.prefixed([fields[0], b"about", *fields[2:]]),
+            lambda fields: ref.prefix_lengths([fields[0], b"about", *fields[2:]]),
         ),
     )
     for index, name in enumerate(INFO_FIELDS):
@@ -133,31 +136,31 @@ def _infos() -> Named:
             f"sealed_without_{name}_in_info",
             with_info(
                 f"The field {name} left out of info.",
-                lambda fields, at=index: ref.prefixed(fields[:at] + fields[at + 1 :]),  # type: ignore[misc]
+                lambda fields, at=index: ref.prefix_lengths(fields[:at] + fields[at + 1 :]),  # type: ignore[misc]
             ),
         )
 
 
-def _derived(
+def _derive_case(
     description: str, derive: Callable[[bytes, bytes, list[bytes]], tuple[bytes, bytes]]
 ) -> Case:
-    return _invalid(description, "commitment", sealed_differently(derive=derive))
+    return _invalid(description, "commitment", seal_differently(derive=derive))
 
 
 def _hkdf(ikm: bytes, salt: bytes, fields: list[bytes]) -> tuple[bytes, bytes]:
-    return ref.halves(ref.hkdf(ikm, salt, ref.prefixed(fields)))
+    return ref.halves(ref.hkdf(ikm, salt, ref.prefix_lengths(fields)))
 
 
 def _associations() -> Named:
     def associated(description: str, associate: Any, **attributes: Any) -> Case:
-        item = sealed_differently(associate=associate, **attributes)
+        item = seal_differently(associate=associate, **attributes)
         return _invalid(description, "authentication", item)
 
     def with_field(index: int, change: Any) -> Any:
         def associate(item: Item) -> bytes:
             changed = ref.associated_fields(NAMESPACE, item)
             changed[index : index + 1] = change(changed[index])
-            return ref.prefixed(changed)
+            return ref.prefix_lengths(changed)
 
         return associate
 

@@ -4,7 +4,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.sessions_kms.support.reference_format import session_id
-from tests.vectors.case import NAMESPACE, NOW, SESSION, SESSION_KEY, Case, Item, fixed, sealed
+from tests.vectors.case import (
+    NAMESPACE,
+    NOW,
+    SESSION,
+    SESSION_KEY,
+    Case,
+    Item,
+    fixed_bytes,
+    seal_session,
+)
 
 Named = Iterator[tuple[str, Case]]
 
@@ -17,14 +26,22 @@ def cases() -> Named:
 def _ancestors() -> Named:
     opened = {"outcome": "session", "plaintext": SESSION.decode("ascii")}
     for name, description, value in (
-        ("one", "The record replaced one other.", {"B": fixed("ancestor", 8)}),
-        ("sixteen", "As many ancestors as there may be.", {"B": fixed("ancestors", 128)}),
-        ("seventeen", "Too many ancestors: they are ignored.", {"B": fixed("ancestors", 136)}),
-        ("of_12_bytes", "No whole number of ancestors: ignored.", {"B": fixed("ancestors", 12)}),
+        ("one", "The record replaced one other.", {"B": fixed_bytes("ancestor", 8)}),
+        ("sixteen", "As many ancestors as there may be.", {"B": fixed_bytes("ancestors", 128)}),
+        (
+            "seventeen",
+            "Too many ancestors: they are ignored.",
+            {"B": fixed_bytes("ancestors", 136)},
+        ),
+        (
+            "of_12_bytes",
+            "No whole number of ancestors: ignored.",
+            {"B": fixed_bytes("ancestors", 12)},
+        ),
         ("empty", "An empty list of ancestors: ignored.", {"B": b""}),
         ("of_type_s", "Ancestors of another type: ignored.", {"S": "ancestor"}),
     ):
-        item = sealed() | {"ancestors": value}
+        item = seal_session() | {"ancestors": value}
         yield f"ancestors_{name}", Case(description=description, expected=opened, item=item)
 
 
@@ -47,10 +64,10 @@ def _tombstones() -> Named:
         Case(
             description="A record with an attribute that it does not have is a record.",
             expected={"outcome": "session", "plaintext": SESSION.decode("ascii")},
-            item=sealed() | {"movedAt": {"N": str(NOW)}},
+            item=seal_session() | {"movedAt": {"N": str(NOW)}},
         ),
     )
-    partial = sealed() | {"movedAt": {"N": str(NOW)}}
+    partial = seal_session() | {"movedAt": {"N": str(NOW)}}
     del partial["encryptedData"]
     yield (
         "tombstone_beside_an_auth_tag",

@@ -18,10 +18,10 @@ from tests.vectors.case import (
     Item,
     Wrapped,
     dynamodb_json,
-    fixed,
+    fixed_bytes,
     header,
     times,
-    wrapped_at,
+    wrapped_keys_at,
 )
 
 FOLDER: Final = "tokens"
@@ -30,7 +30,7 @@ OTHER_TOKEN = "gwr_zyxwvutsrqponmlkjihgfedcba987654"
 ACCESS_TOKEN = "gwa_0123456789abcdefghijklmnopqrstuv"
 CODE = "gwc_0123456789abcdefghijklmnopqrstuv"
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"  # of RFC 7636, appendix B
-STAMP = fixed("stamp", 16)
+STAMP = fixed_bytes("stamp", 16)
 SESSION = ref.session_id(NAMESPACE, SESSION_KEY)
 LIVE = {
     "key": SESSION_KEY,
@@ -95,7 +95,7 @@ class Opened:
         return json.dumps(members, indent=2) + "\n"
 
 
-def sealed(
+def seal(
     content: Any = LIVE,
     *,
     of: str = TOKEN,
@@ -126,7 +126,7 @@ def longest(more: int = 0) -> dict[str, Any]:
 def answer(content: Any = ANSWER, **members: Any) -> Item:
     """Return a whole item of an answer."""
     named = {"item_id": ref.answer_id(NAMESPACE, members.get("of", TOKEN))} | members
-    return {name: value for name, value in sealed(content, **named).items() if name != "stamp"}
+    return {name: value for name, value in seal(content, **named).items() if name != "stamp"}
 
 
 def tombstone(**changes: Any) -> Item:
@@ -150,8 +150,8 @@ def cases() -> Iterator[tuple[str, Opened]]:
         yield name, Opened(description=description, item=item, expected=NONE)
     ahead = {"N": str(NOW + 301)}
     for name, description, item in (
-        ("of_another_token", "The item of another token.", sealed(of=OTHER_TOKEN)),
-        ("updated_in_future", "Of a time to come.", sealed(updatedAt=ahead)),
+        ("of_another_token", "The item of another token.", seal(of=OTHER_TOKEN)),
+        ("updated_in_future", "Of a time to come.", seal(updatedAt=ahead)),
     ):
         yield name, Opened(description=description, item=item, expected=CANNOT_TELL)
     for name, description, token in (
@@ -159,7 +159,7 @@ def cases() -> Iterator[tuple[str, Opened]]:
         ("token_newline", "A newline after it.", TOKEN + "\n"),
         ("token_of_another_kind", "None of the three kinds.", TOKEN.replace("gwr_", "gwx_")),
     ):
-        yield name, Opened(description=description, item=sealed(), token=token, expected=NONE)
+        yield name, Opened(description=description, item=seal(), token=token, expected=NONE)
 
 
 def _good() -> Iterator[tuple[str, Opened]]:
@@ -171,7 +171,7 @@ def _good() -> Iterator[tuple[str, Opened]]:
         ("unknown_name", "With what a later release may add.", LIVE | {"later": 1}),
     ):
         expected = {"outcome": "token", "content": content}
-        yield name, Opened(description=description, item=sealed(content), expected=expected)
+        yield name, Opened(description=description, item=seal(content), expected=expected)
     yield (
         "answer",
         Opened(
@@ -212,7 +212,7 @@ def _ages() -> Iterator[tuple[str, Opened]]:
     for name, created in (("at", NOW - GRANT_TIMEOUT), ("before", NOW - GRANT_TIMEOUT + 1)):
         attributes = times(created, created) | ahead
         for what, item, content in (
-            ("token", sealed(**attributes), LIVE),
+            ("token", seal(**attributes), LIVE),
             ("answer", answer(**attributes), ANSWER),
         ):
             lives = {"outcome": what, "content": content}
@@ -220,35 +220,35 @@ def _ages() -> Iterator[tuple[str, Opened]]:
                 description=f"The {what} was written a grant's longest life ago.",
                 item=item,
                 expected=NONE if name == "at" else lives,
-                kms=wrapped_at(created),
+                kms=wrapped_keys_at(created),
             )
             yield f"{what}_{name}_the_timeout", made
 
 
 def _bad() -> Iterator[tuple[str, str, Item]]:
-    data = sealed()["encryptedData"]["B"]
+    data = seal()["encryptedData"]["B"]
     flipped = {"encryptedData": {"B": bytes([data[0] ^ 1]) + data[1:]}}
-    without = {name: value for name, value in sealed().items() if name != "stamp"}
+    without = {name: value for name, value in seal().items() if name != "stamp"}
     past = {"N": str(NOW)}
-    yield "flipped", "Changed bytes.", sealed() | flipped
-    yield "too_long", "A ciphertext of 32,769 bytes.", sealed(longest(1))
-    yield "over", "A token that has ended.", sealed(ttl=past)
-    yield "longer", "One whose end was moved.", sealed() | {"ttl": {"N": str(TTL + 1)}}
-    yield "version_2", "Another format.", sealed(version={"N": "2"})
+    yield "flipped", "Changed bytes.", seal() | flipped
+    yield "too_long", "A ciphertext of 32,769 bytes.", seal(longest(1))
+    yield "over", "A token that has ended.", seal(ttl=past)
+    yield "longer", "One whose end was moved.", seal() | {"ttl": {"N": str(TTL + 1)}}
+    yield "version_2", "Another format.", seal(version={"N": "2"})
     yield "stamp_missing", "Without its stamp.", without
-    yield "stamp_of_15_bytes", "A stamp cut short.", sealed() | {"stamp": {"B": STAMP[:15]}}
-    yield "sealed_with_another_token", "Sealed under another token.", sealed(secret=OTHER_TOKEN)
+    yield "stamp_of_15_bytes", "A stamp cut short.", seal() | {"stamp": {"B": STAMP[:15]}}
+    yield "sealed_with_another_token", "Sealed under another token.", seal(secret=OTHER_TOKEN)
     yield (
         "sealed_with_the_session_key",
         "Sealed under the key it holds.",
-        sealed(secret=SESSION_KEY),
+        seal(secret=SESSION_KEY),
     )
     yield (
         "sealed_with_its_id",
         "Sealed as what lists show.",
-        sealed(secret=ref.token_id(NAMESPACE, TOKEN)),
+        seal(secret=ref.token_id(NAMESPACE, TOKEN)),
     )
-    yield "data_key_other", "Sealed under another data key.", sealed(data_key=OTHER_DATA_KEY)
+    yield "data_key_other", "Sealed under another data key.", seal(data_key=OTHER_DATA_KEY)
     yield (
         "answer_under_the_tokens_id",
         "The answer of a token, copied over its item.",
@@ -258,7 +258,7 @@ def _bad() -> Iterator[tuple[str, str, Item]]:
     yield (
         "token_under_the_answers_id",
         "A token's item, copied over its answer.",
-        sealed() | {"id": {"S": ref.answer_id(NAMESPACE, TOKEN)}},
+        seal() | {"id": {"S": ref.answer_id(NAMESPACE, TOKEN)}},
     )
     yield "tombstone_over", "A tombstone whose time is over.", tombstone(ttl=past)
     yield "tombstone_of_no_session", "It names no session.", tombstone(session={"S": "x"})

@@ -23,15 +23,15 @@ from tests.vectors.case import (
     Item,
     Wrapped,
     dynamodb_json,
-    fixed,
+    fixed_bytes,
     header,
 )
 
 LEASES, DATA_KEYS, CUTOFFS, CHECKPOINTS = "leases", "data_keys", "cutoffs", "checkpoints"
 SECRET = "lease0123456789abcdefghijklmnopq"
-STAMP = fixed("stamp of a lease", 16)
+STAMP = fixed_bytes("stamp of a lease", 16)
 RESULT = '{"refused": "invalid_grant"}'
-WRITER, MAC_KEY = "0123456789abcdef", fixed("HMAC key", 32)
+WRITER, MAC_KEY = "0123456789abcdef", fixed_bytes("HMAC key", 32)
 CANNOT_TELL, UNUSABLE, INVALID = (
     {"outcome": each} for each in ("cannot tell", "unusable", "invalid")
 )

@@ -30,7 +30,7 @@ def salamander(
 def _tag(key: bytes, iv: bytes, ciphertext: bytes, associated: bytes) -> int:
     lengths = b"".join((8 * len(part)).to_bytes(8, "big") for part in (associated, ciphertext))
     hashed, hash_key = 0, _hash_key(key)
-    data = _padded(associated) + _padded(ciphertext) + lengths
+    data = _pad(associated) + _pad(ciphertext) + lengths
     for start in range(0, len(data), BLOCK):
         hashed = _times(hashed ^ int.from_bytes(data[start : start + BLOCK], "big"), hash_key)
     return hashed ^ _encrypt(key, iv + b"\0\0\0\x01")
@@ -45,7 +45,7 @@ def _encrypt(key: bytes, block: bytes) -> int:
     return int.from_bytes(Cipher(AES(key), ECB()).encryptor().update(block), "big")  # noqa: S305
 
 
-def _padded(data: bytes) -> bytes:
+def _pad(data: bytes) -> bytes:
     return data + bytes(-len(data) % BLOCK)
 
 

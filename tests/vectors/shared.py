@@ -17,17 +17,17 @@ from tests.vectors.case import (
     Item,
     Wrapped,
     dynamodb_json,
-    fixed,
+    fixed_bytes,
     header,
     times,
-    wrapped_at,
+    wrapped_keys_at,
 )
 
 FOLDER = "documents"
 NAME = "pin/wiki"
 CONTENT = '{"issuer": "https://wiki.example"}'
 LONGEST = '{"padding": "' + 65_521 * "x" + '"}'
-STAMP = fixed("stamp of a document", 16)
+STAMP = fixed_bytes("stamp of a document", 16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Case:
         return json.dumps(members, indent=2) + "\n"
 
 
-def sealed(
+def seal(
     content: str = CONTENT,
     *,
     name: str = NAME,
@@ -82,16 +82,16 @@ def sealed(
 
 def cases() -> Iterator[tuple[str, Case]]:
     """Yield each vector with its name."""
-    yield "document", Case(description="A small document.", item=sealed(), content=CONTENT)
-    nothing = Case(description="The smallest one.", item=sealed("{}"), content="{}")
+    yield "document", Case(description="A small document.", item=seal(), content=CONTENT)
+    nothing = Case(description="The smallest one.", item=seal("{}"), content="{}")
     yield "without_members", nothing
-    past = sealed(ttl={"N": str(NOW - 1)})
+    past = seal(ttl={"N": str(NOW - 1)})
     yield "over", Case(description="Its `ttl` is over, but it exists.", item=past, content=CONTENT)
     yield (
         "longest",
-        Case(description="As long as it may be.", item=sealed(LONGEST), content=LONGEST),
+        Case(description="As long as it may be.", item=seal(LONGEST), content=LONGEST),
     )
-    yield "not_json", Case(description="Any bytes.", item=sealed("{"), content="{")
+    yield "not_json", Case(description="Any bytes.", item=seal("{"), content="{")
     yield from _ages()
     for name, description, item in _bad():
         yield name, Case(description=description, item=item)
@@ -103,13 +103,13 @@ def _ages() -> Iterator[tuple[str, Case]]:
         ("400_days_old_in_one_second", NOW - LONGEST_AGE + 1, CONTENT),
         ("400_days_old", NOW - LONGEST_AGE, None),
     ):
-        item = sealed(**times(updated, updated), ttl={"N": str(NOW + LONGEST_AGE)})
+        item = seal(**times(updated, updated), ttl={"N": str(NOW + LONGEST_AGE)})
         made = Case(
             description="Its `ttl` is ahead, but the last write was 400 days ago.",
             item=item,
             content=content,
             has_ended=content is None,
-            kms=wrapped_at(updated),
+            kms=wrapped_keys_at(updated),
         )
         yield name, made
     old = times(NOW - LONGEST_AGE, NOW - LONGEST_AGE)
@@ -117,7 +117,7 @@ def _ages() -> Iterator[tuple[str, Case]]:
         "400_days_old_and_unreadable",
         Case(
             description="An old one is missing, also if nobody can decrypt it.",
-            item=sealed(data_key=OTHER_DATA_KEY, **old),
+            item=seal(data_key=OTHER_DATA_KEY, **old),
             has_ended=True,
             kms=(),
         ),
@@ -125,16 +125,16 @@ def _ages() -> Iterator[tuple[str, Case]]:
 
 
 def _bad() -> Iterator[tuple[str, str, Item]]:
-    data = sealed()["encryptedData"]["B"]
+    data = seal()["encryptedData"]["B"]
     flipped = {"encryptedData": {"B": bytes([data[0] ^ 1]) + data[1:]}}
     this_id = {"id": {"S": ref.document_id(NAMESPACE, NAME)}}
     ahead = {"N": str(NOW + 301)}
-    yield "flipped", "Changed bytes.", sealed() | flipped
-    yield "too_long", "A byte too long.", sealed(LONGEST + " ")
-    yield "version_2", "Another format.", sealed(version={"N": "2"})
-    yield "longer", "Its end was moved.", sealed() | {"ttl": {"N": str(NOW + 10**9)}}
-    yield "stamp_of_15_bytes", "A stamp cut short.", sealed() | {"stamp": {"B": STAMP[:15]}}
-    yield "data_key_other", "Sealed under another data key.", sealed(data_key=OTHER_DATA_KEY)
-    yield "secret_of_a_session", "Sealed under a cookie.", sealed(secret=SESSION_KEY)
-    yield "copied", "Another document, copied under this one's id.", sealed(name="pin/x") | this_id
-    yield "updated_in_future", "Of a time to come.", sealed(updatedAt=ahead)
+    yield "flipped", "Changed bytes.", seal() | flipped
+    yield "too_long", "A byte too long.", seal(LONGEST + " ")
+    yield "version_2", "Another format.", seal(version={"N": "2"})
+    yield "longer", "Its end was moved.", seal() | {"ttl": {"N": str(NOW + 10**9)}}
+    yield "stamp_of_15_bytes", "A stamp cut short.", seal() | {"stamp": {"B": STAMP[:15]}}
+    yield "data_key_other", "Sealed under another data key.", seal(data_key=OTHER_DATA_KEY)
+    yield "secret_of_a_session", "Sealed under a cookie.", seal(secret=SESSION_KEY)
+    yield "copied", "Another document, copied under this one's id.", seal(name="pin/x") | this_id
+    yield "updated_in_future", "Of a time to come.", seal(updatedAt=ahead)

@@ -22,7 +22,7 @@ from tests.vectors.case import (
     dynamodb_json,
     header,
     times,
-    wrapped_at,
+    wrapped_keys_at,
 )
 
 FOLDER = "about"
@@ -58,7 +58,7 @@ class Case:
         return json.dumps(members, indent=2) + "\n"
 
 
-def sealed(
+def seal(
     words: Any = WORDS,
     *,
     plaintext: bytes | None = None,
@@ -82,48 +82,48 @@ def cases() -> Iterator[tuple[str, Case]]:
     """Yield each vector with its name."""
     most = {f"name {number}": "x" * 100 for number in range(8)}
     for name, description, item, words in (
-        ("told", "What a browser's session tells.", sealed(), WORDS),
-        ("empty", "A session that tells nothing.", sealed({}), {}),
+        ("told", "What a browser's session tells.", seal(), WORDS),
+        ("empty", "A session that tells nothing.", seal({}), {}),
         (
             "eight_words",
             "As many words as there may be, as long as they may be.",
-            sealed(most),
+            seal(most),
             most,
         ),
-        ("not_ascii", "Words of any language.", sealed({"n": "Zo\u00eb"}), {"n": "Zo\u00eb"}),
+        ("not_ascii", "Words of any language.", seal({"n": "Zo\u00eb"}), {"n": "Zo\u00eb"}),
     ):
         yield name, Case(description=description, item=item, words=words)
     other = ref.about_id(NAMESPACE, ref.session_id(NAMESPACE, OTHER_SESSION_KEY))
-    data = sealed()["encryptedData"]["B"]
-    flipped = sealed() | {"encryptedData": {"B": bytes([data[0] ^ 1]) + data[1:]}}
+    data = seal()["encryptedData"]["B"]
+    flipped = seal() | {"encryptedData": {"B": bytes([data[0] ^ 1]) + data[1:]}}
     for name, description, item in (
-        ("nine_words", "Too many words.", sealed(most | {"name 8": "x"})),
-        ("word_too_long", "A word of 101 letters.", sealed({"browser": "x" * 101})),
-        ("word_no_text", "A word that is a number.", sealed({"browser": 1})),
-        ("list", "Words without names.", sealed(["Firefox"])),
-        ("not_json", "Another serializer's.", sealed(plaintext=b"\x80\x04}.")),
+        ("nine_words", "Too many words.", seal(most | {"name 8": "x"})),
+        ("word_too_long", "A word of 101 letters.", seal({"browser": "x" * 101})),
+        ("word_no_text", "A word that is a number.", seal({"browser": 1})),
+        ("list", "Words without names.", seal(["Firefox"])),
+        ("not_json", "Another serializer's.", seal(plaintext=b"\x80\x04}.")),
         ("flipped", "Changed bytes.", flipped),
-        ("version_2", "Another format.", sealed(version={"N": "2"})),
+        ("version_2", "Another format.", seal(version={"N": "2"})),
         (
             "key_of_another_data_key",
             "Sealed under another data key.",
-            sealed(data_key=OTHER_DATA_KEY),
+            seal(data_key=OTHER_DATA_KEY),
         ),
-        ("secret_of_the_session", "Sealed under the cookie.", sealed(secret=SESSION_KEY)),
+        ("secret_of_the_session", "Sealed under the cookie.", seal(secret=SESSION_KEY)),
         (
             "put_under_another_session",
             "What another session tells, copied under this one's id.",
-            sealed(item_id=other) | {"id": {"S": ref.about_id(NAMESPACE, SESSION_ID)}},
+            seal(item_id=other) | {"id": {"S": ref.about_id(NAMESPACE, SESSION_ID)}},
         ),
-        ("a_record", "A session's record.", sealed(item_id=SESSION_ID, secret=SESSION_KEY)),
+        ("a_record", "A session's record.", seal(item_id=SESSION_ID, secret=SESSION_KEY)),
         (
             "too_long",
             "A ciphertext of 16,385 bytes.",
-            sealed(plaintext=b"{" + 16_383 * b" " + b"}"),
+            seal(plaintext=b"{" + 16_383 * b" " + b"}"),
         ),
     ):
         yield name, Case(description=description, item=item)
-    longest = sealed(plaintext=b"{" + 16_382 * b" " + b"}")
+    longest = seal(plaintext=b"{" + 16_382 * b" " + b"}")
     yield "longest", Case(description="A ciphertext of 16,384 bytes.", item=longest, words={})
     yield from _ages()
 
@@ -136,12 +136,12 @@ def _ages() -> Iterator[tuple[str, Case]]:
         ("400_days_old", None, NOW - LONGEST_AGE, NOW - LONGEST_AGE, None),
         ("400_days_old_in_one_second", None, NOW - LONGEST_AGE + 1, NOW - 2 * LONGEST_AGE, WORDS),
     ):
-        item = sealed(**times(updated, created), ttl={"N": str(NOW + LONGEST_AGE)})
+        item = seal(**times(updated, created), ttl={"N": str(NOW + LONGEST_AGE)})
         made = Case(
             description="Its `ttl` is ahead, but other times count.",
             item=item,
             words=words,
             absolute_timeout=timeout,
-            kms=wrapped_at(updated),
+            kms=wrapped_keys_at(updated),
         )
         yield name, made

@@ -20,9 +20,9 @@ from tests.vectors.case import (
     Item,
     Wrapped,
     associated_data,
-    fixed,
-    refused,
-    sealed,
+    fixed_bytes,
+    reject,
+    seal_session,
 )
 from tests.vectors.salamander import salamander
 
@@ -32,7 +32,7 @@ BOTH_KEYS = (Wrapped(), Wrapped(OTHER_ENCRYPTED_KEY, data_key=OTHER_DATA_KEY))
 
 
 def cases() -> Named:
-    yield from _moved()
+    yield from _move_case()
     yield from _keys()
     yield from _times()
     yield from _owners()
@@ -40,14 +40,14 @@ def cases() -> Named:
 
 
 def _invalid(description: str, reason: str, item: Item, **members: Any) -> Case:
-    return Case(description=description, expected=refused(reason), item=item, **members)
+    return Case(description=description, expected=reject(reason), item=item, **members)
 
 
-def _moved() -> Named:
+def _move_case() -> Named:
     """A whole record in the place of another."""
     here = {"id": {"S": ref.session_id(NAMESPACE, SESSION_KEY)}}
-    theirs = sealed(session_key=OTHER_SESSION_KEY)
-    elsewhere = sealed(namespace="other", owner=None)
+    theirs = seal_session(session_key=OTHER_SESSION_KEY)
+    elsewhere = seal_session(namespace="other", owner=None)
     unwraps_both = (Wrapped(), Wrapped(namespace="other"))
     yield "moved_with_its_id", _invalid("Another session's record.", "id", theirs)
     yield (
@@ -78,11 +78,13 @@ def _moved() -> Named:
     )
     yield (
         "reader_of_another_session",
-        _invalid("Read with another cookie.", "id", sealed(), session_key=OTHER_SESSION_KEY),
+        _invalid("Read with another cookie.", "id", seal_session(), session_key=OTHER_SESSION_KEY),
     )
     yield (
         "reader_of_another_namespace",
-        _invalid("Read in another namespace.", "id", sealed(), namespace="other", kms=unwraps_both),
+        _invalid(
+            "Read in another namespace.", "id", seal_session(), namespace="other", kms=unwraps_both
+        ),
     )
 
 
@@ -92,7 +94,7 @@ def _keys() -> Named:
         _invalid(
             "Another data key's blob, which KMS unwraps.",
             "commitment",
-            sealed() | {"encryptedKey": {"B": OTHER_ENCRYPTED_KEY}},
+            seal_session() | {"encryptedKey": {"B": OTHER_ENCRYPTED_KEY}},
             kms=BOTH_KEYS,
         ),
     )
@@ -101,7 +103,7 @@ def _keys() -> Named:
         _invalid(
             "KMS unwraps the blob, but for another period.",
             "encrypted_key",
-            sealed(),
+            seal_session(),
             kms=(Wrapped(period=PERIOD - DAY),),
         ),
     )
@@ -110,7 +112,7 @@ def _keys() -> Named:
         _invalid(
             "The blob was wrapped with a configured pair that the reader lacks.",
             "encrypted_key",
-            sealed(),
+            seal_session(),
             kms=(Wrapped(configured={"environment": "production"}),),
         ),
     )
@@ -119,7 +121,7 @@ def _keys() -> Named:
         _invalid(
             "The reader has a configured pair that the blob was wrapped without.",
             "encrypted_key",
-            sealed(),
+            seal_session(),
             configured={"environment": "production"},
         ),
     )
@@ -128,7 +130,7 @@ def _keys() -> Named:
         _invalid(
             "KMS answers a data key that differs in one bit.",
             "commitment",
-            sealed(),
+            seal_session(),
             kms=(Wrapped(data_key=DATA_KEY[:-1] + bytes([DATA_KEY[-1] ^ 1])),),
         ),
     )
@@ -145,7 +147,7 @@ def _keys() -> Named:
 
 def two_keys_one_ciphertext() -> Item:
     """Return a record of DATA_KEY's commitment, in which OTHER_DATA_KEY's blob was put."""
-    item = sealed(b'{"padding":"' + b" " * 18 + b'"}')
+    item = seal_session(b'{"padding":"' + b" " * 18 + b'"}')
     keys = [
         ref.derive(data_key, SESSION_KEY, NAMESPACE, item)[0]
         for data_key in (DATA_KEY, OTHER_DATA_KEY)
@@ -167,25 +169,25 @@ def _times() -> Named:
         _invalid(
             "Claims to begin after it was written.",
             "created_after_updated",
-            sealed(created=UPDATED + 301),
+            seal_session(created=UPDATED + 301),
         ),
     )
     yield (
         "updated_301_seconds_in_future",
-        _invalid("Written too far ahead.", "updated_in_future", sealed(updated=NOW + 301)),
+        _invalid("Written too far ahead.", "updated_in_future", seal_session(updated=NOW + 301)),
     )
     yield (
         "updated_a_fraction_too_far_in_future",
         _invalid(
             "Written 300.5 seconds ahead.",
             "updated_in_future",
-            sealed(updated=NOW + 301),
+            seal_session(updated=NOW + 301),
             now=NOW + 0.5,
         ),
     )
     yield (
         "updated_far_in_future",
-        _invalid("Written in the year 2084.", "updated_in_future", sealed(updated=2 * NOW)),
+        _invalid("Written in the year 2084.", "updated_in_future", seal_session(updated=2 * NOW)),
     )
     for name, period, description in (
         ("one_second_after_updated", UPDATED + 1, "Written before its data key's period."),
@@ -196,7 +198,10 @@ def _times() -> Named:
         yield (
             f"key_period_{name}",
             _invalid(
-                description, "key_period", sealed(period=period), kms=(Wrapped(period=period),)
+                description,
+                "key_period",
+                seal_session(period=period),
+                kms=(Wrapped(period=period),),
             ),
         )
 
@@ -207,7 +212,7 @@ def _owners() -> Named:
         _invalid(
             "An anonymous session that got an owner.",
             "authentication",
-            sealed(owner=None) | {"owner": {"S": "user#django#42"}},
+            seal_session(owner=None) | {"owner": {"S": "user#django#42"}},
         ),
     )
     yield (
@@ -215,7 +220,7 @@ def _owners() -> Named:
         _invalid(
             "The same text to a reader's eye, but other code points.",
             "authentication",
-            sealed(owner="user#django#Zo\u00eb") | {"owner": {"S": "user#django#Zoe\u0308"}},
+            seal_session(owner="user#django#Zo\u00eb") | {"owner": {"S": "user#django#Zoe\u0308"}},
         ),
     )
 
@@ -230,10 +235,10 @@ def _payloads() -> Named:
         ("number", b"1"),
         ("cut_short", b'{"visits":3'),
         ("followed_by_more", b"{}{}"),
-        ("not_json", fixed("payload", 40)),
+        ("not_json", fixed_bytes("payload", 40)),
         ("pickle", b"\x80\x04}\x94."),
     ):
         yield (
             f"payload_{name}",
-            _invalid(f"The plaintext is {payload!r}.", "payload", sealed(payload)),
+            _invalid(f"The plaintext is {payload!r}.", "payload", seal_session(payload)),
         )

@@ -9,7 +9,7 @@ from statistics import median
 
 from tests.bench.result import Section, Table, Target
 from tests.bench.scale import Scale
-from tests.sessions_kms.support.contention import Contention, contend, expected
+from tests.sessions_kms.support.contention import Contention, contend, expected_content
 from tests.sessions_kms.support.worker import Worker
 from tests.support.production import aws
 
@@ -61,7 +61,7 @@ def _round(workers: list[Worker], saves: int) -> tuple[Contention, int]:
     found = contend(workers, key, writers=WRITERS, saves=saves, alone=alone)
     first.ask("open", key=key)
     content = first.ask("look")["content"]
-    wanted = expected(PROCESSES, writers=WRITERS, saves=saves)
+    wanted = expected_content(PROCESSES, writers=WRITERS, saves=saves)
     return found, sum(content.get(name) != value for name, value in wanted.items())
 
 

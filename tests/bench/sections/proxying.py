@@ -52,7 +52,7 @@ def run(scale: Scale, folder: Path) -> Section:
     found: dict[int, Turns] = {}
     with ExitStack() as stack:
         stage = stack.enter_context(proxies.stage(folder))
-        running = _started(stack, stage, section)
+        running = _start(stack, stage, section)
         for connections in CONNECTIONS:
             found[connections] = _turns(running, connections, scale)
             section.notes += _refusals(found[connections], connections)
@@ -91,7 +91,7 @@ def _refusals(turns: Turns, connections: int) -> list[str]:
     ]
 
 
-def _started(stack: ExitStack, stage: Stage, section: Section) -> dict[str, Proxy]:
+def _start(stack: ExitStack, stage: Stage, section: Section) -> dict[str, Proxy]:
     found = {}
     for name in NAMES:
         try:

@@ -91,7 +91,7 @@ class Gateway:
         cookie = self.cookie.encode()
         return chain(
             worst_cases.all_of(self.routes(), cookie),
-            message_cases.posts(worst_cases.posting(cookie)),
+            message_cases.posts(worst_cases.post_headers(cookie)),
         )
 
     def wait_of(self, case: Case) -> float:
@@ -102,7 +102,7 @@ class Gateway:
 
     def wait_beside(self, case: Case) -> float:
         """Send a request many times at once; return another person's longest wait, in ms."""
-        another = message_cases.another(worst_cases.posting(self.other_cookie.encode()))
+        another = message_cases.another(worst_cases.post_headers(self.other_cookie.encode()))
         crowd = [Thread(target=self._answer, args=(case.content,)) for _ in range(CROWD)]
         for each in crowd:
             each.start()
@@ -154,7 +154,7 @@ def run(scale: Scale, folder: Path) -> Section:
         with started as process:
             gateway = Gateway(**json.loads(process.said))
             stalls = _stalls(gateway, islice(gateway.cases(), 0, None, scale.every_case))
-            own = worst_cases.posting(gateway.cookie.encode())
+            own = worst_cases.post_headers(gateway.cookie.encode())
             waits = {each: gateway.wait_of(each) for each in message_cases.crowds(own)}
     section.tables.append(Table("filled", COLUMNS, list(map(_row, stalls.values()))))
     longest = max(stall.longest for found in stalls.values() for stall in found)
@@ -184,7 +184,7 @@ def _row(found: list[Stall]) -> tuple[str, ...]:
         f"{len(found):,}",
         f"{worst.longest:.1f}",
         f"{worst.callback:.1f}",
-        f"`{_shown(worst.case.filling)}`",
+        f"`{_show(worst.case.filling)}`",
         worst.case.at,
         worst.status,
     )
@@ -195,6 +195,6 @@ def _crowd_row(found: tuple[Case, float]) -> tuple[str, ...]:
     return (case.filling.decode(), case.at, f"{longest:.0f}")
 
 
-def _shown(filling: bytes) -> str:
+def _show(filling: bytes) -> str:
     """Return text for a table cell, in backticks."""
     return repr(filling[:SHOWN])[2:-1].replace("|", "\\|").replace("`", "'")

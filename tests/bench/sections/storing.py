@@ -99,9 +99,9 @@ def run(scale: Scale, folder: Path) -> Section:
             StoredElsewhere(ours),
             *_postgresql(stack, section),
         ]
-        timed = {size: _timed(stored, size, scale) for size in scale.sizes}
+        timed = {size: _time_all(stored, size, scale) for size in scale.sizes}
         alternating = {
-            (verb, size): _alternating(ours, verb, size, scale)
+            (verb, size): _alternate(ours, verb, size, scale)
             for verb in VERBS
             for size in scale.sizes
         }
@@ -165,7 +165,7 @@ def _notes(cache: str | None) -> list[str]:
     ]
 
 
-def _timed(stored: Iterable[Stored], size: int, scale: Scale) -> dict[str, dict[str, Timed]]:
+def _time_all(stored: Iterable[Stored], size: int, scale: Scale) -> dict[str, dict[str, Timed]]:
     for each in stored:
         each.store(size)
     return {
@@ -176,7 +176,7 @@ def _timed(stored: Iterable[Stored], size: int, scale: Scale) -> dict[str, dict[
     }
 
 
-def _alternating(ours: EngineProcess, verb: str, size: int, scale: Scale) -> dict[str, Timed]:
+def _alternate(ours: EngineProcess, verb: str, size: int, scale: Scale) -> dict[str, Timed]:
     """Time calls of the engine and of the bare call, one of each in turn."""
     ours.alternate(verb, size, WARM_UP)
     found = {OURS: Timed(), BARE: Timed()}

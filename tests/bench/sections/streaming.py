@@ -53,7 +53,7 @@ def run(scale: Scale, folder: Path) -> Section:
 def _each(stage: Stage, count: int, settle: float) -> Iterator[tuple[str, Held]]:
     for name in NAMES:
         with stage.running(name) as proxy:
-            yield name, asyncio.run(_held(proxy, count, settle))
+            yield name, asyncio.run(_hold_streams(proxy, count, settle))
 
 
 def _targets(found: dict[str, Held]) -> list[Target]:
@@ -92,12 +92,12 @@ class Held:
         return f"{self.delay:,.0f}", f"{p99:,.0f}", f"{self.memory:,.0f}", f"{self._threads}"
 
 
-async def _held(proxy: Proxy, count: int, settle: float) -> Held:
+async def _hold_streams(proxy: Proxy, count: int, settle: float) -> Held:
     process = psutil.Process(proxy.pid)
-    (await _opened(proxy))[1].close()
+    (await _open_stream(proxy))[1].close()
     before = process.memory_info().rss
     async with asyncio.timeout(GIVE_UP):
-        opened = await asyncio.gather(*(_opened(proxy) for _ in range(count)))
+        opened = await asyncio.gather(*(_open_stream(proxy) for _ in range(count)))
     await asyncio.sleep(settle)
     memory, threads = process.memory_info().rss - before, process.num_threads()
     for _, writer in opened:
@@ -105,7 +105,7 @@ async def _held(proxy: Proxy, count: int, settle: float) -> Held:
     return Held([delay for delay, _ in opened], memory, threads)
 
 
-async def _opened(proxy: Proxy) -> tuple[float, asyncio.StreamWriter]:
+async def _open_stream(proxy: Proxy) -> tuple[float, asyncio.StreamWriter]:
     """Open a stream and read its first event; return the milliseconds that it took.
 
     A refused request is repeated, and its time continues.

@@ -82,31 +82,39 @@ def start(status: int, **headers: str) -> dict[str, Any]:
 BODY = {"type": "http.response.body", "body": b"12345"}
 
 
-def admitted(*, is_sent: bool = False) -> LogEntry:
+def admitted_entry(*, is_sent: bool = False) -> LogEntry:
     return LogEntry("r1", user="7", client="Claude", upstream="echo", is_sent=is_sent)
 
 
-def sent() -> LogEntry:
-    return admitted(is_sent=True)
+def sent_entry() -> LogEntry:
+    return admitted_entry(is_sent=True)
 
 
 @pytest.mark.parametrize(
     ("entry", "messages", "expected"),
     [
-        (sent(), [start(200), BODY, BODY], ("allowed", None, 200, 10)),
-        (sent(), [start(404), BODY], ("allowed", None, 404, 5)),
+        (sent_entry(), [start(200), BODY, BODY], ("allowed", None, 200, 10)),
+        (sent_entry(), [start(404), BODY], ("allowed", None, 404, 5)),
         (
-            admitted(),
+            admitted_entry(),
             [start(403, X_Gateway_Problem="forbidden")],
             ("rejected", "forbidden", 403, 0),
         ),
-        (admitted(), [start(504, x_gateway_problem="timeout")], ("failed", "timeout", 504, 0)),
+        (
+            admitted_entry(),
+            [start(504, x_gateway_problem="timeout")],
+            ("failed", "timeout", 504, 0),
+        ),
         (LogEntry("r1"), [start(302)], ("rejected", None, 302, 0)),
-        (sent(), [start(401, X_Gateway_Problem="signed_out")], ("allowed", "signed_out", 401, 0)),
-        (sent(), [start(504, x_gateway_problem="timeout")], ("failed", "timeout", 504, 0)),
-        (sent(), [], ("allowed", None, None, 0)),
-        (admitted(), [], ("abandoned", None, None, 0)),
-        (admitted(), [start(204)], ("allowed", None, 204, 0)),
+        (
+            sent_entry(),
+            [start(401, X_Gateway_Problem="signed_out")],
+            ("allowed", "signed_out", 401, 0),
+        ),
+        (sent_entry(), [start(504, x_gateway_problem="timeout")], ("failed", "timeout", 504, 0)),
+        (sent_entry(), [], ("allowed", None, None, 0)),
+        (admitted_entry(), [], ("abandoned", None, None, 0)),
+        (admitted_entry(), [start(204)], ("allowed", None, 204, 0)),
     ],
 )
 def test_response_decides_what_is_recorded(
@@ -145,7 +153,7 @@ def test_response_decides_what_is_recorded(
 def test_address_is_recorded_without_what_may_be_secret(
     queue: Queue, address: str, recorded: str
 ) -> None:
-    entry = admitted()
+    entry = admitted_entry()
     entry.checked = CheckedMessage(method="resources/read", tool=address)
     serve(entry, start(200))
     assert queue.events[-1]["tool"] == recorded
@@ -177,7 +185,7 @@ def test_long_address_takes_time_in_proportion_to_its_length_up_to_8_kb(repeated
 def test_name_of_a_tool_that_was_compared_with_the_message_is_recorded_whole(
     queue: Queue, method: str
 ) -> None:
-    entry = admitted()
+    entry = admitted_entry()
     for name in ("crm:x@delete", "crm:delete?v2", "crm:delete#v2", "data:export"):
         entry.checked = CheckedMessage(method=method, tool=name)
         serve(entry, start(200))
@@ -189,7 +197,7 @@ def test_name_of_a_tool_that_was_compared_with_the_message_is_recorded_whole(
 
 
 def test_stream_has_a_place_for_its_end(queue: Queue) -> None:
-    serve(admitted(), start(200, content_type="text/event-stream; charset=utf-8"), BODY)
+    serve(admitted_entry(), start(200, content_type="text/event-stream; charset=utf-8"), BODY)
     assert [(each["event"], each["bytes"]) for each in queue.events] == [
         ("call", 0),
         ("stream_ended", 5),
@@ -226,7 +234,7 @@ def test_headers_only_claim_what_the_message_says(
     checked: CheckedMessage | None,
     expected: tuple[object, ...],
 ) -> None:
-    entry = admitted()
+    entry = admitted_entry()
     entry.checked = checked
     serve(entry, start(200), headers=headers)
     [event] = queue.events

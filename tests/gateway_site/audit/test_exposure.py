@@ -17,7 +17,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     return Machine(tmp_path_factory.mktemp("log") / "audit.jsonl")
 
 
-def exposed(machine: Machine, events: list[Event]) -> set[str]:
+def exposed_sessions(machine: Machine, events: list[Event]) -> set[str]:
     process = machine.process("a")
     for at, name, fields in events:
         machine.clock.now = at
@@ -25,7 +25,7 @@ def exposed(machine: Machine, events: list[Event]) -> set[str]:
     return {each.person for each in find_exposed([machine.path], FROM, TO)}
 
 
-def opened(at: float) -> list[Event]:
+def opening_events(at: float) -> list[Event]:
     return [(at, "opened", {"person": "7", "session": "abcdefgh", "client": None})]
 
 
@@ -39,10 +39,10 @@ STREAM = call(FROM - 5 * HOUR, 0.1, stream=True)
 @pytest.mark.parametrize(
     ("events", "counts"),
     [
-        pytest.param(opened(FROM - HOUR), True, id="an hour before"),
-        pytest.param(opened(FROM - HOUR - 1), False, id="earlier"),
-        pytest.param(opened(TO), True, id="at the end"),
-        pytest.param(opened(TO + 1), False, id="later"),
+        pytest.param(opening_events(FROM - HOUR), True, id="an hour before"),
+        pytest.param(opening_events(FROM - HOUR - 1), False, id="earlier"),
+        pytest.param(opening_events(TO), True, id="at the end"),
+        pytest.param(opening_events(TO + 1), False, id="later"),
         pytest.param([call(FROM + 1, 1)], True, id="a call"),
         pytest.param([call(TO + HOUR, 2 * HOUR)], True, id="a call that was open"),
         pytest.param([call(TO + HOUR, 1)], False, id="a call that began later"),
@@ -65,7 +65,7 @@ STREAM = call(FROM - 5 * HOUR, 0.1, stream=True)
         pytest.param([(FROM, "signed_in", {"person": "7"})], True, id="a sign-in"),
         pytest.param([(FROM, "opened", {"person": None})], False, id="nobody"),
         pytest.param(
-            [(FROM + 1, "call", {"person": "8"}), *opened(FROM - 9 * HOUR)],
+            [(FROM + 1, "call", {"person": "8"}), *opening_events(FROM - 9 * HOUR)],
             "78",
             id="a clock that was set back",
         ),
@@ -75,7 +75,7 @@ def test_events_of_the_period_and_an_hour_before_count(
     machine: Machine, events: list[Event], counts: bool | str
 ) -> None:
     expected = set(counts) if isinstance(counts, str) else {"7"} if counts else set()
-    assert exposed(machine, events) == expected
+    assert exposed_sessions(machine, events) == expected
 
 
 def test_person_is_listed_with_all_sessions_clients_and_processes(machine: Machine) -> None:
@@ -100,10 +100,12 @@ def test_stream_of_another_with_the_same_request_id_hides_nobody(machine: Machin
         for at, name, fields in (one, call(FROM, HOUR / 2, "stream_ended", stream=True))
     ]
     running: list[Event] = [(FROM, "session_ended", {"session": "x"})]
-    assert exposed(machine, [before, *other, *running]) == {"7", "8"}
+    assert exposed_sessions(machine, [before, *other, *running]) == {"7", "8"}
 
 
 def test_persons_second_stream_with_the_same_request_id_is_open(machine: Machine) -> None:
     streams = [call(FROM - hours * HOUR, 0.1, stream=True) for hours in (5, 4)]
     end = call(FROM - 3 * HOUR, HOUR, "stream_ended", stream=True)
-    assert exposed(machine, [*streams, end, (FROM, "session_ended", {"session": "x"})]) == {"7"}
+    assert exposed_sessions(
+        machine, [*streams, end, (FROM, "session_ended", {"session": "x"})]
+    ) == {"7"}

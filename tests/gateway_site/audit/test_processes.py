@@ -26,7 +26,7 @@ import requests
 from gateway_site.local.kms import running_kms
 from sessions_kms.operations import provisioning
 from tests.gateway_site.server.starting import environment
-from tests.support.processes import finished, free_port, module, running
+from tests.support.processes import free_port, module, run_to_end, running
 from tests.support.roto import running_roto
 from tests.support.waiting import wait_until
 
@@ -69,7 +69,7 @@ class Site:
 
     def command(self, *arguments: str) -> tuple[int, dict[str, Any]]:
         """Run a command that prints JSON; return its status and the object."""
-        done = finished(module("gateway_site", *arguments, "--json"), self.environment)
+        done = run_to_end(module("gateway_site", *arguments, "--json"), self.environment)
         assert done.stdout, done.stderr
         return done.returncode, json.loads(done.stdout)
 
@@ -212,7 +212,7 @@ def test_killed_process_is_known_and_its_end_is_uncertain(site: Site) -> None:
     assert status == 1
     assert any(each["writer"] == killed for each in found["faults"])
     site.log.unlink()
-    done = finished(module("gateway_site", "verify_audit"), site.environment)
+    done = run_to_end(module("gateway_site", "verify_audit"), site.environment)
     assert done.returncode == 1
     assert "no audit log" in done.stderr
 
@@ -281,15 +281,15 @@ def test_exposure_names_people_of_the_period_and_fails_without_a_log(site: Site)
     assert found["with_kms_alone"]
     assert found["in_no_log"]
     del site.environment["AUDIT_FILE"]
-    done = finished(module("gateway_site", "exposure", *period), site.environment)
+    done = run_to_end(module("gateway_site", "exposure", *period), site.environment)
     assert done.returncode == 1
     assert "There is no audit log" in done.stderr
 
 
 def test_command_that_changes_rights_has_its_own_chain(site: Site) -> None:
-    finished(module("gateway_site", "migrate"), site.environment)
+    run_to_end(module("gateway_site", "migrate"), site.environment)
     grant = ["staff", "grant", "--provider", "corp", "--subject", "7", "--no-input"]
-    done = finished(module("gateway_site", *grant), site.environment)
+    done = run_to_end(module("gateway_site", *grant), site.environment)
     assert done.returncode == 0, done.stderr
     [event] = site.wait_for(1, event="rights_changed")
     assert (event["by"], event["is_staff"]) == ("the command staff", True)

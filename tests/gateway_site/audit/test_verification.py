@@ -86,7 +86,7 @@ def last_checkpoint(writer: str, lines: Lines) -> int:
     )
 
 
-def rechained(lines: Lines, changed: Callable[[dict[str, object]], None]) -> Lines:
+def rechain(lines: Lines, changed: Callable[[dict[str, object]], None]) -> Lines:
     """Return `a`'s lines changed, with all digests correct, as somebody without KMS can."""
     made, previous = [], NOTHING
     for line in lines:
@@ -133,9 +133,7 @@ def set_person(event: dict[str, object]) -> None:
             "b: A checkpoint of another process names it",
             id="a writer replaced by garbage",
         ),
-        pytest.param(
-            lambda lines: rechained(lines, set_person), "not signed by KMS", id="rechained"
-        ),
+        pytest.param(lambda lines: rechain(lines, set_person), "not signed by KMS", id="rechained"),
         pytest.param(
             lambda lines: [*lines[:4], lines[6], lines[5], lines[4], *lines[7:]],
             "is not at its place",

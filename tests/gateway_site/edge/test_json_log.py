@@ -26,7 +26,7 @@ def record(message: str = "hello", name: str = "oauth.tokens.vault", **more: Any
     return logging.makeLogRecord(values | more)
 
 
-def shown(made: logging.LogRecord) -> dict[str, Any]:
+def format_json(made: logging.LogRecord) -> dict[str, Any]:
     line = JSONFormatter().format(made)
     assert "\n" not in line
     assert line.isascii()
@@ -44,7 +44,7 @@ def failure(text: str) -> Any:
 
 
 def test_line_has_time_level_event_and_message() -> None:
-    assert shown(record()) == {
+    assert format_json(record()) == {
         "time": "2027-01-15T08:00:00.123Z",
         "level": "WARNING",
         "event": "token_refresh",
@@ -54,14 +54,14 @@ def test_line_has_time_level_event_and_message() -> None:
 
 
 def test_value_cannot_end_its_line_or_add_a_member() -> None:
-    read = shown(record("%s", args=(HOSTILE,)))
+    read = format_json(record("%s", args=(HOSTILE,)))
     assert read["message"] == HOSTILE
     assert read["level"] == "WARNING"
 
 
 @pytest.mark.parametrize("letter", ["a", "\n", "ü", "\U0001f511"])
 def test_line_has_at_most_8_kb(letter: str) -> None:
-    read = shown(record(letter * 100_000, exc_info=failure(letter * 100_000)))
+    read = format_json(record(letter * 100_000, exc_info=failure(letter * 100_000)))
     assert read["message"] == letter * (len(read["message"]) - 1) + "…"
     assert read["exception"].startswith("…")
     assert read["exception"].endswith(letter)
@@ -82,7 +82,7 @@ def test_text_is_cut_before_it_is_encoded(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_traceback_is_one_member() -> None:
-    read = shown(record(exc_info=failure("broken")))
+    read = format_json(record(exc_info=failure("broken")))
     assert read["exception"].startswith("Traceback (most recent call last):\n")
     assert read["exception"].endswith("\nValueError: broken")
 
@@ -91,8 +91,8 @@ def test_lines_of_a_request_have_what_is_known_of_it(monkeypatch: pytest.MonkeyP
     entry = access_log.LogEntry("a1b2", user="7", upstream="people", status=404)
     token = access_log._current.set(entry)
     try:
-        other = shown(record())
-        own = shown(record(name="gateway_site.access"))
+        other = format_json(record())
+        own = format_json(record(name="gateway_site.access"))
     finally:
         access_log._current.reset(token)
     known = {"request_id": "a1b2", "user": "7", "upstream": "people"}
@@ -108,11 +108,11 @@ def test_lines_within_a_span_have_its_ids(monkeypatch: pytest.MonkeyPatch) -> No
     span = SimpleNamespace(get_span_context=lambda: context)
     fake = SimpleNamespace(get_current_span=lambda: span)
     monkeypatch.setitem(sys.modules, "opentelemetry.trace", fake)
-    read = shown(record())
+    read = format_json(record())
     assert read["trace_id"] == f"{0xABC:032x}"
     assert read["span_id"] == f"{0xD:016x}"
     context.is_valid = False
-    assert "trace_id" not in shown(record())
+    assert "trace_id" not in format_json(record())
 
 
 def loggers() -> set[str]:

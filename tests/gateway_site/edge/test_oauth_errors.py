@@ -69,7 +69,7 @@ REFUSED: list[tuple[int, bytes]] = [
 ]
 
 
-def told(got: bytes) -> dict[str, Any]:
+def read_error(got: bytes) -> dict[str, Any]:
     """Return the error of an answer, after a look at what makes it one that a client can read."""
     head, _, body = got.partition(b"\r\n\r\n")
     fields = dict(line.split(b": ", 1) for line in head.lower().split(b"\r\n")[1:])
@@ -88,7 +88,7 @@ def told(got: bytes) -> dict[str, Any]:
 def test_error_can_be_read(served: Served, status: int, sent: bytes) -> None:
     got = one_answer(served.connected(sent))
     assert got.startswith(f"HTTP/1.1 {status} ".encode())
-    assert told(got)["error"] == ("server_error" if status == 500 else "invalid_request")
+    assert read_error(got)["error"] == ("server_error" if status == 500 else "invalid_request")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_time_out_can_be_read(served: Served, sent: bytes, seconds: int) -> None
     served.advance(seconds)
     got = answer(client)
     assert got.startswith(b"HTTP/1.1 408 ")
-    assert told(got)["error"] == "invalid_request"
+    assert read_error(got)["error"] == "invalid_request"
 
 
 def test_want_of_connections_keeps_a_client_its_tokens(
@@ -113,7 +113,7 @@ def test_want_of_connections_keeps_a_client_its_tokens(
     got = one_answer(served.connected(request(TOKEN, length(0))))
     assert got.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nretry-after: 5\r\n" in got
-    assert told(got)["error"] == "temporarily_unavailable"
+    assert read_error(got)["error"] == "temporarily_unavailable"
     page = one_answer(served.connected(request("GET /page")))
     assert page.startswith(b"HTTP/1.1 503 ")
     assert b"access-control" not in page

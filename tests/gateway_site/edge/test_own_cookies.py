@@ -28,7 +28,7 @@ def get(cookie: bytes, path: str = "/") -> Any:
     return Client().get(path, **SENT, HTTP_COOKIE=cookie.decode("latin-1"))  # type: ignore[arg-type]  # variables of WSGI
 
 
-def disguised(name: bytes) -> list[bytes]:
+def disguises(name: bytes) -> list[bytes]:
     return [*(odd + name for odd in ODD_BYTES), *(name + odd for odd in ODD_BYTES)]
 
 
@@ -38,7 +38,7 @@ def test_foreign_session_cannot_be_planted(corp: FakeProvider, in_production: No
     attacker.sign_in(corp)
     key = attacker.client.cookies["__Host-sessionid"].value.encode()
     assert b"Sign out" in get(b"__Host-sessionid=" + key).content
-    for name in disguised(b"__Host-sessionid"):
+    for name in disguises(b"__Host-sessionid"):
         assert b"Sign out" not in get(name + b"=" + key).content, name
     twice = b"__Host-sessionid=" + key + b"; __Host-sessionid=" + key
     assert b"Sign out" not in get(twice).content
@@ -48,7 +48,7 @@ def test_foreign_message_cannot_be_planted(store: None, in_production: None) -> 
     storage: Any = MessageStorage(RequestFactory().get("/"))
     text = storage._encode([Message(20, "Call this number")]).encode()
     assert b"Call this number" in get(b"__Host-messages=" + text).content
-    for name in disguised(b"__Host-messages"):
+    for name in disguises(b"__Host-messages"):
         assert b"Call this number" not in get(name + b"=" + text).content, name
 
 
@@ -61,7 +61,7 @@ def test_foreign_csrf_token_cannot_be_planted(store: None, in_production: None) 
         return client.post("/accounts/logout/", **sent, HTTP_COOKIE=cookie).status_code  # type: ignore[arg-type]  # variables of WSGI
 
     assert status(b"__Host-csrftoken") == 302
-    assert {status(name) for name in disguised(b"__Host-csrftoken")} == {403}
+    assert {status(name) for name in disguises(b"__Host-csrftoken")} == {403}
 
 
 def test_cookies_of_others_are_skipped(settings: Settings) -> None:

@@ -19,7 +19,7 @@ from pytest_django import Settings
 from gateway_site.edge.reports import ExceptionReporter, RefusalFilter
 from tests.deploy_check import PRODUCTION
 from tests.sessions_kms.support.stacks import Stack
-from tests.support.processes import finished
+from tests.support.processes import run_to_end
 
 CANARY = "canary-" + "0123456789"  # not as one text: a report shows lines of this file
 
@@ -119,7 +119,7 @@ def test_uvicorn_as_it_is_logs_no_access_beside_ours() -> None:
         "uvicorn.Config('gateway_site.asgi:application').load()\n"
         "print(logging.getLogger('uvicorn.access').hasHandlers())\n"
     )
-    done = finished([sys.executable, "-c", asked], PRODUCTION | {"PATH": os.environ["PATH"]})
+    done = run_to_end([sys.executable, "-c", asked], PRODUCTION | {"PATH": os.environ["PATH"]})
     assert done.stdout == "False\n", done.stderr
 
 

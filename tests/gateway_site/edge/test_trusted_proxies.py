@@ -48,7 +48,9 @@ def test_client_is_the_rightmost_address_that_is_not_a_proxy(
     assert trusted_proxies.client_address(found, forwarded_for, NETWORKS) == ip_address(client)
 
 
-async def seen(client: tuple[str, int] | None, *headers: tuple[bytes, bytes]) -> dict[str, Any]:
+async def seen_request(
+    client: tuple[str, int] | None, *headers: tuple[bytes, bytes]
+) -> dict[str, Any]:
     """The scope as the application gets it."""
     found: list[Any] = []
 
@@ -68,7 +70,7 @@ PROTO = (b"x-forwarded-proto", b"https")
 async def test_application_sees_the_client_of_a_trusted_proxy(settings: Settings) -> None:
     settings.TRUSTED_PROXIES = NETWORKS
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-    behind = await seen(("10.0.0.1", 5), FOR, PROTO)
+    behind = await seen_request(("10.0.0.1", 5), FOR, PROTO)
     assert (behind["client"], behind[trusted_proxies.TRUSTED]) == (("203.0.113.9", 0), True)
     assert behind["headers"] == [FOR, PROTO]
 
@@ -77,7 +79,7 @@ async def test_address_and_scheme_of_other_senders_are_ignored(settings: Setting
     settings.TRUSTED_PROXIES = NETWORKS
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     for peer in (("203.0.113.1", 5), ("not an address", 5), None):
-        direct = await seen(peer, FOR, PROTO)
+        direct = await seen_request(peer, FOR, PROTO)
         assert (direct["client"], direct[trusted_proxies.TRUSTED]) == (peer, False)
         assert direct["headers"] == [FOR]
 
@@ -85,7 +87,7 @@ async def test_address_and_scheme_of_other_senders_are_ignored(settings: Setting
 async def test_without_trusted_proxies_nothing_is_changed(settings: Settings) -> None:
     settings.TRUSTED_PROXIES = []
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-    scope = await seen(("10.0.0.1", 5), FOR, PROTO)
+    scope = await seen_request(("10.0.0.1", 5), FOR, PROTO)
     assert (scope["client"], scope["headers"]) == (("10.0.0.1", 5), [FOR, PROTO])
 
 

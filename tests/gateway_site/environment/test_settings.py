@@ -16,7 +16,7 @@ from gateway_site.environment.postgresql import POOL_OPTIONS, SERVER_OPTIONS
 from tests.deploy_check import PRODUCTION, run
 from tests.gateway_site.support.loading import load_settings, local, production
 from tests.support.cases import each_case
-from tests.support.processes import finished
+from tests.support.processes import run_to_end
 
 SAFE = {
     "DEBUG": False,
@@ -268,7 +268,7 @@ def test_nothing_local_is_imported_in_production() -> None:
         "import gateway_site.asgi, gateway_site.urls, sys;"
         "sys.exit(', '.join(n for n in sys.modules if n.startswith('gateway_site.local')) or 0)"
     )
-    done = finished([sys.executable, "-c", program], PRODUCTION)
+    done = run_to_end([sys.executable, "-c", program], PRODUCTION)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -20,7 +20,7 @@ from gateway_site.local.kms import LocalKMS
 from sessions_kms.operations import provisioning
 from tests.conftest import AWS_ENVIRONMENT
 from tests.gateway_site.server.starting import environment
-from tests.sessions_kms.support.faults import FaultProxy, dropped, error, running_proxy
+from tests.sessions_kms.support.faults import FaultProxy, drop_connection, error, running_proxy
 from tests.support.processes import free_port, module, running
 from tests.support.waiting import wait_until
 
@@ -77,7 +77,7 @@ class Starter:
             new.deny(is_denied)
             for proxy in proxies if faults else ():
                 for operation in ("GetItem", "GenerateDataKey"):
-                    proxy.on(operation, dropped)
+                    proxy.on(operation, drop_connection)
             variables = environment(
                 self._folder,
                 **AWS_ENVIRONMENT,

@@ -78,7 +78,7 @@ def is_ready_after(history: Sequence[Sequence[Outcome]]) -> bool:
     return False
 
 
-def done(outcome: Outcome) -> Future[Outcome]:
+def finished_future(outcome: Outcome) -> Future[Outcome]:
     future: Future[Outcome] = Future()
     future.set_result(outcome)
     return future
@@ -89,7 +89,7 @@ def test_rule_holds_for_every_history_of_two_rounds(process: Process) -> None:
     for history in product(rounds, repeat=2):
         readiness, is_ready = Readiness(process.probes), False
         for round_ in history:
-            answers = dict(zip(ERRORS, map(done, round_), strict=True))
+            answers = dict(zip(ERRORS, map(finished_future, round_), strict=True))
             if is_ready := readiness.find_obstacle(answers) is None:
                 readiness.settle()
         assert is_ready == is_ready_after(history), history

@@ -14,7 +14,7 @@ from pytest_django import Settings
 from gateway_site.rules.upstream import read_upstreams
 from oauth.clients.server import AuthorizationServer
 from tests.sessions_kms.support.commands import Run, run
-from tests.support.processes import finished
+from tests.support.processes import run_to_end
 
 RULES = """\
 # Who may do what.
@@ -63,12 +63,12 @@ def declare(settings: Settings, **variables: str) -> None:
     )
 
 
-def explained(*arguments: str) -> Run:
+def explain(*arguments: str) -> Run:
     return run("explain_call", "notes", *arguments)
 
 
 def test_line_that_decides_is_shown(rules: Path) -> None:
-    allowed = explained("tools/call", "search_a", "--group", "x", "--group", "sales")
+    allowed = explain("tools/call", "search_a", "--group", "x", "--group", "sales")
     assert (allowed.status, allowed.out.splitlines()) == (
         0,
         [
@@ -80,7 +80,7 @@ def test_line_that_decides_is_shown(rules: Path) -> None:
             '      6  tools = ["search_*"]',
         ],
     )
-    denied = explained("tools/call", "search_all", "--group", "sales")
+    denied = explain("tools/call", "search_all", "--group", "sales")
     assert (denied.status, denied.out.splitlines()) == (
         1,
         [
@@ -91,7 +91,7 @@ def test_line_that_decides_is_shown(rules: Path) -> None:
             '     12  tools = ["search_all"]',
         ],
     )
-    unknown = explained("tools/call", "search_a")
+    unknown = explain("tools/call", "search_a")
     assert (unknown.status, unknown.out) == (1, f"denied:\n  No rule of {rules} allows it.\n")
 
 
@@ -117,7 +117,7 @@ def test_line_that_decides_is_shown(rules: Path) -> None:
     ],
 )
 def test_rules_decide_as_for_a_call(rules: Path, arguments: str, line: int | None) -> None:
-    done = explained(*arguments.split(), "--json")
+    done = explain(*arguments.split(), "--json")
     found = done.json
     assert (done.status, found["allowed"], found["line"]) == (
         (1, False, None) if line is None else (0, True, line)
@@ -135,15 +135,15 @@ def test_rules_decide_as_for_a_call(rules: Path, arguments: str, line: int | Non
     ],
 )
 def test_call_that_no_rule_can_allow_is_explained(rules: Path, arguments: str, words: str) -> None:
-    done = explained(*arguments.split())
+    done = explain(*arguments.split())
     assert (done.status, words in done.out) == (1, True), done.out
 
 
 def test_file_that_is_not_in_force_can_be_tried(rules: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.toml"
     other.write_text('[[rule]]\naction = "allow"\n')
-    assert explained("tools/call", "x").status == 1
-    done = explained("tools/call", "x", "--file", str(other))
+    assert explain("tools/call", "x").status == 1
+    done = explain("tools/call", "x", "--file", str(other))
     assert (done.status, f"Line 1 of {other} allows it:" in done.out) == (0, True)
 
 
@@ -153,21 +153,21 @@ def test_variables_and_pins_of_the_upstream_decide_too(
     pins = tmp_path / "pins.json"
     pins.write_text(json.dumps({"tools": [{"name": "search_a"}]}))
     declare(settings, POLICY_FILE=str(rules), TOOLS_PINNED=str(pins), ALLOWED_GROUPS="sales,docs")
-    assert explained("tools/call", "search_a", "--group", "sales").status == 0
-    not_pinned = explained("tools/call", "search_b", "--group", "sales")
+    assert explain("tools/call", "search_a", "--group", "sales").status == 0
+    not_pinned = explain("tools/call", "search_b", "--group", "sales")
     assert (not_pinned.status, "not pinned in" in not_pinned.out) == (1, True)
-    of_client = explained("tools/call", "search_a", "--group", "sales", "--client", "own")
+    of_client = explain("tools/call", "search_a", "--group", "sales", "--client", "own")
     assert (of_client.status, "UPSTREAM_NOTES_CLIENTS is not set" in of_client.out) == (1, True)
-    other = explained("tools/call", "search_a", "--group", "other")
+    other = explain("tools/call", "search_a", "--group", "other")
     assert (other.status, "UPSTREAM_NOTES_ALLOWED_GROUPS has none" in other.out) == (1, True)
     declare(settings, TOOLS_PINNED=str(pins))
-    assert explained("tools/call", "search_a").status == 0
-    assert explained("tools/call", "search_b").status == 1
+    assert explain("tools/call", "search_a").status == 0
+    assert explain("tools/call", "search_b").status == 1
 
 
 def test_upstream_without_rules_allows_everything(settings: Settings) -> None:
     declare(settings)
-    done = explained("tools/call", "x")
+    done = explain("tools/call", "x")
     assert (done.status, done.out) == (0, "allowed:\n  The upstream has no file of rules.\n")
 
 
@@ -185,13 +185,13 @@ def test_upstream_without_rules_allows_everything(settings: Settings) -> None:
     ],
 )
 def test_wrong_options_are_errors(rules: Path, arguments: str, words: str) -> None:
-    done = explained(*arguments.split())
+    done = explain(*arguments.split())
     assert (done.status, words in done.err, done.out) == (2, True, ""), done.err
 
 
 def test_faults_in_files_and_names_are_errors(rules: Path) -> None:
     rules.write_text('[[rule]]\naction = "maybe"\n')
-    done = explained("tools/list")
+    done = explain("tools/list")
     assert (done.status, f"{rules}: Line 1: the action" in done.err) == (2, True), done.err
     unknown: Any = run("explain_call", "note", "tools/list")
     assert (unknown.status, "Did you mean notes?" in unknown.err) == (2, True)
@@ -212,4 +212,4 @@ def test_file_is_enough_for_a_decision(rules: Path, name: str, status: int) -> N
     tried = ["--file", str(rules.with_name("tried.toml")), "--group", "sales"]
     rules.with_name("tried.toml").write_text(RULES.partition('[[rule]]\naction = "allow"\ncl')[0])
     command = [sys.executable, "manage.py", "explain_call", "notes", "tools/call", *tool, *tried]
-    assert finished(command, environment).returncode == status
+    assert run_to_end(command, environment).returncode == status

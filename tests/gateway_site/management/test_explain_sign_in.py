@@ -18,7 +18,7 @@ ADA = {"sub": "1001", "email": "ada@example.com", "name": "Ada", "email_verified
 RULE = {"ALLOWED_DOMAINS": "example.com,.example.org", "ALLOWED_GROUPS": "staff"}
 
 
-def explained(*arguments: str) -> Run:
+def explain(*arguments: str) -> Run:
     return run("explain_sign_in", *arguments)
 
 
@@ -50,7 +50,7 @@ def corp_with_rule(corp: FakeProvider, settings: Settings) -> FakeProvider:
 def test_claims_of_a_file_are_explained(
     corp_with_rule: FakeProvider, claims: Any, told: object, allowed: bool, code: str | None
 ) -> None:
-    done = explained("--provider", "corp", "--claims", claims(told), "--json")
+    done = explain("--provider", "corp", "--claims", claims(told), "--json")
     (found,) = done.json["sign_ins"]
     assert (done.status, found["allowed"], found["code"]) == (0, allowed, code)
 
@@ -62,7 +62,7 @@ def test_user_is_explained_by_the_last_response_of_the_provider(
     visitor = Visitor()
     visitor.sign_in(corp)
     configure(settings, environment("corp", corp, **RULE))
-    done = explained("--user", str(visitor.user_id))
+    done = explain("--user", str(visitor.user_id))
     assert done.status == 0
     assert done.out.splitlines() == [
         "corp: may not sign in: groups_missing.",
@@ -81,7 +81,7 @@ def test_github_sign_in_is_explained_by_the_github_api(
     configure(settings, environment("github", github, **own))
 
     def verdict(told: object) -> tuple[Any, Any]:
-        done = explained("--provider", "github", "--claims", claims(told), "--json")
+        done = explain("--provider", "github", "--claims", claims(told), "--json")
         (found,) = done.json["sign_ins"]
         return found["allowed"], found["code"]
 
@@ -104,9 +104,9 @@ def test_unknown_name_is_an_error_that_names_the_nearest(
         ("--provider", "corp", "--claims", bad): (1, "cannot be read"),
     }
     for arguments, (status, words) in expected.items():
-        done = explained(*arguments)
+        done = explain(*arguments)
         assert (done.status, words in done.err) == (status, True), (arguments, done.err)
     too_long = '{"a": "' + "x" * 70_000 + '"}'
     for content, words in {"[]": "one JSON object", "{": "one JSON", too_long: "longer"}.items():
-        done = explained("--provider", "corp", "--claims", claims(content))
+        done = explain("--provider", "corp", "--claims", claims(content))
         assert (done.status, words in done.err) == (2, True), done.err

@@ -47,7 +47,7 @@ def pin(*arguments: str) -> Run:
     return run("pin_tools", "notes", *arguments)
 
 
-def asked(*arguments: str) -> Run:
+def run_pin_tools(*arguments: str) -> Run:
     return pin("--no-token", *arguments)
 
 
@@ -62,7 +62,7 @@ def test_all_pages_are_asked_for_in_each_version(
 ) -> None:
     server.versions = versions
     server.has_events, server.is_endless = answers != "JSON", answers == "endless events"
-    done = asked("--write", "--json")
+    done = run_pin_tools("--write", "--json")
     assert done.status == 0, done.err
     assert done.json["versions"] == sorted(versions, reverse=True)
     assert done.json["new"] == names(pins) == ["a", "b", "c"]
@@ -78,28 +78,28 @@ def test_all_pages_are_asked_for_in_each_version(
 
 
 def test_status_tells_whether_something_differs(server: ToolServer, pins: Path) -> None:
-    first = asked()
+    first = run_pin_tools()
     assert (first.status, "3 new, 0 gone, 0 changed, 0 as pinned." in first.out) == (1, True)
     assert not pins.exists()
-    assert asked("--write").status == 0
+    assert run_pin_tools("--write").status == 0
     pins.write_text(json.dumps(json.loads(pins.read_text())))
     written = pins.read_bytes()
-    assert asked("--write").status == asked().status == 0
+    assert run_pin_tools("--write").status == run_pin_tools().status == 0
     assert pins.read_bytes() == written
     server.pages = [[tool("a", "Another."), tool("d"), tool("b")]]
-    changed = asked("--json")
+    changed = run_pin_tools("--json")
     assert changed.status == 1
     found = {each: changed.json[each] for each in ("new", "gone", "changed", "same", "written")}
     assert found == {
         "new": ["d"], "gone": ["c"], "changed": ["a"], "same": ["b"], "written": False,
     }  # fmt: skip
-    shown = asked().out.splitlines()
+    shown = run_pin_tools().out.splitlines()
     assert '-  "description": "As pinned.",' in shown
     assert '+  "description": "Another.",' in shown
     assert {"--- pinned a", "+++ listed a", "--- pinned c", "+++ listed d"} <= set(shown)
     assert not any('"b"' in line for line in shown)
     assert pins.read_bytes() == written
-    assert asked("--write").status == asked().status == 0
+    assert run_pin_tools("--write").status == run_pin_tools().status == 0
     assert names(pins) == ["a", "b", "d"]
 
 
@@ -116,20 +116,20 @@ def test_definitions_that_differ_by_version_are_all_pinned(server: ToolServer, p
         )
     )
     server.versions = {NEW}
-    assert asked("--write").status == 0
+    assert run_pin_tools("--write").status == 0
     server.versions = {NEW, OLD}
-    more = asked("--json")
+    more = run_pin_tools("--json")
     assert (more.status, more.json["changed"]) == (1, ["a"])
-    assert asked("--write").status == 0
+    assert run_pin_tools("--write").status == 0
     assert names(pins) == ["a", "a", "b", "c"]
     assert len(load_pins(pins).digests["a"]) == 2
-    assert asked().status == 0
+    assert run_pin_tools().status == 0
 
 
 def test_text_of_the_server_cannot_deceive_the_terminal(server: ToolServer, pins: Path) -> None:
     odd = "\x1b[2J\r\u202e\u200b\ufe0f\x7f\n-  nothing"
     server.pages = [[tool("a", odd, **{"\x1b\u202e": odd}), tool("\x1b]0;x\x07"), tool("a b")]]
-    done = asked("--write")
+    done = run_pin_tools("--write")
     assert done.status == 0
     assert all(" " <= each <= "~" or each == "\n" for each in done.out)
     assert all(" " <= each <= "~" or each == "\n" for each in pins.read_text())
@@ -142,7 +142,7 @@ def test_text_of_the_server_cannot_deceive_the_terminal(server: ToolServer, pins
 
 def test_name_that_occurs_twice_is_left_out(server: ToolServer, pins: Path) -> None:
     server.pages = [[tool("a"), tool("b")], [tool("a", "Another.")], [{"Name": "x", "name": "c"}]]
-    done = asked("--write", "--json")
+    done = run_pin_tools("--write", "--json")
     assert (done.json["left_out"], names(pins)) == (["a", "c"], ["b"])
 
 
@@ -207,7 +207,7 @@ def test_server_that_cannot_be_read_changes_nothing(
     server: ToolServer, pins: Path, words: str
 ) -> None:
     server.fault = lambda body: FAULTS[words]
-    done = asked("--write")
+    done = run_pin_tools("--write")
     assert (done.status, words in done.err) == (2, True), done.err
     assert "secret" not in done.err
     assert not pins.exists()
@@ -217,13 +217,13 @@ def test_list_without_end_is_not_read_to_its_end(
     server: ToolServer, pins: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.pages = [[tool("a")]] * 200
-    assert "more than 100 pages" in asked().err
+    assert "more than 100 pages" in run_pin_tools().err
     assert len(server.seen) == 100
     server.pages = [[tool(str(number)) for number in range(2001)]]
-    assert "more than 2000 tools" in asked().err
+    assert "more than 2000 tools" in run_pin_tools().err
     monkeypatch.setattr(tool_lists, "SIZE_MAX", 3000)
     server.pages = [[tool("a", "x" * 1000)], [tool("b", "x" * 1000)], [tool("c", "x" * 1000)]]
-    assert "more than 3000 bytes" in asked().err
+    assert "more than 3000 bytes" in run_pin_tools().err
 
 
 def test_silent_server_is_waited_for_so_long_only(
@@ -235,13 +235,13 @@ def test_silent_server_is_waited_for_so_long_only(
         server.is_closing.wait(20)
 
     server.fault = wait
-    done = asked()
+    done = run_pin_tools()
     assert (done.status, "did not answer in time" in done.err) == (2, True)
 
 
 def test_server_that_is_gone_is_an_error(server: ToolServer, pins: Path) -> None:
     server.server_close()
-    done = asked()
+    done = run_pin_tools()
     assert (done.status, "cannot be reached" in done.err) == (2, True)
 
 
@@ -261,13 +261,13 @@ def test_saved_list_is_compared_without_the_server(
 def test_file_is_replaced_as_a_whole_with_its_permissions(
     server: ToolServer, pins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert asked("--write").status == 0
+    assert run_pin_tools("--write").status == 0
     assert pins.stat().st_mode & 0o777 == 0o666 & ~_umask()
     pins.chmod(0o640)
     link = tmp_path / "link.json"
     link.symlink_to(pins)
     server.pages = [[tool("d")]]
-    assert asked("--write", "--file", str(link)).status == 0
+    assert run_pin_tools("--write", "--file", str(link)).status == 0
     assert (link.is_symlink(), names(pins), pins.stat().st_mode & 0o777) == (True, ["d"], 0o640)
     server.pages = [[tool("e")]]
 
@@ -275,7 +275,7 @@ def test_file_is_replaced_as_a_whole_with_its_permissions(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    done = asked("--write")
+    done = run_pin_tools("--write")
     assert (done.status, "No space left on device" in done.err) == (2, True)
     assert (names(pins), {each.name for each in tmp_path.iterdir()}) == (
         ["d"],
@@ -286,12 +286,12 @@ def test_file_is_replaced_as_a_whole_with_its_permissions(
 def test_wrong_options_and_files_are_errors(server: ToolServer, pins: Path) -> None:
     unknown = run("pin_tools", "note", "--no-token")
     assert (unknown.status, "Did you mean notes?" in unknown.err) == (2, True)
-    assert asked("--path", "mcp").status == asked("--path", "/../mcp").status == 2
+    assert run_pin_tools("--path", "mcp").status == run_pin_tools("--path", "/../mcp").status == 2
     assert not server.seen
-    asked("--path", "/mcp")
+    run_pin_tools("--path", "/mcp")
     assert server.seen
     pins.write_text("{}")
-    done = asked("--write")
+    done = run_pin_tools("--write")
     assert (done.status, pins.read_text()) == (2, "{}")
 
 
@@ -299,9 +299,9 @@ def test_file_must_be_named(server: ToolServer, pins: Path, settings: Settings) 
     settings.UPSTREAMS = read_upstreams(
         {"UPSTREAM_NOTES_URL": server.url, "UPSTREAM_NOTES_PROVIDER": "corp"}
     )
-    done = asked()
+    done = run_pin_tools()
     assert (done.status, "UPSTREAM_NOTES_TOOLS_PINNED is not set" in done.err) == (2, True)
-    assert asked("--file", str(pins), "--write").status == 0
+    assert run_pin_tools("--file", str(pins), "--write").status == 0
     assert names(pins) == ["a", "b", "c"]
 
 

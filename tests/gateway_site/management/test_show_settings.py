@@ -47,7 +47,7 @@ def run(environment: dict[str, str], *options: str) -> subprocess.CompletedProce
     )
 
 
-def listed(environment: dict[str, str]) -> dict[str, show_settings.Setting]:
+def list_settings(environment: dict[str, str]) -> dict[str, show_settings.Setting]:
     return {each.name: each for each in show_settings.list_settings(Configuration(environment))}
 
 
@@ -93,23 +93,23 @@ def test_missing_variables_are_named() -> None:
 def test_a_secret_in_a_file_is_shown_by_its_path(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text(SECRET, encoding="utf-8")
-    found = listed({"DJANGO_SECRET_KEY_FILE": str(file)})["DJANGO_SECRET_KEY"]
+    found = list_settings({"DJANGO_SECRET_KEY_FILE": str(file)})["DJANGO_SECRET_KEY"]
     assert (found.value, found.source, found.problem) == ("********", str(file), "")
 
 
 def test_a_file_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
     path = str(tmp_path / "key")
-    found = listed({"DJANGO_SECRET_KEY_FILE": path})["DJANGO_SECRET_KEY"]
+    found = list_settings({"DJANGO_SECRET_KEY_FILE": path})["DJANGO_SECRET_KEY"]
     assert found.source == path
     assert found.problem == "DJANGO_SECRET_KEY_FILE: file not found."
 
 
 @pytest.mark.parametrize("name", [name for name, each in GENERAL.items() if each.secret])
 def test_a_secret_that_cannot_be_used_is_masked_all_the_same(name: str) -> None:
-    found = listed({name: "\x00not-a-valid-one\x00"})[name]
+    found = list_settings({name: "\x00not-a-valid-one\x00"})[name]
     assert "not-a-valid-one" not in repr(found)
 
 
 def test_a_value_cannot_write_to_the_terminal() -> None:
-    found = listed({"SITE_NAME": "Gate\x1b[2Jway"})["SITE_NAME"]
+    found = list_settings({"SITE_NAME": "Gate\x1b[2Jway"})["SITE_NAME"]
     assert found.value == r"'Gate\x1b[2Jway'"

@@ -23,16 +23,16 @@ ADA = {"sub": "1001", "email": "ada@example.com", "preferred_username": "ada", "
 @pytest.fixture
 def ada(corp: FakeProvider) -> Visitor:
     """Give somebody whose address their provider has verified."""
-    return signed_in(corp, **ADA, email_verified=True)
+    return sign_in_staff(corp, **ADA, email_verified=True)
 
 
 @pytest.fixture
 def mallory(ada: Visitor, other: FakeProvider) -> Visitor:
     """Give somebody who says the same of themselves, at another provider."""
-    return signed_in(other, "other", **ADA, email_verified=True)
+    return sign_in_staff(other, "other", **ADA, email_verified=True)
 
 
-def signed_in(at: FakeProvider, provider: str = "corp", **person: Any) -> Visitor:
+def sign_in_staff(at: FakeProvider, provider: str = "corp", **person: Any) -> Visitor:
     at.person = person
     visitor = Visitor()
     visitor.sign_in(at, provider)
@@ -85,8 +85,8 @@ def test_account_identifies_only_its_own_user(
 def test_who_came_first_under_a_name_gets_nothing_by_it(
     corp: FakeProvider, other: FakeProvider, named: tuple[str, str]
 ) -> None:
-    mallory = signed_in(other, "other", **ADA, email_verified=True)
-    ada = signed_in(corp, **ADA, email_verified=True)
+    mallory = sign_in_staff(other, "other", **ADA, email_verified=True)
+    ada = sign_in_staff(corp, **ADA, email_verified=True)
     assert user_of(mallory).get_username() == "ada"
     assert user_of(ada).email == ""
     assert grant(*named, "--superuser").status == 0
@@ -95,7 +95,7 @@ def test_who_came_first_under_a_name_gets_nothing_by_it(
 
 @pytest.mark.parametrize("verified", [False, "false", 1, None, "TRUE", [True]])
 def test_unverified_address_identifies_nobody(corp: FakeProvider, verified: object) -> None:
-    visitor = signed_in(corp, **ADA, email_verified=verified)
+    visitor = sign_in_staff(corp, **ADA, email_verified=verified)
     EmailAddress.objects.update(verified=True)  # by another provider
     done = grant("--email", "ada@example.com")
     assert done.status == 2
@@ -105,8 +105,8 @@ def test_unverified_address_identifies_nobody(corp: FakeProvider, verified: obje
 
 
 def test_address_of_the_present_counts_not_one_of_the_past(corp: FakeProvider) -> None:
-    visitor = signed_in(corp, **ADA, email_verified=True)
-    visitor = signed_in(corp, **(ADA | {"email": "new@example.com"}), email_verified=True)
+    visitor = sign_in_staff(corp, **ADA, email_verified=True)
+    visitor = sign_in_staff(corp, **(ADA | {"email": "new@example.com"}), email_verified=True)
     assert grant("--email", "ada@example.com").status == 2
     assert grant("--email", "new@example.com").status == 0
     assert rights(visitor) == (True, False)
@@ -123,13 +123,15 @@ def test_address_of_another_providers_account_of_the_same_person_does_not_count(
 
 
 def test_letter_with_case_mapping_identifies_nobody_else(corp: FakeProvider) -> None:
-    kelvin = signed_in(corp, sub="1", email="\N{KELVIN SIGN}im@example.com", email_verified=True)
+    kelvin = sign_in_staff(
+        corp, sub="1", email="\N{KELVIN SIGN}im@example.com", email_verified=True
+    )
     assert grant("--email", "kim@example.com").status == 2
     assert rights(kelvin) == (False, False)
 
 
 def test_ambiguous_address_identifies_nobody(corp: FakeProvider) -> None:
-    visitors = [signed_in(corp, **(ADA | {"sub": sub}), email_verified=True) for sub in "12"]
+    visitors = [sign_in_staff(corp, **(ADA | {"sub": sub}), email_verified=True) for sub in "12"]
     done = grant("--email", "ada@example.com")
     assert done.status == 2
     assert "--subject: 1, 2." in done.err
@@ -149,7 +151,7 @@ class FoldingManager:
 def test_subjects_are_case_sensitive_whatever_the_database_does(
     corp: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    visitor = signed_in(corp, sub="AbC")
+    visitor = sign_in_staff(corp, sub="AbC")
     monkeypatch.setattr(SocialAccount, "objects", FoldingManager())
     assert accounts.find_account("corp", "abc") is None
     found = accounts.find_account("corp", "AbC")
@@ -158,7 +160,7 @@ def test_subjects_are_case_sensitive_whatever_the_database_does(
 
 
 def test_subject_that_differs_in_capitals_is_another(corp: FakeProvider) -> None:
-    visitor = signed_in(corp, sub="AbC")
+    visitor = sign_in_staff(corp, sub="AbC")
     assert revoke("--subject", "abc").status == 2
     assert grant("--subject", "abc").status == 0
     assert rights(visitor) == (False, False)
@@ -176,8 +178,8 @@ def test_person_without_a_sign_in_is_staff_at_the_first_one(
     made = User.objects.get()
     assert not made.has_usable_password()
 
-    stranger = signed_in(other, "other", sub="4711", preferred_username=made.username)
-    grace = signed_in(corp, sub="4711", preferred_username="grace", email="grace@example.com")
+    stranger = sign_in_staff(other, "other", sub="4711", preferred_username=made.username)
+    grace = sign_in_staff(corp, sub="4711", preferred_username="grace", email="grace@example.com")
 
     assert grace.user_id == str(made.pk)
     assert grace.held() is not None
@@ -215,7 +217,7 @@ def test_concurrent_sign_in_creates_one_user(
 
     def overtaken(provider: str, subject: str) -> SocialAccount | None:
         found = find(provider, subject)
-        signed_in(corp, sub=subject)
+        sign_in_staff(corp, sub=subject)
         return found
 
     with monkeypatch.context() as patch:
@@ -316,7 +318,7 @@ def test_nearest_address_is_named(ada: Visitor) -> None:
 
 def test_lookalike_address_is_shown_escaped(corp: FakeProvider) -> None:
     """Whoever has it verified at the provider is suggested for somebody who never signed in."""
-    signed_in(corp, sub="2002", email="\u0430da@example.com", email_verified=True)  # not an a
+    sign_in_staff(corp, sub="2002", email="\u0430da@example.com", email_verified=True)  # not an a
     command = grant("--email", "ada@example.com")
     assert command.status == 2
     assert "'\\u0430da@example.com'" in command.err

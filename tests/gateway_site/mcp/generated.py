@@ -202,20 +202,20 @@ def _with_other_value(chance: random.Random, pairs: Pairs) -> bytes:
     return write_object(chance, pairs).encode()
 
 
-def _wrapped(chance: random.Random, pairs: Pairs) -> bytes:
+def _wrap(chance: random.Random, pairs: Pairs) -> bytes:
     text, other = write_object(chance, pairs), write_object(chance, _sound(chance)[0])
     many = "[" * 70 + text + "]" * 70
     odd = (f"[{text}]", f"[{text},{other}]", text + other, text + "\n" + other, many, f"{text},")
     return chance.choice((*odd, text + "\x00", text + "//x", "/**/" + text, f'"{text}"')).encode()
 
 
-def _encoded(chance: random.Random, pairs: Pairs) -> bytes:
+def _encode(chance: random.Random, pairs: Pairs) -> bytes:
     text = write_object(chance, pairs)
     codecs = ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-8-sig", "utf-7")
     return text.encode(chance.choice(codecs))
 
 
-def _damaged(chance: random.Random, pairs: Pairs) -> bytes:
+def _damage(chance: random.Random, pairs: Pairs) -> bytes:
     """Change, insert or remove a few bytes."""
     data = bytearray(write_object(chance, pairs).encode())
     for _ in range(chance.randrange(1, 4)):
@@ -239,8 +239,8 @@ ODDITIES: tuple[Callable[[random.Random, Pairs], bytes], ...] = (
     _with_disguised,
     _with_prototype,
     _with_other_value,
-    _wrapped,
-    _encoded,
-    _damaged,
+    _wrap,
+    _encode,
+    _damage,
     _deep,
 )

@@ -93,10 +93,10 @@ def python(what: str, texts: Sequence[bytes]) -> list[Found]:
     find = _calls if what == CALLS else _lists
     return [
         {
-            "last": _tried(find, text, dict, str),
-            "first": _tried(find, text, _first, str),
-            "folding": _tried(find, text, _folded, fold),
-            "inheriting": _tried(find, text, _inherited, str),
+            "last": _try_parser(find, text, dict, str),
+            "first": _try_parser(find, text, _first, str),
+            "folding": _try_parser(find, text, _fold_names, fold),
+            "inheriting": _try_parser(find, text, _inherit_members, str),
         }
         for text in texts
     ]
@@ -105,7 +105,7 @@ def python(what: str, texts: Sequence[bytes]) -> list[Found]:
 Named = Callable[[str], str]
 
 
-def _tried(find: Callable[[Any, Named], Any], text: bytes, hook: Any, named: Named) -> Any:
+def _try_parser(find: Callable[[Any, Named], Any], text: bytes, hook: Any, named: Named) -> Any:
     try:
         return find(json.loads(text, object_pairs_hook=hook), named)
     except (ValueError, RecursionError):
@@ -116,14 +116,14 @@ def _first(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return dict(reversed(pairs))
 
 
-def _inherited(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _inherit_members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Return the members that zod finds in a copy of an object: also those of its prototype."""
     found = dict(pairs)
     prototype = found.pop("__proto__", None)
     return prototype | found if isinstance(prototype, dict) else found
 
 
-def _folded(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _fold_names(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return {fold(name): value for name, value in pairs}
 
 
@@ -184,7 +184,7 @@ def python_forms(uri: str) -> list[str]:
     found = []
     path = parts.path
     for _ in range(3):
-        short = _shortened(path.replace("\\", "/"))
+        short = _shorten(path.replace("\\", "/"))
         start = f"{parts.scheme}://{host.rstrip('.')}" if uri.count("://") else f"{parts.scheme}:"
         rest = parts._replace(scheme="", netloc="", path="").geturl()
         found.append(start + short + rest)
@@ -192,7 +192,7 @@ def python_forms(uri: str) -> list[str]:
     return found
 
 
-def _shortened(path: str) -> str:
+def _shorten(path: str) -> str:
     """Return a path without dots and empty segments; a slash at its end stays."""
     if not path:
         return path

@@ -22,7 +22,7 @@ STREAMS = {
 }
 
 
-def escaped(events: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def escape(events: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return events with the escapes of what ends a line for some clients."""
     table = {ord(each): f"\\u{ord(each):04x}" for each in "\x85\u2028\u2029"}
     return [(kind, data.translate(table)) for kind, data in events]
@@ -49,7 +49,7 @@ def test_stream_cut_anywhere_is_read_and_stays_the_same_to_clients(stream: bytes
                 found = read(reader, piece)
                 passed, events = passed + found[0], events + found[1]
             assert reader.is_between_events
-            assert parse_by_specification(passed) == escaped(expected)
+            assert parse_by_specification(passed) == escape(expected)
             assert with_data(events) == [pair for pair in expected if pair[1]]
 
 
@@ -61,7 +61,7 @@ def test_stream_that_ends_anywhere_has_passed_whole_events_only(stream: bytes) -
         for at in range(end):
             passed += read(reader, stream[at : at + 1])[0]
         found = parse_by_specification(passed)
-        assert found == escaped(parse_by_specification(stream))[: len(found)]
+        assert found == escape(parse_by_specification(stream))[: len(found)]
         assert found == parse_by_specification(passed + b"\n\n")
         *lines, rest = re.split(rb"\r\n|\n|\r", stream[:end])
         begun = lines[max((at + 1 for at, each in enumerate(lines) if not each), default=0) :]

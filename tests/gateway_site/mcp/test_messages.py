@@ -43,7 +43,7 @@ def code_of(message: Any) -> int | None:
     return None
 
 
-def placed(member: str) -> list[dict[str, Any]]:
+def place_member(member: str) -> list[dict[str, Any]]:
     """Return calls that have a member in the envelope, and in `params`."""
     return [call(**{member: "x"}), call(params={"name": "a", member: "x"})]
 
@@ -76,7 +76,7 @@ def characters_alike() -> dict[str, list[str]]:
 @each_case("member", DECIDING)
 def test_member_that_only_looks_like_another_is_rejected_everywhere(member: str) -> None:
     for name in lookalikes(member):
-        assert [code_of(each) for each in placed(name)] == [INVALID_REQUEST] * 2, ascii(name)
+        assert [code_of(each) for each in place_member(name)] == [INVALID_REQUEST] * 2, ascii(name)
         assert code_of(in_meta(name)) is None
 
 
@@ -124,7 +124,7 @@ def test_lookalikes_hold_what_go_takes_for_a_letter() -> None:
 
 @each_case("name", ["names", "Title", "x-name", "größe", "nаme", "İd", "", "progressToken"])
 def test_other_members_pass(name: str) -> None:
-    assert [code_of(each) for each in (*placed(name), in_meta(name))] == [None] * 3
+    assert [code_of(each) for each in (*place_member(name), in_meta(name))] == [None] * 3
 
 
 def test_long_member_is_not_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,10 +138,10 @@ def test_long_member_is_not_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unicodedata, "normalize", noted)
     messages._find_ascii_form.cache_clear()
     marks = "a" + "\u0345\u0301\u0323\u0334" * 1000
-    assert [code_of(each) for each in placed(marks)] == [None] * 2
+    assert [code_of(each) for each in place_member(marks)] == [None] * 2
     assert code_of({"jsonrpc": "2.0", "id": 1, "result": {marks: []}}) is None
     hidden = "\u200b" * 1000 + "\uff4eame" + "\u200b" * 1000
-    assert [code_of(each) for each in placed(hidden)] == [INVALID_REQUEST] * 2
+    assert [code_of(each) for each in place_member(hidden)] == [INVALID_REQUEST] * 2
     assert set(sizes) == {1}
     assert messages.fold("\uff4e" * 1000) == ""
 

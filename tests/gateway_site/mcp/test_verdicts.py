@@ -155,11 +155,11 @@ def header_readings(attempt: Attempt) -> Iterator[tuple[str | None, str | None]]
     for key, value in attempt.headers:
         spelled = key.lower().replace(b"_", b"-").replace(b".", b"-")
         if spelled in values:
-            values[spelled].append(decoded(value.decode("latin-1")))
+            values[spelled].append(decode(value.decode("latin-1")))
     yield from itertools.product(*(found or [None] for found in values.values()))
 
 
-def decoded(value: str) -> str:
+def decode(value: str) -> str:
     """Return what a forgiving server reads in a header."""
     value = value.strip()
     if not (value.lower().startswith("=?base64?") and value.endswith("?=")):

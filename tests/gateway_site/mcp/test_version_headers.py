@@ -115,14 +115,14 @@ def test_clients_send_no_responses_from_the_new_version_on() -> None:
     assert verdict(headers((VERSION, OLD)), method=None) == OLD
 
 
-def encoded(text: str) -> str:
+def encode(text: str) -> str:
     return f"=?base64?{base64.b64encode(text.encode()).decode()}?="
 
 
-@each_case("text", ["größe", " a ", "a\tb", encoded("a"), "", "日本", "a"])
+@each_case("text", ["größe", " a ", "a\tb", encode("a"), "", "日本", "a"])
 def test_encoded_name_is_decoded(text: str) -> None:
-    assert decode(encoded(text)) == text
-    sent = headers((VERSION, NEW), (METHOD, "custom"), (NAME, encoded(text)))
+    assert decode(encode(text)) == text
+    sent = headers((VERSION, NEW), (METHOD, "custom"), (NAME, encode(text)))
     assert verdict(sent, NEW, method="custom", name=text) == NEW
 
 

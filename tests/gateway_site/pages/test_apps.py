@@ -30,8 +30,8 @@ from tests.oauth.clients.support.app import SERVER
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor
 from tests.oauth.support.grants import ASKED, CONSENT, TOKENS, VERIFIER
-from tests.oauth.support.shown import shown_to
-from tests.sessions_kms.support.memory_dynamodb import refused
+from tests.oauth.support.shown import shown_fields
+from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.stacks import Stack
 
 END, END_ALL = "/apps/end/", "/apps/end-all/"
@@ -59,7 +59,7 @@ def allow(visitor: Visitor, **changes: Any) -> str:
     return run_sync(grants().redeem(code, verifier=VERIFIER, **asked)).access_token
 
 
-def lives(token: str) -> bool:
+def is_alive(token: str) -> bool:
     return run_sync(grants().session(token, upstream="mcp")) is not None
 
 
@@ -80,7 +80,7 @@ def ids(visitor: Visitor) -> list[str]:
     return [each.attributes["value"] for each in fields if each.attributes["name"] == "app"]
 
 
-def announced(visitor: Visitor) -> list[str]:
+def announcements(visitor: Visitor) -> list[str]:
     """Return which apps the messages of the home page name."""
     statuses = [each for each in page(visitor, "/").all("div") if "role" in each.attributes]
     lines = [each for status in statuses for each in status.all("li")]
@@ -91,7 +91,7 @@ def announced(visitor: Visitor) -> list[str]:
 
 
 def post(visitor: Visitor, address: str, *, seen_for: float = 2 * DELAY, **form: str) -> str:
-    seen = shown_to(visitor.user_id, ago=seen_for)
+    seen = shown_fields(visitor.user_id, ago=seen_for)
     response = visitor.client.post(address, form | seen, follow=True)
     assert response.redirect_chain == [("/apps/", 302)]
     (status,) = [
@@ -170,7 +170,7 @@ def test_one_is_ended_and_audited(ada: Visitor) -> None:
     grant_ended.connect(note)
     assert "has been disconnected" in post(ada, END, app=ids(ada)[0])
     grant_ended.disconnect(note)
-    assert (lives(kept), lives(ended)) in {(True, False), (False, True)}
+    assert (is_alive(kept), is_alive(ended)) in {(True, False), (False, True)}
     assert reasons == ["ended"]
     assert len(cards(ada)) == 1
 
@@ -180,7 +180,7 @@ def test_all_are_ended_and_the_sessions_stay(ada: Visitor, corp: FakeProvider) -
     other.sign_in(corp)
     tokens = [allow(ada), allow(ada)]
     assert "2 apps have been disconnected." in post(ada, END_ALL)
-    assert not any(map(lives, tokens))
+    assert not any(map(is_alive, tokens))
     assert "Signed in as" in other.client.get("/").content.decode()
     assert "no app" in post(ada, END_ALL)
 
@@ -196,7 +196,7 @@ def test_all_are_ended_by_no_click_on_a_page_that_has_just_appeared(ada: Visitor
     """Another site's page may have put it under the second click of a double click."""
     token = allow(ada)
     assert str(click_delay.TOO_SOON) in post(ada, END_ALL, seen_for=0.9 * DELAY)
-    assert lives(token)
+    assert is_alive(token)
     assert f'name="{click_delay.FIELD}"' in ada.client.get("/apps/").content.decode()
 
 
@@ -212,7 +212,7 @@ def test_app_of_another_user_is_neither_listed_nor_ended(
     assert cards(bob) == []
     assert "no such app" in post(bob, END, app=app)
     post(bob, END_ALL)
-    assert lives(token)
+    assert is_alive(token)
 
 
 def test_session_of_a_browser_is_no_app_to_end(ada: Visitor) -> None:
@@ -233,7 +233,7 @@ def test_ending_requires_a_post_with_a_csrf_token_and_a_session(ada: Visitor) ->
         anonymous = Client().post(address, {"app": app})
         assert anonymous.status_code == 302
         assert anonymous["Location"].startswith("/accounts/login/")
-    assert lives(token)
+    assert is_alive(token)
 
 
 def test_labels_that_cannot_be_read_are_an_outage_and_no_missing_app(
@@ -241,18 +241,18 @@ def test_labels_that_cannot_be_read_are_an_outage_and_no_missing_app(
 ) -> None:
     tokens = [allow(ada, client_name=f"App {number}") for number in range(3)]
     (app, *_) = ids(ada)
-    store.dynamodb.on("GetItem about", refused)
+    store.dynamodb.on("GetItem about", refuse_write)
     for answer in (post(ada, END, app=app), post(ada, END_ALL)):
         assert "unknown whether any was disconnected" in answer
     store.dynamodb.heal()
-    assert all(map(lives, tokens))
+    assert all(map(is_alive, tokens))
     assert len(cards(ada)) == 3
 
 
 def test_app_whose_labels_cannot_be_stored_gets_no_grant(ada: Visitor, store: Stack) -> None:
     """It would be in no list, and nobody could end it."""
     before = store.sessions()
-    store.dynamodb.on("PutItem about", refused)
+    store.dynamodb.on("PutItem about", refuse_write)
     with pytest.raises(StoreUnavailable):
         allow(ada)
     assert store.sessions() == before
@@ -265,14 +265,14 @@ def test_outage_says_that_nothing_was_ended(ada: Visitor, store: Stack) -> None:
     token = allow(ada)
     (app,) = ids(ada)
     assert store.dynamodb is not None
-    store.dynamodb.on("Query user", refused)
+    store.dynamodb.on("Query user", refuse_write)
     assert "None was disconnected" in page(ada).text
     assert "unknown whether any was disconnected" in post(ada, END_ALL)
     store.dynamodb.heal()
-    store.dynamodb.on("DeleteItem session", refused)
+    store.dynamodb.on("DeleteItem session", refuse_write)
     assert "unknown whether any was disconnected" in post(ada, END, app=app)
     store.dynamodb.heal()
-    assert lives(token)
+    assert is_alive(token)
 
 
 # Told of
@@ -284,24 +284,24 @@ def test_new_app_is_announced_once_in_each_session_of_its_user(
     other = Visitor()
     other.sign_in(corp)
     other.client.get("/")
-    assert announced(ada) == announced(other) == []
+    assert announcements(ada) == announcements(other) == []
     store.clock.advance(600)
     allow(ada)
     for visitor in (ada, other):
-        assert announced(visitor) == ["A client"]
-        assert announced(visitor) == []
+        assert announcements(visitor) == ["A client"]
+        assert announcements(visitor) == []
     late = Visitor()
     late.sign_in(corp)
-    assert announced(late) == ["A client"]
-    assert announced(late) == []
+    assert announcements(late) == ["A client"]
+    assert announcements(late) == []
 
 
 def test_view_without_news_reads_and_writes_nothing_more(ada: Visitor, store: Stack) -> None:
     allow(ada)
-    announced(ada)
+    announcements(ada)
     assert store.dynamodb is not None
     store.dynamodb.calls.clear()
-    assert announced(ada) == []
+    assert announcements(ada) == []
     assert [call for call in store.dynamodb.calls if "about" in call or "Put" in call] == []
     assert store.dynamodb.calls.count("Query user") == 1
 
@@ -319,10 +319,10 @@ def test_app_that_appears_late_in_the_index_is_announced(
         whole(request, newest[:1])
 
     monkeypatch.setattr(apps, "announce_new_apps", lagging)
-    assert announced(ada) == ["Second"]
+    assert announcements(ada) == ["Second"]
     monkeypatch.setattr(apps, "announce_new_apps", whole)
-    assert announced(ada) == ["First"]
-    assert announced(ada) == []
+    assert announcements(ada) == ["First"]
+    assert announcements(ada) == []
 
 
 def test_many_new_apps_are_announced_over_several_views(
@@ -332,16 +332,16 @@ def test_many_new_apps_are_announced_over_several_views(
     for number in range(3):
         allow(ada, client_name=f"App {number}")
     store.clock.advance(600)
-    assert [len(announced(ada)) for _ in range(3)] == [2, 1, 0]
+    assert [len(announcements(ada)) for _ in range(3)] == [2, 1, 0]
 
 
 def test_outage_defers_the_announcement(ada: Visitor, store: Stack) -> None:
     allow(ada)
     assert store.dynamodb is not None
-    store.dynamodb.on("GetItem about", refused)
-    assert announced(ada) == []
+    store.dynamodb.on("GetItem about", refuse_write)
+    assert announcements(ada) == []
     store.dynamodb.heal()
-    assert len(announced(ada)) == 1
+    assert len(announcements(ada)) == 1
 
 
 def test_page_does_not_exist_without_oauth_clients(corp: FakeProvider) -> None:

@@ -35,13 +35,13 @@ def ada(corp: FakeProvider, settings: Settings) -> Visitor:
     return visitor
 
 
-def tried(visitor: Visitor, query: str = "") -> Element:
+def try_connection(visitor: Visitor, query: str = "") -> Element:
     response = visitor.client.get(f"/try/people/{query}", headers={"Host": "testserver"})
     assert response.status_code == 200
     return assert_accessible(response.content.decode())
 
 
-def copied(page: Element) -> dict[str, str]:
+def copied_texts(page: Element) -> dict[str, str]:
     """Return the text that each button copies, by the button's accessible name."""
     texts = {each.attributes.get("id"): "".join(each.own_text) for each in page.all("code")}
     buttons = [each for each in page.all("button") if "data-copy" in each.attributes]
@@ -58,7 +58,7 @@ def called(corp: FakeProvider) -> list[str]:
 
 def test_page_has_the_address_and_a_line_for_each_client(ada: Visitor, called: list[str]) -> None:
     address = f"{ISSUER}/gateway/people/userinfo"
-    texts = copied(tried(ada))
+    texts = copied_texts(try_connection(ada))
     assert texts["Copy the address"] == address
     assert shlex.split(texts["Copy for Claude Code"])[:7] == [
         *("claude", "mcp", "add", "--transport", "http", "people", address),
@@ -72,8 +72,8 @@ def test_page_has_the_address_and_a_line_for_each_client(ada: Visitor, called: l
 
 
 def test_call_is_made_on_request(ada: Visitor, called: list[str]) -> None:
-    (link,) = [each for each in tried(ada).all("a") if "GET request" in each.text]
-    page = tried(ada, link.attributes["href"])
+    (link,) = [each for each in try_connection(ada).all("a") if "GET request" in each.text]
+    page = try_connection(ada, link.attributes["href"])
     assert status_message(page).startswith("200 OK")
     assert called == ["GET"]
     (again,) = [each for each in page.all("a") if each.text == "Try again"]
@@ -84,8 +84,8 @@ def test_upstream_without_get_can_be_connected_and_not_called(
     corp: FakeProvider, ada: Visitor, settings: Settings
 ) -> None:
     settings.UPSTREAMS = read_people(corp, METHODS="POST", CLIENTS="1")
-    page = tried(ada)
-    assert copied(page)["Copy the address"] == f"{ISSUER}/gateway/people"
+    page = try_connection(ada)
+    assert copied_texts(page)["Copy the address"] == f"{ISSUER}/gateway/people"
     assert not [each for each in page.all("a") if "GET request" in each.text]
     assert ada.client.get("/try/people/?call=1").status_code == 404
     assert 'href="/try/people/"' in ada.client.get("/").content.decode()
@@ -95,7 +95,7 @@ def test_upstream_is_called_without_oauth_clients(
     ada: Visitor, called: list[str], settings: Settings
 ) -> None:
     settings.AUTHORIZATION_SERVER = None
-    assert status_message(tried(ada)).startswith("200 OK")
+    assert status_message(try_connection(ada)).startswith("200 OK")
     assert called == ["GET"]
 
 

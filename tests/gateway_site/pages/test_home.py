@@ -18,7 +18,7 @@ from tests.gateway_site.support.home_page import accounts, buttons, cards, field
 from tests.gateway_site.support.page_requests import Element
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure
-from tests.oauth.support.shown import shown_to
+from tests.oauth.support.shown import shown_fields
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.waiting import wait_until
 
@@ -28,9 +28,9 @@ def facts(card: Element) -> dict[str, str]:
     return dict(zip(terms, (item.text for item in card.all("dd")), strict=True))
 
 
-def sent(visitor: Visitor, form: Element) -> dict[str, str]:
+def send_form(visitor: Visitor, form: Element) -> dict[str, str]:
     """Return the fields of a form that the visitor has looked at for long enough."""
-    return fields(form) | shown_to(visitor.user_id)
+    return fields(form) | shown_fields(visitor.user_id)
 
 
 def test_signed_out_page_has_a_form_for_each_provider(
@@ -146,7 +146,7 @@ def test_refused_refresh_asks_for_a_sign_in_which_fixes_it(
     (form,) = card.all("form")
     visitor.client.get(
         corp.consent(
-            visitor.client.post(form.attributes["action"], sent(visitor, form))["Location"]
+            visitor.client.post(form.attributes["action"], send_form(visitor, form))["Location"]
         )
     )
 
@@ -195,7 +195,7 @@ def test_other_providers_can_be_connected(
 
     visitor.client.get(
         other.consent(
-            visitor.client.post(form.attributes["action"], sent(visitor, form))["Location"]
+            visitor.client.post(form.attributes["action"], send_form(visitor, form))["Location"]
         )
     )
 
@@ -231,7 +231,7 @@ def test_scope_that_was_not_granted_can_be_requested_again(
 
     corp.scope = "openid profile email"
     (form,) = card.all("form")
-    started = visitor.client.post(form.attributes["action"], sent(visitor, form))
+    started = visitor.client.post(form.attributes["action"], send_form(visitor, form))
     assert set(corp.authorizations[-1]["scope"].split()) == {"openid", "profile", "email"}
     visitor.client.get(corp.consent(started["Location"]))
 

@@ -22,7 +22,7 @@ from tests.oauth.clients.support.app import SERVER
 from tests.oauth.support.counted_store import Calls, calls, client_name, store
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
-from tests.oauth.support.shown import shown_to
+from tests.oauth.support.shown import shown_fields
 from tests.sessions_kms.support.stacks import Stack
 
 __all__ = ["calls", "client_name", "store"]
@@ -70,7 +70,7 @@ def carry_ciphertext(answers: list[Any]) -> set[str]:
     return {item["id"]["S"] for item in answers if "encryptedData" in item}
 
 
-def told(visitor: Visitor) -> str:
+def visit_list(visitor: Visitor) -> str:
     """Return the id of what lists show of the own session; the others tell nothing."""
     return f"about#django#{own_id(visitor)}"
 
@@ -115,7 +115,7 @@ def test_pages_read_no_ciphertext_but_their_own_sessions(
         shown = OWNED_ROWS + 1  # The current one is the oldest, but comes first.
         assert page("/sessions/").count('<li class="card') == shown
         assert calls == {"GetItem": 1 + 2 * shown, "Query": 1}
-        assert carry_ciphertext(answers) == {own_id(ada), told(ada)}
+        assert carry_ciphertext(answers) == {own_id(ada), visit_list(ada)}
     with subtests.test("all pages of the list"):
         address, seen, read = "/sessions/", set[str](), set[str]()
         while address:
@@ -125,7 +125,7 @@ def test_pages_read_no_ciphertext_but_their_own_sessions(
             address = f"/sessions/{older[1]}" if older else ""
             read |= carry_ciphertext(answers)
         assert len(seen) == 1 + MANY
-        assert read == {own_id(ada), told(ada)}
+        assert read == {own_id(ada), visit_list(ada)}
     for query in ("", "?q=ada", f"?user={ada.user_id}"):
         with subtests.test("the admin's list", query=query):
             assert page(ADMIN + query).count("action-select") >= OWNED_ROWS
@@ -139,7 +139,7 @@ def test_pages_read_no_ciphertext_but_their_own_sessions(
 def test_ending_other_sessions_reads_no_ciphertext(
     ada: Visitor, calls: Calls, answers: list[Any]
 ) -> None:
-    ada.client.post("/sessions/end-others/", shown_to(User.objects.get().pk))
+    ada.client.post("/sessions/end-others/", shown_fields(User.objects.get().pk))
     assert calls["DeleteItem"] == 2 * MANY
     assert calls["GetItem"] == 1 + MANY
     assert carry_ciphertext(answers) == {own_id(ada)}
@@ -153,6 +153,6 @@ def test_admin_action_on_many_sessions_reads_no_ciphertext(
     form = {"action": "delete_selected", "_selected_action": chosen}
     answers.clear()
     ada.client.post(ADMIN, form)
-    ada.client.post(ADMIN, {**form, **shown_to(User.objects.get().pk), "post": "yes"})
+    ada.client.post(ADMIN, {**form, **shown_fields(User.objects.get().pk), "post": "yes"})
     assert calls["DeleteItem"] >= 49
     assert carry_ciphertext(answers) == {own_id(ada)}

@@ -24,7 +24,7 @@ from tests.oauth.support.connecting import Connecting, declare
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor
 from tests.oauth.support.full_session import fill
-from tests.oauth.support.logout_fixtures import held_by, idp, revoked, second, sign_out
+from tests.oauth.support.logout_fixtures import idp, revoked_tokens, second, sign_out, tokens_of
 from tests.oauth.support.logout_provider import LogoutProvider
 from tests.oauth.support.mcp_server import McpResource, serving_mcp
 from tests.oauth.support.requests import request_of
@@ -249,11 +249,11 @@ def test_first_account_of_a_further_provider_without_room_is_revoked(
         phone.sign_in(second, "other")
         sign_out(phone)
         SocialAccount.objects.update(user_id=full.user_id)
-        revoked(second)
+        revoked_tokens(second)
         second.revocations.clear()
     before = issue_long_tokens(second)
     assert full.sign_in(second, "other", process="" if signs_in else "connect").status_code == 409
-    assert len(revoked(second)) == 1
+    assert len(revoked_tokens(second)) == 1
     assert second.refresh_tokens == before
     assert full.held("other") is None
 
@@ -261,10 +261,10 @@ def test_first_account_of_a_further_provider_without_room_is_revoked(
 def test_second_account_of_a_provider_without_room_is_revoked_and_not_the_first(
     full: Visitor, idp: LogoutProvider
 ) -> None:
-    held = held_by(full)
+    held = tokens_of(full)
     idp.person = BOB
     before = issue_long_tokens(idp)
     assert full.connect(idp, "corp").status_code == 409
-    assert len(revoked(idp)) == 1
-    assert held_by(full) == held
+    assert len(revoked_tokens(idp)) == 1
+    assert tokens_of(full) == held
     assert idp.refresh_tokens == before

@@ -19,7 +19,7 @@ from sessions_kms.signals import session_ended
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.sessions_kms.support.browser import limit_sessions
-from tests.sessions_kms.support.memory_dynamodb import refused
+from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.stacks import Stack
 
 FIREFOX = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:141.0) Gecko/20100101 Firefox/141.0"
@@ -100,7 +100,7 @@ def test_reauthentication_ends_nothing(store: Stack, corp: FakeProvider) -> None
 def test_failure_of_the_limit_fails_no_sign_in(store: Stack, corp: FakeProvider) -> None:
     first, second = browser(FIREFOX), browser(CHROME)
     sign_in(first, corp, store)
-    store.dynamodb.on("Query user", refused)
+    store.dynamodb.on("Query user", refuse_write)
     assert ENDED not in sign_in(second, corp, store)
     store.dynamodb.heal()
     assert is_signed_in(first)
@@ -113,7 +113,7 @@ def test_table_that_is_down_when_the_session_is_stored_is_a_503(
     visitor = browser(FIREFOX)
     visitor.client.raise_request_exception = False
     callback = visitor.callback_address(corp)
-    corp.hooks = {"/token": lambda: store.dynamodb.on("PutItem session", refused)}
+    corp.hooks = {"/token": lambda: store.dynamodb.on("PutItem session", refuse_write)}
     assert visitor.client.get(callback).status_code == 503
 
 

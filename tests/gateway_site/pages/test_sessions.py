@@ -14,8 +14,8 @@ from sessions_kms.storage.queries import Page
 from tests.gateway_site.support.page_requests import Element, assert_accessible
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
-from tests.oauth.support.shown import shown_to
-from tests.sessions_kms.support.memory_dynamodb import refused
+from tests.oauth.support.shown import shown_fields
+from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.stacks import Stack, install
 
 LIST = "/sessions/"
@@ -24,7 +24,7 @@ END_OTHERS = "/sessions/end-others/"
 BOB = {"sub": "2002", "email": "bob@example.com", "name": "Bob"}
 
 
-def signed_in(provider: FakeProvider) -> Visitor:
+def sign_in_at(provider: FakeProvider) -> Visitor:
     visitor = Visitor()
     visitor.sign_in(provider)
     return visitor
@@ -52,7 +52,7 @@ def rows(visitor: Visitor, address: str = LIST) -> list[Element]:
     return section(visitor, address).all("li")
 
 
-def shown(listed: list[Element]) -> list[str]:
+def shown_names(listed: list[Element]) -> list[str]:
     """Return the beginnings of the ids that are listed."""
     return [row.all("code")[0].text for row in listed]
 
@@ -61,7 +61,7 @@ def links(found: Element) -> dict[str, str]:
     return {link.text: link.attributes["href"] for link in found.all("a")}
 
 
-def counted(visitor: Visitor, address: str = LIST) -> str:
+def count_text(visitor: Visitor, address: str = LIST) -> str:
     """Return what a page of the list says of their number."""
     (found,) = [
         each
@@ -73,7 +73,7 @@ def counted(visitor: Visitor, address: str = LIST) -> str:
 
 
 def messages(visitor: Visitor, address: str, form: dict[str, str] | None = None) -> str:
-    sent = shown_to(visitor.user_id) | (form or {})
+    sent = shown_fields(visitor.user_id) | (form or {})
     response = visitor.client.post(address, sent, follow=True)
     assert response.redirect_chain == [(LIST, 302)]
     assert "no-store" in response["Cache-Control"]
@@ -89,16 +89,16 @@ def forget_messages(*visitors: Visitor) -> None:
 
 
 def test_this_browser_is_listed_first_and_then_the_newest(corp: FakeProvider, store: Stack) -> None:
-    first = signed_in(corp)
+    first = sign_in_at(corp)
     store.clock.advance(600)
-    second = signed_in(corp)
+    second = sign_in_at(corp)
     store.clock.advance(600)
-    third = signed_in(corp)
+    third = sign_in_at(corp)
     made = [own_id(each)[:8] for each in (first, third, second)]
 
     listed = rows(first)
 
-    assert shown(listed) == made
+    assert shown_names(listed) == made
     assert ["This browser" in row.text for row in listed] == [True, False, False]
     assert [button.text for row in listed for button in row.all("button")] == [
         "End this session",
@@ -121,7 +121,7 @@ IPHONE = (
 )
 
 
-def signed_in_by(user_agent: str, provider: FakeProvider) -> Visitor:
+def sign_in_by(user_agent: str, provider: FakeProvider) -> Visitor:
     visitor = Visitor()
     visitor.client.defaults["HTTP_USER_AGENT"] = user_agent
     visitor.sign_in(provider)
@@ -129,7 +129,7 @@ def signed_in_by(user_agent: str, provider: FakeProvider) -> Visitor:
 
 
 def test_rows_show_browser_and_provider(corp: FakeProvider, store: Stack) -> None:
-    laptop, phone = signed_in_by(FIREFOX, corp), signed_in_by(IPHONE, corp)
+    laptop, phone = sign_in_by(FIREFOX, corp), sign_in_by(IPHONE, corp)
     headings = [row.all("h2")[0].text for row in rows(laptop)]
     assert headings == ["Firefox on Windows This browser", "Safari on iPhone"]
     assert all("Signed in with Corp" in row.text for row in rows(phone))
@@ -141,7 +141,7 @@ def test_rows_show_browser_and_provider(corp: FakeProvider, store: Stack) -> Non
 def test_rows_without_labels_show_times(
     corp: FakeProvider, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = signed_in_by(FIREFOX, corp)
+    here = sign_in_by(FIREFOX, corp)
     item = store.items()[f"about#django#{own_id(here)}"]
     for broken in (
         item | {"version": {"N": "2"}},
@@ -173,21 +173,21 @@ def test_only_session_offers_nothing_else_to_end(corp: FakeProvider, visitor: Vi
 
 
 def test_another_persons_sessions_are_not_listed(corp: FakeProvider) -> None:
-    ada = signed_in(corp)
+    ada = sign_in_at(corp)
     corp.person = BOB
-    bob = signed_in(corp)
+    bob = sign_in_at(corp)
     assert [own_id(ada)[:8] in row.text for row in rows(ada)] == [True]
     assert [own_id(bob)[:8] in row.text for row in rows(bob)] == [True]
 
 
 def test_no_session_key_is_on_the_page(corp: FakeProvider) -> None:
-    visitors = [signed_in(corp), signed_in(corp)]
+    visitors = [sign_in_at(corp), sign_in_at(corp)]
     content = visitors[0].client.get(LIST).content.decode()
     assert not [v for v in visitors if str(v.session.session_key) in content]
 
 
 def test_one_session_is_ended_from_another(corp: FakeProvider) -> None:
-    here, there, elsewhere = signed_in(corp), signed_in(corp), signed_in(corp)
+    here, there, elsewhere = sign_in_at(corp), sign_in_at(corp), sign_in_at(corp)
     forget_messages(here)
 
     said = messages(here, END, {"session": own_id(there)})
@@ -200,9 +200,9 @@ def test_one_session_is_ended_from_another(corp: FakeProvider) -> None:
 
 
 def test_session_of_another_person_is_not_ended(corp: FakeProvider) -> None:
-    ada = signed_in(corp)
+    ada = sign_in_at(corp)
     corp.person = BOB
-    bob = signed_in(corp)
+    bob = sign_in_at(corp)
     forget_messages(bob)
 
     said = messages(bob, END, {"session": own_id(ada)})
@@ -250,8 +250,8 @@ def test_present_session_is_ended_by_signing_out(corp: FakeProvider, visitor: Vi
     ],
 )
 def test_all_others_are_ended_and_counted(corp: FakeProvider, others: int, said: str) -> None:
-    here = signed_in(corp)
-    there = [signed_in(corp) for _ in range(others)]
+    here = sign_in_at(corp)
+    there = [sign_in_at(corp) for _ in range(others)]
     forget_messages(here)
 
     assert messages(here, END_OTHERS) == said
@@ -261,28 +261,28 @@ def test_all_others_are_ended_and_counted(corp: FakeProvider, others: int, said:
 
 
 def test_ending_all_others_spares_other_people(corp: FakeProvider) -> None:
-    ada = signed_in(corp)
+    ada = sign_in_at(corp)
     corp.person = BOB
-    bob = signed_in(corp)
+    bob = sign_in_at(corp)
     messages(bob, END_OTHERS)
     assert is_signed_in(ada)
 
 
 def test_page_says_that_tokens_of_ended_sessions_are_not_revoked(corp: FakeProvider) -> None:
-    here, _ = signed_in(corp), signed_in(corp)
+    here, _ = sign_in_at(corp), sign_in_at(corp)
     assert "cannot be revoked at the provider from here" in section(here).text
 
 
 @pytest.mark.parametrize("address", [END, END_OTHERS])
 def test_get_ends_nothing(corp: FakeProvider, address: str) -> None:
-    here, there = signed_in(corp), signed_in(corp)
+    here, there = sign_in_at(corp), sign_in_at(corp)
     assert here.client.get(address, {"session": own_id(there)}).status_code == 405
     assert is_signed_in(there)
 
 
 @pytest.mark.parametrize("address", [END, END_OTHERS])
 def test_csrf_token_is_needed(corp: FakeProvider, address: str) -> None:
-    here, there = signed_in(corp), signed_in(corp)
+    here, there = sign_in_at(corp), sign_in_at(corp)
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = here.client.cookies
     assert strict.post(address, {"session": own_id(there)}).status_code == 403
@@ -291,7 +291,7 @@ def test_csrf_token_is_needed(corp: FakeProvider, address: str) -> None:
 
 @pytest.mark.parametrize("address", [END, END_OTHERS])
 def test_stranger_is_sent_to_sign_in(corp: FakeProvider, address: str) -> None:
-    there = signed_in(corp)
+    there = sign_in_at(corp)
     response = Client().post(address, {"session": own_id(there)})
     assert response.status_code == 302
     assert response["Location"].startswith("/accounts/login/")
@@ -302,7 +302,7 @@ def test_unreadable_list_is_a_notice_on_a_complete_page(
     corp: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(corp)
-    store.dynamodb.on("Query user", refused)
+    store.dynamodb.on("Query user", refuse_write)
 
     found = section(visitor)
 
@@ -316,9 +316,9 @@ def test_end_of_unknown_outcome_is_not_reported_as_success(
     corp: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(corp)
-    there = signed_in(corp)
+    there = sign_in_at(corp)
     forget_messages(visitor)
-    store.dynamodb.on("Query user", refused)
+    store.dynamodb.on("Query user", refuse_write)
     assert "unknown whether" in messages(visitor, END_OTHERS)
     assert is_signed_in(there)
 
@@ -331,7 +331,7 @@ def test_session_that_the_index_does_not_show_yet_is_listed(
 
     visitor.sign_in(corp)
     monkeypatch.setattr(store.services.queries, "owned", nothing)
-    assert shown(rows(visitor)) == [own_id(visitor)[:8]]
+    assert shown_names(rows(visitor)) == [own_id(visitor)[:8]]
 
 
 @pytest.fixture
@@ -344,13 +344,13 @@ def test_older_sessions_are_on_further_pages(
 ) -> None:
     made: list[str] = []
     for _ in range(7):
-        here = signed_in(corp)
+        here = sign_in_at(corp)
         made.insert(0, own_id(here)[:8])
         store.clock.advance(60)
     address, seen = LIST, []
     for _ in range(3):
         found = section(here, address)
-        seen += shown(found.all("li"))
+        seen += shown_names(found.all("li"))
         assert ("Newest sessions" in links(found)) == (address != LIST)
         assert [button.text for button in found.all("button")][-1] == "End all other sessions"
         assert "too new" not in found.text
@@ -362,13 +362,13 @@ def test_older_sessions_are_on_further_pages(
 def test_ended_sessions_are_on_no_page_and_hide_no_older_one(
     corp: FakeProvider, store: Stack, three_a_page: None
 ) -> None:
-    here = signed_in(corp)
+    here = sign_in_at(corp)
     store.clock.advance(60)
     for _ in range(4):
-        there = signed_in(corp)
+        there = sign_in_at(corp)
         store.put_item(store.items()[own_id(there)] | {"ttl": {"N": str(int(store.clock()))}})
     first = section(here)
-    assert shown(first.all("li")) == [own_id(here)[:8]]
+    assert shown_names(first.all("li")) == [own_id(here)[:8]]
     older = section(here, LIST + links(first)["Older sessions"])
     assert older.all("li") == []
     assert "All of these have ended." in older.text
@@ -377,10 +377,10 @@ def test_ended_sessions_are_on_no_page_and_hide_no_older_one(
 def test_link_to_a_page_is_good_for_its_own_person_only(
     corp: FakeProvider, store: Stack, three_a_page: None
 ) -> None:
-    adas = [signed_in(corp) for _ in range(4)]
+    adas = [sign_in_at(corp) for _ in range(4)]
     link = links(section(adas[0]))["Older sessions"]
     corp.person = BOB
-    bob = signed_in(corp)
+    bob = sign_in_at(corp)
     forget_messages(bob)
 
     response = bob.client.get(LIST + link, follow=True)
@@ -407,23 +407,23 @@ def test_stranger_sees_no_list() -> None:
 
 
 def test_list_says_how_many_there_are(corp: FakeProvider, store: Stack) -> None:
-    first = signed_in(corp)
-    assert counted(first) == "1 session"
-    second = signed_in(corp)
-    assert counted(first) == "2 sessions"
+    first = sign_in_at(corp)
+    assert count_text(first) == "1 session"
+    second = sign_in_at(corp)
+    assert count_text(first) == "2 sessions"
     second.client.post("/accounts/logout/")
-    assert counted(first) == "1 session"
+    assert count_text(first) == "1 session"
 
 
 def test_list_counts_no_session_that_has_idled_out(
     corp: FakeProvider, store: Stack, settings: Settings
 ) -> None:
     settings.SESSION_COOKIE_AGE = 600
-    signed_in(corp)
+    sign_in_at(corp)
     store.clock.advance(601)
-    here = signed_in(corp)
+    here = sign_in_at(corp)
     assert len(store.sessions()) == 2
-    assert counted(here) == "1 session"
+    assert count_text(here) == "1 session"
 
 
 def test_page_of_a_longer_list_says_how_many_it_shows(
@@ -431,10 +431,10 @@ def test_page_of_a_longer_list_says_how_many_it_shows(
 ) -> None:
     monkeypatch.setattr("sessions_kms.operations.listing.OWNED_ROWS", 2)
     for _ in range(3):
-        here = signed_in(corp)
-    assert counted(here).endswith(" on this page")
+        here = sign_in_at(corp)
+    assert count_text(here).endswith(" on this page")
     older = links(section(here))["Older sessions"]
-    assert counted(here, LIST + older).endswith(" on this page")
+    assert count_text(here, LIST + older).endswith(" on this page")
 
 
 @pytest.mark.parametrize("time", ["createdAt", "updatedAt"])

@@ -44,14 +44,14 @@ def response_to(visitor: Visitor, **headers: str) -> Any:
     return visitor.client.get("/try/people/", headers={"Host": "testserver", **headers})
 
 
-def tried(visitor: Visitor, **headers: str) -> Element:
+def try_call(visitor: Visitor, **headers: str) -> Element:
     response = response_to(visitor, **headers)
     assert response.status_code == 200
     assert "no-store" in response["Cache-Control"]
     return assert_accessible(response.content.decode())
 
 
-def shown(page: Element) -> str:
+def shown_response(page: Element) -> str:
     (answer,) = page.all("pre")
     return answer.text
 
@@ -66,7 +66,7 @@ def test_call_in_a_loop_of_its_own_leaves_no_connection_behind(
     assert set(client._pools) <= before
 
 
-def answering(body: bytes, kind: str = JSON, status: int = 200) -> Callable[[], Answer]:
+def respond_with(body: bytes, kind: str = JSON, status: int = 200) -> Callable[[], Answer]:
     return lambda: (status, kind, body)
 
 
@@ -77,9 +77,9 @@ def test_card_offers_a_trial_call(upstream: FakeProvider, visitor: Visitor) -> N
 
 def test_answer_of_the_upstream_is_shown(upstream: FakeProvider, visitor: Visitor) -> None:
     visitor.sign_in(upstream)
-    page = tried(visitor)
+    page = try_call(visitor)
     assert status_message(page) == "200 OK , from " + upstream.issuer
-    assert json.loads(shown(page)) == upstream.person
+    assert json.loads(shown_response(page)) == upstream.person
     assert "GET /gateway/people/userinfo" in page.text
 
 
@@ -90,13 +90,13 @@ def test_deep_json_is_shown_as_it_is(
     """Indented, 64 KB of it would be 59 MB of page."""
     visitor.sign_in(upstream)
     body = "[" * levels + "0" + "]" * levels
-    upstream.failing["/userinfo"] = answering(body.encode())
-    assert (shown(tried(visitor)) != body) is is_indented
+    upstream.failing["/userinfo"] = respond_with(body.encode())
+    assert (shown_response(try_call(visitor)) != body) is is_indented
 
 
 def test_markup_of_the_upstream_is_text(upstream: FakeProvider, visitor: Visitor) -> None:
     visitor.sign_in(upstream)
-    upstream.failing["/userinfo"] = answering(b"<script>alert(1)</script>", "text/html")
+    upstream.failing["/userinfo"] = respond_with(b"<script>alert(1)</script>", "text/html")
     content = response_to(visitor).content.decode()
     assert "<script>" not in content
     assert "&lt;script&gt;" in content
@@ -109,7 +109,7 @@ def test_token_that_the_upstream_repeats_is_not_shown(
     held = visitor.held()
     assert held is not None
     body = f'{{"Authorization": "Bearer {held.access_token}"}}'.encode()
-    upstream.failing["/userinfo"] = answering(body)
+    upstream.failing["/userinfo"] = respond_with(body)
     content = response_to(visitor).content.decode()
     assert held.access_token not in content
     assert "[a token, not shown]" in content
@@ -128,8 +128,8 @@ def test_token_that_another_request_replaces_meanwhile_is_not_shown(
         stored.save()
 
     upstream.hooks["/userinfo"] = refreshed_elsewhere
-    upstream.failing["/userinfo"] = answering(f"{held.access_token} its-successor".encode())
-    assert shown(tried(visitor)) == "[a token, not shown] [a token, not shown]"
+    upstream.failing["/userinfo"] = respond_with(f"{held.access_token} its-successor".encode())
+    assert shown_response(try_call(visitor)) == "[a token, not shown] [a token, not shown]"
 
 
 def test_expired_token_is_renewed_by_the_call_and_the_cookie_with_it(
@@ -157,7 +157,7 @@ def test_token_that_the_upstream_refuses_is_refreshed_once_and_the_call_made_aga
     visitor.sign_in(upstream)
     store.clock.advance(REJECTED_AGE)  # a token fresh from the provider is not to blame
     upstream.people_of_tokens.clear()
-    assert status_message(tried(visitor)).startswith("200 OK")
+    assert status_message(try_call(visitor)).startswith("200 OK")
     assert len(upstream.refreshes) == 1
 
 
@@ -166,10 +166,10 @@ def test_problem_document_of_the_upstream_is_not_taken_for_the_gateways(
 ) -> None:
     visitor.sign_in(upstream)
     said = {"detail": "Call us at once", "sign_in_url": "/sessions/end-others/"}
-    upstream.failing["/userinfo"] = answering(
+    upstream.failing["/userinfo"] = respond_with(
         json.dumps(said).encode(), "application/problem+json", 400
     )
-    page = tried(visitor)
+    page = try_call(visitor)
     assert status_message(page).startswith("400 Bad Request , from http")
     assert page.all("main")[0].all("form") == []
 
@@ -181,7 +181,7 @@ def test_token_that_must_be_renewed_by_the_person_offers_that(
     visitor.sign_in(upstream)
     upstream.refresh_tokens.clear()
 
-    page = tried(visitor)
+    page = try_call(visitor)
 
     assert status_message(page) == "401 Unauthorized , from the gateway"
     assert "The provider requires a new sign-in." in page.text
@@ -197,7 +197,7 @@ def test_unreachable_upstream_is_explained(
 ) -> None:
     visitor.sign_in(upstream)
     settings.UPSTREAMS = read_people(upstream, URL="http://127.0.0.1:9", PATHS="/userinfo")
-    page = tried(visitor)
+    page = try_call(visitor)
     assert status_message(page).endswith("from the gateway")
     assert status_message(page).startswith("502")
 
@@ -217,16 +217,16 @@ def test_whatever_is_answered_makes_a_page(
     upstream: FakeProvider, visitor: Visitor, body: bytes, kind: str, expected: str
 ) -> None:
     visitor.sign_in(upstream)
-    upstream.failing["/userinfo"] = answering(body, kind)
-    assert expected in tried(visitor).text
+    upstream.failing["/userinfo"] = respond_with(body, kind)
+    assert expected in try_call(visitor).text
 
 
 def test_long_answer_is_shown_from_its_beginning(upstream: FakeProvider, visitor: Visitor) -> None:
     visitor.sign_in(upstream)
-    upstream.failing["/userinfo"] = answering(b"x" * 1_000_000, "text/plain")
-    page = tried(visitor)
+    upstream.failing["/userinfo"] = respond_with(b"x" * 1_000_000, "text/plain")
+    page = try_call(visitor)
     assert "The beginning of the response" in page.text
-    assert shown(page) == "x" * SIZE_MAX
+    assert shown_response(page) == "x" * SIZE_MAX
 
 
 def test_slow_upstream_is_left_after_a_while(
@@ -237,7 +237,7 @@ def test_slow_upstream_is_left_after_a_while(
     seen = threading.Event()
     upstream.hooks["/userinfo"] = lambda: wait_for(seen)
     try:
-        page = tried(visitor)
+        page = try_call(visitor)
     finally:
         seen.set()
     assert status_message(page) == "No response within ten seconds"
@@ -250,17 +250,17 @@ def wait_for(event: threading.Event) -> None:
 
 def test_error_of_the_upstream_is_its_own(upstream: FakeProvider, visitor: Visitor) -> None:
     visitor.sign_in(upstream)
-    upstream.failing["/userinfo"] = answering(b"no", "text/plain", 418)
-    assert status_message(tried(visitor)).startswith("418 ")
-    upstream.failing["/userinfo"] = answering(b"no", "text/plain", 599)
-    assert status_message(tried(visitor)).startswith("599 ,")
+    upstream.failing["/userinfo"] = respond_with(b"no", "text/plain", 418)
+    assert status_message(try_call(visitor)).startswith("418 ")
+    upstream.failing["/userinfo"] = respond_with(b"no", "text/plain", 599)
+    assert status_message(try_call(visitor)).startswith("599 ,")
 
 
 def test_request_of_another_site_is_refused_by_the_gateway(
     upstream: FakeProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(upstream)
-    page = tried(visitor, **{"Sec-Fetch-Site": "cross-site"})
+    page = try_call(visitor, **{"Sec-Fetch-Site": "cross-site"})
     assert status_message(page) == "403 Forbidden , from the gateway"
 
 

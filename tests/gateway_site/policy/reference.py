@@ -43,8 +43,8 @@ def may_call(
     plain: Same = str
     return all(
         _may(mine, method, subject, same)
-        for method, same in ((call.method, plain), (_folded(call.method), _folded))
-        for subject in _subjects(_folded(call.method), call)
+        for method, same in ((call.method, plain), (_fold(call.method), _fold))
+        for subject in _subjects(_fold(call.method), call)
     )
 
 
@@ -78,7 +78,7 @@ def _denies(rule: RuleTable) -> bool:
     return bool(rule["action"] == "deny")
 
 
-def _folded(method: str) -> str:
+def _fold(method: str) -> str:
     """Return a method as a server may look it up: in any case, with slashes around it."""
     return fold(method).strip("/. ")
 

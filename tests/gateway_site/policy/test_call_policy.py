@@ -32,7 +32,7 @@ def message(method: str | None, **params: Any) -> Message:
     return read_message(json.dumps(sent).encode())
 
 
-def admitted(
+def admit(
     sent: Message | None, *, group: str = "sales", version: str = OLD, client: str = ""
 ) -> tuple[Policy, MCPCall]:
     policy: Policy = CallPolicy(RULES, frozenset({client}))
@@ -47,10 +47,10 @@ def admitted(
     return policy, call.without_content()
 
 
-def denied(sent: Message | None, **who: Any) -> tuple[Any, ...]:
+def deny(sent: Message | None, **who: Any) -> tuple[Any, ...]:
     """Return status, code of JSON-RPC and text."""
     with pytest.raises(Problem) as raised:
-        admitted(sent, **who)
+        admit(sent, **who)
     found = raised.value
     assert found.code == "denied"
     if not isinstance(found, RPCProblem):
@@ -64,27 +64,27 @@ def test_denied_call_looks_like_one_of_something_unknown(version: str) -> None:
     unknown = {"tools/call": "tool", "prompts/get": "prompt", "resources/read": "resource"}
     for method, kind in unknown.items():
         sent = message(method, name="b", uri="db:b")
-        assert denied(sent, version=version) == (200, -32602, f"Unknown {kind}.")
+        assert deny(sent, version=version) == (200, -32602, f"Unknown {kind}.")
     status = 404 if version == NEW else 200
     for method in ("tasks/get", "new/method", "completion/complete"):
-        assert denied(message(method), version=version) == (status, -32601, "Unknown method.")
-    assert denied(message("notifications/new"), version=version)[:2] == (403, None)
+        assert deny(message(method), version=version) == (status, -32601, "Unknown method.")
+    assert deny(message("notifications/new"), version=version)[:2] == (403, None)
 
 
 def test_caller_without_a_rule_gets_no_stream_and_answers_no_server() -> None:
     for sent in (None, message(None)):
-        admitted(sent)
-        admitted(sent, group="other", client="own")
-        assert denied(sent, group="other")[:2] == (403, None)
+        admit(sent)
+        admit(sent, group="other", client="own")
+        assert deny(sent, group="other")[:2] == (403, None)
 
 
 def test_answer_is_filtered_for_the_caller_of_the_call() -> None:
     listed = {"tools": [{"name": "a"}, {"name": "b"}]}
     answer = Message(id=7, result=json_text.parse(json.dumps(listed).encode()))
     for sent in (message("tools/list"), None):
-        policy, call = admitted(sent)
+        policy, call = admit(sent)
         assert policy.rewrite(call, answer) == {"tools": [{"name": "a"}]}
-        policy, call = admitted(sent, client="own")
+        policy, call = admit(sent, client="own")
         assert policy.rewrite(call, answer) is None
     assert not policy.accepts_old_transport
 
@@ -94,12 +94,12 @@ def test_log_and_audit_learn_the_line_that_decided(
 ) -> None:
     entry = LogEntry("1", checked=CheckedMessage(method="tools/call", tool="a"))
     monkeypatch.setattr(access_log, "current_entry", lambda: entry)
-    admitted(message("tools/call", name="a"))
+    admit(message("tools/call", name="a"))
     expected = CheckedMessage(method="tools/call", tool="a", rule="line 1", policy=RULES.digest)
     assert entry.checked == expected
     caplog.set_level("INFO", logger="gateway_site.policy.call_policy")
-    denied(message("tools/call", name="b\u00e9"))
+    deny(message("tools/call", name="b\u00e9"))
     assert (entry.checked.rule, entry.checked.policy) == (None, RULES.digest)
     assert caplog.messages == ["A call of notes was denied: no rule allows it ('tools/call')."]
-    denied(message("\u20ac" * 100_000))
+    deny(message("\u20ac" * 100_000))
     assert len(caplog.messages[1]) < 200

@@ -22,8 +22,8 @@ from tests.gateway_site.support.pinned_process import (
     PASS_ALL,
     PINNED,
     Process,
-    parsed,
-    pinned,
+    parse,
+    pin_tools,
     pinned_tool,
 )
 
@@ -50,7 +50,7 @@ def test_list_as_pinned_passes_byte_for_byte() -> None:
         {"tools": [pinned_tool("b"), pinned_tool("a")]}, {"tools": []}, {"prompts": [{}]}, {},
     ]  # fmt: skip
     for result in passing:
-        assert policy.rewrite(call, Message(id=7, result=parsed(result))) is None
+        assert policy.rewrite(call, Message(id=7, result=parse(result))) is None
     with pytest.raises(InvalidMessage):
         policy.rewrite(call, Message(id=7, result={"tools": {}}))
 
@@ -88,11 +88,11 @@ def test_each_change_is_reported_once_without_its_text(caplog: pytest.LogCapture
         process.lists(pinned_tool("a", "secret-1"), pinned_tool("b"), pinned_tool("c", "secret-2"))
         process.lists(pinned_tool("a"))
     process.lists(pinned_tool("a", "secret-3"))
-    old = compute_digest(parsed(pinned_tool("a")))
+    old = compute_digest(parse(pinned_tool("a")))
     expected = [
-        ("a", compute_digest(parsed(pinned_tool("a", "secret-1"))), old),
-        ("c", compute_digest(parsed(pinned_tool("c", "secret-2"))), "not at all"),
-        ("a", compute_digest(parsed(pinned_tool("a", "secret-3"))), old),
+        ("a", compute_digest(parse(pinned_tool("a", "secret-1"))), old),
+        ("c", compute_digest(parse(pinned_tool("c", "secret-2"))), "not at all"),
+        ("a", compute_digest(parse(pinned_tool("a", "secret-3"))), old),
     ]
     assert len(caplog.messages) == len(expected)
     for line, (name, new, pinned_as) in zip(caplog.messages, expected, strict=True):
@@ -122,7 +122,7 @@ def test_server_with_endless_tools_and_versions_takes_bounded_memory(
 
 
 def test_tool_may_be_pinned_in_several_definitions() -> None:
-    process = Process(pinned(pinned_tool("a"), pinned_tool("a", "other")))
+    process = Process(pin_tools(pinned_tool("a"), pinned_tool("a", "other")))
     for description in ("as pinned", "other"):
         assert process.names(pinned_tool("a", description)) == ["a"]
         assert process.may_call("a")
@@ -133,10 +133,10 @@ def test_tool_may_be_pinned_in_several_definitions() -> None:
 def test_new_file_is_compared_with_what_was_seen_before() -> None:
     process = Process()
     process.lists(pinned_tool("a", "new"), pinned_tool("b", "new"))
-    process.pins = pinned(pinned_tool("a", "new"), pinned_tool("b"))
+    process.pins = pin_tools(pinned_tool("a", "new"), pinned_tool("b"))
     process.seen.forget_others(process.pins)
     assert (process.may_call("a"), process.may_call("b")) == (True, False)
-    process.pins = pinned(pinned_tool("a", "third"))
+    process.pins = pin_tools(pinned_tool("a", "third"))
     process.seen.forget_others(process.pins)
     assert not process.may_call("a")
     assert vars(process.seen)["_last"].keys() == {"a"}
@@ -159,12 +159,12 @@ def test_pins_and_rules_must_both_allow_a_call() -> None:
         "tools": [pinned_tool("a", "other"), pinned_tool("b"), pinned_tool("c")],
         "ttlMs": 10**6,
     }
-    changed = policy.rewrite(call, Message(id=7, result=parsed(listed)))
+    changed = policy.rewrite(call, Message(id=7, result=parse(listed)))
     assert changed is not None
-    assert (changed["tools"], changed["ttlMs"]) == ([parsed(pinned_tool("b"))], 60_000)
+    assert (changed["tools"], changed["ttlMs"]) == ([parse(pinned_tool("b"))], 60_000)
     # What the rules hide from this caller was noticed all the same.
-    assert process.seen.note("a", compute_digest(parsed(pinned_tool("a"))), PINNED)
-    policy.rewrite(call, Message(id=7, result=parsed({"tools": [pinned_tool("a", "other")]})))
+    assert process.seen.note("a", compute_digest(parse(pinned_tool("a"))), PINNED)
+    policy.rewrite(call, Message(id=7, result=parse({"tools": [pinned_tool("a", "other")]})))
     assert not process.seen.is_current("a", PINNED)
 
 
@@ -187,7 +187,7 @@ def test_other_spelling_of_a_call_is_rejected_and_other_methods_pass(version: st
     )
     policy = PinPolicy(PASS_ALL, PINNED, process.seen)
     policy.admit(stream)
-    resumed = Message(id=7, result=parsed({"tools": [pinned_tool("c")]}))
+    resumed = Message(id=7, result=parse({"tools": [pinned_tool("c")]}))
     assert policy.rewrite(stream, resumed) == {"tools": []}
     assert not policy.accepts_old_transport
 

@@ -30,7 +30,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def passed(counter: RateCounter, caller: RatedCaller, text: str, *tools: str | None) -> int:
+def count_passed(counter: RateCounter, caller: RatedCaller, text: str, *tools: str | None) -> int:
     """Return how many of these calls pass."""
     limits = parse_rates(text)
     return sum(counter.take(caller, limits, each) is None for each in tools)
@@ -69,7 +69,10 @@ def test_long_name_is_folded_once_and_no_more_of_it_than_a_rate_can_name(
 
     monkeypatch.setattr(rates, "fold_tool", noted)
     text = " ".join(f"{'L' * (108 + each)}*=1/h" for each in range(20))
-    assert passed(RateCounter(clock), ANN, text, "l" * 1_000_000, "l" * 128 + "\ufb03" * 999) == 1
+    assert (
+        count_passed(RateCounter(clock), ANN, text, "l" * 1_000_000, "l" * 128 + "\ufb03" * 999)
+        == 1
+    )
     assert sizes == [FOLDED, 128 + 3 * 128]
     assert all(each.casefold() for each in map(chr, range(sys.maxunicode + 1)))
 
@@ -80,20 +83,20 @@ def test_whole_rate_may_be_used_at_once_and_comes_back_evenly(
 ) -> None:
     text, counter = f"{count}/{unit}", RateCounter(clock)
     interval = parse_rates(text)[0].seconds / count
-    assert passed(counter, ANN, text, *[None] * (count + 5)) == count
+    assert count_passed(counter, ANN, text, *[None] * (count + 5)) == count
     clock.now += interval * 0.9
-    assert passed(counter, ANN, text, None) == 0
+    assert count_passed(counter, ANN, text, None) == 0
     clock.now += interval * 0.2
-    assert passed(counter, ANN, text, None, None) == 1
+    assert count_passed(counter, ANN, text, None, None) == 1
     clock.now += 10_000
-    assert passed(counter, ANN, text, *[None] * (count + 5)) == count
+    assert count_passed(counter, ANN, text, *[None] * (count + 5)) == count
 
 
 def test_no_window_has_more_than_twice_the_rate(clock: Clock) -> None:
     counter, chance, times = RateCounter(clock), random.Random(7), []  # noqa: S311
     for _ in range(3000):
         clock.now += chance.choice((0, 0, 0.01, 0.3, 2))
-        if passed(counter, ANN, "10/s", None):
+        if count_passed(counter, ANN, "10/s", None):
             times.append(clock.now)
     assert max(bisect_left(times, start + 1) - at for at, start in enumerate(times)) <= 20
 
@@ -106,19 +109,22 @@ def test_people_clients_and_upstreams_are_counted_apart(clock: Clock) -> None:
         RatedCaller("mail", "1"),
         RatedCaller("notes", "1", "unverified"),
     )
-    assert [passed(counter, each, "2/m", *[None] * 3) for each in callers] == [2, 2, 2, 2]
+    assert [count_passed(counter, each, "2/m", *[None] * 3) for each in callers] == [2, 2, 2, 2]
 
 
 def test_tools_have_rates_of_their_own_beside_the_general_one(clock: Clock) -> None:
     counter, text = RateCounter(clock), "4/m search_*=2/m"
-    assert passed(counter, ANN, text, "search_a", "search_b", "search_c") == 2
-    assert passed(counter, ANN, text, "read", None, None) == 2
-    assert passed(RateCounter(clock), ANN, "Read=1/m", "read", "reads", None, "READ", "read") == 3
+    assert count_passed(counter, ANN, text, "search_a", "search_b", "search_c") == 2
+    assert count_passed(counter, ANN, text, "read", None, None) == 2
+    assert (
+        count_passed(RateCounter(clock), ANN, "Read=1/m", "read", "reads", None, "READ", "read")
+        == 3
+    )
 
 
 def test_call_that_exceeds_one_rate_is_not_counted_for_another(clock: Clock) -> None:
     counter, text = RateCounter(clock), "3/m search=1/m"
-    assert passed(counter, ANN, text, "search", *["search"] * 9, None, None, None) == 3
+    assert count_passed(counter, ANN, text, "search", *["search"] * 9, None, None, None) == 3
 
 
 def test_headers_tell_how_long_to_wait(clock: Clock) -> None:
@@ -134,7 +140,7 @@ def test_headers_tell_how_long_to_wait(clock: Clock) -> None:
     }
     clock.now += 30
     assert counter.take(ANN, limits, "search_b") is None
-    assert passed(counter, ANN, "60/m", *[None] * 60) == 59
+    assert count_passed(counter, ANN, "60/m", *[None] * 60) == 59
     exceeded = counter.take(ANN, limits, None)
     assert exceeded is not None
     assert exceeded.headers["Retry-After"] == "1"  # never 0, which clients would repeat at once
@@ -165,10 +171,10 @@ def test_headers_are_items_of_the_draft_whatever_a_tool_is_called(clock: Clock) 
 def test_made_up_clients_give_a_person_a_bounded_number_of_calls(clock: Clock) -> None:
     counter = RateCounter(clock)
     callers = [RatedCaller("notes", "1", f"{n}.example") for n in range(CLIENTS_MAX * 4)]
-    assert sum(passed(counter, each, "1/m", None) for each in callers) == CLIENTS_MAX + 1
-    assert passed(counter, RatedCaller("notes", "2"), "1/m", None) == 1
+    assert sum(count_passed(counter, each, "1/m", None) for each in callers) == CLIENTS_MAX + 1
+    assert count_passed(counter, RatedCaller("notes", "2"), "1/m", None) == 1
     clock.now += 60
-    assert sum(passed(counter, each, "1/m", None) for each in callers[20:]) == CLIENTS_MAX + 1
+    assert sum(count_passed(counter, each, "1/m", None) for each in callers[20:]) == CLIENTS_MAX + 1
 
 
 def test_memory_is_bounded_and_nobody_gains_by_being_forgotten(
@@ -178,7 +184,7 @@ def test_memory_is_bounded_and_nobody_gains_by_being_forgotten(
     monkeypatch.setattr(rates, "SWEPT_FROM", 10)
     counter = RateCounter(clock)
     people = [RatedCaller("notes", str(n)) for n in range(60)]
-    assert sum(passed(counter, each, "1/m", None) for each in people) == 50
-    assert sum(passed(counter, each, "1/m", None) for each in people) == 0
+    assert sum(count_passed(counter, each, "1/m", None) for each in people) == 50
+    assert sum(count_passed(counter, each, "1/m", None) for each in people) == 0
     clock.now += 60
-    assert sum(passed(counter, each, "1/m", None) for each in people[10:]) == 50
+    assert sum(count_passed(counter, each, "1/m", None) for each in people[10:]) == 50

@@ -38,7 +38,7 @@ LISTS: st.SearchStrategy[Headers] = st.lists(st.tuples(NAMES, VALUES), max_size=
 SET = {b"via", b"forwarded", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-prefix"}
 
 
-def sent(headers: Headers) -> Headers:
+def forward_headers(headers: Headers) -> Headers:
     return request_headers(
         headers, DEFAULT_HEADERS, host="gateway.example", scheme="https", prefix="/gateway/api"
     )
@@ -46,7 +46,7 @@ def sent(headers: Headers) -> Headers:
 
 @given(LISTS)
 def test_browser_headers_are_not_forwarded(headers: Headers) -> None:
-    found = sent(headers)
+    found = forward_headers(headers)
     names = [name for name, _ in found]
     passed = set(names) - SET - LISTED_NAMES
     assert all(
@@ -64,7 +64,7 @@ def test_browser_headers_are_not_forwarded(headers: Headers) -> None:
 def test_what_connection_names_ends_here(headers: Headers) -> None:
     named = named_by_connection([(name.lower(), value) for name, value in headers])
     ours = SET | {b"traceparent"}
-    assert not {name for name, _ in sent(headers)} & named - ours
+    assert not {name for name, _ in forward_headers(headers)} & named - ours
     set_here = {
         b"cache-control",
         b"vary",
@@ -102,7 +102,7 @@ def test_everything_else_passes_in_both_directions(headers: Headers) -> None:
     own = [(b"Content-Type", b"a/b"), (b"Content-Digest", b"x"), (b"Mcp-Session-Id", b"s")]
     named = named_by_connection([(name.lower(), value) for name, value in headers])
     kept = [(name.lower(), value) for name, value in own if name.lower() not in named]
-    assert [pair for pair in sent(headers + own) if pair in kept][-len(kept) :] == kept
+    assert [pair for pair in forward_headers(headers + own) if pair in kept][-len(kept) :] == kept
     assert [pair for pair in response_headers(headers + own) if pair in kept][-len(kept) :] == kept
 
 
@@ -168,7 +168,7 @@ def test_browser_never_asks_for_a_password(challenge: str, passes: bool) -> None
     ],
 )
 def test_trace_context_is_kept_or_started(traceparent: str, kept: bool) -> None:
-    found = dict(sent([(b"traceparent", traceparent.encode()), (b"tracestate", b"a=1")]))
+    found = dict(forward_headers([(b"traceparent", traceparent.encode()), (b"tracestate", b"a=1")]))
     assert (found[b"traceparent"] == traceparent.encode()) is kept
     assert (b"tracestate" in found) is kept
 

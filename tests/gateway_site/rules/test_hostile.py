@@ -30,7 +30,7 @@ CASES: list[dict[str, Any]] = json.loads(
 REPEATED = re.compile(r"\{(?:(\d+) ([^}]+)|([^}*]+) \* (\d+))\}")
 
 
-def repeated(text: str) -> str:
+def repeat(text: str) -> str:
     return REPEATED.sub(lambda found: (found[2] or found[3]) * int(found[1] or found[4]), text)
 
 
@@ -52,7 +52,7 @@ class Request:
     def filled(self, text: str) -> str:
         for name, value in self.names.items():
             text = text.replace(name, value)
-        return repeated(text)
+        return repeat(text)
 
     def of(self, case: dict[str, Any]) -> bytes:
         host = case.get("host", "{host}")

@@ -14,7 +14,7 @@ from tests.support.cases import each_case
 SAME = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}
 
 
-def refused(gateway: Gateway, code: str, headers: dict[str, str]) -> None:
+def assert_rejected(gateway: Gateway, code: str, headers: dict[str, str]) -> None:
     before = gateway.state().get("calls", 0)
     assert_problem(gateway.get("echo/x", headers=headers), 403, code)
     assert gateway.state().get("calls", 0) == before
@@ -62,11 +62,11 @@ def test_own_origin_is_admitted(gateway: Gateway) -> None:
     ids=str,
 )
 def test_requests_of_other_sites_are_refused(gateway: Gateway, headers: dict[str, str]) -> None:
-    refused(gateway, "cross_site", headers)
+    assert_rejected(gateway, "cross_site", headers)
 
 
 def test_own_origin_led_over_another_site_is_refused(gateway: Gateway) -> None:
-    refused(gateway, "cross_site", {"Origin": gateway.url, "Sec-Fetch-Site": "cross-site"})
+    assert_rejected(gateway, "cross_site", {"Origin": gateway.url, "Sec-Fetch-Site": "cross-site"})
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_own_origin_led_over_another_site_is_refused(gateway: Gateway) -> None:
     ["script", "style", "worker", "sharedworker", "serviceworker", "iframe", "object", "manifest"],
 )
 def test_answers_cannot_become_part_of_a_page(gateway: Gateway, destination: str) -> None:
-    refused(gateway, "destination", SAME | {"Sec-Fetch-Dest": destination})
+    assert_rejected(gateway, "destination", SAME | {"Sec-Fetch-Dest": destination})
 
 
 # CSRF

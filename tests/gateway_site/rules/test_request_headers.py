@@ -84,7 +84,7 @@ MADE_HERE = {
 }  # fmt: skip
 
 
-def reaching(gateway: Gateway, sent: Fields, *, upstream: str = "canned") -> Fields:
+def headers_at_upstream(gateway: Gateway, sent: Fields, *, upstream: str = "canned") -> Fields:
     """Send header lines as bytes; return those that a socket behind the gateway got."""
     gateway.canned.answers["/headers"] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     lines = "".join(f"{name}: {value}\r\n" for name, value in sent)
@@ -96,18 +96,18 @@ def reaching(gateway: Gateway, sent: Fields, *, upstream: str = "canned") -> Fie
     return [(name.lower(), value) for name, _, value in pairs]
 
 
-def batched(names: Sequence[str], size: int = 100) -> Iterator[Sequence[str]]:
+def batches(names: Sequence[str], size: int = 100) -> Iterator[Sequence[str]]:
     """Part names into as many as the server takes of one request."""
     return (names[start : start + size] for start in range(0, len(names), size))
 
 
-def lowered(fields: Fields) -> Fields:
+def lower_names(fields: Fields) -> Fields:
     return [(name.lower(), value) for name, value in fields]
 
 
 def test_identity_headers_are_dropped(gateway: Gateway) -> None:
-    for names in batched(IDENTITY):
-        got = reaching(gateway, [(name, "evil") for name in names])
+    for names in batches(IDENTITY):
+        got = headers_at_upstream(gateway, [(name, "evil") for name in names])
         assert {name for name, _ in got} == MADE_HERE
         assert not [pair for pair in got if "evil" in pair[1]]
 
@@ -115,25 +115,25 @@ def test_identity_headers_are_dropped(gateway: Gateway) -> None:
 @pytest.mark.parametrize("name", ["Origin", "Sec-Fetch-Site"])
 def test_what_a_browser_tells_of_the_page_ends_here(gateway: Gateway, name: str) -> None:
     value = {"Origin": gateway.url, "Sec-Fetch-Site": "same-origin"}[name]
-    assert {name for name, _ in reaching(gateway, [(name, value)])} == MADE_HERE
+    assert {name for name, _ in headers_at_upstream(gateway, [(name, value)])} == MADE_HERE
 
 
 def test_every_listed_name_arrives_unchanged_in_its_order(gateway: Gateway) -> None:
-    got = reaching(gateway, [*LISTED, TRACEPARENT])
-    assert [pair for pair in got if pair[0] not in MADE_HERE] == lowered(LISTED)
+    got = headers_at_upstream(gateway, [*LISTED, TRACEPARENT])
+    assert [pair for pair in got if pair[0] not in MADE_HERE] == lower_names(LISTED)
     assert TRACEPARENT in got
 
 
 def test_every_listed_name_that_connection_names_ends_here(gateway: Gateway) -> None:
     named = ", ".join(name for name, _ in LISTED)
-    got = reaching(gateway, [("Connection", named), *LISTED])
+    got = headers_at_upstream(gateway, [("Connection", named), *LISTED])
     assert {name for name, _ in got} == MADE_HERE
 
 
 def test_names_that_come_twice_arrive_twice(gateway: Gateway) -> None:
     twice = [("Accept", "a/b"), ("X-User", "evil"), ("ACCEPT", "c/d"), ("Mcp-Param-a.b", "1")]
     twice.append(("mcp-param-a.b", "2"))
-    got = reaching(gateway, twice)
+    got = headers_at_upstream(gateway, twice)
     assert [pair for pair in got if pair[0] not in MADE_HERE] == [
         ("accept", "a/b"),
         ("accept", "c/d"),
@@ -144,9 +144,13 @@ def test_names_that_come_twice_arrive_twice(gateway: Gateway) -> None:
 
 def test_added_names_and_prefixes_arrive_at_their_upstream_alone(gateway: Gateway) -> None:
     added = [("X-Amz-Content-Sha256", "e3b0"), ("x-amz-target", "T"), ("Notion-Version", "1")]
-    own = [pair for pair in reaching(gateway, added, upstream="added") if pair[0] not in MADE_HERE]
-    assert own == lowered(added)
-    assert {name for name, _ in reaching(gateway, added)} == MADE_HERE
+    own = [
+        pair
+        for pair in headers_at_upstream(gateway, added, upstream="added")
+        if pair[0] not in MADE_HERE
+    ]
+    assert own == lower_names(added)
+    assert {name for name, _ in headers_at_upstream(gateway, added)} == MADE_HERE
 
 
 def test_identity_headers_are_dropped_despite_an_added_prefix(gateway: Gateway) -> None:
@@ -156,12 +160,12 @@ def test_identity_headers_are_dropped_despite_an_added_prefix(gateway: Gateway) 
     """.split()  # noqa: SIM905
     added = {"X-User-Id"}
     names = [name for name in [*like_it, *IDENTITY] if name not in added]
-    for some in batched(names):
-        got = reaching(gateway, [(name, "evil") for name in some], upstream="added")
+    for some in batches(names):
+        got = headers_at_upstream(gateway, [(name, "evil") for name in some], upstream="added")
         assert {name for name, _ in got} == MADE_HERE
 
 
 def test_identity_header_is_sent_if_added_by_its_full_name(gateway: Gateway) -> None:
     sent = [("X-User-Id", "1"), ("X-User-Id-2", "2"), ("X_User_Id", "3")]
-    got = reaching(gateway, sent, upstream="added")
+    got = headers_at_upstream(gateway, sent, upstream="added")
     assert [pair for pair in got if pair[0] not in MADE_HERE] == [("x-user-id", "1")]

@@ -212,7 +212,7 @@ def _more(client: socket.socket) -> bytes:
     return piece
 
 
-def ended(client: socket.socket) -> bytes:
+def read_to_end(client: socket.socket) -> bytes:
     """Return what came of a connection that the server has closed, or answered, by now."""
     assert not is_open(client)
     return answer(client)

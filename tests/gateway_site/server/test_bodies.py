@@ -17,9 +17,9 @@ from tests.gateway_site.server.served import (
     Application,
     Served,
     answer,
-    ended,
     is_open,
     one_answer,
+    read_to_end,
     serving,
 )
 from tests.support.waiting import wait_until
@@ -78,7 +78,7 @@ class Sender:
 @pytest.mark.parametrize("framing", FRAMINGS)
 def test_body_that_has_been_arriving_longest_makes_room(served: Served, framing: bytes) -> None:
     first, *others = [Sender(served, framing=framing) for _ in range(LIMIT // SENT + 1)]
-    got = ended(first.socket)
+    got = read_to_end(first.socket)
     assert got.startswith(b"HTTP/1.1 408 ")
     assert b"connection: close" in got
     assert all(is_open(each.socket) for each in others)
@@ -142,7 +142,7 @@ def test_body_of_a_rejected_client_is_discarded(
 def test_unread_body_counts(served: Served, application: Application) -> None:
     """As with an application that never looks at it, while its answer is on the way."""
     first, *others = [Sender(served, b"/held") for _ in range(LIMIT // SENT + 1)]
-    assert ended(first.socket).startswith(b"HTTP/1.1 408 ")
+    assert read_to_end(first.socket).startswith(b"HTTP/1.1 408 ")
     assert in_buffers(served) == SENT * len(others)
     assert application.release is not None
     served.loop.call_soon_threadsafe(application.release.set)  # of the last

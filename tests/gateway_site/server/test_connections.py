@@ -51,7 +51,7 @@ def source(number: int) -> str:
     return f"127.0.1.{number // SHARE + 1}"
 
 
-def filled(served: Served, sent: bytes, count: int = BOUND) -> list[socket.socket]:
+def fill(served: Served, sent: bytes, count: int = BOUND) -> list[socket.socket]:
     """Connect as often as there is room, from as many addresses as that takes."""
     clients = []
     for number in range(count):
@@ -62,13 +62,13 @@ def filled(served: Served, sent: bytes, count: int = BOUND) -> list[socket.socke
 
 @pytest.mark.parametrize("sent", [b"", GET[:9]], ids=["silent", "half a head"])
 def test_connection_that_has_waited_longest_makes_room(served: Served, sent: bytes) -> None:
-    clients = filled(served, sent)
+    clients = fill(served, sent)
     assert one_answer(served.connected(GET)).endswith(b"answer to /x")
     assert [is_open(client) for client in clients] == [False] + [True] * (BOUND - 1)
 
 
 def test_idle_connection_makes_room_and_one_with_a_request_does_not(served: Served) -> None:
-    working = filled(served, WORKING, BOUND - 2)
+    working = fill(served, WORKING, BOUND - 2)
     idle = served.connected(GET, source="127.0.2.1")
     one_answer(idle)
     half = served.connected(GET[:9], source="127.0.2.2")
@@ -83,7 +83,7 @@ def test_idle_connection_makes_room_and_one_with_a_request_does_not(served: Serv
 def test_only_health_requests_are_served_while_all_connections_are_busy(
     served: Served, application: Application
 ) -> None:
-    working = filled(served, WORKING)
+    working = fill(served, WORKING)
     for _ in range(3 * SPARE):
         refused = answer(served.connected(GET))
         assert refused.startswith(b"HTTP/1.1 503 ")
@@ -99,7 +99,7 @@ def test_only_health_requests_are_served_while_all_connections_are_busy(
 
 
 def test_health_is_served_while_others_occupy_the_spare_connections(served: Served) -> None:
-    filled(served, WORKING)
+    fill(served, WORKING)
     silent = [served.connected() for _ in range(3 * SPARE)]
     served.settle()
     assert answer(served.connected(HEALTH)).startswith(b"HTTP/1.1 200 ")
@@ -229,9 +229,9 @@ def test_too_few_descriptors_are_logged(
 ) -> None:
     monkeypatch.setattr(connections, "descriptor_limit", lambda: 1024)
     assert max_connections(1024, 2048) == LEAST
-    asyncio.run(counted(2048))
+    asyncio.run(count_connections(2048))
     assert "raise `ulimit -n` or lower --backlog" in caplog.text
 
 
-async def counted(backlog: int) -> None:
+async def count_connections(backlog: int) -> None:
     connections._make_connections(backlog, asyncio.get_running_loop())

@@ -29,7 +29,7 @@ from tests.gateway_site.server.served import answer
 from tests.gateway_site.server.starting import PAGE, start
 from tests.gateway_site.support.gateways import Gateway, running_gateway
 from tests.support.cases import each_case
-from tests.support.processes import finished, free_port
+from tests.support.processes import free_port, run_to_end
 from tests.support.waiting import wait_until
 
 SERVER, CLIENT = "http_server_request_duration_seconds", "http_client_request_duration_seconds"
@@ -237,7 +237,7 @@ def collecting() -> Iterator[str]:
 def test_prometheus_with_workers_is_rejected_with_a_remedy(options: list[str]) -> None:
     environment = PRODUCTION | {"OTEL_METRICS_EXPORTER": "prometheus"}
     serve = [sys.executable, "-m", "gateway_site", "serve", *options]
-    done = finished(serve, environment | {"PATH": "/usr/bin"})
+    done = run_to_end(serve, environment | {"PATH": "/usr/bin"})
     assert done.returncode != 0
     [line] = done.stderr.splitlines()
     assert "OTEL_METRICS_EXPORTER=prometheus is for one process" in line
@@ -296,4 +296,4 @@ def test_nothing_is_imported_where_nothing_is_exported() -> None:
         "import sys, gateway_site.server\n"
         "sys.exit(any('opentelemetry' in name for name in sys.modules))"
     )
-    assert finished([sys.executable, "-c", code], {"PATH": "/usr/bin"}).returncode == 0
+    assert run_to_end([sys.executable, "-c", code], {"PATH": "/usr/bin"}).returncode == 0

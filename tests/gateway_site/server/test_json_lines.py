@@ -12,13 +12,13 @@ import pytest
 import requests
 
 from tests.gateway_site.server.starting import production_environment
-from tests.support.processes import finished, free_port, module, running, started
+from tests.support.processes import free_port, module, run_to_end, running, started
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
 
-def parsed(text: str) -> list[dict[str, Any]]:
+def parse_lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -44,7 +44,7 @@ def test_every_line_is_an_object_from_start_to_end(tmp_path: Path, command: str)
         wait_until(lambda: '"request"' in log.read_text(encoding="utf-8"), "it logs the request")
         process.send_signal(signal.SIGTERM)
         process.wait(60)
-    lines = parsed(log.read_text(encoding="utf-8"))
+    lines = parse_lines(log.read_text(encoding="utf-8"))
     [access] = [line for line in lines if line["event"] == "request"]
     assert access["request_id"] == page.headers["X-Request-ID"]
     assert access["status"] == page.status_code
@@ -72,11 +72,11 @@ def test_failed_start_is_one_object(
             wait_until(lambda: "cannot start" in log.read_text(encoding="utf-8"), "it says why")
             process.send_signal(signal.SIGTERM)
             process.wait(60)
-        lines = parsed(log.read_text(encoding="utf-8"))
+        lines = parse_lines(log.read_text(encoding="utf-8"))
     else:
-        done = finished(serve, env)
+        done = run_to_end(serve, env)
         assert done.returncode != 0
-        lines = parsed(done.stdout + done.stderr)
+        lines = parse_lines(done.stdout + done.stderr)
     failures = [line for line in lines if line["level"] == "CRITICAL"]
     assert failures
     assert {line["event"] for line in failures} == {"server"}

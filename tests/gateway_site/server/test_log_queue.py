@@ -28,7 +28,7 @@ from gateway_site.server import log_queue
 from gateway_site.server.log_queue import LogQueue
 from tests.gateway_site.server.served import answer
 from tests.gateway_site.server.starting import production_environment
-from tests.support.processes import finished, free_port, is_listening, running, started
+from tests.support.processes import free_port, is_listening, run_to_end, running, started
 from tests.support.waiting import wait_until
 
 # `kms-gateway serve`, with a queue that a test can fill.
@@ -259,7 +259,7 @@ def access_lines(text: bytes) -> list[dict[str, Any]]:
     return [each for each in found if each["event"] == "request"]
 
 
-def logged(text: bytes) -> int:
+def log_text(text: bytes) -> int:
     """Return how many records a whole log has, with those that it says are missing."""
     return missing_in(text) + len(access_lines(text))
 
@@ -284,7 +284,7 @@ def test_requests_health_and_end_do_not_wait_for_the_reader_of_the_log(
         for _ in range(REQUESTS):
             assert ask(PAGE) == b"HTTP/1.1 404 "
         assert ask(PAGE.replace(b"/nothing", b"/livez")) == b"HTTP/1.1 200 "
-        wait_until(lambda: logged(pipe.read()) == REQUESTS, "the log accounts for every request")
+        wait_until(lambda: log_text(pipe.read()) == REQUESTS, "the log accounts for every request")
         assert len(access_lines(pipe.read())) < REQUESTS
         for _ in range(REQUESTS):
             ask(PAGE)
@@ -303,5 +303,5 @@ def test_end_of_a_process_loses_nothing_that_is_read(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
     assert "Finished server process" in log.read_text(encoding="utf-8").splitlines()[-1]
-    done = finished(command, production_environment(tmp_path, DATABASE_URL=""))
+    done = run_to_end(command, production_environment(tmp_path, DATABASE_URL=""))
     assert "cannot start" in done.stderr

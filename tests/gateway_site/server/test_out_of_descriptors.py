@@ -55,7 +55,7 @@ def log(folder: Path) -> str:
     return (folder / "log").read_text(encoding="utf-8")
 
 
-def accepted(started: Started) -> int:
+def count_accepted(started: Started) -> int:
     """Return how many connections a process has accepted."""
     there = started.process.net_connections("tcp")
     return sum(bool(each.raddr) and each.laddr.port == started.port for each in there)
@@ -76,7 +76,7 @@ def test_each_request_gets_a_503_in_its_format_until_descriptors_are_free(
     endpoint = f"http://127.0.0.1:{free_port()}"
     with start(tmp_path, AWS_ENDPOINT_URL=endpoint, **VARIABLES) as started:
         clients = [started.connected() for _ in range(len(asked) + 1)]
-        wait_until(lambda: accepted(started) == len(clients), "all are accepted")
+        wait_until(lambda: count_accepted(started) == len(clients), "all are accepted")
         with without_descriptors(started):
             for client, (sent, expected) in zip(clients, asked.items(), strict=False):
                 client.sendall(sent)
@@ -126,7 +126,7 @@ class Listener(socket.socket):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
-async def listening(accepted: list[object]) -> tuple[asyncio.Server, Listener]:
+async def listen(accepted: list[object]) -> tuple[asyncio.Server, Listener]:
     """Serve on such a socket, with the loop prepared as the product's server prepares it."""
     loop = asyncio.get_running_loop()
     pause_without_descriptors(loop)
@@ -143,7 +143,7 @@ async def listening(accepted: list[object]) -> tuple[asyncio.Server, Listener]:
 @on_moved_clock
 async def test_accepting_is_tried_once_a_second(caplog: pytest.LogCaptureFixture) -> None:
     accepted: list[object] = []
-    server, listener = await listening(accepted)
+    server, listener = await listen(accepted)
     async with server:
         with socket.create_connection(listener.getsockname()):
             await advance(0)
@@ -162,7 +162,7 @@ async def test_accepting_is_tried_once_a_second(caplog: pytest.LogCaptureFixture
 @on_moved_clock
 async def test_each_listening_socket_is_tried_by_itself() -> None:
     accepted: list[object] = []
-    served = [await listening(accepted) for _ in range(2)]
+    served = [await listen(accepted) for _ in range(2)]
     clients = [socket.create_connection(listener.getsockname()) for _, listener in served]
     await advance(0)
     for _, listener in served:
@@ -177,7 +177,7 @@ async def test_each_listening_socket_is_tried_by_itself() -> None:
 
 @on_moved_clock
 async def test_socket_closed_within_a_pause_is_not_tried(caplog: pytest.LogCaptureFixture) -> None:
-    server, listener = await listening([])
+    server, listener = await listen([])
     with socket.create_connection(listener.getsockname()):
         await advance(0)
         server.close()

@@ -20,7 +20,7 @@ LARGE = 200_000  # bytes of a body, from which on the server reads no more until
 caller: ContextVar[str] = ContextVar("caller", default="nobody")
 
 
-async def noting(scope: Any, receive: Any, send: Any) -> None:
+async def note_scope(scope: Any, receive: Any, send: Any) -> None:
     """Tell who called as this request's context has it, and note somebody there."""
     before = caller.get()
     caller.set("somebody")
@@ -57,7 +57,7 @@ def test_disconnected_client_is_no_error_in_the_log(
 def test_rejected_body_is_not_read(caplog: pytest.LogCaptureFixture) -> None:
     """Reading it would send the client `100 Continue` after the response."""
     expecting = b"Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\nno size\r\n"
-    with serving(noting) as served:
+    with serving(note_scope) as served:
         sent = CLOSE.replace(b"GET", b"POST").replace(b"Connection: close\r\n\r\n", expecting)
         got = answer(served.connected(sent))
     assert got.startswith(b"HTTP/1.1 400 ")
@@ -70,7 +70,7 @@ def test_request_has_nothing_of_the_context_of_the_one_before(size: int) -> None
     first = CLOSE.replace(b"GET", b"POST").replace(
         b"Connection: close", b"Content-Length: %d" % size
     )
-    with serving(noting) as served:
+    with serving(note_scope) as served:
         client = served.connected(first + b"x" * size + CLOSE)
         assert answer(client).count(b"nobody") == 2
 

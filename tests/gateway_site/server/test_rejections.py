@@ -66,7 +66,7 @@ WEBSOCKET = (
 )
 
 
-def asked(port: int, line: str, fields: str = "") -> tuple[int, dict[str, Any] | None]:
+def send_request(port: int, line: str, fields: str = "") -> tuple[int, dict[str, Any] | None]:
     """Send a request's head; give the status, and the problem document if there is one."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
         client.sendall(f"{line}\r\nHost: 127.0.0.1\r\n{fields}Connection: close\r\n\r\n".encode())
@@ -92,7 +92,7 @@ def asked(port: int, line: str, fields: str = "") -> tuple[int, dict[str, Any] |
 def test_other_protocols_and_methods_are_not_implemented(
     ports: dict[str, int], caplog: pytest.LogCaptureFixture, server: str, line: str, fields: str
 ) -> None:
-    status, problem = asked(ports[server], line, fields)
+    status, problem = send_request(ports[server], line, fields)
     assert status == 501
     assert problem is not None
     assert problem["code"] == "not_implemented"
@@ -104,7 +104,7 @@ def test_other_protocols_and_methods_are_not_implemented(
 def test_offer_that_clients_make_by_themselves_is_ignored(
     ports: dict[str, int], server: str, offer: str
 ) -> None:
-    assert asked(ports[server], "GET /healthz HTTP/1.1", UPGRADE.format(offer))[0] == 200
+    assert send_request(ports[server], "GET /healthz HTTP/1.1", UPGRADE.format(offer))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_offer_that_clients_make_by_themselves_is_ignored(
 def test_request_without_a_path_and_invalid_http_are_rejected(
     ports: dict[str, int], line: str
 ) -> None:
-    status, problem = asked(ports["ours"], line)
+    status, problem = send_request(ports["ours"], line)
     assert status == 400
     assert problem is not None
     assert problem["code"] == "bad_request"
@@ -135,19 +135,19 @@ def test_overlong_field_is_rejected(ports: dict[str, int], server: str, path: st
     line = f"POST {path} HTTP/1.0"
     # Another server may refuse a head of this size itself.
     large = {431} if server != "h11" else {400, 431}
-    assert asked(ports[server], line, "Content-Type: " + "a" * 1025 + "\r\n")[0] == 400
-    assert asked(ports[server], line, "X-Long: " + "a" * 16 * 1024 + "\r\n")[0] in large
-    assert asked(ports[server], line, ("X-Long: " + "a" * 900 + "\r\n") * 19)[0] in large
-    passing = asked(ports[server], line)[0]
-    assert asked(ports[server], line, "Content-Type: " + "a" * 1024 + "\r\n")[0] == passing
-    assert asked(ports[server], line, "Cookie: a=" + "a" * 15_000 + "\r\n")[0] == passing
+    assert send_request(ports[server], line, "Content-Type: " + "a" * 1025 + "\r\n")[0] == 400
+    assert send_request(ports[server], line, "X-Long: " + "a" * 16 * 1024 + "\r\n")[0] in large
+    assert send_request(ports[server], line, ("X-Long: " + "a" * 900 + "\r\n") * 19)[0] in large
+    passing = send_request(ports[server], line)[0]
+    assert send_request(ports[server], line, "Content-Type: " + "a" * 1024 + "\r\n")[0] == passing
+    assert send_request(ports[server], line, "Cookie: a=" + "a" * 15_000 + "\r\n")[0] == passing
 
 
 @pytest.mark.parametrize("server", ["ours", "httptools"])
 def test_cookies_may_fill_the_head(ports: dict[str, int], server: str) -> None:
     """Users have no say in what sibling sites set."""
     cookies = "Cookie: a=" + "a" * 60_000 + "\r\n"
-    assert asked(ports[server], "GET /accounts/login/ HTTP/1.0", cookies)[0] == 200
+    assert send_request(ports[server], "GET /accounts/login/ HTTP/1.0", cookies)[0] == 200
 
 
 UNREADABLE = (
@@ -181,11 +181,11 @@ def test_unreadable_content_type_is_no_failure(
     ]
     for kind, form in forms:
         for path in ("/healthz", "/accounts/login/", "/accounts/logout/"):
-            assert posted(ports[server], path, kind, form) not in {0, 500}, (path, kind)
+            assert post_form(ports[server], path, kind, form) not in {0, 500}, (path, kind)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-def posted(port: int, path: str, kind: str, form: str) -> int:
+def post_form(port: int, path: str, kind: str, form: str) -> int:
     """Send a form with a CSRF cookie and the origin that belongs to it; give the status."""
     fields = {
         "Host": "127.0.0.1",
@@ -212,7 +212,7 @@ def test_health_ignores_headers_about_a_body(
         return "", {}
 
     monkeypatch.setattr(upstream_call, "parse_header_parameters", parse)
-    assert asked(ports[server], "GET /livez HTTP/1.1", "Content-Type: a;b=c\r\n")[0] == 200
+    assert send_request(ports[server], "GET /livez HTTP/1.1", "Content-Type: a;b=c\r\n")[0] == 200
     assert set(read) <= {""}
 
 
@@ -226,7 +226,7 @@ def test_declared_method_of_an_upstream_is_allowed(
             "UPSTREAM_FILES_METHODS": "PROPFIND",
         }
     )
-    assert asked(ports["ours"], "PROPFIND /gateway/files/ HTTP/1.1")[0] != 501
+    assert send_request(ports["ours"], "PROPFIND /gateway/files/ HTTP/1.1")[0] != 501
 
 
 @pytest.mark.parametrize("extensions", [{}, {"websocket.http.response": {}}])

@@ -24,7 +24,14 @@ from gateway_site.forwarding.thread_pools import PROVIDER_QUEUE_TIMEOUT, QUEUE_T
 from gateway_site.server import connections
 from oauth.provider import config as providers
 from tests.gateway_site.server import urls
-from tests.gateway_site.server.served import Served, answer, ended, is_open, one_answer, serving
+from tests.gateway_site.server.served import (
+    Served,
+    answer,
+    is_open,
+    one_answer,
+    read_to_end,
+    serving,
+)
 from tests.support.waiting import wait_until
 
 PAGE = b"GET /page HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -266,7 +273,7 @@ def test_missing_body_occupies_no_thread_and_times_out(served: Served) -> None:
     assert all(is_open(client) for client in slow)
     served.advance(4)
     for client in slow:
-        got = ended(client)
+        got = read_to_end(client)
         assert got.startswith(b"HTTP/1.1 408 ")
         assert b"connection: close" in got
     assert len(urls.reached) == 1
@@ -286,7 +293,7 @@ def test_flood_of_bodies_ends_waiting_requests_but_none_that_is_running(
     assert all(is_open(client) for client in [*working, *waiting])
     served.connected(body[:-1])
     served.settle()
-    assert ended(waiting[0]).startswith(b"HTTP/1.1 408 ")
+    assert read_to_end(waiting[0]).startswith(b"HTTP/1.1 408 ")
     assert [each.getMessage().split()[2] for each in caplog.records][-1:] == ["408"]
     urls.go_on.set()
     for client in [*working, waiting[1]]:
@@ -318,7 +325,7 @@ def test_body_that_arrives_in_time_is_the_pages(served: Served) -> None:
 def test_health_waits_for_a_body_no_longer_than_a_page(served: Served, path: bytes) -> None:
     client = served.connected(POST.replace(b"/page", path) + b"he")
     served.advance(32)
-    assert ended(client).startswith(b"HTTP/1.1 408 ")
+    assert read_to_end(client).startswith(b"HTTP/1.1 408 ")
 
 
 def test_page_may_be_a_stream(served: Served) -> None:

@@ -15,7 +15,14 @@ from uvicorn.server import ServerState
 from gateway_site.edge.client import ANSWER_TIME
 from gateway_site.server import OPTIONS, connections
 from gateway_site.server.protocol import HEAD_TIME, LINGER, BoundedProtocol
-from tests.gateway_site.server.served import Application, Served, answer, ended, is_open, one_answer
+from tests.gateway_site.server.served import (
+    Application,
+    Served,
+    answer,
+    is_open,
+    one_answer,
+    read_to_end,
+)
 
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 LARGE = GET.replace(b"/x", b"/large")
@@ -28,7 +35,7 @@ def test_connection_without_a_request_is_closed(served: Served) -> None:
     served.advance(HEAD_TIME - 1)
     assert is_open(client)
     served.advance(1 + SWEEP)
-    assert ended(client) == b""
+    assert read_to_end(client) == b""
 
 
 def test_half_a_head_is_refused_in_time(served: Served, application: Application) -> None:
@@ -36,7 +43,7 @@ def test_half_a_head_is_refused_in_time(served: Served, application: Application
     served.advance(HEAD_TIME - 1)
     assert is_open(client)
     served.advance(1 + SWEEP)
-    assert ended(client).startswith(b"HTTP/1.1 408 ")
+    assert read_to_end(client).startswith(b"HTTP/1.1 408 ")
     assert application.reached == []
 
 
@@ -51,7 +58,7 @@ def test_each_byte_of_a_head_that_trickles_gains_no_time(
         client.sendall(GET[number : number + 1])
         served.advance(1)
     served.advance(SWEEP)
-    assert ended(client).startswith(b"HTTP/1.1 408 ")
+    assert read_to_end(client).startswith(b"HTTP/1.1 408 ")
     assert len(application.reached) == bool(before)
 
 
@@ -60,7 +67,7 @@ def test_empty_line_gains_no_time(served: Served) -> None:
     served.advance(HEAD_TIME - 1)
     client.sendall(b"\r\n")
     served.advance(1 + SWEEP)
-    assert ended(client).startswith(b"HTTP/1.1 408 ")
+    assert read_to_end(client).startswith(b"HTTP/1.1 408 ")
 
 
 def test_idle_connection_is_kept_as_long_as_usual_and_then_closed_silently(served: Served) -> None:
@@ -71,7 +78,7 @@ def test_idle_connection_is_kept_as_long_as_usual_and_then_closed_silently(serve
     client.sendall(GET)
     one_answer(client)
     served.advance(KEPT + SWEEP)
-    assert ended(client) == b""
+    assert read_to_end(client) == b""
 
 
 def test_request_under_way_outlasts_every_time_of_a_head(

@@ -27,7 +27,7 @@ from tests.gateway_site.server.starting import (
     environment,
     start,
 )
-from tests.support.processes import finished, free_ports
+from tests.support.processes import free_ports, run_to_end
 from tests.support.waiting import wait_until
 
 
@@ -153,7 +153,7 @@ def test_serve_passes_these_defaults_on(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.slow
 def test_trusted_proxy_that_is_no_network_is_one_line_of_the_log(tmp_path: Path) -> None:
     env = environment(tmp_path, TRUSTED_PROXIES="everybody")
-    done = finished(command(free_ports(1)[0]), env)
+    done = run_to_end(command(free_ports(1)[0]), env)
     assert done.returncode == 1
     assert done.stderr.startswith("ImproperlyConfigured: TRUSTED_PROXIES")
     assert done.stderr.count("\n") == 1

@@ -24,9 +24,9 @@ from gateway_site.server import workers
 from tests.gateway_site.server.served import answer
 from tests.gateway_site.server.starting import WORKING, environment
 from tests.support.processes import (
-    finished,
     free_port,
     lines_until,
+    run_to_end,
     running,
     started,
 )
@@ -228,7 +228,7 @@ def test_file_that_becomes_wrong_after_the_check_leaves_all_workers(tmp_path: Pa
 def test_fault_at_the_start_ends_the_parent_of_workers_too(tmp_path: Path) -> None:
     site = Site(tmp_path)
     site.rules.write_text(WRONG)
-    done = finished([*SERVE, "--workers", "2", "--port", str(site.port)], site.environment)
+    done = run_to_end([*SERVE, "--workers", "2", "--port", str(site.port)], site.environment)
     assert done.returncode == STARTUP_FAILURE
     assert "The workers are not started: " + FAULT.format(site.rules) in done.stderr
     assert "Traceback" not in done.stderr

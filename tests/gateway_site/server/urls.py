@@ -34,11 +34,11 @@ def sign_in(request: HttpRequest, provider_id: str) -> HttpResponse:
     return page(request)
 
 
-def failing(request: HttpRequest) -> HttpResponse:
+def fail(request: HttpRequest) -> HttpResponse:
     raise RuntimeError
 
 
-def streamed(request: HttpRequest) -> StreamingHttpResponse:
+def stream(request: HttpRequest) -> StreamingHttpResponse:
     async def content() -> AsyncIterator[bytes]:
         yield b"one, "
         yield b"two"
@@ -54,9 +54,9 @@ setattr(consent, WAITS_FOR_DOCUMENT, lambda method, query, site: query == "docum
 
 urlpatterns = [
     path("page", page),
-    path("streamed", streamed),
+    path("streamed", stream),
     path("oauth/token", api_endpoint("GET")(page), name="oauth_clients_token"),
-    path("oauth/failing", failing),
+    path("oauth/failing", fail),
     path("oauth/authorize", consent, name="oauth_clients_authorize"),
     path("sign-in/<str:provider_id>", sign_in),
     path("login", page, name="account_login"),

@@ -27,9 +27,9 @@ def of(kind: str, sign_in: Callable[[User], str]) -> str:
         made = {
             "good": _good,
             NEWCOMER: _good,
-            "ended": _ended,
-            "moved": _moved,
-            "moved-in-disguise": _moved_in_disguise,
+            "ended": _end,
+            "moved": _move,
+            "moved-in-disguise": _move_in_disguise,
             "untold": _untold,
             "former-password": _of_former_password,
             "former-secret": _of_former_secret,
@@ -50,12 +50,12 @@ def _good(key: str) -> str:
     return f"{NAME}={key}"
 
 
-def _ended(key: str) -> str:
+def _end(key: str) -> str:
     SessionStore(key).delete()
     return _good(key)
 
 
-def _moved(key: str) -> str:
+def _move(key: str) -> str:
     """Of a browser that missed a key change and has the `-next` cookie for it."""
     session = SessionStore(key)
     session.cycle_key()
@@ -63,9 +63,9 @@ def _moved(key: str) -> str:
     return f"{_good(key)}; {NAME}-next-{change.new_id}={change.new_key}.{change.old_id}"
 
 
-def _moved_in_disguise(key: str) -> str:
+def _move_in_disguise(key: str) -> str:
     """As a sibling host can set it: Django would strip the prefix of the name."""
-    return _moved(key).replace(f"; {NAME}-next", f"; {{nbsp}}{NAME}-next")
+    return _move(key).replace(f"; {NAME}-next", f"; {{nbsp}}{NAME}-next")
 
 
 def _untold(key: str) -> str:

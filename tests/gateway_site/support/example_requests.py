@@ -51,7 +51,7 @@ class Case:
     of: str = "open"
 
 
-def posting(token: bytes, *headers: bytes, cookie: bytes = SECRET) -> tuple[bytes, ...]:
+def post_headers(token: bytes, *headers: bytes, cookie: bytes = SECRET) -> tuple[bytes, ...]:
     """Return the headers of an unsafe call from this origin."""
     own = (b"Origin: http://{host}", b"Content-Length: 2", b"X-CSRFToken: " + token)
     return (*own, CSRF_COOKIE + cookie, *headers)
@@ -66,13 +66,15 @@ CASES = {
     "index": Case(b"GET /gateway/ HTTP/1.1", 200),
     "index of nobody": Case(b"GET /gateway/ HTTP/1.1", 401, cookie=None),
     "index refuses POST": Case(
-        b"POST /gateway/ HTTP/1.1", 405, body=b"ab", headers=posting(SECRET)
+        b"POST /gateway/ HTTP/1.1", 405, body=b"ab", headers=post_headers(SECRET)
     ),
     "unknown upstream": Case(b"GET /gateway/nothing/x HTTP/1.1", 404),
     "unknown path": Case(b"GET /gateway/narrow/users HTTP/1.1", 404),
     "of no connected provider": Case(b"GET /gateway/other/x HTTP/1.1", 401),
     "dead upstream": Case(b"GET /gateway/dead/x HTTP/1.1", 502),
-    "refused method": Case(b"DELETE /gateway/narrow/user HTTP/1.1", 405, headers=posting(SECRET)),
+    "refused method": Case(
+        b"DELETE /gateway/narrow/user HTTP/1.1", 405, headers=post_headers(SECRET)
+    ),
     "bad query": Case(b"GET /gateway/echo/x?%zz HTTP/1.1", 400),
     "dot segments": Case(b"GET /gateway/echo/../admin/ HTTP/1.1", 400),
     "encoded dot segments": Case(b"GET /gateway/echo/%2e%2e/x HTTP/1.1", 400),
@@ -110,10 +112,10 @@ CASES = {
         GET, 403, headers=(b"Sec-Fetch-Site: same-origin", b"Sec-Fetch-Dest: script")
     ),
     # CSRF
-    "right token": Case(POST, 200, body=b"ab", headers=posting(SECRET)),
-    "wrong token": Case(POST, 403, body=b"ab", headers=posting(b"b" * 32)),
-    "malformed token": Case(POST, 403, body=b"ab", headers=posting(b"*")),
-    "malformed secret": Case(POST, 403, body=b"ab", headers=posting(SECRET, cookie=b"%")),
+    "right token": Case(POST, 200, body=b"ab", headers=post_headers(SECRET)),
+    "wrong token": Case(POST, 403, body=b"ab", headers=post_headers(b"b" * 32)),
+    "malformed token": Case(POST, 403, body=b"ab", headers=post_headers(b"*")),
+    "malformed secret": Case(POST, 403, body=b"ab", headers=post_headers(SECRET, cookie=b"%")),
     "no token": Case(
         POST, 403, headers=(b"Origin: http://{host}", b"Content-Length: 2"), body=b"ab"
     ),
@@ -196,7 +198,7 @@ UNUSUAL = {
             CSRF_COOKIE + SECRET,
         ),
     ),
-    "PUT": Case(b"PUT /gateway/echo/x HTTP/1.1", 200, body=b"ab", headers=posting(SECRET)),
+    "PUT": Case(b"PUT /gateway/echo/x HTTP/1.1", 200, body=b"ab", headers=post_headers(SECRET)),
     "frame": Case(GET, 403, headers=(b"Sec-Fetch-Dest: iframe", b"Sec-Fetch-Site: same-origin")),
     "not connected, navigating": Case(b"GET /gateway/other/x HTTP/1.1", 401, headers=NAVIGATING),
     "type of no character set": Case(GET, 200, headers=(b"Content-Type: text/html; charset=\xff",)),
@@ -205,10 +207,10 @@ UNUSUAL = {
         b"GET /gateway/open/x HTTP/1.1", 200, headers=(SHOWN, b"X-Forwarded-For: 1.2.3.4")
     ),
     "unsafe call of a moved session": Case(
-        POST, 200, body=b"ab", headers=posting(SECRET), cookie="moved"
+        POST, 200, body=b"ab", headers=post_headers(SECRET), cookie="moved"
     ),
     "unsafe call with a former secret key": Case(
-        POST, 200, body=b"ab", headers=posting(SECRET), cookie="former-secret"
+        POST, 200, body=b"ab", headers=post_headers(SECRET), cookie="former-secret"
     ),
     "dead upstream with a former secret key": Case(
         b"GET /gateway/dead/x HTTP/1.1", 502, cookie="former-secret"
@@ -224,12 +226,12 @@ UNUSUAL = {
 }
 
 
-def given(name: str, **query: str) -> bytes:
+def path_of(name: str, **query: str) -> bytes:
     """Return the line of a call whose upstream responds as the query says."""
     return b"GET /gateway/%b/answer?%b HTTP/1.1" % (name.encode(), urlencode(query).encode())
 
 
-def posted(path: bytes, body: bytes, *headers: bytes, status: int) -> Case:
+def post_case(path: bytes, body: bytes, *headers: bytes, status: int) -> Case:
     """Return an unsafe call with a JSON body."""
     own = (b"Origin: http://{host}", b"X-CSRFToken: " + SECRET, CSRF_COOKIE + SECRET)
     length = b"Content-Length: %d" % len(body)
@@ -248,28 +250,32 @@ ERRORS = {
         GET, 401, headers=NAVIGATING, cookie="expired-token"
     ),
     "forbidden_upstream": Case(b"GET /gateway/denied/x HTTP/1.1", 403),
-    "more_scope": Case(given("notes", status="403", headers=DEMANDING), 403),
-    "too_large": posted(b"small/x", b"x" * 2000, status=413),
+    "more_scope": Case(path_of("notes", status="403", headers=DEMANDING), 403),
+    "too_large": post_case(b"small/x", b"x" * 2000, status=413),
     "first under a rate": Case(b"GET /gateway/ratedapi/x HTTP/1.1", 200),
     "second under a rate": Case(b"GET /gateway/ratedapi/x HTTP/1.1", 200),
     "rate_exceeded": Case(b"GET /gateway/ratedapi/x HTTP/1.1", 429),
-    "unreadable message": posted(b"read/message", b"{", status=400),
-    "message of another type": posted(b"read/message", b"{}", b"Content-Type: text/x", status=415),
-    "message that a rule denies": posted(b"ruled/message", MESSAGE % b"drop", status=200),
-    "message that a rule allows": posted(b"ruled/message", MESSAGE % b"search_a", status=200),
-    "misdirected": Case(given("echo", status="302", headers=ELSEWHERE), 502),
+    "unreadable message": post_case(b"read/message", b"{", status=400),
+    "message of another type": post_case(
+        b"read/message", b"{}", b"Content-Type: text/x", status=415
+    ),
+    "message that a rule denies": post_case(b"ruled/message", MESSAGE % b"drop", status=200),
+    "message that a rule allows": post_case(b"ruled/message", MESSAGE % b"search_a", status=200),
+    "misdirected": Case(path_of("echo", status="302", headers=ELSEWHERE), 502),
     "unusable_token": Case(GET, 502, cookie="odd-token"),
-    "upstream_unauthorized": Case(given("open", status="401"), 502, headers=(SHOWN,), cookie=None),
-    "upstream's 401": Case(given("echo", status="401", body="no"), 401),
+    "upstream_unauthorized": Case(
+        path_of("open", status="401"), 502, headers=(SHOWN,), cookie=None
+    ),
+    "upstream's 401": Case(path_of("echo", status="401", body="no"), 401),
     "store fails at a refresh": Case(
-        given("echo", status="401"), 503, headers=(b"X-Test-Refresh: unavailable",)
+        path_of("echo", status="401"), 503, headers=(b"X-Test-Refresh: unavailable",)
     ),
     "refreshed": Case(
         b"GET /gateway/echo/guarded?token=token-of-the-person-2 HTTP/1.1",
         200,
         headers=(b"X-Test-Refresh: stored",),
     ),
-    "nonce_required": posted(b"bound/bound?case=expected&nonce=1", b"x" * 65537, status=503),
+    "nonce_required": post_case(b"bound/bound?case=expected&nonce=1", b"x" * 65537, status=503),
     "upstream_timeout": Case(b"GET /gateway/hasty/hang HTTP/1.1", 504),
 }
 
@@ -282,7 +288,7 @@ PAGES = {
     "list": Case(LIST, 200, cookie=ANOTHER),
     "list after what nobody was given": Case(AFTER_NOTHING, 302, cookie=ANOTHER),
     "list of apps": Case(b"GET /apps/ HTTP/1.1", 200, cookie=ANOTHER),
-    "posted": Case(b"POST / HTTP/1.1", 405, headers=posting(SECRET), body=b"ab"),
+    "posted": Case(b"POST / HTTP/1.1", 405, headers=post_headers(SECRET), body=b"ab"),
     "query of 4 KB": Case(b"GET /?" + b"%" * 4096 + b" HTTP/1.1", 200, cookie=ANOTHER),
     "longer query": Case(b"GET /?" + b"%" * 4097 + b" HTTP/1.1", 200, cookie=ANOTHER),
     "no page": Case(b"GET /nowhere HTTP/1.1", 404),
@@ -316,7 +322,7 @@ WITHOUT_STORE = {
     "no token": Case(
         POST, 403, headers=(b"Origin: http://{host}", b"Content-Length: 2"), body=b"ab"
     ),
-    "right token": Case(POST, 503, body=b"ab", headers=posting(SECRET)),
+    "right token": Case(POST, 503, body=b"ab", headers=post_headers(SECRET)),
     "home": Case(HOME, 503),
     "list": Case(LIST, 503),
     "home of nobody": Case(HOME, 200, cookie=None),

@@ -24,7 +24,7 @@ def a_session(**content: Any) -> str:
     return str(session.session_key)
 
 
-def signed_in(person: int) -> str:
+def signed_in_key(person: int) -> str:
     return a_session(
         **{
             SESSION_KEY: str(person),
@@ -87,7 +87,7 @@ async def ask(
     return start["status"], b"".join(piece.get("body", b"") for piece in pieces), start["headers"]
 
 
-async def forwarded(call: Any, client: Any, send: Any, extra: Any) -> None:
+async def forward_call(call: Any, client: Any, send: Any, extra: Any) -> None:
     """Answer in place of the proxy, with the person's id."""
     await send({"type": "http.response.start", "status": 200, "headers": extra})
     await send({"type": "http.response.body", "body": call.owner.person.encode()})

@@ -23,7 +23,7 @@ from tests import ROOT
 from tests.local.form import Form
 from tests.oauth.support.fake_provider import CLIENT_ID, CLIENT_SECRET, FakeProvider
 from tests.sessions_kms.support.stacks import REGION, Stack
-from tests.support.processes import finished, free_port, running
+from tests.support.processes import free_port, run_to_end, running
 from tests.support.waiting import until
 
 VERIFIER = "verifier-" * 5
@@ -73,7 +73,7 @@ class KeyedFleet:
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a management command as an operator does, with the keys of the last process."""
         command = [sys.executable, "manage.py", *arguments]
-        return finished(command, self._shared | {"DJANGO_SECRET_KEY": self._key})
+        return run_to_end(command, self._shared | {"DJANGO_SECRET_KEY": self._key})
 
     def start(self, key: str, *fallbacks: str, **variables: str) -> str:
         """Start a process with these keys, and return its URL; that of the first is the issuer.

@@ -65,7 +65,7 @@ async def interrupted(ctx: Context[Any, Any]) -> str:
 application = server.streamable_http_app(event_store=Events(), retry_interval=50)
 
 
-async def observed(scope: Any, receive: Any, send: Any) -> None:
+async def serve_observed(scope: Any, receive: Any, send: Any) -> None:
     """Serve, and record each request."""
     if scope["type"] == "http" and scope["path"] == "/_seen":
         body = json.dumps(seen).encode()
@@ -79,4 +79,4 @@ async def observed(scope: Any, receive: Any, send: Any) -> None:
 
 
 if __name__ == "__main__":
-    uvicorn.run(observed, port=int(sys.argv[1]), log_level="error")
+    uvicorn.run(serve_observed, port=int(sys.argv[1]), log_level="error")

@@ -21,15 +21,15 @@ def pinned_tool(name: Any, description: str = "as pinned") -> dict[str, Any]:
     return {"name": name, "description": description, "inputSchema": {"maximum": 1.50}}
 
 
-def parsed(value: Any) -> Any:
+def parse(value: Any) -> Any:
     return json_text.parse(json.dumps(value).encode())
 
 
-def pinned(*tools: dict[str, Any]) -> PinnedTools:
-    return PinnedTools(tuple(parsed(each) for each in tools), "f" * 64)
+def pin_tools(*tools: dict[str, Any]) -> PinnedTools:
+    return PinnedTools(tuple(parse(each) for each in tools), "f" * 64)
 
 
-PINNED = pinned(pinned_tool("a"), pinned_tool("b"))
+PINNED = pin_tools(pinned_tool("a"), pinned_tool("b"))
 
 
 class Process:
@@ -59,7 +59,7 @@ class Process:
         """Return what passes of a page."""
         policy, call = self.call("tools/list")
         result = {"tools": list(tools), **more}
-        changed = policy.rewrite(call, Message(id=7, result=parsed(result)))
+        changed = policy.rewrite(call, Message(id=7, result=parse(result)))
         return result if changed is None else json.loads(json_text.write(changed))
 
     def names(self, *tools: Any) -> list[str]:

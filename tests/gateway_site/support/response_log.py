@@ -32,7 +32,7 @@ from tests.gateway_site.support.example_requests import (
     Case,
     ask,
     cookie_of,
-    posting,
+    post_headers,
     token_of,
 )
 from tests.gateway_site.support.gateways import Gateway, running_gateway, upstream_variables
@@ -61,10 +61,10 @@ SECRET_IN_SESSION = {
     "good": Case(GET, 200),
     "index": Case(b"GET /gateway/ HTTP/1.1", 200),
     "nobody": Case(GET, 401, cookie=None),
-    "unsafe, with the cookie's secret": Case(POST, 403, body=b"ab", headers=posting(SECRET)),
-    "unsafe, of nobody": Case(POST, 403, body=b"ab", headers=posting(SECRET), cookie=None),
+    "unsafe, with the cookie's secret": Case(POST, 403, body=b"ab", headers=post_headers(SECRET)),
+    "unsafe, of nobody": Case(POST, 403, body=b"ab", headers=post_headers(SECRET), cookie=None),
     "unsafe, of an ended session": Case(
-        POST, 403, body=b"ab", headers=posting(SECRET), cookie="ended"
+        POST, 403, body=b"ab", headers=post_headers(SECRET), cookie="ended"
     ),
     "token": Case(OPEN, 200, headers=(SHOWN,), cookie=None),
 }
@@ -110,7 +110,7 @@ def _responses(
     return {name: _response(gateway, case, before, after) for name, case in cases.items()}
 
 
-def _counted(gateway: Gateway) -> Counter[str]:
+def _count_reads(gateway: Gateway) -> Counter[str]:
     return Counter(json.loads(gateway.control("ways")))
 
 
@@ -119,21 +119,21 @@ def _response(gateway: Gateway, case: Case, before: str, after: str) -> Response
     cookie, token = cookie_of(gateway, case.cookie), token_of(gateway, case)
     if before:
         gateway.control(before)
-    reads, counted = int(gateway.control("all-reads")), _counted(gateway)
+    reads, counted = int(gateway.control("all-reads")), _count_reads(gateway)
     raw = ask(gateway, case, cookie, token)
-    reads, counted = int(gateway.control("all-reads")) - reads, _counted(gateway) - counted
+    reads, counted = int(gateway.control("all-reads")) - reads, _count_reads(gateway) - counted
     if after:
         gateway.control(after)
-    response = {**_parsed(raw), "reads": reads, "counted": dict(counted)}
+    response = {**_parse(raw), "reads": reads, "counted": dict(counted)}
     assert response["status"] == case.status, (case, response)
     return response
 
 
-def _parsed(raw: bytes) -> Response:
+def _parse(raw: bytes) -> Response:
     """Return a response in which order and ports do not matter."""
     head, _, body = raw.decode("latin-1").partition("\r\n\r\n")
     status, *lines = PORT.sub("HOST", head).split("\r\n")
-    headers = [_ordered(*line.split(": ", 1)) for line in lines if ": " in line]
+    headers = [_sort_parts(*line.split(": ", 1)) for line in lines if ": " in line]
     kept = [(name, value) for name, value in headers if name not in IGNORED]
     return {
         "status": int(status.split()[1]),
@@ -143,7 +143,7 @@ def _parsed(raw: bytes) -> Response:
     }
 
 
-def _ordered(name: str, value: str) -> tuple[str, str]:
+def _sort_parts(name: str, value: str) -> tuple[str, str]:
     if (name := name.lower()) in LISTS:
         separator = ";" if ";" in value else ","
         value = separator.join(sorted(part.strip() for part in value.split(separator)))

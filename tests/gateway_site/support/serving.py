@@ -62,7 +62,7 @@ from sessions_kms.services import id_of  # noqa: E402
 from sessions_kms.session import visits  # noqa: E402
 from tests.gateway_site.support import cookies, garbage, ways  # noqa: E402
 from tests.oauth.support.dpop_checker import ProofChecker  # noqa: E402
-from tests.sessions_kms.support.memory_dynamodb import refused  # noqa: E402
+from tests.sessions_kms.support.memory_dynamodb import refuse_write  # noqa: E402
 from tests.sessions_kms.support.stacks import fake_stack, install  # noqa: E402
 from tests.support.clock import FakeClock  # noqa: E402
 
@@ -87,7 +87,7 @@ def thumbprint(key: str) -> str:
 KEY = next(key for key in iter(dpop.new_dpop_key, None) if "-2" not in f"-{thumbprint(key)}")
 
 
-async def refreshing(
+async def refresh_token(
     request: HttpRequest, provider: str, refused: TokenSet | None = None
 ) -> TokenSet:
     """Refresh without a provider: `token` is followed by `token-2`."""
@@ -230,7 +230,7 @@ async def set_writes(value: str) -> None:
     """Have the table refuse to write sessions, or allow it again."""
     stack.dynamodb.heal()
     if value == "down":
-        stack.dynamodb.on("PutItem session", refused)
+        stack.dynamodb.on("PutItem session", refuse_write)
     visits.pause = visits.VisitPause()
 
 
@@ -319,7 +319,7 @@ async def with_control(scope: Any, receive: Any, send: Any) -> None:
 
 def main() -> None:
     ways.count()
-    setattr(tokens, "aget_token", refreshing)  # noqa: B010 - for mypy it is not the module's own
+    setattr(tokens, "aget_token", refresh_token)  # noqa: B010 - for mypy it is not the module's own
     install(stack.services)
     call_command("migrate", verbosity=0)
     ada, grace = User.objects.create_user("ada"), User.objects.create_user("grace")

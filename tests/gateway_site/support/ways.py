@@ -29,20 +29,20 @@ def count() -> None:
         (MiddlewareRun, "run_in_thread", "in_thread"),
         (ActiveUsers, "_query", "queried"),
     ):
-        setattr(kind, name, _counted(counted, getattr(kind, name)))
+        setattr(kind, name, _count_calls(counted, getattr(kind, name)))
     for signal, what in {
         request_started: "started",
         request_finished: "finished",
         got_request_exception: "failed",
     }.items():
-        signal.connect(_counting(what))
+        signal.connect(_counter(what))
     for kind in WAITS:
         kind.block = _noting_loops(kind.block, "waited in the loop")
     rendering: Any = Template
     rendering.render = _noting_loops(Template.render, RENDERED_IN_LOOP)
 
 
-def _counted(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+def _count_calls(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     def counted(*args: Any) -> Any:
         response = method(*args)
         took[name] += 1  # only if it was completed
@@ -61,7 +61,7 @@ def _noting_loops(blocking: Callable[..., Any], name: str) -> Callable[..., Any]
     return noting
 
 
-def _counting(what: str) -> Callable[..., None]:
+def _counter(what: str) -> Callable[..., None]:
     def counted(**_: Any) -> None:
         took[what] += 1
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway_site.transport.places import FairQueue, Key
 
 
-def emptied(queue: FairQueue[str]) -> list[str]:
+def drain(queue: FairQueue[str]) -> list[str]:
     return [queue.pop() for _ in range(len(queue))]
 
 
@@ -17,7 +17,7 @@ def test_same_key_is_served_in_the_order_of_arrival() -> None:
     queue = FairQueue[str]()
     for each in "abc":
         queue.add(each, ("ada", "app"))
-    assert emptied(queue) == ["a", "b", "c"]
+    assert drain(queue) == ["a", "b", "c"]
     with pytest.raises(KeyError):
         queue.pop()
 
@@ -28,7 +28,7 @@ def test_persons_are_served_in_rotation_and_the_apps_of_each() -> None:
         for n in range(3):
             queue.add(f"ada {app} {n}", ("ada", app))
     queue.add("grace", ("grace", "browser"))
-    assert emptied(queue) == [
+    assert drain(queue) == [
         "ada one 0",
         "grace",
         "ada two 0",
@@ -45,7 +45,7 @@ def test_immediate_return_queues_behind_the_others() -> None:
     queue.add("grace", ("grace",))
     assert queue.pop() == "ada 0"
     queue.add("ada 1", ("ada",))
-    assert emptied(queue) == ["grace", "ada 1"]
+    assert drain(queue) == ["grace", "ada 1"]
 
 
 def test_who_has_left_is_not_served_and_leaves_nothing() -> None:
@@ -55,7 +55,7 @@ def test_who_has_left_is_not_served_and_leaves_nothing() -> None:
     queue.discard("a")
     queue.discard("a")
     queue.discard("unknown")
-    assert emptied(queue) == ["b"]
+    assert drain(queue) == ["b"]
     assert not queue._all
     assert not queue._keys
 

@@ -62,7 +62,7 @@ class Person:
         return self.token.encode() in answer or f"{self.name}-".encode() in answer
 
 
-def planted(by: Person) -> bytes:
+def plant(by: Person) -> bytes:
     """Return a request that a body smuggles; its answer says whose it is."""
     return (
         f"GET /planted/{by.mark()} HTTP/1.1\r\nHost: upstream\r\n"
@@ -85,7 +85,7 @@ class Attack:
     def by(self, person: Person) -> bytes:
         body = b""
         if self.with_request:
-            body = (b"xx" if self.slowly else b"") + planted(person)
+            body = (b"xx" if self.slowly else b"") + plant(person)
         return person.call(self.method, self.way, body=body, slowly=self.slowly)
 
 

@@ -23,7 +23,7 @@ def upstream(url: str = "https://api.example.com/v1") -> Upstream:
     return read_upstreams({"UPSTREAM_API_URL": url, "UPSTREAM_API_PROVIDER": "corp"})["api"]
 
 
-def written(headers: Headers, *pieces: bytes, method: str = "POST") -> Request:
+def write_request(headers: Headers, *pieces: bytes, method: str = "POST") -> Request:
     async def content() -> AsyncIterator[bytes]:
         for piece in pieces:
             yield piece
@@ -38,7 +38,9 @@ async def body_of(made: Request) -> bytes:
 
 
 async def test_request_is_written_as_it_is_given() -> None:
-    made = written([(b"x-a", b" 1\t"), (b"x-a", b"\xff"), (b"content-length", b"5")], b"ab", b"cde")
+    made = write_request(
+        [(b"x-a", b" 1\t"), (b"x-a", b"\xff"), (b"content-length", b"5")], b"ab", b"cde"
+    )
     assert made.head == (
         b"POST /v1/x?y=%20 HTTP/1.1\r\nhost: api.example.com\r\n"
         b"x-a: 1\r\nx-a: \xff\r\ncontent-length: 5\r\n\r\n"
@@ -66,7 +68,7 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 
 async def test_body_is_written_in_chunks_none_of_them_empty() -> None:
-    made = written([CHUNKED], b"ab", b"", b"x" * 17)
+    made = write_request([CHUNKED], b"ab", b"", b"x" * 17)
     assert await body_of(made) == b"2\r\nab\r\n11\r\n" + b"x" * 17 + b"\r\n0\r\n\r\n"
 
 
@@ -78,7 +80,7 @@ async def test_invalid_body_is_not_read(headers: Headers) -> None:
 
 @pytest.mark.parametrize("pieces", [[b"ab"], [b"ab", b"cd", b"ef"], []], ids=repr)
 async def test_body_of_another_length_than_declared_fails(pieces: list[bytes]) -> None:
-    made = written([(b"content-length", b"5")], *pieces)
+    made = write_request([(b"content-length", b"5")], *pieces)
     with pytest.raises(LocalProtocolError):
         await body_of(made)
 
@@ -96,19 +98,19 @@ async def test_body_of_another_length_than_declared_fails(pieces: list[bytes]) -
 )  # fmt: skip
 def test_header_that_could_be_read_as_another_is_not_written(header: tuple[bytes, bytes]) -> None:
     with pytest.raises(LocalProtocolError):
-        written([(b"content-length", b"3"), header])
+        write_request([(b"content-length", b"3"), header])
 
 
 @each_case("length", [b"", b"-1", b"+1", b"1 1", b"1,1", b"0x1", b"1" * 19, b"\xb2"])
 def test_invalid_length_is_not_written(length: bytes) -> None:
     with pytest.raises(LocalProtocolError):
-        written([(b"content-length", length)])
+        write_request([(b"content-length", length)])
 
 
 @pytest.mark.parametrize("method", ["", "get", "GET ", "GET /x HTTP/1.1\r\nx:", "G\0"])
 def test_invalid_method_is_not_written(method: str) -> None:
     with pytest.raises(LocalProtocolError):
-        written([], method=method)
+        write_request([], method=method)
 
 
 @given(

@@ -236,7 +236,7 @@ CHANGES = st.lists(
 )
 
 
-def changed(answer: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
+def change_bytes(answer: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
     """Return an answer with other bytes here and there, in place of some of its own."""
     for start, count, part in changes:
         answer = answer[:start] + part + answer[start + count :]
@@ -268,7 +268,7 @@ def read_by_h11(answer: bytes, method: str) -> Read | None:
 def test_what_another_parser_reads_as_well_it_reads_alike(
     answer: bytes, method: str, changes: list[tuple[int, int, bytes]]
 ) -> None:
-    given = changed(answer, changes)
+    given = change_bytes(answer, changes)
     try:
         ours = read(given, method=method)
     except (RemoteProtocolError, AssertionError):  # rejected, or incomplete

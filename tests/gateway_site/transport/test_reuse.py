@@ -90,7 +90,7 @@ async def _read_body(reader: asyncio.StreamReader, head: bytes) -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return certificates.written(tmp_path_factory.mktemp("tls") / "both.pem")
+    return certificates.write_certificate(tmp_path_factory.mktemp("tls") / "both.pem")
 
 
 @pytest.fixture(params=["http", "https"])
@@ -127,7 +127,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-async def begun(
+async def begin_call(
     server: Server,
     method: str = "GET",
     body: AsyncIterator[bytes] | None = None,
@@ -139,10 +139,10 @@ async def begun(
     return await client.send(owner, server.upstream, request)
 
 
-async def called(server: Server, method: str = "GET", body: bytes = b"") -> bytes:
+async def make_call(server: Server, method: str = "GET", body: bytes = b"") -> bytes:
     """Make a call, take all of its answer, and return that."""
     framing = [(b"content-length", b"%d" % len(body))] if body or method == "POST" else []
-    answer = await begun(server, method, pieces_of(body), *framing)
+    answer = await begin_call(server, method, pieces_of(body), *framing)
     try:
         return await all_of(answer)
     finally:
@@ -187,8 +187,8 @@ async def test_clean_exchange_keeps_the_connection(
 ) -> None:
     server.answers = [answer] * 2
     for _ in range(2):
-        await called(server, method, body)
-    assert await called(server) == b"plain"
+        await make_call(server, method, body)
+    assert await make_call(server) == b"plain"
     assert server.count == 1
 
 
@@ -223,15 +223,15 @@ async def test_unclear_exchange_ends_the_connection(
     server: Server, method: str, body: bytes, answer: bytes
 ) -> None:
     server.answers = [answer]
-    await called(server, method, body)
-    assert await called(server) == b"plain"
+    await make_call(server, method, body)
+    assert await make_call(server) == b"plain"
     assert server.count == 2
     await until(lambda: server.gone == 1)
 
 
 async def test_connection_is_another_persons_never(server: Server) -> None:
     for owner in (ADA, GRACE):
-        answer = await begun(server, owner=owner)
+        answer = await begin_call(server, owner=owner)
         await all_of(answer)
         answer.close()
     assert server.count == 2
@@ -242,14 +242,14 @@ async def test_idle_connection_keeps_nothing_of_the_call_that_opened_it(server: 
     async def call() -> weakref.ref[Mock]:
         held = Mock()
         variable.set(held)
-        assert await called(server) == b"plain"
+        assert await make_call(server) == b"plain"
         return weakref.ref(held)
 
     found = await asyncio.create_task(call())
     await asyncio.sleep(0)  # The loop has the finished task until then.
     gc.collect()
     assert found() is None
-    assert await called(server) == b"plain"
+    assert await make_call(server) == b"plain"
     assert server.count == 1
 
 
@@ -268,18 +268,18 @@ async def test_answer_before_the_request_is_out_ends_the_connection(
             await asyncio.sleep(0)
         yield b"def"
 
-    answer = await begun(server, "POST", body(), framing)
+    answer = await begin_call(server, "POST", body(), framing)
     assert await all_of(answer) == b"plain"
     answer.close()
-    assert await called(server) == b"plain"
+    assert await make_call(server) == b"plain"
     assert server.count == 2
 
 
 @pytest.mark.parametrize("server", ["http"], indirect=True)  # TLS encrypts a piece at once.
 async def test_answer_while_the_last_piece_is_written_ends_the_connection(server: Server) -> None:
     server.answers_first = True
-    assert await called(server, "POST", b"x" * 5_000_000) == b"plain"
-    assert await called(server) == b"plain"
+    assert await make_call(server, "POST", b"x" * 5_000_000) == b"plain"
+    assert await make_call(server) == b"plain"
     assert server.count == 2
 
 
@@ -288,20 +288,20 @@ async def test_answer_while_the_last_piece_is_written_ends_the_connection(server
 async def test_data_on_an_idle_connection_closes_it(
     server: Server, late: bytes, turns: int
 ) -> None:
-    assert await called(server) == b"plain"
+    assert await make_call(server) == b"plain"
     server.writers[0].write(late)
     await server.writers[0].drain()
     for _ in range(turns):
         await asyncio.sleep(0)
-    assert await called(server) == b"plain"
+    assert await make_call(server) == b"plain"
     assert server.count == 2
 
 
 async def test_connection_closed_by_the_upstream_meanwhile_fails_no_call(server: Server) -> None:
-    assert await called(server, "POST") == b"plain"
+    assert await make_call(server, "POST") == b"plain"
     server.writers[0].close()
     await until(lambda: server.gone == 1)
-    assert await called(server, "POST") == b"plain"
+    assert await make_call(server, "POST") == b"plain"
     assert server.count == 2
 
 
@@ -310,12 +310,12 @@ async def test_what_changes_nothing_is_asked_again_where_an_idle_connection_was_
     server: Server, method: str
 ) -> None:
     """At the moment of its use. The other idle ones are not tried: it may have closed them all."""
-    answers = [await begun(server), await begun(server)]
+    answers = [await begin_call(server), await begin_call(server)]
     for answer in answers:
         await all_of(answer)
         answer.close()
     server.answers = [HANG_UP]
-    assert await called(server, method) == (b"" if method == "HEAD" else b"plain")
+    assert await make_call(server, method) == (b"" if method == "HEAD" else b"plain")
     assert server.count == 3
 
 
@@ -326,59 +326,59 @@ async def test_what_changes_nothing_is_asked_again_where_an_idle_connection_was_
 async def test_what_may_change_something_is_asked_once(
     server: Server, method: str, body: bytes
 ) -> None:
-    await called(server)
+    await make_call(server)
     server.answers = [HANG_UP]
     with pytest.raises(UpstreamFailed):
-        await called(server, method, body)
+        await make_call(server, method, body)
     assert (server.count, server.asked) == (1, 2)
 
 
 @pytest.mark.parametrize("beginning", [b"H", OK, b"nonsense"])
 async def test_what_had_an_answer_in_part_is_asked_once(server: Server, beginning: bytes) -> None:
-    await called(server)
+    await make_call(server)
     server.answers = [beginning + HANG_UP]
     with pytest.raises(UpstreamFailed):
-        await called(server)
+        await make_call(server)
     assert (server.count, server.asked) == (1, 2)
 
 
 async def test_new_connection_without_an_answer_is_the_last_try(server: Server) -> None:
     server.answers = [HANG_UP]
     with pytest.raises(UpstreamFailed):
-        await called(server)
+        await make_call(server)
     assert server.asked == 1
-    await called(server)
+    await make_call(server)
     server.answers = [HANG_UP, HANG_UP]
     with pytest.raises(UpstreamFailed):
-        await called(server)
+        await make_call(server)
     assert (server.count, server.asked) == (3, 4)
 
 
 async def test_answer_that_has_not_come_to_its_end_ends_the_connection(server: Server) -> None:
     server.answers = [PLAIN[:-1]]
-    answer = await begun(server)
+    answer = await begin_call(server)
     answer.close()
-    assert await called(server) == b"plain"
+    assert await make_call(server) == b"plain"
     assert server.count == 2
 
 
 async def test_unread_response_reaches_no_other_caller(server: Server) -> None:
     """As the refused call's, before the token is refreshed."""
     server.answers = [EXTRA]
-    answer = await begun(server)
+    answer = await begin_call(server)
     await until(lambda: answer._reader.has_ended)
     answer.close()
-    assert await called(server) == b"plain"
+    assert await make_call(server) == b"plain"
     assert server.count == 1
 
 
 async def test_response_closed_twice_returns_its_connection_once(server: Server) -> None:
-    first = await begun(server)
+    first = await begin_call(server)
     await all_of(first)
     first.close()
-    second = await begun(server)
+    second = await begin_call(server)
     first.close()
-    assert await called(server) == b"plain"
+    assert await make_call(server) == b"plain"
     assert server.count == 2
     assert await all_of(second) == b"plain"
     second.close()
@@ -388,18 +388,18 @@ async def test_response_closed_twice_returns_its_connection_once(server: Server)
 async def test_cancelled_call_ends_the_connection(server: Server, beginning: bytes) -> None:
     """Before the answer, in its head and in its body."""
     server.answers = [beginning]
-    task = asyncio.create_task(called(server))
+    task = asyncio.create_task(make_call(server))
     await until(lambda: server.count == 1 and not server.answers)
     task.cancel()
     await asyncio.wait([task])
-    assert await called(server) == b"plain"
+    assert await make_call(server) == b"plain"
     assert server.count == 2
     await until(lambda: server.gone == 1)
 
 
 async def test_call_cancelled_as_its_connection_opens_leaves_none_open(server: Server) -> None:
     for turns in count():
-        task = asyncio.create_task(called(server))
+        task = asyncio.create_task(make_call(server))
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()
@@ -416,8 +416,8 @@ async def test_call_cancelled_as_its_connection_opens_leaves_none_open(server: S
 async def test_broken_answer_ends_the_connection(server: Server, broken: bytes) -> None:
     server.answers = [broken]
     with pytest.raises(RemoteProtocolError):
-        await called(server)
-    assert await called(server) == b"plain"
+        await make_call(server)
+    assert await make_call(server) == b"plain"
     assert server.count == 2
 
 
@@ -434,7 +434,7 @@ async def test_response_in_tiny_pieces_does_not_block_the_loop(server: Server) -
             await asyncio.sleep(0)
 
     other = asyncio.create_task(another())
-    answer = await begun(server)
+    answer = await begin_call(server)
     pieces = 0
     while not answer.has_ended:
         await answer.read_piece(TIMEOUT)
@@ -447,14 +447,14 @@ async def test_response_in_tiny_pieces_does_not_block_the_loop(server: Server) -
 async def test_response_without_a_length_ends_with_the_connection(server: Server) -> None:
     """Over TLS, cutting the connection must not end a response early."""
     server.answers = [OK + b"\r\nall of it"]
-    answer = await begun(server)
+    answer = await begin_call(server)
     await until(lambda: server.answered == 1)
     server.writers[0].close()
     assert await all_of(answer) == b"all of it"
     answer.close()
 
     server.answers = [OK + b"\r\nonly a par"]
-    answer = await begun(server)
+    answer = await begin_call(server)
     assert await answer.read_piece(TIMEOUT)
     plain = server.writers[1].get_extra_info("socket")
     with socket.socket(fileno=os.dup(plain.fileno())) as cut:
@@ -465,7 +465,7 @@ async def test_response_without_a_length_ends_with_the_connection(server: Server
     else:
         assert await all_of(answer) == b""
     answer.close()
-    assert await called(server) == b"plain"
+    assert await make_call(server) == b"plain"
     assert server.count == 3
 
 
@@ -483,7 +483,7 @@ async def test_body_that_fails_after_an_early_answer_ends_the_connection(server:
         raise LookupError
 
     with pytest.raises(LookupError):
-        await begun(server, "POST", body(), (b"content-length", b"6"))
+        await begin_call(server, "POST", body(), (b"content-length", b"6"))
     assert not client.pool()
 
 
@@ -513,7 +513,7 @@ async def test_body_that_fails_ends_the_connection(server: Server) -> None:
         raise LookupError
 
     with pytest.raises(LookupError):
-        await begun(server, "POST", body(), (b"content-length", b"6"))
+        await begin_call(server, "POST", body(), (b"content-length", b"6"))
     assert not client.pool()
     await until(lambda: server.gone == 1)
 

@@ -6,7 +6,7 @@ import sys
 
 from tests.e2e.stack import LocalStack
 from tests.interop.mcp_servers.servers import McpServer
-from tests.support.processes import finished
+from tests.support.processes import run_to_end
 
 SECONDS = 25 * 3600
 CODE = """
@@ -29,6 +29,6 @@ def register_a_day_ago(stack: LocalStack, server: McpServer) -> str:
     """Have the gateway register with a server, and return its client id there."""
     code = CODE.format(seconds=SECONDS)
     environment = stack.environment() | {"DJANGO_SETTINGS_MODULE": "gateway_site.settings"}
-    done = finished([sys.executable, "-c", code, server.name, stack.url], environment)
+    done = run_to_end([sys.executable, "-c", code, server.name, stack.url], environment)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

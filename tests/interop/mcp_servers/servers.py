@@ -315,12 +315,12 @@ def running_servers(servers: Sequence[Runs], folder: Path) -> Iterator[None]:
     """Run several of them, started at once."""
     with ExitStack() as all_of_it:
         with ThreadPoolExecutor() as starting:
-            for each in starting.map(lambda one: _started(one, folder), servers):
+            for each in starting.map(lambda one: _start(one, folder), servers):
                 all_of_it.push(each)
         yield
 
 
-def _started(server: Runs, folder: Path) -> ExitStack:
+def _start(server: Runs, folder: Path) -> ExitStack:
     with ExitStack() as started:
         started.enter_context(server.running(folder))
         return started.pop_all()

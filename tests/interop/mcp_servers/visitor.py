@@ -11,7 +11,7 @@ from typing import Any
 
 import requests
 
-from tests.e2e.signing_in import signed_in
+from tests.e2e.signing_in import sign_in_by_requests
 from tests.e2e.stack import LocalStack
 from tests.interop.mcp_servers.servers import INITIALIZE, McpServer
 from tests.local.form import submit
@@ -29,7 +29,7 @@ class Visitor:
 
     def __init__(self, stack: LocalStack, person: str = "ada") -> None:
         self.stack = stack
-        self.client = signed_in(stack, person)
+        self.client = sign_in_by_requests(stack, person)
 
     def connect(self, server: McpServer) -> requests.Response:
         """Connect a server, allow everything there, and return; give the last page."""

@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError
 
 from gateway_site.local.kms import LocalKMS, running_kms
 from tests.local.test_kms.clients import clients, fails
-from tests.support.processes import lines_until, printed_by, started
+from tests.support.processes import lines_until, output_of, started
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def process(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
         yield running
 
 
-def listening(running: subprocess.Popen[str]) -> str:
+def wait_until_listening(running: subprocess.Popen[str]) -> str:
     """Return the URL in the process's first line."""
     (line,) = lines_until(running)
     found = re.fullmatch(r"kms listening on (http://127\.0\.0\.1:\d+)\n", line)
@@ -38,7 +38,10 @@ def listening(running: subprocess.Popen[str]) -> str:
 
 def test_what_was_answered_survives_kill_9(tmp_path: Path) -> None:
     state = tmp_path / "kms.sqlite3"
-    with process("--port", "0", "--state", state) as first, clients(listening(first)) as connect:
+    with (
+        process("--port", "0", "--state", state) as first,
+        clients(wait_until_listening(first)) as connect,
+    ):
         kms = connect()
         key = kms.create_key()["KeyMetadata"]["Arn"]
         kms.create_alias(AliasName="alias/app", TargetKeyId=key)
@@ -48,7 +51,10 @@ def test_what_was_answered_survives_kill_9(tmp_path: Path) -> None:
         kms.disable_key(KeyId=disabled)
         os.kill(first.pid, signal.SIGKILL)
         first.wait(10)
-    with process("--port", "0", "--state", state) as second, clients(listening(second)) as connect:
+    with (
+        process("--port", "0", "--state", state) as second,
+        clients(wait_until_listening(second)) as connect,
+    ):
         kms = connect()
         opened = kms.decrypt(
             CiphertextBlob=made["CiphertextBlob"], KeyId="alias/app", EncryptionContext={"a": "b"}
@@ -62,7 +68,10 @@ def test_what_was_answered_survives_kill_9(tmp_path: Path) -> None:
 def test_every_key_that_was_answered_survives_a_kill_during_writes(tmp_path: Path) -> None:
     state = tmp_path / "kms.sqlite3"
     answered: list[str] = []
-    with process("--port", "0", "--state", state) as first, clients(listening(first)) as connect:
+    with (
+        process("--port", "0", "--state", state) as first,
+        clients(wait_until_listening(first)) as connect,
+    ):
         kms = connect()
 
         def create_until_killed(_: int) -> None:
@@ -75,7 +84,10 @@ def test_every_key_that_was_answered_survives_a_kill_during_writes(tmp_path: Pat
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(create_until_killed, range(4)))
     assert len(answered) >= 40
-    with process("--port", "0", "--state", state) as second, clients(listening(second)) as connect:
+    with (
+        process("--port", "0", "--state", state) as second,
+        clients(wait_until_listening(second)) as connect,
+    ):
         for key in answered:
             connect().generate_data_key(KeyId=key, KeySpec="AES_256")
 
@@ -83,7 +95,7 @@ def test_every_key_that_was_answered_survives_a_kill_during_writes(tmp_path: Pat
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_cleanly_and_prints_no_secret(tmp_path: Path, number: signal.Signals) -> None:
     with process("--port", "0", "--state", tmp_path / "kms.sqlite3") as started:
-        with clients(listening(started)) as connect:
+        with clients(wait_until_listening(started)) as connect:
             key = connect().create_key()["KeyMetadata"]["Arn"]
             blob = connect().encrypt(KeyId=key, Plaintext=b"canary-plaintext")["CiphertextBlob"]
             with fails("InvalidCiphertextException"):
@@ -124,4 +136,4 @@ def test_it_imports_neither_django_nor_the_other_packages() -> None:
         "print([m for m in sys.modules"
         " if m.split('.')[0] in ('django', 'sessions_kms', 'oauth', 'boto3', 'botocore')])"
     )
-    assert printed_by(program) == "[]"
+    assert output_of(program) == "[]"

@@ -57,7 +57,7 @@ class ClaudeCode(Client):
         prompt = ToolCall(PREFIX + tool, arguments).prompt
         with serving() as model:
             words = command("-p", prompt, "--allowedTools", PREFIX + tool)
-            return self._run(*words, variables=asking(model))
+            return self._run(*words, variables=settings_for(model))
 
     def _run(self, *words: str, variables: Mapping[str, str] | None = None, **options: Any) -> str:
         known = KNOWN | dict(variables or {})
@@ -78,7 +78,7 @@ class ClaudeCodeSession(ClaudeCode):
         super().sign_in()
         self.close()
         model = self._models.enter_context(serving())
-        known = self.place.environment | KNOWN | asking(model)
+        known = self.place.environment | KNOWN | settings_for(model)
         words = command("-p", *SESSION, "--allowedTools", f"mcp__{SERVER}")
         self._dialogue.begin(words, known, self.place.home, self.place.log)
 
@@ -102,7 +102,7 @@ def ends_turn(line: str) -> bool:
     return bool(json.loads(line)["type"] == "result")
 
 
-def asking(model: str) -> dict[str, str]:
+def settings_for(model: str) -> dict[str, str]:
     """Return the variables by which Claude Code asks this model."""
     return {"ANTHROPIC_BASE_URL": model, "ANTHROPIC_API_KEY": "none"}
 

@@ -17,7 +17,7 @@ from pytest_django import Settings
 from oauth import access_rule
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
-from tests.oauth.support.requests import stored
+from tests.oauth.support.requests import stored_tokens
 
 STAFF = "00000000-0000-4000-8000-00000000000a"
 OVERAGE = {
@@ -96,7 +96,7 @@ def test_graph_is_queried_for_configured_groups_in_batches_of_twenty(
     more = ",".join(f"00000000-0000-4000-8000-0000000001{number:02}" for number in range(30))
     assert sign_in(visitor, graph, settings, STAFF_GROUPS=more).status_code == 302
     assert [len(asked) for asked in graph.asked] == [20, 11]
-    assert stored(visitor).groups == (STAFF,)
+    assert stored_tokens(visitor).groups == (STAFF,)
 
 
 def test_person_in_none_of_the_groups_is_rejected(

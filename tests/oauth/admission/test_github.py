@@ -8,7 +8,7 @@ from pytest_django import Settings
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.github_api import GitHubApi, mail
-from tests.oauth.support.requests import stored
+from tests.oauth.support.requests import stored_tokens
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def api(github: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> GitHubApi:
     return api
 
 
-def ruled(settings: Settings, api: GitHubApi, **variables: str) -> None:
+def set_rules(settings: Settings, api: GitHubApi, **variables: str) -> None:
     own = {"ISSUER": "", "ALLOW_PRIVATE": "1"}
     configure(settings, environment("github", api.provider, **own, **variables))
 
@@ -48,7 +48,7 @@ def test_verified_addresses_of_all_pages_count(
     emails: list[dict[str, object]],
     outcome: tuple[int, str] | None,
 ) -> None:
-    ruled(settings, api, ALLOWED_DOMAINS="example.com")
+    set_rules(settings, api, ALLOWED_DOMAINS="example.com")
     api.provider.person["email"] = "ada@example.com"  # chosen for the profile: of no account
     api.emails = emails if outcome else [*emails, mail("ada@example.com")]
     assert code_of(visitor, api) == (outcome or IN)
@@ -89,24 +89,24 @@ def test_only_visible_active_members_are_admitted(
     restricted: set[str],
     outcome: tuple[int, str],
 ) -> None:
-    ruled(settings, api, **variables)
+    set_rules(settings, api, **variables)
     api.states, api.restricted = states, restricted
     caplog.set_level("INFO")
     assert code_of(visitor, api) == outcome
     assert "memberships/ada" not in caplog.text
     if outcome == IN:
         active = {group for group in states if states[group] == "active"}
-        assert set(stored(visitor, "github").groups) == active
+        assert set(stored_tokens(visitor, "github").groups) == active
 
 
 def test_scopes_are_requested_only_if_a_rule_needs_them(
     api: GitHubApi, visitor: Visitor, settings: Settings
 ) -> None:
-    ruled(settings, api, ALLOWED_DOMAINS="*")
+    set_rules(settings, api, ALLOWED_DOMAINS="*")
     assert code_of(visitor, api) == IN
     assert api.provider.authorizations[-1].get("scope", "") == ""
     assert api.asked == []
-    ruled(settings, api, ALLOWED_EMAILS="a@b.example", STAFF_GROUPS="acme", SCOPES="repo")
+    set_rules(settings, api, ALLOWED_EMAILS="a@b.example", STAFF_GROUPS="acme", SCOPES="repo")
     visitor.start("github")
     assert Visitor().sign_in(api.provider, "github").status_code == 403
     asked = api.provider.authorizations[-1]["scope"].split()
@@ -117,7 +117,7 @@ def test_scopes_are_requested_only_if_a_rule_needs_them(
 def test_unavailable_api_is_a_503_and_not_a_rejection(
     api: GitHubApi, visitor: Visitor, settings: Settings, failure: str
 ) -> None:
-    ruled(settings, api, ALLOWED_ORGS="acme")
+    set_rules(settings, api, ALLOWED_ORGS="acme")
     api.limited = failure == "limit"
     answers = {"server": (502, "text/html", b"<html>"), "odd": (200, "application/json", b"[]")}
     if failure in answers:

@@ -16,7 +16,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
-from tests.oauth.support.requests import get_token, request_of, stored
+from tests.oauth.support.requests import get_token, request_of, stored_tokens
 
 ADA = {"email": "ada@example.com", "email_verified": True, "groups": ["staff"]}
 RULE = {"ALLOWED_DOMAINS": "example.com", "ALLOWED_GROUPS": "staff,ops"}
@@ -30,7 +30,7 @@ def ada(corp: FakeProvider, visitor: Visitor, settings: Settings) -> Visitor:
     return visitor
 
 
-def refreshed(corp: FakeProvider, ada: Visitor, claims: dict[str, Any], *, left: int = 0) -> Any:
+def refresh_with(corp: FakeProvider, ada: Visitor, claims: dict[str, Any], *, left: int = 0) -> Any:
     """Refresh with an id token that tells this; ``left`` is what the old token has, in seconds."""
     corp.more_of_id_token = claims
     corp.clock.now += 3600 - left  # type: ignore[attr-defined]
@@ -52,7 +52,7 @@ def test_session_ends_when_the_new_id_token_fails_the_rule(
 ) -> None:
     key = ada.session.session_key
     with pytest.raises(NoLongerAllowed):
-        refreshed(corp, ada, told, left=left)
+        refresh_with(corp, ada, told, left=left)
     assert SessionStore(key).load() == {}
     assert ada.client.get("/gateway/").status_code == 401
 
@@ -63,9 +63,9 @@ def test_session_ends_when_the_new_id_token_fails_the_rule(
 def test_missing_claims_end_no_session(
     corp: FakeProvider, ada: Visitor, told: dict[str, Any]
 ) -> None:
-    before = stored(ada).access_token
-    assert refreshed(corp, ada, told).access_token != before
-    assert stored(ada).groups == ("staff",)
+    before = stored_tokens(ada).access_token
+    assert refresh_with(corp, ada, told).access_token != before
+    assert stored_tokens(ada).groups == ("staff",)
 
 
 def test_email_from_userinfo_stays_valid_at_a_refresh(
@@ -75,12 +75,12 @@ def test_email_from_userinfo_stays_valid_at_a_refresh(
     corp.more_of_id_token = {"email": "ada@example.com"}
     corp.person |= {"email_verified": True}
     assert visitor.sign_in(corp).status_code == 302
-    assert refreshed(corp, visitor, {"email": "ada@example.com"}).access_token in corp.secrets
+    assert refresh_with(corp, visitor, {"email": "ada@example.com"}).access_token in corp.secrets
 
 
 def test_groups_of_the_session_are_updated_by_a_refresh(corp: FakeProvider, ada: Visitor) -> None:
-    refreshed(corp, ada, {"groups": ["ops", "canteen"]})
-    assert stored(ada).groups == ("ops",)
+    refresh_with(corp, ada, {"groups": ["ops", "canteen"]})
+    assert stored_tokens(ada).groups == ("ops",)
 
 
 def test_stricter_rule_ends_the_session_at_its_next_refresh(
@@ -88,14 +88,14 @@ def test_stricter_rule_ends_the_session_at_its_next_refresh(
 ) -> None:
     configure(settings, environment("corp", corp, ALLOWED_GROUPS="ops"))
     with pytest.raises(NoLongerAllowed):
-        refreshed(corp, ada, dict(ADA))
+        refresh_with(corp, ada, dict(ADA))
 
 
 def test_request_with_an_old_copy_finds_the_session_ended(corp: FakeProvider, ada: Visitor) -> None:
     request = request_of(ada)
     assert vault.load_token_set(request.session, "corp") is not None
     with pytest.raises(NoLongerAllowed):
-        refreshed(corp, ada, {"groups": []})
+        refresh_with(corp, ada, {"groups": []})
     with pytest.raises((NotConnected, ReauthenticationRequired)):
         oauth.get_token(request, "corp")
     assert len(corp.refreshes) == 1
@@ -134,7 +134,7 @@ def test_all_grants_of_the_session_that_ends_are_revoked(
     visitor.sign_in(corp)
     visitor.connect(other)
     with pytest.raises(NoLongerAllowed):
-        refreshed(corp, visitor, {"groups": []})
+        refresh_with(corp, visitor, {"groups": []})
     assert concurrency.drain_background(10)
     assert set(revoked) == {"corp", "other"}
 
@@ -147,7 +147,7 @@ def test_no_token_is_returned_if_the_session_cannot_be_ended(
 
     monkeypatch.setattr(SessionStore, "flush", unreachable)
     with pytest.raises(StoreUnavailable):
-        refreshed(corp, ada, {"groups": []}, left=30)  # good for a while, too
+        refresh_with(corp, ada, {"groups": []}, left=30)  # good for a while, too
     monkeypatch.undo()
     with pytest.raises(NoLongerAllowed):
         get_token(ada)

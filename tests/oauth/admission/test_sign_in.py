@@ -17,25 +17,25 @@ from sessions_kms.backend import SessionStore
 from tests.gateway_site.support.page_requests import assert_accessible
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
-from tests.oauth.support.requests import stored
+from tests.oauth.support.requests import stored_tokens
 
 ADA = {"sub": "1001", "email": "Ada@Example.com", "name": "Ada", "email_verified": True}
 
 
-def ruled(settings: Settings, corp: FakeProvider, **variables: str) -> None:
+def set_rules(settings: Settings, corp: FakeProvider, **variables: str) -> None:
     configure(settings, environment("corp", corp, **variables))
 
 
 def test_listed_person_is_admitted(
     corp: FakeProvider, visitor: Visitor, settings: Settings
 ) -> None:
-    ruled(settings, corp, ALLOWED_DOMAINS="example.com", ALLOWED_GROUPS="staff, Domain Users")
+    set_rules(settings, corp, ALLOWED_DOMAINS="example.com", ALLOWED_GROUPS="staff, Domain Users")
     corp.person = ADA
     corp.more_of_id_token = {"groups": ["Domain Users", "canteen"]}
     response = visitor.sign_in(corp)
     assert (response.status_code, response["Location"]) == (302, "/")
     # Of the groups only those that anything here asks for are cached.
-    assert stored(visitor).groups == ("Domain Users",)
+    assert stored_tokens(visitor).groups == ("Domain Users",)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_rejected_person_sees_the_reason_a_contact_and_an_alternative(
     code: str,
 ) -> None:
     settings.SIGN_IN_CONTACT = "it@example.com"
-    ruled(settings, corp, **variables)
+    set_rules(settings, corp, **variables)
     corp.person, corp.more_of_id_token = person, claims
     caplog.set_level(logging.INFO)
 
@@ -98,7 +98,7 @@ def test_rejected_person_sees_the_reason_a_contact_and_an_alternative(
 def test_retry_asks_for_another_account_with_the_configured_parameters(
     corp: FakeProvider, visitor: Visitor, settings: Settings
 ) -> None:
-    ruled(settings, corp, AUTH_PARAMS="prompt=consent,audience=api")
+    set_rules(settings, corp, AUTH_PARAMS="prompt=consent,audience=api")
 
     def asked(**form: str) -> dict[str, list[str]]:
         return parse_qs(urlsplit(visitor.start(**form)["Location"]).query)
@@ -120,7 +120,7 @@ def test_provider_without_account_selection_gets_prompt_login(
 def test_grant_of_a_rejected_person_is_revoked(
     corp: FakeProvider, visitor: Visitor, settings: Settings
 ) -> None:
-    ruled(settings, corp, ALLOWED_DOMAINS="example.org", REVOCATION_URL=f"{corp.issuer}/revoke")
+    set_rules(settings, corp, ALLOWED_DOMAINS="example.org", REVOCATION_URL=f"{corp.issuer}/revoke")
     revoked: list[bool] = []
     corp.hooks["/revoke"] = lambda: revoked.append(True)
     corp.failing["/revoke"] = lambda: (200, "text/plain", b"")
@@ -137,7 +137,7 @@ def test_second_rejection_ends_the_session_of_the_account(
     visitor.sign_in(corp)
     key = visitor.session.session_key
     assert list(SessionStore(key).load())
-    ruled(settings, corp, ALLOWED_DOMAINS="example.org")
+    set_rules(settings, corp, ALLOWED_DOMAINS="example.org")
 
     assert visitor.sign_in(corp, process=process).status_code == 403
 
@@ -189,7 +189,7 @@ def test_hosted_domain_is_sent_and_the_claim_of_the_id_token_compared(
 ) -> None:
     # https://developers.google.com/identity/openid-connect/openid-connect#hd-param
     monkeypatch.setattr(access_rule, "GOOGLE", "127.0.0.1")
-    ruled(settings, corp, HOSTED_DOMAIN="example.com")
+    set_rules(settings, corp, HOSTED_DOMAIN="example.com")
     corp.more_of_id_token = {} if hosted is None else {"hd": hosted}
     corp.more_of_userinfo = {"hd": "example.com"}
     assert visitor.sign_in(corp).status_code == status

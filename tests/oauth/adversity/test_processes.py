@@ -187,7 +187,7 @@ def running(settings: dict[str, Any], count: int) -> Iterator[list[Worker]]:
         yield workers
 
 
-def asked(workers: list[Worker], key: str, ways: list[str]) -> list[str]:
+def ask_all(workers: list[Worker], key: str, ways: list[str]) -> list[str]:
     """Ask 50 times at one moment."""
     for worker, way, count in zip(workers, ways, SHARES, strict=False):
         worker.tell(way, key=key, count=count)
@@ -210,7 +210,7 @@ def assert_one_grant_serves_all(fleet: Fleet, answers: list[str]) -> None:
     ],
 )
 def test_fifty_requests_over_four_processes_make_one_refresh(fleet: Fleet, ways: list[str]) -> None:
-    answers = asked(fleet.workers, fleet.key, ways)
+    answers = ask_all(fleet.workers, fleet.key, ways)
     assert len(answers) == 50
     assert_one_grant_serves_all(fleet, answers)
 

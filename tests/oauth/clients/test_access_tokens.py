@@ -32,9 +32,9 @@ from sessions_kms.sealed_items.tokens import NewToken, SealedToken, Tokens
 from sessions_kms.services import services
 from tests.oauth.support.grants import CONSENT, GrantWorld
 from tests.sessions_kms.support.fakes import together
-from tests.sessions_kms.support.memory_dynamodb import after, refused
+from tests.sessions_kms.support.memory_dynamodb import after, refuse_write
 from tests.sessions_kms.support.stacks import install
-from tests.sessions_kms.support.wire import Killed, killed_after, lost, unreachable
+from tests.sessions_kms.support.wire import Killed, kill_after, lose_response, unreachable
 
 HOUR, DAY = 3600, 86_400
 AGE, GRACE, REMEMBERED = HOUR, 120, 8  # access tokens per grant, as docs/mcp.md says
@@ -83,8 +83,8 @@ class Client:
     def stored(self) -> tuple[str, str]:
         """Draw the items of its access tokens and of its refresh tokens, once all is deleted."""
         return (
-            drawn(self.world, *(each.access_token for each in self.pairs)),
-            drawn(self.world, *(each.refresh_token for each in self.pairs)),
+            draw(self.world, *(each.access_token for each in self.pairs)),
+            draw(self.world, *(each.refresh_token for each in self.pairs)),
         )
 
     def access_tokens(self) -> str:
@@ -95,12 +95,12 @@ def id_of(world: GrantWorld, token: str) -> str:
     return Tokens(world.grants.services).id_of(token)
 
 
-def drawn(world: GrantWorld, *tokens: str) -> str:
+def draw(world: GrantWorld, *tokens: str) -> str:
     assert grant_end.drain_deletions(10)
     return "".join("#" if id_of(world, each) in world.items else "." for each in tokens)
 
 
-def sealed(world: GrantWorld, token: str) -> dict[str, Any]:
+def sealed_content(world: GrantWorld, token: str) -> dict[str, Any]:
     """Return what a token opens."""
     found = run_sync(Tokens(world.grants.services).find(token))
     assert isinstance(found, SealedToken)
@@ -169,7 +169,7 @@ def test_access_token_works_exactly_as_long_as_its_response_says(seed: int) -> N
 
 
 def is_in_its_grace(client: Client) -> bool:
-    spent_at = sealed(client.world, client.pairs[-2].refresh_token)["spent_at"]
+    spent_at = sealed_content(client.world, client.pairs[-2].refresh_token)["spent_at"]
     return bool(spent_at + GRACE >= client.world.clock())
 
 
@@ -244,13 +244,13 @@ def test_ninth_access_token_ends_the_oldest_of_its_grant(full: Client) -> None:
     assert full.access_tokens() == ".########"
     assert [full.can_call_anew(each) for each in full.pairs] == [False, *[True] * REMEMBERED]
     assert full.can_call_anew(other)
-    named = sealed(full.world, full.last.refresh_token)["access_tokens"]
+    named = sealed_content(full.world, full.last.refresh_token)["access_tokens"]
     assert [each["id"] for each in named] == [
         id_of(full.world, each.access_token) for each in full.pairs[1:]
     ]
 
 
-@pytest.mark.parametrize("fault", [refused, unreachable])
+@pytest.mark.parametrize("fault", [refuse_write, unreachable])
 def test_oldest_access_token_lives_until_the_ninth_is_issued(full: Client, fault: Any) -> None:
     full.world.world.table.on(LATER_EXCHANGE, fault)
     with pytest.raises(StoreUnavailable):
@@ -264,8 +264,8 @@ def test_oldest_access_token_lives_until_the_ninth_is_issued(full: Client, fault
 @pytest.mark.parametrize(
     ("fault", "left"),
     [
-        pytest.param(lost, ".#######", id="its response is lost"),
-        pytest.param(killed_after, "########", id="its process dies: the oldest lives to its end"),
+        pytest.param(lose_response, ".#######", id="its response is lost"),
+        pytest.param(kill_after, "########", id="its process dies: the oldest lives to its end"),
     ],
 )
 def test_ninth_of_unknown_outcome_leaves_the_newer_ones(
@@ -275,7 +275,7 @@ def test_ninth_of_unknown_outcome_leaves_the_newer_ones(
     try:
         full.refreshes()
     except Killed:
-        assert fault is killed_after
+        assert fault is kill_after
     assert full.access_tokens()[:REMEMBERED] == left
 
 
@@ -287,7 +287,7 @@ def test_sixteen_refreshes_at_once_are_one_exchange(full: Client) -> None:
 
 
 def test_exchange_succeeds_though_nothing_can_be_deleted(client: Client) -> None:
-    client.world.world.table.on("DeleteItem token", refused)
+    client.world.world.table.on("DeleteItem token", refuse_write)
     assert client.can_call(client.refreshes(every=AGE))
     assert client.access_tokens() == "##"
     assert not client.can_call_anew(client.pairs[0])
@@ -325,7 +325,7 @@ def test_exchanging_an_expired_code_deletes_it(one: GrantWorld) -> None:
     one.clock.advance(60)
     with pytest.raises(InvalidGrant):
         one.redeem(code)
-    assert drawn(one, code) == "."
+    assert draw(one, code) == "."
 
 
 @pytest.mark.parametrize("kind", [token_pair.ACCESS, token_pair.REFRESH, token_pair.CODE])
@@ -368,11 +368,11 @@ def test_clearsessions_deletes_expired_access_tokens(client: Client) -> None:
 End = Callable[[Client], None]
 
 
-def revoking(kind: str, number: int) -> End:
+def revoke(kind: str, number: int) -> End:
     return lambda client: client.revokes(getattr(client.pairs[number], kind))
 
 
-def reusing(number: int, *, after: float = 0) -> End:
+def reuse_token(number: int, *, after: float = 0) -> End:
     def reuse(client: Client) -> None:
         client.waits(after)
         client.cannot_refresh(client.pairs[number].refresh_token)
@@ -395,7 +395,7 @@ def forget_response(client: Client) -> None:
     assert client.can_call(client.last), "which deletes the response"
 
 
-def ending_by_a_call(client: Client) -> None:
+def end_by_call(client: Client) -> None:
     session = client.world.session(client.last.access_token)
     assert session is not None
     run_sync(client.world.grants.end(session, access_token=client.last.access_token))
@@ -408,15 +408,15 @@ def ending_in_a_list_first(client: Client) -> None:
 
 # Of tombstones, which older refresh tokens leave, none is named.
 ENDS = {
-    "newest access token revoked": (revoking("access_token", -1), "....", "##.."),
-    "newest refresh token revoked": (revoking("refresh_token", -1), "....", "##.."),
-    "spent token revoked": (revoking("refresh_token", -2), "....", "##.."),
-    "spent token reused": (reusing(-2, after=GRACE + 1), "....", "##.."),
-    "ended by a call": (ending_by_a_call, "....", "##.."),
+    "newest access token revoked": (revoke("access_token", -1), "....", "##.."),
+    "newest refresh token revoked": (revoke("refresh_token", -1), "....", "##.."),
+    "spent token revoked": (revoke("refresh_token", -2), "....", "##.."),
+    "spent token reused": (reuse_token(-2, after=GRACE + 1), "....", "##.."),
+    "ended by a call": (end_by_call, "....", "##.."),
     "ended in a list, then revoked": (ending_in_a_list_first, "....", "##.."),
-    "spent token revoked late": (late(revoking("refresh_token", -2)), "...#", "##.#"),
-    "spent token reused late": (late(reusing(-2)), "...#", "##.#"),
-    "tombstone revoked": (revoking("refresh_token", 0), "####", ".###"),
+    "spent token revoked late": (late(revoke("refresh_token", -2)), "...#", "##.#"),
+    "spent token reused late": (late(reuse_token(-2)), "...#", "##.#"),
+    "tombstone revoked": (revoke("refresh_token", 0), "####", ".###"),
 }
 
 
@@ -445,7 +445,7 @@ def test_call_ends_its_grant_though_its_token_cannot_be_read(grown: Client) -> N
     session = grown.world.session(grown.last.access_token)
     assert session is not None
     process = grown.world.started(0)
-    grown.world.world.table.on("GetItem token", refused)
+    grown.world.world.table.on("GetItem token", refuse_write)
     run_sync(process.end(session, access_token=grown.last.access_token))
     assert "session" not in grown.world.kinds()
 
@@ -453,9 +453,9 @@ def test_call_ends_its_grant_though_its_token_cannot_be_read(grown: Client) -> N
 @pytest.mark.parametrize(
     ("end", "is_late"),
     [
-        pytest.param(revoking("refresh_token", -1), False, id="newest token"),
-        pytest.param(revoking("refresh_token", 0), True, id="tombstone"),
-        pytest.param(revoking("refresh_token", -2), True, id="spent token without its response"),
+        pytest.param(revoke("refresh_token", -1), False, id="newest token"),
+        pytest.param(revoke("refresh_token", 0), True, id="tombstone"),
+        pytest.param(revoke("refresh_token", -2), True, id="spent token without its response"),
     ],
 )
 def test_nothing_is_deleted_while_the_grant_may_live(
@@ -464,7 +464,7 @@ def test_nothing_is_deleted_while_the_grant_may_live(
     if is_late:
         forget_response(grown)
     before = grown.stored()
-    grown.world.world.table.on("DeleteItem session", refused)
+    grown.world.world.table.on("DeleteItem session", refuse_write)
     with pytest.raises(StoreUnavailable):
         end(grown)
     assert grown.stored() == before
@@ -564,7 +564,7 @@ def test_forked_process_deletes_with_threads_of_its_own(client: Client) -> None:
 
 
 def test_fields_of_a_later_release_are_ignored(client: Client) -> None:
-    content = sealed(client.world, client.last.refresh_token)
+    content = sealed_content(client.world, client.last.refresh_token)
     content["access_tokens"][0]["later"] = 1
     later = token_pair.new_token(token_pair.REFRESH)
     end = int(client.world.clock()) + 600

@@ -25,7 +25,7 @@ from tests.sessions_kms.support.stacks import Stack
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def granted(visitor: Visitor, *, end_with_sid: bool) -> tuple[Grants, str]:
+def grant_access(visitor: Visitor, *, end_with_sid: bool) -> tuple[Grants, str]:
     """Allow a client what the visitor's session holds, as if it were of a sign-in of its own."""
     grants = Grants(services(), Lifetimes(end_with_sid=end_with_sid))
     held = visitor.held()
@@ -46,7 +46,7 @@ def test_logout_of_the_providers_session_ends_a_grant_only_if_configured(
     idp: LogoutProvider, visitor: Visitor, store: Stack, *, with_sid: bool, links: int
 ) -> None:
     visitor.sign_in(idp)
-    grants, access_token = granted(visitor, end_with_sid=with_sid)
+    grants, access_token = grant_access(visitor, end_with_sid=with_sid)
     session = session_of(grants, access_token)
     assert session is not None
     assert len(session[LINKS]) == links  # one of them by which grants are told from sessions
@@ -59,7 +59,7 @@ def test_sign_out_of_the_person_ends_the_grant(
     idp: LogoutProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(idp)
-    grants, access_token = granted(visitor, end_with_sid=False)
+    grants, access_token = grant_access(visitor, end_with_sid=False)
     assert post(idp.logout_token(sid=ABSENT)).status_code == 200
     assert session_of(grants, access_token) is None
 
@@ -69,7 +69,7 @@ def test_grant_ended_by_its_client_is_revoked_and_no_other(
 ) -> None:
     configure(settings, environment("corp", idp, REVOCATION="always"))
     visitor.sign_in(idp)
-    grants, access_token = granted(visitor, end_with_sid=False)
+    grants, access_token = grant_access(visitor, end_with_sid=False)
     run_sync(grants.revoke(access_token, client_id=CONSENT.client_id))
     assert concurrency.drain_background(10)
     held = visitor.held()

@@ -22,7 +22,7 @@ from tests.oauth.support.grants import CONSENT, TOKENS, VERIFIER, GrantWorld
 from tests.sessions_kms.support import reference_format as ref
 from tests.sessions_kms.support.fakes import KEY
 from tests.sessions_kms.support.leaks import EveryRecord, error_chain
-from tests.sessions_kms.support.memory_dynamodb import refused
+from tests.sessions_kms.support.memory_dynamodb import refuse_write
 
 NAMESPACE = "django"
 UPSTREAM = (TOKENS.access_token, TOKENS.refresh_token or "", TOKENS.grant_secret)
@@ -282,7 +282,7 @@ def bug(_: Any) -> Any:
     raise Bug
 
 
-def shown(error: BaseException) -> Iterator[str]:
+def shown_texts(error: BaseException) -> Iterator[str]:
     """Yield what a report shows of an error: its text, and the variables of our frames."""
     for each in error_chain(error):
         yield f"{each!r} {each.args!r} {vars(each)!r}"
@@ -298,7 +298,7 @@ def is_shown(frame: FrameType) -> bool:
     return ours and not frame.f_locals.get("__traceback_hide__")
 
 
-@pytest.mark.parametrize("fault", [bug, refused])
+@pytest.mark.parametrize("fault", [bug, refuse_write])
 @pytest.mark.parametrize("verb", VERBS)
 def test_no_secret_is_in_logs_or_error_reports(one: GrantWorld, verb: str, fault: Any) -> None:
     key = one.key_of(issued := one.begin())
@@ -316,7 +316,7 @@ def test_no_secret_is_in_logs_or_error_reports(one: GrantWorld, verb: str, fault
                 VERBS[verb](one, code, issued)
             except (Bug, StoreUnavailable) as error:
                 met += 1
-                text = "\n".join([*shown(error), *records.texts])
+                text = "\n".join([*shown_texts(error), *records.texts])
                 assert [each for each in secrets if each in text] == [], call
             except Exception:  # noqa: BLE001, S110 - the code is over by now
                 pass

@@ -10,7 +10,7 @@ from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from tests.oauth.support.grants import TOKENS, GrantWorld
-from tests.sessions_kms.support.memory_dynamodb import refused
+from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.support.clock import FakeClock
 
 GRACE = 120
@@ -121,7 +121,7 @@ def test_grant_that_ended_opens_nothing_at_once(one: GrantWorld, issued: TokenRe
 
 @pytest.mark.parametrize("call", ["GetItem token", "GetItem session"])
 def test_store_away_is_no_answer(one: GrantWorld, issued: TokenResponse, call: str) -> None:
-    one.world.table.on(call, refused)
+    one.world.table.on(call, refuse_write)
     with pytest.raises(StoreUnavailable):
         one.session(issued.access_token)
     one.world.table.heal()
@@ -168,7 +168,7 @@ def test_failure_to_delete_the_response_fails_no_call(
     one: GrantWorld, issued: TokenResponse
 ) -> None:
     one.clock.advance(GRACE + LATE + 1)
-    one.world.table.on("DeleteItem answer", refused)
+    one.world.table.on("DeleteItem answer", refuse_write)
     assert one.lives(issued)
     one.world.table.heal()
     one.clock.advance(sealed_grant.CACHE_SECONDS)
@@ -181,7 +181,7 @@ def test_response_that_cannot_be_deleted_is_tried_once_a_minute(
 ) -> None:
     """Otherwise each call would write, and wait for that."""
     one.clock.advance(GRACE + LATE + 1)
-    one.world.table.on("DeleteItem answer", refused)
+    one.world.table.on("DeleteItem answer", refuse_write)
     one.calls.clear()
     for _ in range(3):
         assert one.lives(issued)
@@ -194,19 +194,19 @@ def test_response_that_cannot_be_deleted_is_tried_once_a_minute(
 # What is remembered
 
 
-def known(key: str = "k", ends_at: int = 2_000_000_000) -> CachedGrant:
+def known_grant(key: str = "k", ends_at: int = 2_000_000_000) -> CachedGrant:
     return CachedGrant(key, "mcp", ends_at, None)
 
 
 def test_grant_is_cached_for_a_minute_even_if_the_clock_is_set_back() -> None:
     clock = FakeClock()
     grants = GrantCache(clock)
-    grants.keep("one", known())
+    grants.keep("one", known_grant())
     clock.advance(59)
     assert grants.find("one") is not None
     clock.advance(-600)
     assert grants.find("one") is None
-    grants.keep("one", known())
+    grants.keep("one", known_grant())
     clock.advance(60)
     assert grants.find("one") is None
 
@@ -214,9 +214,9 @@ def test_grant_is_cached_for_a_minute_even_if_the_clock_is_set_back() -> None:
 def test_expired_grant_is_not_cached() -> None:
     clock = FakeClock()
     grants = GrantCache(clock)
-    grants.keep("one", known())
+    grants.keep("one", known_grant())
     clock.advance(60)
-    grants.keep("two", known())
+    grants.keep("two", known_grant())
     assert list(grants._entries) == ["two"]
 
 
@@ -237,12 +237,12 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sealed_grant, "TRIED_MAX", 3)
     grants = GrantCache(FakeClock())
     for each in "abcde":
-        grants.keep(each, known())
+        grants.keep(each, known_grant())
         grants.note_deleted(each)
     assert list(grants._entries) == list(grants._tried) == ["c", "d", "e"]
 
 
 def test_nothing_remembered_shows_a_key(issued: TokenResponse) -> None:
-    shown = repr([known("the-secret-key"), issued, issued.__repr__()])
+    shown = repr([known_grant("the-secret-key"), issued, issued.__repr__()])
     assert "the-secret-key" not in shown
     assert issued.access_token not in shown

@@ -17,7 +17,7 @@ from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection
 from sessions_kms.services import services
 from tests.oauth.support.grants import BACKEND, CONSENT, TOKENS, GrantWorld, PeopleInMemory
-from tests.sessions_kms.support.memory_dynamodb import refused
+from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.sessions import saved_id
 from tests.sessions_kms.support.stacks import install
 from tests.support.cases import each_case
@@ -108,7 +108,7 @@ def test_nothing_is_revoked_while_the_session_may_still_exist(
     one: GrantWorld, revoked: list[Any]
 ) -> None:
     issued = one.begin()
-    one.world.table.on("DeleteItem session", refused)
+    one.world.table.on("DeleteItem session", refuse_write)
     with pytest.raises(StoreUnavailable):
         revoke(one, issued.refresh_token)
     assert revoked == []

@@ -96,14 +96,14 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-def made(patch: pytest.MonkeyPatch, scene: Scene) -> Interleaving:
+def make_interleaving(patch: pytest.MonkeyPatch, scene: Scene) -> Interleaving:
     who, _, faults, ticks, *access = scene
     age = access[0] if access else 30
     return Interleaving(patch, who, faults=faults, ticks=ticks, access_age=age)
 
 
-def explored(patch: pytest.MonkeyPatch, scene: Scene) -> Explored:
-    found = made(patch, scene).explored(scene[1])
+def explore(patch: pytest.MonkeyPatch, scene: Scene) -> Explored:
+    found = make_interleaving(patch, scene).explored(scene[1])
     assert found.states > 100
     return found
 
@@ -112,22 +112,22 @@ def explored(patch: pytest.MonkeyPatch, scene: Scene) -> Explored:
 def test_nothing_is_lost_revived_or_doubled_in_any_order(
     monkeypatch: pytest.MonkeyPatch, scene: Scene
 ) -> None:
-    assert explored(monkeypatch, scene).violations == {}
+    assert explore(monkeypatch, scene).violations == {}
 
 
 @pytest.mark.long
 @pytest.mark.timeout(0 if AT_LENGTH else 600)
 @pytest.mark.parametrize("scene", LONG + (FUZZ if AT_LENGTH else []), ids=str)
 def test_nothing_is_in_longer_scenes(monkeypatch: pytest.MonkeyPatch, scene: Scene) -> None:
-    assert explored(monkeypatch, scene).violations == {}
+    assert explore(monkeypatch, scene).violations == {}
 
 
 def test_every_outcome_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = explored(monkeypatch, ("H H E", "refresh", 0, 0))
+    found = explore(monkeypatch, ("H H E", "refresh", 0, 0))
     assert found.results == {("H", "ok"), ("H", "invalid"), ("E", "done")}
-    found = explored(monkeypatch, ("H H X", "refresh", 0, 0))  # whose items are deleted, one by one
+    found = explore(monkeypatch, ("H H X", "refresh", 0, 0))  # whose items are deleted, one by one
     assert found.results == {("H", "ok"), ("H", "invalid"), ("X", "done")}
-    found = explored(monkeypatch, ("T E", "old", 1, 2))
+    found = explore(monkeypatch, ("T E", "old", 1, 2))
     assert found.results >= {("T", "invalid"), ("T", "503"), ("E", "done")}
 
 
@@ -312,6 +312,6 @@ def test_removing_any_safeguard_is_noticed(
     take_away: Callable[[pytest.MonkeyPatch, Interleaving], None],
     scene: Scene,
 ) -> None:
-    at_work = made(monkeypatch, scene)
+    at_work = make_interleaving(monkeypatch, scene)
     take_away(monkeypatch, at_work)
     assert at_work.explored(scene[1], until_found=True).violations

@@ -16,7 +16,7 @@ from sessions_kms.services import services
 from sessions_kms.session.links import LINKS
 from sessions_kms.testing.dynamodb import Handle
 from tests.oauth.support.grants import BACKEND, CONSENT, TOKENS, GrantWorld
-from tests.sessions_kms.support.memory_dynamodb import refused
+from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.sessions import saved_id
 from tests.support.clock import FakeClock
 
@@ -25,7 +25,7 @@ READS = ("Query user", "Query logout", "GetItem session", "GetItem about")
 UNREDEEMED = 600  # seconds after which a grant is over whose code nobody redeemed
 
 
-def asked(one: GrantWorld) -> Counter[str]:
+def count_calls(one: GrantWorld) -> Counter[str]:
     """Allow one more; return the calls that this took."""
     one.calls.clear()
     one.allow()
@@ -57,7 +57,7 @@ def test_no_other_session_of_the_person_is_read(one: GrantWorld) -> None:
     for _ in range(LIVE_MAX):
         saved_id("7")
     one.begin()
-    calls = asked(one)
+    calls = count_calls(one)
     assert calls["GetItem session"] == calls["GetItem about"] == 0
     assert calls["Query user"] + calls["Query logout"] == 3
 
@@ -104,7 +104,7 @@ def test_in_an_outage_nothing_is_allowed(one: GrantWorld, call: str) -> None:
     for _ in range(LIVE_MAX):
         one.begin()
     before = one.kinds()
-    one.world.table.on(call, refused)
+    one.world.table.on(call, refuse_write)
     with pytest.raises(StoreUnavailable):
         one.allow()
     assert one.kinds() == before
@@ -124,7 +124,7 @@ def test_abandoned_consents_hide_no_grant_and_cost_no_further_reads(one: GrantWo
     one.clock.advance(UNREDEEMED)
     one.world.table.catch_up()
     for ended in (ENDED_MAX, 2 * ENDED_MAX):
-        calls = asked(one)
+        calls = count_calls(one)
         assert calls["GetItem session"] == COMPARED_MAX + ENDED_MAX
         assert [each in one.items for each in hidden] == [
             place >= ended for place in range(LIVE_MAX)
@@ -138,7 +138,7 @@ def test_surplus_grants_are_ended_a_few_at_a_time(one: GrantWorld) -> None:
     one.world.table.catch_up()
     for _ in range(5):
         one.clock.advance(1)
-        assert asked(one)["DeleteItem session"] <= ENDED_MAX
+        assert count_calls(one)["DeleteItem session"] <= ENDED_MAX
     assert sum(map(one.lives, many)) == LIVE_MAX - 5
 
 

@@ -128,7 +128,7 @@ def test_redirect_is_not_followed(site: HostileProvider, internet: Internet) -> 
     assert set(site.asked) == {"/client.json"}
 
 
-def padded(size: int) -> tuple[int, bytes]:
+def pad_document(size: int) -> tuple[int, bytes]:
     """Return a good document of so many bytes."""
     status, body = good(members())
     return status, body + b" " * (size - len(body))
@@ -137,7 +137,7 @@ def padded(size: int) -> tuple[int, bytes]:
 @pytest.mark.parametrize(
     "answer",
     [
-        padded(16 * 1024 + 1),
+        pad_document(16 * 1024 + 1),
         (200, b"[" * 1000),
         (200, b"<html>"),
         (200, b"null"),
@@ -160,7 +160,7 @@ def test_invalid_document_makes_no_client_and_is_not_cached(
     site.paths["/client.json"] = lambda _: answer
     with pytest.raises((UnknownClient, DocumentUnavailable)):
         fetch(documents)
-    site.paths["/client.json"] = lambda _: padded(16 * 1024)
+    site.paths["/client.json"] = lambda _: pad_document(16 * 1024)
     assert fetch(documents).name == "App"
 
 
@@ -176,7 +176,7 @@ def test_slow_document_times_out(site: HostileProvider, monkeypatch: pytest.Monk
     given_up.set()
 
 
-def served(
+def serve_document(
     cache_control: str = "", url: str = URL, kind: str = "application/json"
 ) -> ProviderResponse:
     return ProviderResponse(200, kind, good(members(url))[1], cache_control=cache_control)
@@ -206,7 +206,7 @@ def test_document_is_cached_as_its_headers_say_within_bounds(
 
     def get(url: str) -> ProviderResponse:
         asked.append(url)
-        return served(cache_control)
+        return serve_document(cache_control)
 
     documents = DocumentFetcher(get, clock)
     fetch(documents)
@@ -220,7 +220,9 @@ def test_document_is_cached_as_its_headers_say_within_bounds(
 
 def test_document_that_is_rejected_ends_the_one_that_was_cached() -> None:
     bad = good(members())[1].replace(b"{", b'{"x": NaN, ', 1)
-    answers = iter([served(), ProviderResponse(200, "application/json", bad), served()])
+    answers = iter(
+        [serve_document(), ProviderResponse(200, "application/json", bad), serve_document()]
+    )
     clock = FakeClock(1000.0)
     documents = DocumentFetcher(lambda _: next(answers), clock)
     fetch(documents)
@@ -234,7 +236,7 @@ def test_document_that_is_rejected_ends_the_one_that_was_cached() -> None:
 
 @pytest.mark.parametrize("status", [500, 503, 429])
 def test_unavailable_site_ends_nothing_and_is_retried(status: int) -> None:
-    answers = iter([served(), ProviderResponse(status, "text/html", b""), served()])
+    answers = iter([serve_document(), ProviderResponse(status, "text/html", b""), serve_document()])
     clock = FakeClock(1000.0)
     documents = DocumentFetcher(lambda _: next(answers), clock)
     fetch(documents)
@@ -250,7 +252,7 @@ def test_age_counts_from_before_the_fetch_and_to_the_second() -> None:
 
     def get(url: str) -> ProviderResponse:
         clock.advance(4)
-        return served("max-age=3600")
+        return serve_document("max-age=3600")
 
     documents = DocumentFetcher(get, clock)
     fetch(documents)
@@ -268,8 +270,10 @@ def test_age_counts_from_before_the_fetch_and_to_the_second() -> None:
 )
 def test_document_of_another_media_type_is_rejected(kind: str) -> None:
     with pytest.raises(UnknownClient):
-        fetch(DocumentFetcher(lambda _: served(kind=kind)))
-    assert fetch(DocumentFetcher(lambda _: served(kind="application/cimd+json"))).name == "App"
+        fetch(DocumentFetcher(lambda _: serve_document(kind=kind)))
+    assert (
+        fetch(DocumentFetcher(lambda _: serve_document(kind="application/cimd+json"))).name == "App"
+    )
 
 
 def test_document_fetched_while_another_looked_for_it_is_not_fetched_again() -> None:
@@ -278,7 +282,7 @@ def test_document_fetched_while_another_looked_for_it_is_not_fetched_again() -> 
 
     def get(url: str) -> ProviderResponse:
         asked.append(url)
-        return served(url=url)
+        return serve_document(url=url)
 
     def clock() -> float:
         if next(looks) == 1:  # The first one did not find it; before it asks, another one does.
@@ -299,7 +303,7 @@ def test_fetches_of_a_document_are_shared_and_bounded() -> None:
         asked.append(url)
         begun.release()
         landing.wait()
-        return served(url=url)
+        return serve_document(url=url)
 
     documents = DocumentFetcher(get)
     urls = [f"https://app{number}.example.com/c" for number in range(FETCHES_MAX)]
@@ -319,7 +323,7 @@ def test_fetches_of_a_document_are_shared_and_bounded() -> None:
 
 def test_a_person_causes_at_most_six_fetches_a_minute() -> None:
     clock = FakeClock(1000.0)
-    documents = DocumentFetcher(lambda url: served("no-store", url), clock)
+    documents = DocumentFetcher(lambda url: serve_document("no-store", url), clock)
     for number in range(6):
         fetch(documents, "ada", f"https://app{number}.example.com/c")
     with pytest.raises(DocumentUnavailable, match="minute"):
@@ -336,7 +340,7 @@ def test_a_person_waits_for_at_most_two_documents_at_once() -> None:
     def get(url: str) -> ProviderResponse:
         begun.release()
         landing.wait()
-        return served(url=url)
+        return serve_document(url=url)
 
     documents = DocumentFetcher(get)
     with ThreadPoolExecutor(2) as threads:

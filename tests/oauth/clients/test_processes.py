@@ -51,17 +51,17 @@ def result_of(worker: GrantWorker, do: str, **arguments: Any) -> Any:
     raise AssertionError
 
 
-def lives(worker: GrantWorker, issued: dict[str, Any]) -> bool:
+def is_alive(worker: GrantWorker, issued: dict[str, Any]) -> bool:
     return bool(result_of(worker, "lives", access_token=issued["access_token"]))
 
 
-def begun(workers: list[GrantWorker]) -> dict[str, Any]:
+def begin_grant(workers: list[GrantWorker]) -> dict[str, Any]:
     """Begin a grant that every process has met, so that all race with warm connections."""
     while not isinstance(
         issued := workers[0].ask("redeem", code=result_of(workers[0], "allow")), dict
     ):
         assert issued in UNTOLD
-    assert all(lives(worker, issued) for worker in workers)
+    assert all(is_alive(worker, issued) for worker in workers)
     return issued
 
 
@@ -72,7 +72,7 @@ def race(workers: list[GrantWorker], token: str) -> list[Any]:
 
 
 def test_concurrent_refreshes_of_one_token_get_one_pair(workers: list[GrantWorker]) -> None:
-    issued = begun(workers)
+    issued = begin_grant(workers)
     for _ in range(3):
         outcomes = race(workers, issued["refresh_token"])
         assert len(outcomes) == PROCESSES * THREADS
@@ -81,13 +81,13 @@ def test_concurrent_refreshes_of_one_token_get_one_pair(workers: list[GrantWorke
         pairs.append(result_of(workers[-1], "refresh", token=issued["refresh_token"]))
         assert {each["refresh_token"] for each in pairs} == {pairs[0]["refresh_token"]}
         issued = pairs[0]
-        assert lives(workers[1], issued)
+        assert is_alive(workers[1], issued)
 
 
 def test_code_redeemed_in_all_processes_at_once_yields_one_working_pair(
     workers: list[GrantWorker],
 ) -> None:
-    begun(workers)
+    begin_grant(workers)
     code = result_of(workers[0], "allow")
     for worker in workers:
         worker.tell("redeem", code=code)
@@ -95,11 +95,11 @@ def test_code_redeemed_in_all_processes_at_once_yields_one_working_pair(
     pairs = [each for each in outcomes if isinstance(each, dict)]
     assert len(pairs) <= 1
     assert {each for each in outcomes if isinstance(each, str)} <= {"InvalidGrant", *UNTOLD}
-    assert all(lives(workers[0], each) for each in pairs)
+    assert all(is_alive(workers[0], each) for each in pairs)
 
 
 def test_grant_that_its_person_ends_in_the_middle_stays_ended(workers: list[GrantWorker]) -> None:
-    issued = begun(workers)
+    issued = begin_grant(workers)
     *racing, ends = workers
     for worker in racing:
         worker.tell("refresh_many", token=issued["refresh_token"], threads=THREADS)
@@ -107,12 +107,12 @@ def test_grant_that_its_person_ends_in_the_middle_stays_ended(workers: list[Gran
     outcomes = [each for worker in racing for each in worker.answer()]
     assert {each for each in outcomes if isinstance(each, str)} <= {"InvalidGrant", *UNTOLD}
     for each in (issued, *(each for each in outcomes if isinstance(each, dict))):
-        assert not lives(ends, each)
+        assert not is_alive(ends, each)
         assert result_of(ends, "refresh", token=each["refresh_token"]) == "InvalidGrant"
 
 
 def test_grant_survives_all_processes_but_one(workers: list[GrantWorker]) -> None:
-    issued = begun(workers)
+    issued = begin_grant(workers)
     survivor, *dying = workers
     for delay in (0, 0.01, 0.02):
         worker = dying.pop()
@@ -121,4 +121,4 @@ def test_grant_survives_all_processes_but_one(workers: list[GrantWorker]) -> Non
         worker.kill()
         issued = result_of(survivor, "refresh", token=issued["refresh_token"])
         assert isinstance(issued, dict)
-        assert lives(survivor, issued)
+        assert is_alive(survivor, issued)

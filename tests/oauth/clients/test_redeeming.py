@@ -11,8 +11,8 @@ from oauth.clients.sealed_grant import TokenResponse
 from sessions_kms.exceptions import StoreUnavailable
 from tests.oauth.support.grants import CONSENT, GrantWorld, PeopleInMemory
 from tests.sessions_kms.support.fakes import together
-from tests.sessions_kms.support.memory_dynamodb import after, refused
-from tests.sessions_kms.support.wire import lost, unreachable
+from tests.sessions_kms.support.memory_dynamodb import after, refuse_write
+from tests.sessions_kms.support.wire import lose_response, unreachable
 
 REDEEMED = "TransactWriteItems token answer token token"
 
@@ -221,7 +221,7 @@ def test_code_of_an_inactive_user_is_rejected(one: GrantWorld) -> None:
 
 def test_lost_response_of_the_table_is_no_failure(one: GrantWorld) -> None:
     code = one.allow()
-    one.world.table.on(REDEEMED, lost)
+    one.world.table.on(REDEEMED, lose_response)
     assert one.lives(one.redeem(code))
 
 
@@ -238,7 +238,7 @@ def test_failed_write_can_be_retried(one: GrantWorld) -> None:
 def test_store_away_is_no_answer(one: GrantWorld, call: str) -> None:
     code = one.allow()
     one.clock.advance(1)
-    one.world.table.on(call, refused)
+    one.world.table.on(call, refuse_write)
     with pytest.raises(StoreUnavailable):
         one.redeem(code)
     one.world.table.heal()

@@ -20,14 +20,14 @@ from oauth.clients.token_pair import (
 from sessions_kms.exceptions import StoreUnavailable
 from tests.oauth.support.grants import GrantWorld
 from tests.sessions_kms.support.fakes import together
-from tests.sessions_kms.support.memory_dynamodb import refused
+from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.stacks import install
 from tests.support.cases import each_case
 
 NOW = 1_800_000_000.25
 
 
-def refreshed(one: GrantWorld, held: TokenResponse, times: int) -> TokenResponse:
+def refresh_times(one: GrantWorld, held: TokenResponse, times: int) -> TokenResponse:
     for _ in range(times):
         held = one.refresh(held.refresh_token)
     return held
@@ -46,7 +46,7 @@ def wait_told(one: GrantWorld, held: TokenResponse) -> int:
 
 
 def test_ten_at_once_succeed_and_the_eleventh_gets_retry_after(one: GrantWorld) -> None:
-    held = refreshed(one, one.begin(), REFRESHES_MAX)
+    held = refresh_times(one, one.begin(), REFRESHES_MAX)
     assert wait_told(one, held) == 60
     one.clock.advance(59)
     assert wait_told(one, held) == 1
@@ -57,13 +57,13 @@ def test_ten_at_once_succeed_and_the_eleventh_gets_retry_after(one: GrantWorld) 
 @pytest.mark.parametrize("fraction", [0.0001, 0.4999999, 0.9996])
 def test_retry_after_is_at_most_a_minute(one: GrantWorld, fraction: float) -> None:
     one.clock.advance(fraction)
-    held = refreshed(one, one.begin(), REFRESHES_MAX)
+    held = refresh_times(one, one.begin(), REFRESHES_MAX)
     one.clock.advance(wait_told(one, held))
     assert one.refresh(held.refresh_token)
 
 
 def test_rejected_refresh_reads_one_item_and_writes_nothing(one: GrantWorld) -> None:
-    held = refreshed(one, one.begin(), REFRESHES_MAX)
+    held = refresh_times(one, one.begin(), REFRESHES_MAX)
     assert grant_end.drain_deletions(10)
     before = dict(one.items)
     for _ in range(20):
@@ -75,15 +75,15 @@ def test_rejected_refresh_reads_one_item_and_writes_nothing(one: GrantWorld) -> 
 
 
 def test_code_counts_for_nothing(one: GrantWorld) -> None:
-    held = refreshed(one, one.begin(), REFRESHES_MAX)
+    held = refresh_times(one, one.begin(), REFRESHES_MAX)
     assert wait_told(one, held)
-    refreshed(one, one.begin(), REFRESHES_MAX)
+    refresh_times(one, one.begin(), REFRESHES_MAX)
 
 
 def test_another_grant_of_the_person_is_not_delayed(one: GrantWorld) -> None:
     held, other = one.begin(), one.begin()
-    wait_told(one, refreshed(one, held, REFRESHES_MAX))
-    assert one.lives(refreshed(one, other, REFRESHES_MAX))
+    wait_told(one, refresh_times(one, held, REFRESHES_MAX))
+    assert one.lives(refresh_times(one, other, REFRESHES_MAX))
 
 
 def test_repeated_response_is_not_counted(one: GrantWorld) -> None:
@@ -91,7 +91,7 @@ def test_repeated_response_is_not_counted(one: GrantWorld) -> None:
     held = one.refresh(first.refresh_token)
     for _ in range(30):
         assert one.refresh(first.refresh_token).refresh_token == held.refresh_token
-    held = refreshed(one, held, REFRESHES_MAX - 1)
+    held = refresh_times(one, held, REFRESHES_MAX - 1)
     wait_told(one, held)
 
 
@@ -103,7 +103,7 @@ def test_many_at_once_with_one_token_count_once(one: GrantWorld) -> None:
         assert len(pairs) == 16
         assert len({each.refresh_token for each in pairs}) == 1
         held = pairs[0]
-    held = refreshed(one, held, REFRESHES_MAX - 3)
+    held = refresh_times(one, held, REFRESHES_MAX - 3)
     wait_told(one, held)
 
 
@@ -160,17 +160,17 @@ def test_limit_allows_ten_in_any_minute_and_no_more(seed: int) -> None:
 
 def test_refresh_whose_outcome_is_unknown_can_be_made_later(one: GrantWorld) -> None:
     """One that failed is not counted: nothing was written."""
-    held = refreshed(one, one.begin(), REFRESHES_MAX - 1)
-    one.world.table.on("TransactWriteItems token answer token token token answer", refused)
+    held = refresh_times(one, one.begin(), REFRESHES_MAX - 1)
+    one.world.table.on("TransactWriteItems token answer token token token answer", refuse_write)
     for _ in range(5):
         with pytest.raises(StoreUnavailable):
             one.refresh(held.refresh_token)
     one.world.table.heal()
-    wait_told(one, refreshed(one, held, 1))
+    wait_told(one, refresh_times(one, held, 1))
 
 
 def test_wrong_client_or_scope_is_reported_before_the_limit(one: GrantWorld) -> None:
-    held = refreshed(one, one.begin(), REFRESHES_MAX)
+    held = refresh_times(one, one.begin(), REFRESHES_MAX)
     with pytest.raises(InvalidGrant):
         one.refresh(held.refresh_token, client_id="dcr.other")
     with pytest.raises(InvalidScope):
@@ -179,7 +179,7 @@ def test_wrong_client_or_scope_is_reported_before_the_limit(one: GrantWorld) -> 
 
 
 def test_ended_grant_is_reported_after_the_minute(one: GrantWorld) -> None:
-    held = refreshed(one, one.begin(), REFRESHES_MAX)
+    held = refresh_times(one, one.begin(), REFRESHES_MAX)
     one.ends()
     one.clock.advance(wait_told(one, held))
     with pytest.raises(InvalidGrant):
@@ -188,7 +188,7 @@ def test_ended_grant_is_reported_after_the_minute(one: GrantWorld) -> None:
 
 @pytest.mark.parametrize("ahead", [61, 299])
 def test_earlier_fast_clock_locks_nobody_out(one: GrantWorld, ahead: int) -> None:
-    held = refreshed(one, one.begin(), REFRESHES_MAX)
+    held = refresh_times(one, one.begin(), REFRESHES_MAX)
     one.clock.advance(-ahead)
     assert one.refresh(held.refresh_token)
 

@@ -20,14 +20,14 @@ from sessions_kms.services import services
 from sessions_kms.testing.dynamodb import Handle
 from tests.oauth.support.grants import GrantWorld, PeopleInMemory
 from tests.sessions_kms.support.fakes import State
-from tests.sessions_kms.support.memory_dynamodb import after, refused
+from tests.sessions_kms.support.memory_dynamodb import after, refuse_write
 from tests.sessions_kms.support.stacks import install
 from tests.sessions_kms.support.wire import (
     Killed,
-    killed,
-    killed_after,
-    lost,
-    truncated,
+    kill,
+    kill_after,
+    lose_response,
+    truncate_response,
     unreachable,
 )
 
@@ -123,7 +123,7 @@ def test_tombstone_ends_nothing_within_the_grace_and_the_grant_after_it(
 WEEK = 7 * 86_400
 
 
-def buried_for(days: float) -> tuple[GrantWorld, TokenResponse, TokenResponse]:
+def bury_for(days: float) -> tuple[GrantWorld, TokenResponse, TokenResponse]:
     """Return a grant whose first token was buried so long ago, with its first pair and its last.
 
     It was refreshed all the time.
@@ -139,7 +139,7 @@ def buried_for(days: float) -> tuple[GrantWorld, TokenResponse, TokenResponse]:
 
 
 def test_tombstone_ends_the_grant_for_seven_days(one: GrantWorld) -> None:
-    world, first, last = buried_for(6.75)
+    world, first, last = bury_for(6.75)
     assert world.clock() - START == WEEK - WEEK / 28
     world.clock.advance(WEEK / 28 - 1)
     with pytest.raises(InvalidGrant):
@@ -148,7 +148,7 @@ def test_tombstone_ends_the_grant_for_seven_days(one: GrantWorld) -> None:
 
 
 def test_old_token_ends_nothing_and_its_tombstone_is_deleted(one: GrantWorld) -> None:
-    world, first, last = buried_for(7)
+    world, first, last = bury_for(7)
     item_id = world.grants._tokens.id_of(first.refresh_token)
     assert item_id in world.items, "DynamoDB is late"
     for _ in range(2):
@@ -251,7 +251,7 @@ def test_another_secret_key_changes_nothing(
     assert one.lives(one.refresh(second.refresh_token)), "its hash is of the new key by now"
 
 
-@pytest.mark.parametrize("fault", [lost, truncated])
+@pytest.mark.parametrize("fault", [lose_response, truncate_response])
 def test_own_version_token_after_a_lost_response_is_success(
     one: GrantWorld, first: TokenResponse, fault: Any
 ) -> None:
@@ -315,7 +315,7 @@ def test_write_with_unknown_outcome_returns_no_tokens(
 def test_process_that_dies_before_the_write_has_done_nothing(
     one: GrantWorld, first: TokenResponse
 ) -> None:
-    one.world.table.on(FIRST, killed)
+    one.world.table.on(FIRST, kill)
     with pytest.raises(Killed):
         one.refresh(first.refresh_token)
     one.world.table.heal()
@@ -328,7 +328,7 @@ def test_process_that_dies_before_the_write_has_done_nothing(
 def test_process_that_dies_after_the_write_leaves_the_answer(
     one: GrantWorld, first: TokenResponse
 ) -> None:
-    one.world.table.on(FIRST, killed_after)
+    one.world.table.on(FIRST, kill_after)
     with pytest.raises(Killed):
         one.refresh(first.refresh_token)
     one.world.table.heal()
@@ -343,7 +343,7 @@ def test_process_that_dies_after_the_write_leaves_the_answer(
 @pytest.mark.parametrize("call", ["GetItem token", "GetItem session", "PutItem session", FIRST])
 def test_table_away_is_no_answer(one: GrantWorld, first: TokenResponse, call: str) -> None:
     one.clock.advance(1)
-    one.world.table.on(call, refused)
+    one.world.table.on(call, refuse_write)
     with pytest.raises(StoreUnavailable):
         one.refresh(first.refresh_token)
     one.world.table.heal()
@@ -366,7 +366,7 @@ def test_reuse_is_answered_only_after_the_grant_has_ended(
 ) -> None:
     """Whether it ends by its key, while the answer tells that, or by its id alone."""
     one.clock.advance(later)
-    one.world.table.on("DeleteItem session", refused)
+    one.world.table.on("DeleteItem session", refuse_write)
     with pytest.raises(StoreUnavailable):
         one.refresh(first.refresh_token)
     one.world.table.heal()

@@ -10,7 +10,7 @@ import pytest
 
 from tests import ROOT
 from tests.gateway_site.support.gateways import upstream_variables
-from tests.support.processes import finished, module
+from tests.support.processes import module, run_to_end
 
 # How it is configured: forms and rules, which are values, and read with the settings.
 ALWAYS = ("oauth.clients.server", "oauth.clients.rules")
@@ -21,7 +21,7 @@ PARTS = (
 )
 
 
-def told(**variables: str) -> Any:
+def run_program(**variables: str) -> Any:
     """Return what a gateway of these variables says."""
     environment = {
         "PATH": os.environ["PATH"],
@@ -30,12 +30,12 @@ def told(**variables: str) -> Any:
         "GATEWAY_TEST_DATABASE": "sqlite://:memory:",
         **variables,
     }
-    done = finished(module("tests.oauth.clients.support.probe"), environment)
+    done = run_to_end(module("tests.oauth.clients.support.probe"), environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def loaded(said: Any) -> list[str]:
+def loaded_modules(said: Any) -> list[str]:
     return [
         each for each in said["modules"] if each.startswith(PARTS) and not each.startswith(ALWAYS)
     ]
@@ -43,19 +43,19 @@ def loaded(said: Any) -> list[str]:
 
 @pytest.mark.slow
 def test_nothing_is_imported_or_served_unless_enabled() -> None:
-    off = told(**upstream_variables("TOOLS", 9))
+    off = run_program(**upstream_variables("TOOLS", 9))
     assert set(off["answers"].values()) == {404}
     assert off["challenge"] in {"", 'Cookie realm="gateway"'}
-    assert loaded(off) == []
+    assert loaded_modules(off) == []
     assert off["calls"] == []
 
 
 @pytest.mark.slow
 def test_everything_is_served_once_enabled() -> None:
     issuer = {"AUTHORIZATION_ISSUER": "http://127.0.0.1:8000", "CLIENTS_REGISTRATION": "1"}
-    on = told(**upstream_variables("TOOLS", 9, CLIENTS="1"), **issuer)
+    on = run_program(**upstream_variables("TOOLS", 9, CLIENTS="1"), **issuer)
     assert 404 not in on["answers"].values()
     assert on["challenge"].startswith("Bearer ")
-    modules = loaded(on)
+    modules = loaded_modules(on)
     assert [part for part in PARTS if not any(name.startswith(part) for name in modules)] == []
     assert on["calls"]

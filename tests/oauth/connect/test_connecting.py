@@ -12,7 +12,7 @@ from oauth.exceptions import ProviderBusy, ProviderUnavailable, Reauthentication
 from oauth.tokens import vault
 from tests.oauth.support.connecting import Connecting, declare
 from tests.oauth.support.fixtures import Visitor
-from tests.oauth.support.logout_fixtures import settled
+from tests.oauth.support.logout_fixtures import wait_until_settled
 from tests.oauth.support.requests import get_token
 from tests.sessions_kms.support.commands import end
 from tests.sessions_kms.support.stacks import Stack
@@ -152,7 +152,7 @@ def test_connecting_again_replaces_the_tokens_without_revoking(notes: Connecting
     notes.connect()
     before = notes.held
     notes.connect()
-    settled()
+    wait_until_settled()
     assert notes.held.access_token != before.access_token
     assert notes.resource.authorization.revocations == []
 
@@ -161,7 +161,7 @@ def test_signing_in_again_keeps_the_connection(notes: Connecting, corp: object) 
     notes.connect()
     before = notes.held
     notes.visitor.sign_in(corp)  # type: ignore[arg-type]
-    settled()
+    wait_until_settled()
     assert notes.held == before
     assert notes.resource.authorization.revocations == []
 

@@ -21,7 +21,7 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
 from tests.oauth.support.connecting import Connecting
 from tests.oauth.support.fake_provider import Answer
-from tests.oauth.support.logout_fixtures import settled
+from tests.oauth.support.logout_fixtures import wait_until_settled
 
 
 def disconnect(notes: Connecting) -> str:
@@ -30,8 +30,8 @@ def disconnect(notes: Connecting) -> str:
     return notes.visitor.client.get("/").content.decode()
 
 
-def revoked(notes: Connecting) -> set[str]:
-    settled()
+def revoked_tokens(notes: Connecting) -> set[str]:
+    wait_until_settled()
     return {form["token"] for form in notes.resource.authorization.revocations}
 
 
@@ -39,7 +39,7 @@ def tokens_of(held: TokenSet) -> set[str]:
     return {held.access_token, held.refresh_token or ""}
 
 
-def issued(notes: Connecting) -> set[str]:
+def issued_tokens(notes: Connecting) -> set[str]:
     """Return all tokens of the server that are still valid there."""
     server = notes.resource.authorization
     return {*server.people_of_tokens, *server.refresh_tokens}
@@ -65,8 +65,8 @@ def test_connection_that_is_completed_after_the_disconnect_is_revoked_too(
     first = notes.held
     page = connect_and_disconnect(notes, monkeypatch)
     assert vault.load_token_set(notes.visitor.session, notes.name) is None
-    assert tokens_of(first) < revoked(notes)
-    assert issued(notes) == set()
+    assert tokens_of(first) < revoked_tokens(notes)
+    assert issued_tokens(notes) == set()
     assert "Notes was disconnected meanwhile, and stays disconnected." in page
     assert "Notes is connected." not in page
 
@@ -75,8 +75,8 @@ def test_first_connection_that_is_completed_after_the_disconnect_stays(
     notes: Connecting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "Notes is connected." in connect_and_disconnect(notes, monkeypatch)
-    assert tokens_of(notes.held) == issued(notes)
-    assert revoked(notes) == set()
+    assert tokens_of(notes.held) == issued_tokens(notes)
+    assert revoked_tokens(notes) == set()
 
 
 def test_connection_that_is_completed_during_the_disconnect_is_revoked_too(
@@ -98,7 +98,7 @@ def test_connection_that_is_completed_during_the_disconnect_is_revoked_too(
     page = disconnect(notes)
     assert "Notes is disconnected." in page
     assert load(notes.visitor.session, notes.name) is None
-    assert tokens_of(stored[0]) <= revoked(notes)
+    assert tokens_of(stored[0]) <= revoked_tokens(notes)
 
 
 def test_other_changes_of_the_session_are_kept(
@@ -117,7 +117,7 @@ def test_other_changes_of_the_session_are_kept(
     monkeypatch.setattr(vault, "drop_token_set", save_first)
     assert "Notes is disconnected." in disconnect(notes)
     assert notes.visitor.session["visits"] == next(saves) - 1
-    assert tokens_of(held) == revoked(notes)
+    assert tokens_of(held) == revoked_tokens(notes)
 
 
 def test_tokens_are_revoked_even_if_the_request_fails_after_the_disconnect(
@@ -132,7 +132,7 @@ def test_tokens_are_revoked_even_if_the_request_fails_after_the_disconnect(
     monkeypatch.setattr(views, "drop_wanted", fail)
     assert notes.visitor.client.post(f"{notes.path}disconnect/").status_code == 503
     assert vault.load_token_set(notes.visitor.session, notes.name) is None
-    assert tokens_of(held) == revoked(notes)
+    assert tokens_of(held) == revoked_tokens(notes)
 
 
 def test_session_that_ends_because_of_a_refresh_has_what_was_connected_meanwhile(
@@ -149,7 +149,7 @@ def test_session_that_ends_because_of_a_refresh_has_what_was_connected_meanwhile
     monkeypatch.setattr(vault, "is_signed_in_with", complete_first)
     others = run_sync(vault.TokenRepository(services(), session, "corp").end("1001"))
     assert others is not None
-    assert tokens_of(others["notes"]) == issued(notes)
+    assert tokens_of(others["notes"]) == issued_tokens(notes)
 
 
 @pytest.mark.parametrize("is_completed_after_it", [False, True])
@@ -178,5 +178,5 @@ def test_connection_that_is_made_before_an_older_one_is_revoked_is_not_ended(
     notes.connect()
     del server.failing["/revoke"]
     is_connected_again.set()
-    assert revoked(notes) == set()
-    assert tokens_of(notes.held) <= issued(notes)
+    assert revoked_tokens(notes) == set()
+    assert tokens_of(notes.held) <= issued_tokens(notes)

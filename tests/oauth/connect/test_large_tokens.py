@@ -24,10 +24,10 @@ from tests.oauth.support.connecting import Connecting, declare
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor, configure, environment
 from tests.oauth.support.full_session import fill
-from tests.oauth.support.logout_fixtures import revoked, settled
+from tests.oauth.support.logout_fixtures import revoked_tokens, wait_until_settled
 from tests.oauth.support.logout_provider import LogoutProvider
 from tests.oauth.support.mcp_server import serving_mcp
-from tests.oauth.support.requests import get_token, stored
+from tests.oauth.support.requests import get_token, stored_tokens
 from tests.sessions_kms.support.stacks import Stack
 
 PLACE = "OU=Groups,OU=Europe,DC=corp,DC=example,DC=com"
@@ -62,7 +62,7 @@ def test_person_with_200_groups_in_two_tokens_signs_in_and_keeps_them_at_a_refre
     corp.more_of_token_response = {"access_token": access_token_with(corp, {"groups": groups})}
     corp.scope = " ".join(["openid profile email", *(f"orders.{each}" for each in range(300))])
     assert visitor.sign_in(corp).status_code == 302
-    held = stored(visitor)
+    held = stored_tokens(visitor)
     assert len(held.access_token) + len(held.id_token or "") > 32 * 1024
     assert (held.groups, len(held.scope)) == (("staff",), 303)
     assert "These are the first 20 of 303." in home_of(visitor)
@@ -110,12 +110,12 @@ def test_tokens_that_are_too_large_together_are_revoked_unless_others_could_end_
         idp.person = idp.people_of_tokens["a" * 31_000] = person
         idp.more_of_token_response = too_large
         assert b"tokens_too_large" in visitor.sign_in(idp).content
-        assert revoked(idp) == ([] if is_signed_in else [too_large["refresh_token"]])
+        assert revoked_tokens(idp) == ([] if is_signed_in else [too_large["refresh_token"]])
         idp.revocations.clear()
         idp.more_of_token_response = {}
         idp.person = ada
         visitor.sign_in(idp)
-    assert get_token(visitor) == stored(visitor)
+    assert get_token(visitor) == stored_tokens(visitor)
 
 
 @pytest.mark.parametrize("scope", [ONE_CHARACTER, SHORT], ids=["unusual", "short"])
@@ -124,7 +124,7 @@ def test_16383_scopes_are_cut_and_pages_show_the_first(
 ) -> None:
     corp.scope = f"{scope} openid profile email"
     assert visitor.sign_in(corp).status_code == 302
-    held = stored(visitor).scope
+    held = stored_tokens(visitor).scope
     assert held[:3] == ("openid", "profile", "email")
     assert len(" ".join(held)) <= SCOPE_MAX
     page = home_of(visitor)
@@ -169,7 +169,7 @@ def test_tokens_of_a_connection_that_are_too_large_together_are_revoked_likewise
     for is_connected in (False, True):
         server.more_of_token_response = too_large
         assert b"tokens_too_large" in notes.connect().content
-        settled()
+        wait_until_settled()
         found = {each["token"] for each in server.revocations}
         assert found == (set() if is_connected else {*too_large.values()})
         server.revocations.clear()
@@ -230,7 +230,7 @@ def test_server_that_fills_the_session_stops_only_its_own_refreshes(
 
 def test_page_of_a_scope_that_was_stored_before_the_limits_is_short(signed_in: Visitor) -> None:
     session = signed_in.session
-    old = replace(stored(signed_in), scope=tuple(ONE_CHARACTER.split()))
+    old = replace(stored_tokens(signed_in), scope=tuple(ONE_CHARACTER.split()))
     vault.store_token_set(session, "corp", old)
     session.save()
     assert "These are the first 20 of 16383." in home_of(signed_in)

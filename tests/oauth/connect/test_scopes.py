@@ -34,7 +34,7 @@ class Found:
         self.scopes, self.new_scopes, self.server = scopes, new, server
 
 
-def requested(found: Found, held: TokenSet | None, *wanted: str) -> RequestedScopes:
+def requested_scopes(found: Found, held: TokenSet | None, *wanted: str) -> RequestedScopes:
     return RequestedScopes.of(found, held, wanted)  # type: ignore[arg-type]
 
 
@@ -51,7 +51,7 @@ def requested(found: Found, held: TokenSet | None, *wanted: str) -> RequestedSco
 def test_scopes_are_those_of_the_server_of_before_and_those_demanded(
     found: Found, held: TokenSet | None, wanted: Any, scopes: Any, to_name: Any
 ) -> None:
-    assert requested(found, held, *wanted) == RequestedScopes(scopes, to_name)
+    assert requested_scopes(found, held, *wanted) == RequestedScopes(scopes, to_name)
 
 
 def test_demanded_scopes_are_limited_in_number_and_form() -> None:

@@ -21,7 +21,7 @@ from oauth.tokens import providers, revocation
 from tests.oauth.support.connecting import Connecting, declare, query_of
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
-from tests.oauth.support.logout_fixtures import settled, sign_out
+from tests.oauth.support.logout_fixtures import sign_out, wait_until_settled
 from tests.oauth.support.mcp_server import serving_mcp
 from tests.oauth.support.requests import request_of
 
@@ -90,11 +90,11 @@ def test_setting_decides_whether_other_browsers_lose_a_server(  # noqa: PLR0917
     page = notes.visitor.client.get(f"{notes.path}disconnect/").content.decode()
     assert text in page
     notes.visitor.client.post(f"{notes.path}disconnect/")
-    settled()
+    wait_until_settled()
     revocations = notes.resource.authorization.revocations
     assert len(revocations) == number
     sign_out(phone.visitor)
-    settled()
+    wait_until_settled()
     assert len(revocations) == 2 * number
     sign_out(notes.visitor)
     assert {outcome for _, outcome in counted} == {"revoked" if number else "kept"}
@@ -103,7 +103,7 @@ def test_setting_decides_whether_other_browsers_lose_a_server(  # noqa: PLR0917
 def test_disconnecting_the_last_session_revokes(notes: Connecting) -> None:
     notes.connect()
     notes.visitor.client.post(f"{notes.path}disconnect/")
-    settled()
+    wait_until_settled()
     assert len(notes.resource.authorization.revocations) == 2
 
 
@@ -130,7 +130,7 @@ def test_silent_server_delays_a_sign_out_for_a_bounded_time_only(
     assert ("notes", "late") in counted
     assert "A connection to notes is not revoked yet: late." in caplog.text
     may_answer.set()
-    settled()  # It continues in the background.
+    wait_until_settled()  # It continues in the background.
     assert len(notes.resource.authorization.revocations) == 2
 
 
@@ -165,7 +165,7 @@ def test_tokens_that_arrive_after_the_sign_out_are_revoked(notes: Connecting) ->
     assert declared is not None
     with pytest.raises(SessionInterrupted):
         flow.complete(callback, declared)
-    settled()
+    wait_until_settled()
     assert len(server.forms) == 1
     assert len(server.revocations) == 2
 
@@ -188,7 +188,7 @@ def test_tokens_that_arrive_during_the_sign_out_are_revoked(
         sign_out(notes.visitor)
     finally:
         user_logged_out.disconnect(complete)
-    settled()
+    wait_until_settled()
     assert notes.visitor.user_id is None
     assert (server.people_of_tokens, server.refresh_tokens) == ({}, set())
     assert len(server.revocations) == (4 if is_connected else 2)

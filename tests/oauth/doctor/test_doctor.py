@@ -120,7 +120,7 @@ def test_server_error_for_prompt_none_does_not_fail_a_working_provider(
 ) -> None:
     corp.prompt_status = status
     corp.wants_pushed = is_pushed
-    corp.more_of_metadata = pushing(corp, is_required=is_pushed)
+    corp.more_of_metadata = pushed_request_metadata(corp, is_required=is_pushed)
     assert check()[1]["redirect URI"][0] == "ok"
     corp.redirect_uris = {f"{BACK}another"}
     assert check()[1]["PAR" if is_pushed else "redirect URI"][0] == "failing"
@@ -165,7 +165,7 @@ def test_client_that_requires_pushed_requests_is_reported(
 ) -> None:
     corp.knows_prompt = knows_prompt
     corp.wants_pushed = True
-    corp.more_of_metadata = pushing(corp, is_required=False)
+    corp.more_of_metadata = pushed_request_metadata(corp, is_required=False)
     exit_status, found = check()
     level, detail, remedy = found["redirect URI"]
     assert (exit_status, level) == (1, "failing")
@@ -179,7 +179,7 @@ def test_client_that_requires_pushed_requests_is_reported(
 def test_unregistered_redirect_uri_is_not_reported_as_a_fault_of_pushed_requests(
     corp: AskingProvider,
 ) -> None:
-    corp.more_of_metadata = pushing(corp, is_required=False)
+    corp.more_of_metadata = pushed_request_metadata(corp, is_required=False)
     corp.redirect_uris = {f"{BACK}another"}
     level, detail, remedy = check()[1]["redirect URI"]
     assert level == "failing"
@@ -192,13 +192,13 @@ def test_redirect_of_the_provider_is_not_followed(corp: AskingProvider, status: 
     """A provider cannot make the command call another address."""
     trap = f"{corp.issuer}/trap"
     corp.failing["/authorize"] = lambda: (302 if status < 400 else status, trap, b"")
-    corp.more_of_metadata = pushing(corp, is_required=False)
+    corp.more_of_metadata = pushed_request_metadata(corp, is_required=False)
     corp.failing["/par"] = lambda: (status, trap, b"")
     assert check()[1]["redirect URI"][0] != "ok"
     assert "/trap" not in corp.asked
 
 
-def pushing(corp: AskingProvider, *, is_required: bool) -> dict[str, Any]:
+def pushed_request_metadata(corp: AskingProvider, *, is_required: bool) -> dict[str, Any]:
     return {
         "require_pushed_authorization_requests": is_required,
         "pushed_authorization_request_endpoint": f"{corp.issuer}/par",
@@ -207,7 +207,7 @@ def pushing(corp: AskingProvider, *, is_required: bool) -> dict[str, Any]:
 
 def test_pushed_request_is_used_if_the_provider_requires_it(corp: AskingProvider) -> None:
     corp.wants_pushed = True
-    corp.more_of_metadata = pushing(corp, is_required=True)
+    corp.more_of_metadata = pushed_request_metadata(corp, is_required=True)
     found = check()[1]
     assert (found["PAR"][0], found["redirect URI"][0]) == ("ok", "ok")
     corp.redirect_uris = set()

@@ -15,7 +15,7 @@ from sessions_kms.session.links import LINKS
 from tests.oauth.support.fixtures import BOB, Visitor, configure, environment
 from tests.oauth.support.logout_fixtures import FORM, PATH, assert_refused, post
 from tests.oauth.support.logout_provider import ABSENT, LogoutProvider
-from tests.sessions_kms.support.memory_dynamodb import refused
+from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.stacks import Stack
 
 
@@ -149,7 +149,7 @@ def test_unavailable_store_asks_the_provider_to_retry(
 ) -> None:
     visitor.sign_in(idp)
     token = idp.logout_token()
-    store.dynamodb.on("Query logout", refused)
+    store.dynamodb.on("Query logout", refuse_write)
     response = post(token)
     assert (response.status_code, response["Retry-After"]) == (503, "10")
     assert response["Cache-Control"] == "no-store"

@@ -94,12 +94,12 @@ BAD_REQUESTS = [
 ]
 
 
-def tampered(token: str) -> str:
+def tamper(token: str) -> str:
     head, body, signature = token.split(".")
     return f"{head}.{body}.{signature[:-8]}{'A' * 8}"
 
 
-def swapped(token: str, idp: LogoutProvider) -> str:
+def swap_signature(token: str, idp: LogoutProvider) -> str:
     other = idp.logout_token(sub="2002").split(".")
     return ".".join([*other[:2], token.split(".")[2]])
 
@@ -114,14 +114,14 @@ BAD_TOKENS: dict[str, Callable[[LogoutProvider, str], str]] = {
     "not JSON": lambda idp, good: "AAAA.AAAA.AAAA",
     "deep JSON": lambda idp, good: f"{jwt.utils.base64url_encode(b'[' * 9000).decode()}.e30.AAAA",
     "too long": lambda idp, good: idp.logout_token(more="m" * 16_384),
-    "broken signature": lambda idp, good: tampered(good),
+    "broken signature": lambda idp, good: tamper(good),
     "no signature": lambda idp, good: good.rpartition(".")[0] + ".",
-    "signature of another token": lambda idp, good: swapped(good, idp),
+    "signature of another token": lambda idp, good: swap_signature(good, idp),
     "algorithm none": lambda idp, good: idp.logout_token({"alg": "none"}),
     "algorithm None": lambda idp, good: idp.logout_token({"alg": "none"}).replace(
         "none", "None", 1
     ),
-    "HMAC with the public key": lambda idp, good: confused(idp),
+    "HMAC with the public key": lambda idp, good: confuse_algorithms(idp),
     "HMAC with the client's secret": lambda idp, good: idp.logout_token(
         {"alg": "HS256"}, key=b"gateway-secret-canary".ljust(32)
     ),
@@ -142,7 +142,7 @@ BAD_TOKENS: dict[str, Callable[[LogoutProvider, str], str]] = {
 }
 
 
-def confused(idp: LogoutProvider) -> str:
+def confuse_algorithms(idp: LogoutProvider) -> str:
     public = idp.keys[0].private.public_key()
     pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     fields = {"alg": "HS256", "kid": idp.keys[0].id}
@@ -157,7 +157,7 @@ def with_own_key(idp: LogoutProvider) -> str:
     return idp.logout_token({"kid": mine.id, "jwk": mine.jwk()}, key=mine.private)
 
 
-def filled(claims: dict[str, Any], idp: LogoutProvider) -> dict[str, Any]:
+def fill_claims(claims: dict[str, Any], idp: LogoutProvider) -> dict[str, Any]:
     """Return claims with the issuer in its place, and times told by the provider's clock."""
     times = {name: each(int(idp.clock())) for name, each in claims.items() if callable(each)}
     texts = {
@@ -174,7 +174,7 @@ def test_bad_claims_end_nothing(
     visitor.sign_in(idp)
     for fault, claims in BAD_CLAIMS.items():
         with subtests.test(fault):
-            assert_refused(post(idp.logout_token(**filled(claims, idp))))
+            assert_refused(post(idp.logout_token(**fill_claims(claims, idp))))
             assert visitor.user_id is not None
     assert post(idp.logout_token()).status_code == 200  # a good one ends the session
     assert visitor.user_id is None

@@ -20,7 +20,7 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.sealed_items.documents import SealedDocuments
 from tests.oauth.support import registering
 from tests.oauth.support.registering import CALLBACK, RESOURCE, WIKI, Binding, RegistrationServer
-from tests.sessions_kms.support.memory_dynamodb import refused
+from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.stacks import Stack
 
 pytestmark = pytest.mark.urls("oauth.mcp.urls")
@@ -42,15 +42,17 @@ def idp(store: Stack, settings: Settings) -> Iterator[RegistrationServer]:
         yield server
 
 
-def found_by(idp: RegistrationServer, methods: tuple[str, ...] = KEYED, **more: Any) -> Discovered:
+def discovered_at(
+    idp: RegistrationServer, methods: tuple[str, ...] = KEYED, **more: Any
+) -> Discovered:
     return idp.found(documents_supported=True, auth_methods=methods, **more)
 
 
-def registered(found: Discovered) -> Registration:
+def register_client(found: Discovered) -> Registration:
     return registration_for(found, CALLBACK)
 
 
-def fetched(path: str) -> dict[str, Any]:
+def fetch_document(path: str) -> dict[str, Any]:
     response = Client().get(path.removeprefix("https://gateway.example"))
     assert response.status_code == 200
     assert response["Content-Type"] == "application/json"
@@ -66,9 +68,9 @@ def assertion(registration: Registration) -> str:
     return make_assertion(provider, registration.issuer, "https://x.example/token", now=1)
 
 
-def verified(token: str, issuer: str) -> dict[str, Any]:
+def verify_token(token: str, issuer: str) -> dict[str, Any]:
     """Verify an assertion with the published keys, as a server does."""
-    keys = {each.key_id: each for each in jwt.PyJWKSet.from_dict(fetched(KEYS)).keys}
+    keys = {each.key_id: each for each in jwt.PyJWKSet.from_dict(fetch_document(KEYS)).keys}
     header = jwt.get_unverified_header(token)
     claims: dict[str, Any] = jwt.decode(
         token,
@@ -88,9 +90,9 @@ def test_document_describes_one_client_with_one_method(
         "django.contrib.auth.middleware.AuthenticationMiddleware",
         "django.contrib.auth.middleware.LoginRequiredMiddleware",
     ]
-    made = registered(found_by(idp))
+    made = register_client(discovered_at(idp))
     assert (made.client_id, made.source, idp.registered) == (CLIENT_ID, DOCUMENT, [])
-    assert fetched(CLIENT_ID) == {
+    assert fetch_document(CLIENT_ID) == {
         "client_id": CLIENT_ID,
         "client_name": "Acme",
         "client_uri": "https://gateway.example",
@@ -101,29 +103,29 @@ def test_document_describes_one_client_with_one_method(
         "application_type": "web",
         "jwks_uri": KEYS,
     }
-    claims = verified(assertion(made), idp.issuer)
+    claims = verify_token(assertion(made), idp.issuer)
     assert (claims["iss"], claims["sub"]) == (CLIENT_ID, CLIENT_ID)
-    (key,) = fetched(KEYS)["keys"]
+    (key,) = fetch_document(KEYS)["keys"]
     assert "d" not in key, "the public half only"
-    assert registered(found_by(idp)) == made
+    assert register_client(discovered_at(idp)) == made
 
 
 def test_document_names_no_key_where_the_server_takes_none(idp: RegistrationServer) -> None:
-    made = registered(found_by(idp, ("none",)))
+    made = register_client(discovered_at(idp, ("none",)))
     assert made.auth_method is None
-    document = fetched(CLIENT_ID)
+    document = fetch_document(CLIENT_ID)
     assert document["token_endpoint_auth_method"] == "none"
     assert read_document(CLIENT_ID, document, ()).redirect_uris == (CALLBACK,), "by our own rules"
     assert "jwks_uri" not in document
     # Connections that exist would break if the method changed with the server's metadata.
-    assert registered(found_by(idp)) == made
+    assert register_client(discovered_at(idp)) == made
     assert Client().get("/oauth/clients/wiki/jwks.json").status_code == 404
 
 
 def test_method_that_a_server_takes_no_longer_is_changed(idp: RegistrationServer) -> None:
-    registered(found_by(idp))
-    assert registered(found_by(idp, ("none",))).auth_method is None
-    assert fetched(CLIENT_ID)["token_endpoint_auth_method"] == "none"
+    register_client(discovered_at(idp))
+    assert register_client(discovered_at(idp, ("none",))).auth_method is None
+    assert fetch_document(CLIENT_ID)["token_endpoint_auth_method"] == "none"
 
 
 @pytest.mark.parametrize(
@@ -137,31 +139,31 @@ def test_key_is_of_a_type_that_the_server_takes(
     used: str,
 ) -> None:
     monkeypatch.setattr(client_key, "RSA_BITS", 2048)  # faster
-    made = registered(found_by(idp, auth_algorithms=algorithms))
+    made = register_client(discovered_at(idp, auth_algorithms=algorithms))
     token = assertion(made)
     assert jwt.get_unverified_header(token)["alg"] == used
-    verified(token, idp.issuer)
+    verify_token(token, idp.issuer)
 
 
 def test_changed_key_replaces_the_old_one_at_once_for_all(
     idp: RegistrationServer, store: Stack
 ) -> None:
     assert client_key.change_key(store.services, "wiki") is None, "there is none yet"
-    made = registered(found_by(idp))
+    made = register_client(discovered_at(idp))
     old = assertion(made)
     changed = client_key.change_key(store.services, "wiki")
     assert changed is not None
-    assert [each["kid"] for each in fetched(KEYS)["keys"]] == [changed.key_id]
-    verified(assertion(made), idp.issuer)
+    assert [each["kid"] for each in fetch_document(KEYS)["keys"]] == [changed.key_id]
+    verify_token(assertion(made), idp.issuer)
     with pytest.raises(KeyError):
-        verified(old, idp.issuer)
-    assert registered(found_by(idp)) == made, "the registration stays"
+        verify_token(old, idp.issuer)
+    assert register_client(discovered_at(idp)) == made, "the registration stays"
 
 
 def test_two_that_change_the_key_at_once_leave_one_of_the_two(
     idp: RegistrationServer, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = registered(found_by(idp))
+    made = register_client(discovered_at(idp))
     generate, calls = client_key._generate, iter(["ours"])
 
     def generate_slowly(is_rsa: bool) -> bytes:
@@ -172,15 +174,15 @@ def test_two_that_change_the_key_at_once_leave_one_of_the_two(
     monkeypatch.setattr(client_key, "_generate", generate_slowly)
     ours = client_key.change_key(store.services, "wiki")
     assert ours is not None
-    assert fetched(KEYS)["keys"][0]["kid"] == ours.key_id
-    verified(assertion(made), idp.issuer)
+    assert fetch_document(KEYS)["keys"][0]["kid"] == ours.key_id
+    verify_token(assertion(made), idp.issuer)
 
 
 def test_key_is_sealed_and_shown_nowhere(
     idp: RegistrationServer, store: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
-    made = registered(found_by(idp))
+    made = register_client(discovered_at(idp))
     key = client_key.load_key(store.services, "wiki")
     assert key is not None
     private = key.pem.decode().splitlines()[1]
@@ -195,10 +197,10 @@ def test_key_that_is_gone_is_made_again_for_the_next_connection(
     idp: RegistrationServer, store: Stack
 ) -> None:
     """As after the end of a leaked data key."""
-    registered(found_by(idp))
+    register_client(discovered_at(idp))
     run_sync(SealedDocuments(store.services).delete("client-key/wiki"))
     assert Client().get("/oauth/clients/wiki/jwks.json").status_code == 404
-    verified(assertion(registered(found_by(idp))), idp.issuer)
+    verify_token(assertion(register_client(discovered_at(idp))), idp.issuer)
 
 
 @pytest.mark.parametrize("path", ["wiki.json", "wiki/jwks.json", "other.json", "other/jwks.json"])
@@ -206,7 +208,7 @@ def test_nothing_is_there_before_a_connection_or_without_the_variable(
     idp: RegistrationServer, settings: Settings, path: str
 ) -> None:
     assert Client().get(f"/oauth/clients/{path}").status_code == 404
-    registered(found_by(idp))
+    register_client(discovered_at(idp))
     settings.OAUTH_MCP_CLIENT = settings.OAUTH_MCP_CLIENT | {"documents": False}
     assert Client().get(f"/oauth/clients/{path}").status_code == 404
 
@@ -214,23 +216,23 @@ def test_nothing_is_there_before_a_connection_or_without_the_variable(
 def test_documents_are_only_used_where_both_sides_want_them(
     idp: RegistrationServer, settings: Settings
 ) -> None:
-    assert registered(idp.found()).source == DYNAMIC
-    assert registered(found_by(idp)).source == DOCUMENT
+    assert register_client(idp.found()).source == DYNAMIC
+    assert register_client(discovered_at(idp)).source == DOCUMENT
     settings.OAUTH_MCP_CLIENT = settings.OAUTH_MCP_CLIENT | {"documents": False}
-    assert registered(found_by(idp)).source == DYNAMIC
+    assert register_client(discovered_at(idp)).source == DYNAMIC
 
 
 def test_our_own_authorization_server_gets_no_document_of_ours(
     idp: RegistrationServer, settings: Settings
 ) -> None:
     settings.OAUTH_MCP_CLIENT = settings.OAUTH_MCP_CLIENT | {"origin": "http://127.0.0.1:8000"}
-    assert registered(found_by(idp)).source == DYNAMIC
+    assert register_client(discovered_at(idp)).source == DYNAMIC
 
 
 def test_outage_is_no_missing_document(idp: RegistrationServer, store: Stack) -> None:
     """A server that finds none would forget the client."""
-    registered(found_by(idp))
-    store.dynamodb.on("GetItem document", refused)
+    register_client(discovered_at(idp))
+    store.dynamodb.on("GetItem document", refuse_write)
     for path in ("wiki.json", "wiki/jwks.json"):
         assert Client().get(f"/oauth/clients/{path}").status_code == 503
 
@@ -238,18 +240,18 @@ def test_outage_is_no_missing_document(idp: RegistrationServer, store: Stack) ->
 def test_requests_of_strangers_read_the_registrations_once_a_minute(
     idp: RegistrationServer, store: Stack
 ) -> None:
-    first = registered(found_by(idp))
-    made = fetched(first.client_id)
+    first = register_client(discovered_at(idp))
+    made = fetch_document(first.client_id)
     assert made["token_endpoint_auth_method"] == "private_key_jwt"
-    store.dynamodb.on("GetItem document", refused)
-    assert fetched(first.client_id) == made
+    store.dynamodb.on("GetItem document", refuse_write)
+    assert fetch_document(first.client_id) == made
     assert Client().get("/oauth/clients/wiki/jwks.json").status_code == 503  # a key may change
     store.clock.advance(61)
     assert Client().get("/oauth/clients/wiki.json").status_code == 503
 
 
 def test_document_is_that_of_a_new_registration_at_once(idp: RegistrationServer) -> None:
-    first = registered(found_by(idp))
-    assert fetched(first.client_id)["token_endpoint_auth_method"] == "private_key_jwt"
-    registered(found_by(idp, ("none",)))
-    assert fetched(first.client_id)["token_endpoint_auth_method"] == "none"
+    first = register_client(discovered_at(idp))
+    assert fetch_document(first.client_id)["token_endpoint_auth_method"] == "private_key_jwt"
+    register_client(discovered_at(idp, ("none",)))
+    assert fetch_document(first.client_id)["token_endpoint_auth_method"] == "none"

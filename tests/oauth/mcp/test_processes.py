@@ -50,7 +50,7 @@ def worker(servers: Stack) -> Iterator[RegisteringWorker]:
         yield started
 
 
-def stalled(idp: RegistrationServer) -> tuple[threading.Event, threading.Event]:
+def stall_registration(idp: RegistrationServer) -> tuple[threading.Event, threading.Event]:
     """Let registrations wait for the second event, after setting the first."""
     begun, is_over = threading.Event(), threading.Event()
 
@@ -66,7 +66,7 @@ def stalled(idp: RegistrationServer) -> tuple[threading.Event, threading.Event]:
 def test_processes_that_register_at_once_get_one_client(
     servers: Stack, idp: RegistrationServer, worker: RegisteringWorker
 ) -> None:
-    begun, is_over = stalled(idp)
+    begun, is_over = stall_registration(idp)
     worker.tell("register", issuer=idp.issuer)
     assert begun.wait(30)
     theirs: list[str] = []
@@ -87,7 +87,7 @@ def test_processes_that_register_at_once_get_one_client(
 def test_process_that_is_killed_while_it_registers_stops_nobody_for_long(
     servers: Stack, idp: RegistrationServer, worker: RegisteringWorker
 ) -> None:
-    begun, is_over = stalled(idp)
+    begun, is_over = stall_registration(idp)
     worker.tell("register", issuer=idp.issuer)
     assert begun.wait(30)
     worker.kill()

@@ -48,13 +48,13 @@ def idp(store: Stack, settings: Settings) -> Iterator[RegistrationServer]:
         yield server
 
 
-def registered(found: Discovered, **more: Any) -> Registration:
+def register_client(found: Discovered, **more: Any) -> Registration:
     return registration_for(found, CALLBACK, **more)
 
 
 def code_of(found: Discovered) -> Code:
     with pytest.raises(OAuthError) as caught:
-        registered(found)
+        register_client(found)
     assert isinstance(caught.value, ProviderUnavailable | ProviderRefused)
     return caught.value.code
 
@@ -68,7 +68,7 @@ def test_client_of_the_operator_comes_first(idp: RegistrationServer) -> None:
         client_secret="s",
         issuer=idp.issuer,
     )
-    found = registered(idp.found(server=server, documents_supported=True))
+    found = register_client(idp.found(server=server, documents_supported=True))
     assert (found.client_id, found.client_secret, found.auth_method) == ("ours", "s", None)
     assert "'s'" not in repr(found)
     assert idp.registered == []
@@ -77,8 +77,8 @@ def test_client_of_the_operator_comes_first(idp: RegistrationServer) -> None:
 
 
 def test_one_registration_serves_all_connections(idp: RegistrationServer, store: Stack) -> None:
-    first = registered(idp.found())
-    assert registered(idp.found()) == first
+    first = register_client(idp.found())
+    assert register_client(idp.found()) == first
     assert len(idp.registered) == 1
     assert idp.registered[0] == {
         "client_name": "Acme",
@@ -94,13 +94,13 @@ def test_one_registration_serves_all_connections(idp: RegistrationServer, store:
 
 
 def test_another_issuer_or_redirect_uri_gets_its_own(idp: RegistrationServer) -> None:
-    first = registered(idp.found())
+    first = register_client(idp.found())
     with registering.serving() as another:
-        second = registered(another.found())
+        second = register_client(another.found())
         assert (second.issuer, len(another.registered)) == (another.issuer, 1)
     third = registration_for(idp.found(), CALLBACK.replace("gateway", "moved"))
     assert third.client_id != first.client_id
-    assert registered(idp.found()) == first
+    assert register_client(idp.found()) == first
 
 
 @pytest.mark.parametrize("status", [400, 401])
@@ -109,10 +109,10 @@ def test_registration_that_was_deleted_is_found_before_anybody_is_sent_there(
     idp: RegistrationServer, store: Stack, status: int, error: str
 ) -> None:
     idp.unknown_client = (status, error)
-    first = registered(idp.found())
+    first = register_client(idp.found())
     idp.clients.clear()
     store.clock.advance(DAY)
-    second = registered(idp.found())
+    second = register_client(idp.found())
     assert second.client_id != first.client_id
     assert len(idp.registered) == 2
     (probe,) = idp.probes
@@ -128,11 +128,11 @@ def test_registration_that_lives_stays(
     idp: RegistrationServer, store: Stack, answer: tuple[int, str]
 ) -> None:
     idp.dummy_code = answer
-    first = registered(idp.found(auth_methods=("client_secret_basic",)))
+    first = register_client(idp.found(auth_methods=("client_secret_basic",)))
     assert first.client_secret
     store.clock.advance(10 * DAY)
     for asked in (1, 1, 2):  # once a minute
-        assert registered(idp.found(auth_methods=("client_secret_basic",))) == first
+        assert register_client(idp.found(auth_methods=("client_secret_basic",))) == first
         assert len(idp.probes) == asked
         store.clock.advance(59 if asked == 1 else 0)
 
@@ -140,11 +140,11 @@ def test_registration_that_lives_stays(
 def test_registration_stays_while_the_server_cannot_be_reached(
     idp: RegistrationServer, store: Stack
 ) -> None:
-    first = registered(idp.found())
+    first = register_client(idp.found())
     store.clock.advance(2 * DAY)
     nowhere = "http://127.0.0.1:9/"
     gone = idp.found(token_endpoint=nowhere, registration_endpoint=nowhere)
-    assert registered(gone) == first
+    assert register_client(gone) == first
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_server_that_forgets_at_once_gets_one_registration_a_day(
     """At most one an hour is allowed, and the next question comes after a day."""
     for _ in range(3):
         for _ in range(4):
-            registered(idp.found())
+            register_client(idp.found())
             idp.clients.clear()
             store.clock.advance(6 * HOUR)
     assert len(idp.registered) == 3
@@ -177,15 +177,15 @@ def test_expired_secret_is_replaced_once_an_hour_at_most(
     ends = store.clock() + 1200
     idp.change = lambda answer: answer | {"client_secret_expires_at": ends}
     found = idp.found(auth_methods=("client_secret_basic",))
-    first = registered(found)
+    first = register_client(found)
     store.clock.advance(1000)
     assert code_of(found) is Code.REGISTRATION_PAUSED
     with pytest.raises(ProviderUnavailable) as caught:
-        registered(found)
+        register_client(found)
     assert caught.value.retry_after == 2600
     store.clock.advance(2600)
     ends = store.clock() + 90 * DAY
-    second = registered(found)
+    second = register_client(found)
     assert (second.client_id, len(idp.registered)) == ("client-2", 2)
     assert find_registration(WIKI, idp.issuer, first.client_id) == first
     assert second.secret_expires_at == int(ends)
@@ -210,7 +210,7 @@ def test_answer_that_must_not_be_used_is_not_asked_for_again_within_the_hour(
     assert load_registrations(store.services, "wiki").registrations == ()
     idp.change = lambda answer: answer
     store.clock.advance(1)
-    assert registered(idp.found()).client_id == "client-2"
+    assert register_client(idp.found()).client_id == "client-2"
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_server_that_registers_nobody_is_asked_once_a_minute(
     assert code_of(idp.found()) is Code.REGISTRATION_PAUSED
     store.clock.advance(1)
     idp.status = 201
-    assert registered(idp.found()).client_id == "client-2"
+    assert register_client(idp.found()).client_id == "client-2"
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_odd_answers_are_rejected(idp: RegistrationServer, body: bytes) -> None:
 def test_server_that_does_not_answer_holds_up_few_threads_and_nobody_who_needs_no_answer(
     idp: RegistrationServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = registered(idp.found())
+    made = register_client(idp.found())
     arrived, is_over = threading.Event(), threading.Event()
 
     def stall() -> None:
@@ -261,7 +261,7 @@ def test_server_that_does_not_answer_holds_up_few_threads_and_nobody_who_needs_n
         assert arrived.wait(30)
         with pytest.raises(ProviderBusy):
             registration_for(idp.found(), moved)
-        assert registered(idp.found()) == made
+        assert register_client(idp.found()) == made
         is_over.set()
         assert waiting.result(30).redirect_uri == moved
 
@@ -280,21 +280,21 @@ def test_pause_of_a_clock_that_was_ahead_locks_nobody_out(until: int, left: int)
 def test_more_scopes_are_registered_because_some_servers_allow_no_others(
     idp: RegistrationServer, store: Stack
 ) -> None:
-    first = registered(idp.found(scopes=("read",)))
+    first = register_client(idp.found(scopes=("read",)))
     assert idp.registered[0]["scope"] == "read"
-    assert registered(idp.found(scopes=("write", "read"))) == first, "not within the hour"
+    assert register_client(idp.found(scopes=("write", "read"))) == first, "not within the hour"
     store.clock.advance(HOUR)
-    second = registered(idp.found(scopes=("read",)), scopes={"write"})
+    second = register_client(idp.found(scopes=("read",)), scopes={"write"})
     assert idp.registered[1]["scope"] == "read write", "with those of before"
-    assert registered(idp.found(scopes=("read",))) == second
+    assert register_client(idp.found(scopes=("read",))) == second
 
 
 def test_all_scopes_of_the_server_are_registered_so_that_more_can_be_requested(
     idp: RegistrationServer,
 ) -> None:
-    first = registered(idp.found(scopes=("read",), listed=("read", "write", "offline_access")))
+    first = register_client(idp.found(scopes=("read",), listed=("read", "write", "offline_access")))
     assert idp.registered[0]["scope"] == "offline_access read write"
-    assert registered(idp.found(scopes=("read", "write"))) == first
+    assert register_client(idp.found(scopes=("read", "write"))) == first
     assert len(idp.registered) == 1
 
 
@@ -307,7 +307,7 @@ def test_only_the_requested_scopes_are_registered_if_all_are_refused_or_too_many
 
     idp.on_registration = refuse_all
     listed = ("read", "admin") if is_refused else tuple(f"scope-{n}" for n in range(50))
-    assert registered(idp.found(scopes=("read",), listed=listed)).scopes == ("read",)
+    assert register_client(idp.found(scopes=("read",), listed=listed)).scopes == ("read",)
     assert idp.registered[-1]["scope"] == "read"
 
 
@@ -318,7 +318,7 @@ def test_management_token_and_secret_are_neither_in_the_table_nor_in_the_log(
     address = "https://wiki.example/register/client-1"
     more = {"registration_access_token": MANAGEMENT_TOKEN, "registration_client_uri": address}
     idp.change = lambda answer: answer | more
-    made = registered(idp.found(auth_methods=("client_secret_post",)))
+    made = register_client(idp.found(auth_methods=("client_secret_post",)))
     content = run_sync(SealedDocuments(store.services).load("registrations/wiki"))
     assert content is not None
     assert made.client_secret.encode() in content.content
@@ -335,7 +335,7 @@ def test_old_registrations_stay_until_there_are_twenty(
     idp.change = lambda answer: answer | {"client_id": f"{answer['client_id']}{'x' * 2000}"}
     made = []
     for _ in range(25):
-        made.append(registered(idp.found()))
+        made.append(register_client(idp.found()))
         idp.clients.clear()
         store.clock.advance(DAY)
     known = [find_registration(WIKI, idp.issuer, each.client_id) for each in made]
@@ -343,7 +343,7 @@ def test_old_registrations_stay_until_there_are_twenty(
 
 
 def test_provider_of_tokens_is_made_of_what_they_belong_to(idp: RegistrationServer) -> None:
-    made = registered(idp.found(auth_methods=("client_secret_basic",)))
+    made = register_client(idp.found(auth_methods=("client_secret_basic",)))
     binding = Binding(made.client_id, idp.issuer, RESOURCE)
     provider = provider_of(WIKI, binding)
     assert (provider.client_id, provider.issuer) == (made.client_id, idp.issuer)

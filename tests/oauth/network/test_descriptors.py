@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests import ROOT
-from tests.support.processes import printed_by
+from tests.support.processes import output_of
 
 CODE = """
 import json, logging, os, resource, sys
@@ -39,7 +39,7 @@ print(json.dumps([found[1:], lines[1:]]))
 @pytest.mark.slow
 def test_request_without_a_descriptor_is_not_the_provider_s_fault() -> None:
     """Adversary: descriptors run out."""
-    found, lines = json.loads(printed_by(CODE % str(ROOT)))
+    found, lines = json.loads(output_of(CODE % str(ROOT)))
     assert found == [["ProviderBusy", "busy"]] * 2
     assert lines == [
         f"Request to {host} not sent: no file descriptor was left."

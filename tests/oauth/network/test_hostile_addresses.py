@@ -35,7 +35,7 @@ from tests.oauth.support.hostile import (
     name_the_inside,
 )
 from tests.oauth.support.hostile_fixtures import ENVIRONMENT, come_back, hostile, internet
-from tests.oauth.support.logout_fixtures import post, settled
+from tests.oauth.support.logout_fixtures import post, wait_until_settled
 from tests.oauth.support.logout_provider import SigningKey, sign
 from tests.oauth.support.requests import get_token
 from tests.sessions_kms.support.stacks import Stack
@@ -57,7 +57,7 @@ def sign_out(hostile: HostileProvider, visitor: Visitor, store: Stack) -> None:
     come_back(visitor, hostile)
     assert visitor.user_id is not None
     visitor.client.post("/accounts/logout/")
-    settled()
+    wait_until_settled()
 
 
 def refresh(hostile: HostileProvider, visitor: Visitor, store: Stack) -> None:

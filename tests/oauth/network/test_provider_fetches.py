@@ -56,7 +56,7 @@ def all_of_them(count: int) -> None:
         hammer(count)
 
 
-def failing(_: dict[str, str]) -> tuple[int, bytes]:
+def fail(_: dict[str, str]) -> tuple[int, bytes]:
     return 500, b""
 
 
@@ -66,7 +66,7 @@ def test_metadata_is_fetched_once_a_minute_at_most(
     hostile: HostileProvider, store: Stack, hammer: str, fails: bool
 ) -> None:
     if fails:
-        hostile.paths[DISCOVERY] = failing
+        hostile.paths[DISCOVERY] = fail
     for _ in range(3):
         ANYBODY[hammer](5)
         store.clock.advance(PAUSE / 2)
@@ -79,7 +79,7 @@ def test_keys_are_fetched_once_a_minute_at_most(
 ) -> None:
     hostile.keys = {"keys": [KEY.jwk()]}
     if fails:
-        hostile.paths["/jwks"] = failing
+        hostile.paths["/jwks"] = fail
     for minute in range(1, 4):
         send_junk(10)
         assert hostile.asked.count("/jwks") == minute
@@ -101,7 +101,7 @@ def test_start_and_callback_and_logout_share_one_fetch(
 @pytest.mark.parametrize("fails", [False, True])
 def test_forty_concurrent_requests_share_one_fetch(hostile: HostileProvider, fails: bool) -> None:
     if fails:
-        hostile.paths[DISCOVERY] = failing
+        hostile.paths[DISCOVERY] = fail
     barrier = threading.Barrier(40)
     corp = find_provider("corp")
     assert corp is not None
@@ -168,7 +168,7 @@ def test_old_keys_are_used_during_an_outage_for_at_most_a_day(
     hostile.keys = {"keys": [KEY.jwk()]}
     url = f"{hostile.issuer}/jwks"
     assert jwks.find_signing_keys(url, key_id=KEY.id, algorithm=KEY.algorithm)
-    hostile.paths["/jwks"] = failing
+    hostile.paths["/jwks"] = fail
     store.clock.advance(jwks.KEYS_MAX_STALE - 1)
     assert jwks.find_signing_keys(url, key_id=KEY.id, algorithm=KEY.algorithm)
     store.clock.advance(1)
@@ -180,7 +180,7 @@ def test_old_metadata_is_used_during_an_outage(
     hostile: HostileProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.start()
-    hostile.paths[DISCOVERY] = failing
+    hostile.paths[DISCOVERY] = fail
     store.clock.advance(30 * 24 * 3600)
     come_back(visitor, hostile)
     assert visitor.user_id is not None

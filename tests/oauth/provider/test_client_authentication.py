@@ -21,7 +21,7 @@ from oauth.provider.token_endpoint import ASSERTION_LIFETIME, ASSERTION_TYPE, au
 from tests.oauth.support.client_keys import KEYS, key_file
 from tests.oauth.support.fake_provider import CLIENT_SECRET, FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
-from tests.oauth.support.requests import get_token, stored
+from tests.oauth.support.requests import get_token, stored_tokens
 from tests.sessions_kms.support.stacks import Stack
 
 CLIENT = ProviderConfig(
@@ -189,7 +189,7 @@ def test_secret_is_sent_with_the_configured_method(
     corp.more_of_metadata = {"token_endpoint_auth_methods_supported": ["tls_client_auth"]}
     visitor.sign_in(corp)
     store.clock.advance(4000)
-    assert get_token(visitor) == stored(visitor)
+    assert get_token(visitor) == stored_tokens(visitor)
     assert len(corp.refreshes) == 1
 
 
@@ -206,7 +206,7 @@ def test_private_key_authenticates_exchange_and_refresh(
     corp.public_key = KEYS["ES256"].public_key()
     visitor.sign_in(corp)
     store.clock.advance(4000)
-    assert get_token(visitor) == stored(visitor)
+    assert get_token(visitor) == stored_tokens(visitor)
     assert [claims["iss"] for claims in corp.assertions] == [corp.client_id] * 2
     assert len({claims["jti"] for claims in corp.assertions}) == 2
 
@@ -220,5 +220,5 @@ def test_wrong_client_secret_does_not_require_a_sign_in(
     with pytest.raises(oauth.ProviderUnavailable):
         get_token(visitor)
     assert corp.refreshes == []
-    assert stored(visitor).refresh_token in corp.refresh_tokens
+    assert stored_tokens(visitor).refresh_token in corp.refresh_tokens
     assert CLIENT_SECRET in corp.secrets

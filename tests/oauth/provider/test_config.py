@@ -109,7 +109,7 @@ def test_mistake_is_an_error_that_names_the_variable(
 # Checks, for projects that configure allauth themselves
 
 
-def found(settings: Settings, **app_settings: Any) -> list[str | None]:
+def check_ids(settings: Settings, **app_settings: Any) -> list[str | None]:
     configure(settings)
     configuration = settings.SOCIALACCOUNT_PROVIDERS
     configuration["openid_connect"]["APPS"][0]["settings"] |= app_settings
@@ -137,7 +137,7 @@ def found(settings: Settings, **app_settings: Any) -> list[str | None]:
     ],
 )
 def test_fault_is_found(settings: Settings, app_settings: dict[str, Any], error: str) -> None:
-    assert found(settings, **app_settings) == [error]
+    assert check_ids(settings, **app_settings) == [error]
 
 
 def test_good_settings_have_no_fault(settings: Settings, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_good_settings_have_no_fault(settings: Settings, tmp_path: Path) -> None
         "revocation_url": "http://127.0.0.1:9400/revoke",
         "refresh_leeway": 30,
     }
-    assert found(settings, **good) == []
+    assert check_ids(settings, **good) == []
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from oauth.network.responses import ProviderResponse
 from oauth.provider import dpop, metadata
 from oauth.provider.config import find_provider
 from tests.oauth.support.fixtures import Visitor, configure, environment
-from tests.oauth.support.requests import get_token, stored
+from tests.oauth.support.requests import get_token, stored_tokens
 from tests.oauth.support.strict_provider import StrictProvider
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.cases import each_case
@@ -32,14 +32,14 @@ def binding(strict: StrictProvider, settings: Settings) -> StrictProvider:
 
 
 def key_of(visitor: Visitor) -> str:
-    key = stored(visitor).dpop_key
+    key = stored_tokens(visitor).dpop_key
     assert key is not None
     return key
 
 
 def test_sign_in_sends_a_proof_with_each_request(binding: StrictProvider, visitor: Visitor) -> None:
     visitor.sign_in(binding)
-    held = stored(visitor)
+    held = stored_tokens(visitor)
     assert (held.token_type, held.access_token in binding.keys) == ("DPoP", True)
     assert [claims["htu"] for claims in binding.checker.taken] == [
         f"{binding.issuer}/token",
@@ -56,7 +56,7 @@ def test_refresh_uses_the_same_key_and_the_newest_nonce(
     for nonce in ("nonce-2", "nonce-3"):
         binding.checker.nonce = nonce
         store.clock.advance(4000)
-        assert get_token(visitor) == stored(visitor)
+        assert get_token(visitor) == stored_tokens(visitor)
         assert key_of(visitor) == key
         assert binding.checker.taken[-1]["nonce"] == nonce
     assert len(binding.refreshes) == 2  # what was refused for its nonce spent no token
@@ -64,23 +64,23 @@ def test_refresh_uses_the_same_key_and_the_newest_nonce(
 
 def test_new_sign_in_makes_a_new_key(binding: StrictProvider, visitor: Visitor) -> None:
     visitor.sign_in(binding)
-    first = stored(visitor)
+    first = stored_tokens(visitor)
     binding.gives_refresh_token = False
     visitor.sign_in(binding)
     assert key_of(visitor) != first.dpop_key
-    assert stored(visitor).refresh_token is None  # the old one is bound to the old key
+    assert stored_tokens(visitor).refresh_token is None  # the old one is bound to the old key
 
 
 def test_grant_from_before_dpop_is_bound_at_its_next_refresh(
     strict: StrictProvider, visitor: Visitor, store: Stack, settings: Settings
 ) -> None:
     visitor.sign_in(strict)
-    assert stored(visitor).dpop_key is None
+    assert stored_tokens(visitor).dpop_key is None
     strict.wants_proofs = True
     configure(settings, environment("corp", strict, DPOP="1"))
     store.clock.advance(4000)
     assert get_token(visitor).access_token in strict.keys
-    assert stored(visitor).token_type == "DPoP"
+    assert stored_tokens(visitor).token_type == "DPoP"
 
 
 def test_response_without_a_bound_token_fails_the_sign_in(
@@ -97,12 +97,12 @@ def test_refresh_without_a_bound_token_keeps_the_old_one(
     binding: StrictProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(binding)
-    before = stored(visitor)
+    before = stored_tokens(visitor)
     binding.answers_bearer = True
     store.clock.advance(4000)
     with pytest.raises(oauth.ProviderUnavailable):
         get_token(visitor)
-    assert stored(visitor) == before
+    assert stored_tokens(visitor) == before
 
 
 def test_constantly_changing_nonce_does_not_loop(binding: StrictProvider, visitor: Visitor) -> None:
@@ -132,7 +132,7 @@ def test_key_is_in_no_database_log_or_repr(
     database: sqlite3.Connection = connection.connection
     dump = "\n".join(database.iterdump())
     assert "ada@example.com" in dump
-    assert key not in dump + caplog.text + repr(stored(visitor)) + repr(store.items())
+    assert key not in dump + caplog.text + repr(stored_tokens(visitor)) + repr(store.items())
 
 
 @each_case("nonce", ["", "a b", "a\tb", 'a"b', "a\\b", "é", "a" * 513, None])

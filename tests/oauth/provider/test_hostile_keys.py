@@ -51,14 +51,14 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     return done
 
 
-def encoded(number: int) -> str:
+def encode(number: int) -> str:
     size = (number.bit_length() + 7) // 8
     return base64.urlsafe_b64encode(number.to_bytes(size, "big")).rstrip(b"=").decode()
 
 
 def rsa_jwk(bits: int = 2048, exponent: int = 65537, **more: Any) -> dict[str, Any]:
     modulus = secrets.randbits(bits) | 1 | 1 << (bits - 1)
-    return {"kty": "RSA", "kid": "k", "n": encoded(modulus), "e": encoded(exponent)} | more
+    return {"kty": "RSA", "kid": "k", "n": encode(modulus), "e": encode(exponent)} | more
 
 
 def token(hostile: HostileProvider, store: Stack, key: SigningKey = RSA_KEY) -> str:

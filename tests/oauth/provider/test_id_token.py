@@ -15,7 +15,7 @@ from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.hostile import CLIENT_ID, HostileProvider
 from tests.oauth.support.hostile_fixtures import come_back, hostile, internet
 from tests.oauth.support.logout_provider import sign
-from tests.oauth.support.requests import get_token, stored
+from tests.oauth.support.requests import get_token, stored_tokens
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.cases import each_case
 
@@ -148,7 +148,7 @@ def test_access_token_with_lone_surrogate_matches_no_hash() -> None:
         )
 
 
-def nested(levels: int) -> Any:
+def nest(levels: int) -> Any:
     found: Any = "x"
     for _ in range(levels):
         found = [found]
@@ -164,7 +164,7 @@ def nested(levels: int) -> Any:
         "a.b.c",
         "a.b",
         token(x="y" * 32 * 1024),
-        token(x=nested(25)),
+        token(x=nest(25)),
         "e30." + base64.urlsafe_b64encode(b"[" * 20_000).decode() + ".AA",
         "e30.W10.AA",
     ],
@@ -219,7 +219,7 @@ def expired(hostile: HostileProvider, visitor: Visitor, store: Stack) -> Visitor
 def test_id_token_of_a_refresh_may_lack_the_nonce(
     hostile: HostileProvider, expired: Visitor, nonce: str | None
 ) -> None:
-    before = stored(expired)
+    before = stored_tokens(expired)
     if nonce is None:
         hostile.nonce = None
     assert get_token(expired).id_token != before.id_token
@@ -231,11 +231,11 @@ def test_id_token_of_a_refresh_may_lack_the_nonce(
 def test_id_token_of_another_grant_ends_this_one(
     hostile: HostileProvider, expired: Visitor, claims: dict[str, Any]
 ) -> None:
-    before = stored(expired)
+    before = stored_tokens(expired)
     hostile.claims = claims
     with pytest.raises(oauth.ReauthenticationRequired):
         get_token(expired)
-    assert stored(expired) == before
+    assert stored_tokens(expired) == before
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_other_faults_of_a_refresh_keep_the_old_id_token(
     claims: dict[str, Any],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    before = stored(expired)
+    before = stored_tokens(expired)
     hostile.claims = claims
     new = get_token(expired)
     assert new.access_token != before.access_token

@@ -27,7 +27,7 @@ def metadata(name: str = "corp", *, anonymous: bool = True) -> Metadata:
     return endpoints.load_metadata(configured, anonymous=anonymous)
 
 
-def counting(corp: FakeProvider) -> list[int]:
+def count_fetches(corp: FakeProvider) -> list[int]:
     asked: list[int] = []
     corp.hooks[DISCOVERY] = lambda: asked.append(1)
     return asked
@@ -43,7 +43,7 @@ def test_valid_metadata_is_parsed(corp: FakeProvider) -> None:
 
 
 def test_metadata_is_fetched_once_an_hour(corp: FakeProvider, store: Stack) -> None:
-    asked = counting(corp)
+    asked = count_fetches(corp)
     metadata()
     store.clock.advance(METADATA_AGE - 1)
     metadata()
@@ -71,7 +71,7 @@ def test_failed_fetch_is_not_retried_immediately(
     if known:
         metadata()
         store.clock.advance(METADATA_AGE)
-    asked = counting(corp)
+    asked = count_fetches(corp)
     corp.failing[DISCOVERY] = NONSENSE["server error"]
     for _ in range(3):
         with nullcontext() if known else pytest.raises(ProviderUnavailable):
@@ -99,7 +99,7 @@ def test_provider_that_hangs_is_not_retried_immediately(corp: FakeProvider, stor
 
 
 def test_clock_that_is_set_back_does_not_extend_the_cache(corp: FakeProvider, store: Stack) -> None:
-    asked = counting(corp)
+    asked = count_fetches(corp)
     metadata()
     store.clock.advance(-10 * METADATA_AGE)
     metadata()
@@ -107,7 +107,7 @@ def test_clock_that_is_set_back_does_not_extend_the_cache(corp: FakeProvider, st
 
 
 def test_concurrent_requests_share_one_fetch(corp: FakeProvider, store: Stack) -> None:
-    asked = counting(corp)
+    asked = count_fetches(corp)
     barrier = threading.Barrier(20)
 
     def ask(_: int) -> Metadata:

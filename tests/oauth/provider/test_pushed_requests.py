@@ -18,7 +18,7 @@ from tests.oauth.support.provider_failures import (
     assert_provider_is_down,
     respond_with,
 )
-from tests.oauth.support.requests import stored
+from tests.oauth.support.requests import stored_tokens
 from tests.oauth.support.strict_provider import StrictProvider
 
 
@@ -34,7 +34,7 @@ def test_required_request_is_pushed_and_only_its_reference_is_shown(
 
     visitor.sign_in(strict)
 
-    assert stored(visitor).access_token in strict.secrets
+    assert stored_tokens(visitor).access_token in strict.secrets
     pushed = strict.pushes[-1]
     assert {"state", "nonce", "code_challenge", "scope", "redirect_uri"} <= set(pushed)
     assert pushed["response_type"] == "code"

@@ -9,11 +9,11 @@ from pytest_django import Settings
 from tests.oauth.support.fixtures import BOB, Visitor, configure, environment
 from tests.oauth.support.logout_fixtures import (
     disconnect,
-    held_by,
-    refreshed,
-    revoked,
-    settled,
+    refresh_tokens,
+    revoked_tokens,
     sign_out,
+    tokens_of,
+    wait_until_settled,
 )
 from tests.oauth.support.logout_provider import LogoutProvider
 from tests.sessions_kms.support.stacks import Stack
@@ -21,10 +21,10 @@ from tests.sessions_kms.support.stacks import Stack
 
 def test_sign_out_revokes_the_refresh_token_once(idp: LogoutProvider, visitor: Visitor) -> None:
     visitor.sign_in(idp)
-    held = held_by(visitor)
+    held = tokens_of(visitor)
     sign_out(visitor)
     assert visitor.user_id is None
-    assert revoked(idp) == [held.refresh_token]
+    assert revoked_tokens(idp) == [held.refresh_token]
     assert idp.revocations[0]["token_type_hint"] == "refresh_token"
     assert idp.refresh_tokens == set()
 
@@ -34,9 +34,9 @@ def test_without_refresh_token_the_access_token_is_revoked(
 ) -> None:
     idp.gives_refresh_token = False
     visitor.sign_in(idp)
-    held = held_by(visitor)
+    held = tokens_of(visitor)
     sign_out(visitor)
-    assert revoked(idp) == [held.access_token]
+    assert revoked_tokens(idp) == [held.access_token]
     assert idp.revocations[0]["token_type_hint"] == "access_token"
 
 
@@ -47,7 +47,7 @@ def test_client_authenticates_as_at_the_token_endpoint(
     idp.auth_method = method
     visitor.sign_in(idp)
     sign_out(visitor)
-    assert len(revoked(idp)) == 1
+    assert len(revoked_tokens(idp)) == 1
 
 
 def test_session_is_gone_before_the_grant_is(
@@ -57,7 +57,7 @@ def test_session_is_gone_before_the_grant_is(
     there: list[int] = []
     idp.hooks["/revoke"] = lambda: there.append(len(store.sessions()))
     sign_out(visitor)
-    settled()
+    wait_until_settled()
     assert there == [0]
 
 
@@ -66,17 +66,17 @@ def test_sign_out_revokes_at_every_connected_provider(
 ) -> None:
     visitor.sign_in(idp)
     visitor.connect(second)
-    first, other = held_by(visitor), held_by(visitor, "other")
+    first, other = tokens_of(visitor), tokens_of(visitor, "other")
     sign_out(visitor)
-    assert revoked(idp) == [first.refresh_token]
-    assert revoked(second) == [other.refresh_token]
+    assert revoked_tokens(idp) == [first.refresh_token]
+    assert revoked_tokens(second) == [other.refresh_token]
 
 
 def test_sign_out_in_the_admin_revokes_too(idp: LogoutProvider, visitor: Visitor) -> None:
     visitor.sign_in(idp)
     get_user_model().objects.update(is_staff=True)
     assert visitor.client.post("/admin/logout/").status_code == 200
-    assert len(revoked(idp)) == 1
+    assert len(revoked_tokens(idp)) == 1
 
 
 def test_provider_without_revocation_endpoint_is_not_called(
@@ -85,7 +85,7 @@ def test_provider_without_revocation_endpoint_is_not_called(
     idp.more_of_metadata = {"revocation_endpoint": None}
     visitor.sign_in(idp)
     sign_out(visitor)
-    assert revoked(idp) == []
+    assert revoked_tokens(idp) == []
 
 
 # Not the wrong one
@@ -94,21 +94,21 @@ def test_provider_without_revocation_endpoint_is_not_called(
 def test_signing_in_again_revokes_nothing(idp: LogoutProvider, visitor: Visitor) -> None:
     visitor.sign_in(idp)
     visitor.sign_in(idp)
-    assert revoked(idp) == []
-    assert held_by(visitor).refresh_token in idp.refresh_tokens
+    assert revoked_tokens(idp) == []
+    assert tokens_of(visitor).refresh_token in idp.refresh_tokens
 
 
 def test_signing_in_again_without_a_new_refresh_token_keeps_the_old_one_alive(
     idp: LogoutProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(idp)
-    first = held_by(visitor)
+    first = tokens_of(visitor)
     idp.gives_refresh_token = False
     visitor.sign_in(idp)
-    assert revoked(idp) == []
-    assert held_by(visitor).refresh_token == first.refresh_token
+    assert revoked_tokens(idp) == []
+    assert tokens_of(visitor).refresh_token == first.refresh_token
     idp.gives_refresh_token = True
-    assert refreshed(visitor, held_by(visitor)).refresh_token in idp.refresh_tokens
+    assert refresh_tokens(visitor, tokens_of(visitor)).refresh_token in idp.refresh_tokens
 
 
 def test_signing_in_again_revokes_nothing_of_the_other_providers(
@@ -117,8 +117,8 @@ def test_signing_in_again_revokes_nothing_of_the_other_providers(
     visitor.sign_in(idp)
     visitor.connect(second)
     visitor.sign_in(idp)
-    assert held_by(visitor, "other").refresh_token in second.refresh_tokens
-    assert (revoked(idp), revoked(second)) == ([], [])
+    assert tokens_of(visitor, "other").refresh_token in second.refresh_tokens
+    assert (revoked_tokens(idp), revoked_tokens(second)) == ([], [])
 
 
 def test_signing_in_again_revokes_nothing_while_a_stage_is_pending(
@@ -137,7 +137,7 @@ def test_signing_in_again_revokes_nothing_while_a_stage_is_pending(
 
     assert response["Location"] == "/accounts/confirm-email/"
     assert visitor.user_id is None
-    assert (revoked(idp), revoked(second)) == ([], [])
+    assert (revoked_tokens(idp), revoked_tokens(second)) == ([], [])
 
 
 def test_connecting_again_revokes_nothing(
@@ -146,31 +146,31 @@ def test_connecting_again_revokes_nothing(
     visitor.sign_in(idp)
     visitor.connect(second)
     visitor.connect(second)
-    assert revoked(second) == []
+    assert revoked_tokens(second) == []
 
 
 def test_signing_in_as_another_revokes_the_first_ones_grant(
     idp: LogoutProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(idp)
-    ada = held_by(visitor)
+    ada = tokens_of(visitor)
     idp.person = BOB
     visitor.sign_in(idp)
-    assert held_by(visitor).subject == "2002"
-    assert revoked(idp) == [ada.refresh_token]
-    assert held_by(visitor).refresh_token in idp.refresh_tokens
+    assert tokens_of(visitor).subject == "2002"
+    assert revoked_tokens(idp) == [ada.refresh_token]
+    assert tokens_of(visitor).refresh_token in idp.refresh_tokens
 
 
 def test_connecting_another_account_revokes_the_replaced_grant(
     idp: LogoutProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(idp)
-    ada = held_by(visitor)
+    ada = tokens_of(visitor)
     idp.person = BOB
     visitor.connect(idp, "corp")
-    assert held_by(visitor).subject == "2002"
-    assert revoked(idp) == [ada.refresh_token]
-    assert held_by(visitor).refresh_token in idp.refresh_tokens
+    assert tokens_of(visitor).subject == "2002"
+    assert revoked_tokens(idp) == [ada.refresh_token]
+    assert tokens_of(visitor).refresh_token in idp.refresh_tokens
 
 
 def test_signing_in_with_another_own_account_revokes_the_first_grant(
@@ -180,13 +180,13 @@ def test_signing_in_with_another_own_account_revokes_the_first_grant(
     visitor.sign_in(idp)
     idp.person = BOB
     visitor.connect(idp, "corp")
-    bob, user_id = held_by(visitor), visitor.user_id
-    settled()
+    bob, user_id = tokens_of(visitor), visitor.user_id
+    wait_until_settled()
     idp.person = ada
     visitor.sign_in(idp)
-    assert (held_by(visitor).subject, visitor.user_id) == ("1001", user_id)
-    assert revoked(idp)[1:] == [bob.refresh_token]
-    assert held_by(visitor).refresh_token in idp.refresh_tokens
+    assert (tokens_of(visitor).subject, visitor.user_id) == ("1001", user_id)
+    assert revoked_tokens(idp)[1:] == [bob.refresh_token]
+    assert tokens_of(visitor).refresh_token in idp.refresh_tokens
 
 
 def test_disconnecting_revokes_that_grant_and_no_other(
@@ -194,10 +194,10 @@ def test_disconnecting_revokes_that_grant_and_no_other(
 ) -> None:
     visitor.sign_in(idp)
     visitor.connect(second)
-    other = held_by(visitor, "other")
+    other = tokens_of(visitor, "other")
     disconnect(visitor, "other")
-    assert revoked(second) == [other.refresh_token]
-    assert revoked(idp) == []
+    assert revoked_tokens(second) == [other.refresh_token]
+    assert revoked_tokens(idp) == []
     assert visitor.user_id is not None
 
 
@@ -207,4 +207,4 @@ def test_token_of_another_client_is_not_sent_to_the_provider(
     visitor.sign_in(idp)
     configure(settings, environment("corp", idp, CLIENT_ID="the-client-of-today"))
     sign_out(visitor)
-    assert revoked(idp) == []
+    assert revoked_tokens(idp) == []

@@ -11,9 +11,14 @@ from allauth.socialaccount.models import SocialAccount
 
 from tests.oauth.support.fake_provider import Answer
 from tests.oauth.support.fixtures import Visitor
-from tests.oauth.support.logout_fixtures import held_by, revoked, settled, sign_out
+from tests.oauth.support.logout_fixtures import (
+    revoked_tokens,
+    sign_out,
+    tokens_of,
+    wait_until_settled,
+)
 from tests.oauth.support.logout_provider import LogoutProvider
-from tests.sessions_kms.support.memory_dynamodb import refused
+from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.stacks import Stack
 
 FAILING: dict[str, Callable[[], Answer]] = {
@@ -31,7 +36,7 @@ def test_revocation_is_retried_a_few_times(
     asked: list[int] = []
     idp.hooks["/revoke"] = lambda: asked.append(1)
     sign_out(visitor)
-    settled()
+    wait_until_settled()
     assert len(asked) == 3
     assert "A grant of corp was not revoked: ProviderUnavailable" in caplog.text
     assert "canary" not in caplog.text
@@ -51,7 +56,7 @@ def test_revocation_succeeds_after_the_provider_recovers(
 
     idp.hooks["/revoke"] = recover
     sign_out(visitor)
-    assert len(revoked(idp)) == 1
+    assert len(revoked_tokens(idp)) == 1
 
 
 def test_refusal_is_logged_and_not_repeated(
@@ -60,7 +65,7 @@ def test_refusal_is_logged_and_not_repeated(
     visitor.sign_in(idp)
     idp.failing["/revoke"] = lambda: (400, "application/json", b'{"error": "canary"}')
     sign_out(visitor)
-    settled()
+    wait_until_settled()
     assert "A grant of corp was not revoked: the provider refuses." in caplog.text
     assert "canary" not in caplog.text
 
@@ -80,18 +85,18 @@ def test_provider_that_hangs_does_not_delay_the_sign_out(
     assert not gave_up.is_set()  # The provider has not answered yet.
     assert visitor.user_id is None
     may_answer.set()
-    settled()
+    wait_until_settled()
 
 
 def test_sign_out_that_failed_revokes_nothing(
     idp: LogoutProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     visitor.sign_in(idp)
-    store.dynamodb.on("DeleteItem session", refused)
+    store.dynamodb.on("DeleteItem session", refuse_write)
     assert visitor.client.post("/accounts/logout/").status_code == 503
     store.dynamodb.heal()
     assert visitor.user_id is not None
-    assert revoked(idp) == []
+    assert revoked_tokens(idp) == []
 
 
 def test_disconnect_that_was_not_saved_revokes_nothing(
@@ -105,21 +110,21 @@ def test_disconnect_that_was_not_saved_revokes_nothing(
     visitor.connect(second)
     account = SocialAccount.objects.get(provider="other")
     visitor.client.raise_request_exception = False
-    store.dynamodb.on("PutItem session", refused)
+    store.dynamodb.on("PutItem session", refuse_write)
     response = visitor.client.post("/accounts/3rdparty/", {"account": account.pk})
     store.dynamodb.heal()
     assert response.status_code == 503
-    assert held_by(visitor, "other").refresh_token in second.refresh_tokens
-    assert revoked(second) == []
+    assert tokens_of(visitor, "other").refresh_token in second.refresh_tokens
+    assert revoked_tokens(second) == []
 
 
 def test_store_that_fails_afterwards_does_not_keep_the_grant_alive(
     idp: LogoutProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     visitor.sign_in(idp)
-    store.dynamodb.on("PutItem lease", refused)
+    store.dynamodb.on("PutItem lease", refuse_write)
     sign_out(visitor)
-    assert len(revoked(idp)) == 1
+    assert len(revoked_tokens(idp)) == 1
 
 
 def test_logs_hold_no_token(
@@ -128,7 +133,7 @@ def test_logs_hold_no_token(
     with caplog.at_level(logging.DEBUG):
         visitor.sign_in(idp)
         sign_out(visitor)
-        settled()
+        wait_until_settled()
     said = "\n".join([caplog.text, *(repr(vars(record)) for record in caplog.records)])
     assert "A grant of corp was revoked." in said
     assert len(idp.secrets) > 3

@@ -16,17 +16,23 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import services
 from tests.oauth.support.fixtures import Visitor
-from tests.oauth.support.logout_fixtures import held_by, refreshed, revoked, settled, sign_out
+from tests.oauth.support.logout_fixtures import (
+    refresh_tokens,
+    revoked_tokens,
+    sign_out,
+    tokens_of,
+    wait_until_settled,
+)
 from tests.oauth.support.logout_provider import LogoutProvider
 from tests.sessions_kms.support.stacks import Stack, install
 
 
 def test_two_sign_outs_of_one_session_revoke_once(idp: LogoutProvider, visitor: Visitor) -> None:
     visitor.sign_in(idp)
-    held = held_by(visitor)
+    held = tokens_of(visitor)
     for _ in range(2):
         revoke_soon(services(), "corp", held, RemainingAccess(services(), None))
-    assert revoked(idp) == [held.refresh_token]
+    assert revoked_tokens(idp) == [held.refresh_token]
 
 
 def test_lease_of_a_dead_process_does_not_keep_a_grant_alive(
@@ -34,27 +40,27 @@ def test_lease_of_a_dead_process_does_not_keep_a_grant_alive(
 ) -> None:
     install(replace(store.services, sleep=lambda _: None))  # There is nobody to wait for.
     visitor.sign_in(idp)
-    held = held_by(visitor)
+    held = tokens_of(visitor)
     run_sync(Leases(services()).claim(held.grant_secret, "of the dead", seconds=LEASE_SECONDS))
     revoke_soon(services(), "corp", held, RemainingAccess(services(), None))
-    assert revoked(idp) == [held.refresh_token]
+    assert revoked_tokens(idp) == [held.refresh_token]
 
 
 def test_no_refresh_begins_after_the_sign_out(idp: LogoutProvider, visitor: Visitor) -> None:
     visitor.sign_in(idp)
-    held = held_by(visitor)
+    held = tokens_of(visitor)
     sign_out(visitor)
-    settled()
+    wait_until_settled()
     with pytest.raises(OAuthError):
-        refreshed(visitor, held)
+        refresh_tokens(visitor, held)
     assert idp.refreshes == []
 
 
 def test_what_a_refresh_fetched_before_is_revoked(idp: LogoutProvider, visitor: Visitor) -> None:
     visitor.sign_in(idp)
-    new = refreshed(visitor, held_by(visitor))  # and its save was lost
+    new = refresh_tokens(visitor, tokens_of(visitor))  # and its save was lost
     sign_out(visitor)
-    assert revoked(idp) == [new.refresh_token]
+    assert revoked_tokens(idp) == [new.refresh_token]
     assert idp.refresh_tokens == set()
 
 
@@ -62,7 +68,7 @@ def test_refresh_under_way_at_the_sign_out_leaves_no_live_grant(
     idp: LogoutProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(idp)
-    held = held_by(visitor)
+    held = tokens_of(visitor)
     asked, may_answer = threading.Event(), threading.Event()
 
     def slow() -> None:
@@ -71,13 +77,13 @@ def test_refresh_under_way_at_the_sign_out_leaves_no_live_grant(
 
     idp.hooks["/token"] = slow
     found: list[TokenSet] = []
-    refreshing = threading.Thread(target=lambda: found.append(refreshed(visitor, held)))
+    refreshing = threading.Thread(target=lambda: found.append(refresh_tokens(visitor, held)))
     refreshing.start()
     assert asked.wait(10)
     sign_out(visitor)
     assert idp.revocations == []
     may_answer.set()
     refreshing.join(10)
-    assert revoked(idp) == [found[0].refresh_token]
+    assert revoked_tokens(idp) == [found[0].refresh_token]
     assert idp.refresh_tokens == set()
     assert not idp.reused

@@ -21,7 +21,13 @@ from sessions_kms import SessionStore, SessionTooLarge
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
 from tests.oauth.support.fixtures import BOB, Visitor, configure, environment
-from tests.oauth.support.logout_fixtures import disconnect, held_by, revoked, settled, sign_out
+from tests.oauth.support.logout_fixtures import (
+    disconnect,
+    revoked_tokens,
+    sign_out,
+    tokens_of,
+    wait_until_settled,
+)
 from tests.oauth.support.logout_provider import LogoutProvider
 
 
@@ -54,12 +60,12 @@ def test_connection_that_is_completed_during_the_disconnect_is_revoked_too(
 
     def complete() -> None:
         connected.client.get(answer)
-        stored.append(held_by(connected, "other"))
+        stored.append(tokens_of(connected, "other"))
 
     act_before(monkeypatch, vault, "drop_token_set", complete)
     disconnect(connected, "other")
     assert connected.held("other") is None
-    assert revoked(second) == [stored[0].refresh_token]
+    assert revoked_tokens(second) == [stored[0].refresh_token]
 
 
 def test_connection_that_is_completed_after_the_disconnect_is_revoked_too(
@@ -70,7 +76,7 @@ def test_connection_that_is_completed_after_the_disconnect_is_revoked_too(
     page = connected.client.get(answer, follow=True).content.decode()
     assert "Other was disconnected meanwhile, and stays disconnected." in page
     assert connected.held("other") is None
-    settled()
+    wait_until_settled()
     assert second.refresh_tokens == set()
 
 
@@ -80,7 +86,7 @@ def test_connection_that_is_completed_after_the_sign_out_is_revoked_too(
     answer = connected.callback_address(second, "other", process="connect")
     act_before(monkeypatch, rights, "update_rights", lambda: sign_out(connected))
     assert connected.client.get(answer).status_code == 400
-    settled()
+    wait_until_settled()
     assert second.refresh_tokens == set()
 
 
@@ -105,7 +111,7 @@ def test_connection_for_which_the_session_has_no_room_is_revoked_unless_it_repla
     monkeypatch.setattr(SessionStore, "save", reject)
     visitor.client.raise_request_exception = False
     assert visitor.client.get(answer).status_code == 409
-    settled()
+    wait_until_settled()
     assert bool(second.refresh_tokens) is not is_first
     assert before <= second.refresh_tokens
 
@@ -138,11 +144,11 @@ def test_account_that_is_connected_again_during_another_sign_in_keeps_its_new_to
 
     def connect_again() -> None:
         tab.client.get(again)
-        stored.append(held_by(tab, "other"))
+        stored.append(tokens_of(tab, "other"))
 
     act_before(monkeypatch, login, "_authenticate", connect_again)
     connected.client.get(answer)
-    assert held_by(connected, "other") == stored[0]
+    assert tokens_of(connected, "other") == stored[0]
 
 
 def test_another_account_that_is_connected_while_one_is_rejected_stays(
@@ -154,7 +160,7 @@ def test_another_account_that_is_connected_while_one_is_rejected_stays(
     session = SessionStore(connected.session.session_key)
     act_before(monkeypatch, vault, "drop_token_set", lambda: connected.client.get(answer))
     run_sync(vault.TokenRepository(services(), session, "other").end("1001"))
-    assert held_by(connected, "other").subject == BOB["sub"]
+    assert tokens_of(connected, "other").subject == BOB["sub"]
 
 
 def test_rejected_sign_in_revokes_what_was_connected_meanwhile(
@@ -170,17 +176,17 @@ def test_rejected_sign_in_revokes_what_was_connected_meanwhile(
     stored: list[TokenSet] = []
 
     def connect_again() -> None:
-        configure(settings, allowing(idp, second, ""))
+        configure(settings, allow_domains(idp, second, ""))
         connected.client.get(again)
-        stored.append(held_by(connected, "other"))
+        stored.append(tokens_of(connected, "other"))
 
-    configure(settings, allowing(idp, second, "example.org"))
+    configure(settings, allow_domains(idp, second, "example.org"))
     act_before(monkeypatch, vault, "drop_token_set", connect_again)
     assert connected.client.get(answer).status_code == 403
     assert connected.held("other") is None
-    assert stored[0].refresh_token in revoked(second)
+    assert stored[0].refresh_token in revoked_tokens(second)
 
 
-def allowing(idp: LogoutProvider, second: LogoutProvider, domains: str) -> dict[str, str]:
+def allow_domains(idp: LogoutProvider, second: LogoutProvider, domains: str) -> dict[str, str]:
     corp = environment("corp", idp, CLIENT_ID=idp.client_id)
     return corp | environment("other", second, ALLOWED_DOMAINS=domains)

@@ -30,12 +30,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     return made
 
 
-def waiting(visitor: Visitor) -> dict[str, Any]:
+def pending_sign_ins(visitor: Visitor) -> dict[str, Any]:
     found: dict[str, Any] = visitor.session.get("socialaccount_states", {})
     return found
 
 
-def started(visitor: Visitor, **form: str) -> str:
+def start_sign_in(visitor: Visitor, **form: str) -> str:
     response = visitor.start(**form)
     assert response.status_code == 302
     address: str = response["Location"]
@@ -45,10 +45,10 @@ def started(visitor: Visitor, **form: str) -> str:
 def test_at_most_ten_sign_ins_are_pending_and_the_oldest_is_dropped(
     corp: FakeProvider, visitor: Visitor
 ) -> None:
-    oldest = started(visitor, next="/0")
-    rest = [started(visitor, next=f"/{number}") for number in range(1, 11)]
-    assert len(waiting(visitor)) == views.STATES_MAX
-    assert {state[0]["next"] for state in waiting(visitor).values()} == {
+    oldest = start_sign_in(visitor, next="/0")
+    rest = [start_sign_in(visitor, next=f"/{number}") for number in range(1, 11)]
+    assert len(pending_sign_ins(visitor)) == views.STATES_MAX
+    assert {state[0]["next"] for state in pending_sign_ins(visitor).values()} == {
         f"/{number}" for number in range(1, 11)
     }
     assert visitor.client.get(corp.consent(oldest))["Location"] == "/accounts/login/?again=1"
@@ -57,25 +57,25 @@ def test_at_most_ten_sign_ins_are_pending_and_the_oldest_is_dropped(
 
 def test_longest_allowed_next_url_is_followed(corp: FakeProvider, visitor: Visitor) -> None:
     for _ in range(8):
-        started(visitor, next=LONGEST)
+        start_sign_in(visitor, next=LONGEST)
     assert visitor.sign_in(corp, next=LONGEST)["Location"] == LONGEST
-    assert len(waiting(visitor)) == 2  # three of this length fit
+    assert len(pending_sign_ins(visitor)) == 2  # three of this length fit
 
 
 def test_pending_sign_ins_are_bounded_in_bytes(corp: FakeProvider, visitor: Visitor) -> None:
     for number in range(12):
-        started(visitor, next=f"/{number}" + "\N{EURO SIGN}" * 300)
+        start_sign_in(visitor, next=f"/{number}" + "\N{EURO SIGN}" * 300)
         session = visitor.session
         size = len(session.serializer().dumps(dict(session.items())))
         assert size <= views.STATES_SIZE_MAX
-    assert len(waiting(visitor)) == 4
+    assert len(pending_sign_ins(visitor)) == 4
 
 
 @pytest.mark.parametrize("process", ["login", "connect", "redirect", ""])
 def test_known_processes_start_a_sign_in(
     corp: FakeProvider, visitor: Visitor, process: str
 ) -> None:
-    started(visitor, process=process)
+    start_sign_in(visitor, process=process)
 
 
 @pytest.mark.parametrize("process", ["Login", "reauthenticate", "login ", "login\0", "x" * 99])
@@ -96,7 +96,7 @@ def test_pending_connection_of_a_signed_in_user_is_checked_too(
     visitor.sign_in(corp)
     for _ in range(12):
         visitor.start("other", process="connect", next=LONGEST)
-    assert len(waiting(visitor)) == 3
+    assert len(pending_sign_ins(visitor)) == 3
     assert visitor.start("other", next="/" + "\x01" * 1999).status_code == 400
     assert visitor.held() is not None
     assert visitor.connect(other)["Location"] == "/"
@@ -106,8 +106,8 @@ def test_pending_connection_of_a_signed_in_user_is_checked_too(
 def test_other_peoples_sign_ins_are_not_dropped(corp: FakeProvider, visitor: Visitor) -> None:
     corp.person = BOB
     bystander = Visitor()
-    begun = started(bystander)
+    begun = start_sign_in(bystander)
     for _ in range(12):
-        started(visitor, next=LONGEST)
+        start_sign_in(visitor, next=LONGEST)
     assert bystander.client.get(corp.consent(begun)).status_code == 302
     assert bystander.held() is not None

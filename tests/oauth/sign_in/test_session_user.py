@@ -244,7 +244,7 @@ def test_hash_of_a_former_key_is_rewritten_after_a_rollout(store: Stack, ada: Vi
 # As Django does
 
 
-def requested(session: SessionStore) -> HttpRequest:
+def request_with(session: SessionStore) -> HttpRequest:
     request = HttpRequest()
     request.session = session
     return request
@@ -284,7 +284,7 @@ def test_session_without_a_digest_is_validated_by_django(store: Stack, ada: Visi
                     session.update(content)
                     session.save()
                     key = session.session_key
-                    who = get_user(requested(session)).pk
+                    who = get_user(request_with(session)).pk
                     left = {k: v for k, v in session.items() if k != session_user.DIGEST}
                     if get_user is auth.get_user and kind == "somebody-known-former":
                         assert session.session_key != key
@@ -299,7 +299,7 @@ def test_session_without_a_digest_is_validated_by_django(store: Stack, ada: Visi
 def test_async_view_gets_the_same_user_with_one_query(
     ada: Visitor, django_assert_num_queries: Any
 ) -> None:
-    request = requested(SessionStore(ada.session.session_key))
+    request = request_with(SessionStore(ada.session.session_key))
     AuthenticationMiddleware(lambda _: HttpResponse()).process_request(request)
     with ONLY_OLD.serving(at=10), django_assert_num_queries(1):
         found = async_to_sync(request.auser)()

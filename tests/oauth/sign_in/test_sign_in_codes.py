@@ -63,7 +63,7 @@ def test_error_code_of_a_provider_is_mapped_or_dropped(
     assert Code.of_answer(endpoint, error) is code
 
 
-def failing_in(what: str, corp: FakeProvider) -> None:
+def fail_in(what: str, corp: FakeProvider) -> None:
     """Have the provider fail in a way that ends in this code."""
     ways: dict[str, dict[str, Any]] = {
         "id_token_issuer": {"more_of_id_token": {"iss": "https://evil.example"}},
@@ -104,7 +104,7 @@ def test_page_and_log_show_the_same_code_and_request_id(
     corp: FakeProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture, code: str
 ) -> None:
     address = visitor.callback_address(corp)
-    failing_in(code, corp)
+    fail_in(code, corp)
     page = visitor.client.get(address).content.decode()
     ((provider, told, number, reason),) = LINE.findall(caplog.text)
     assert (provider, told) == ("corp", code)

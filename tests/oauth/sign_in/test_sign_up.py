@@ -113,7 +113,7 @@ def test_user_created_in_advance_is_named_by_the_first_sign_in_only(
     assert user_of(visitor).get_username() == user.get_username()
 
 
-def seen(visitor: Visitor, response: Any) -> tuple[Any, ...]:
+def seen_page(visitor: Visitor, response: Any) -> tuple[Any, ...]:
     """Return what a newcomer can see of a sign-in, but for the user name that they got."""
     name = user_of(visitor).get_username()
     pages = [visitor.client.get(address) for address in ("/", "/accounts/3rdparty/")]
@@ -132,7 +132,7 @@ def test_responses_do_not_reveal_that_an_address_is_taken(
 ) -> None:
     free = newcomer(other, email="bob@example.com", preferred_username="newcomer1")
     taken = newcomer(other, email="ada@example.com", preferred_username="newcomer2")
-    claims = [str(seen(*each)) for each in (free, taken)]
+    claims = [str(seen_page(*each)) for each in (free, taken)]
     assert claims[0].replace("bob@", "x@") == claims[1].replace("ada@", "x@")
 
 

@@ -41,7 +41,7 @@ def after_deletion(items: Items, deletion: Deletion) -> Items:
     }
 
 
-def broken(
+def broken_promises(
     promises: Sequence[Promise],
     items: Items,
     now: float,
@@ -61,7 +61,7 @@ def broken(
             yield "an access token ended earlier than its answer said"
 
 
-def forgotten(
+def forgotten_tokens(
     access_tokens: Sequence[str],
     items: Items,
     now: float,

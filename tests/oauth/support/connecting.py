@@ -13,8 +13,8 @@ from gateway_site.rules.upstream import read_mcp_servers, read_upstreams
 from oauth.provider.token_set import TokenSet
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.mcp_server import McpResource
-from tests.oauth.support.requests import stored
-from tests.oauth.support.shown import shown_to
+from tests.oauth.support.requests import stored_tokens
+from tests.oauth.support.shown import shown_fields
 
 ONWARD = re.compile(r'<a class="button" rel="noreferrer" href="([^"]+)"')
 
@@ -38,7 +38,7 @@ class Connecting:
 
     def post(self, **form: str) -> Any:
         """Confirm the page that says what connecting means."""
-        return self.visitor.client.post(self.path, shown_to(self.visitor.user_id) | form)
+        return self.visitor.client.post(self.path, shown_fields(self.visitor.user_id) | form)
 
     def begin(self, **form: str) -> str:
         """Confirm it; return the address of the authorization request."""
@@ -59,7 +59,7 @@ class Connecting:
     @property
     def held(self) -> TokenSet:
         """The token set of the stored session."""
-        return stored(self.visitor, self.name)
+        return stored_tokens(self.visitor, self.name)
 
 
 def query_of(url: str) -> dict[str, str]:

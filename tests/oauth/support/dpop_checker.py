@@ -54,14 +54,14 @@ class ProofChecker:
         self._require(abs(claims["iat"] - now) <= self.age_max, "iat")
         self._require(claims["jti"] not in self.seen, "jti was used before")
         self.seen.add(claims["jti"])
-        hashed = None if access_token is None else _encoded(hashlib.sha256(access_token.encode()))
+        hashed = None if access_token is None else _encode(hashlib.sha256(access_token.encode()))
         self._require(claims.get("ath") == hashed, "ath")
         if self.nonce is not None and claims.get("nonce") != self.nonce:
             raise Refused(DEMAND, "nonce")
         self.taken.append(claims)
         members = {name: jwk[name] for name in ("crv", "kty", "x", "y")}
         text = json.dumps(members, sort_keys=True, separators=(",", ":"))
-        return _encoded(hashlib.sha256(text.encode()))
+        return _encode(hashlib.sha256(text.encode()))
 
     def _verified(self, proof: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         try:
@@ -80,5 +80,5 @@ class ProofChecker:
             raise Refused(INVALID, otherwise)
 
 
-def _encoded(digest: Any) -> str:
+def _encode(digest: Any) -> str:
     return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()

@@ -28,7 +28,7 @@ from sessions_kms.backend import SessionStore
 from tests.oauth.support import fake_provider
 from tests.oauth.support.direct_sign_in import sign_in_directly
 from tests.oauth.support.fake_provider import CLIENT_ID, CLIENT_SECRET, FakeProvider
-from tests.oauth.support.shown import shown_to
+from tests.oauth.support.shown import shown_fields
 from tests.oauth.support.strict_provider import StrictProvider
 from tests.sessions_kms.support.stacks import Stack, fake_stack, install
 from tests.support.clock import FakeClock
@@ -55,7 +55,7 @@ class Visitor:
 
     def start(self, provider: str = "corp", **form: str) -> Any:
         if form.get("process") == "connect":
-            form = shown_to(self.user_id) | form
+            form = shown_fields(self.user_id) | form
         return self.client.post(address(provider), form)
 
     def sign_in(self, at: FakeProvider, provider: str = "corp", **form: str) -> Any:

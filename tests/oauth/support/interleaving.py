@@ -255,7 +255,7 @@ class Interleaving:
                     self.clock.now = START + GRACE * answer.tick
                     outcome, error = copy.deepcopy(answer.outcome), _anew(answer.error)
                 else:
-                    outcome, error = _done(wait)
+                    outcome, error = _finish(wait)
         except StopIteration as end:
             if isinstance(end.value, TokenResponse):
                 self._mint(end.value.refresh_token)
@@ -291,7 +291,7 @@ class Interleaving:
     def _sent(self, state: State, send: Send) -> tuple[Items, Result]:
         """Run a call on the table; return the items afterwards, and the result."""
         self._table.items = dict(state.items)
-        outcome, error = _done(send)
+        outcome, error = _finish(send)
         name = repr(error) + name_of(getattr(error, "item", None)) if error else name_of(outcome)
         return self._table.items, Result(name, outcome, error, state.tick)
 
@@ -343,10 +343,12 @@ class Interleaving:
         named = access_promises.live_in(opened)
         most = token_pair.NAMED_MAX
         promises += self._promised
-        yield from access_promises.broken(promises, state.items, now, named, most)
+        yield from access_promises.broken_promises(promises, state.items, now, named, most)
         minted = [item_id for item_id, each in self._minted.items() if each.startswith("gwa_")]
         if not self._faults:  # After a lost write, nobody knows which token exceeded the limit.
-            yield from access_promises.forgotten(minted, state.items, now, named, state.leaving)
+            yield from access_promises.forgotten_tokens(
+                minted, state.items, now, named, state.leaving
+            )
 
     def _wrongly_ended(
         self, state: State, number: int, each: Request, result: Any
@@ -444,7 +446,7 @@ class Interleaving:
         return self._random.randbytes(length)
 
 
-def _done(wait: Any) -> tuple[Any, BaseException | None]:
+def _finish(wait: Any) -> tuple[Any, BaseException | None]:
     try:
         return wait.block(), None
     except Exception as exc:  # noqa: BLE001 - the steps decide

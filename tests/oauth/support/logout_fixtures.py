@@ -58,7 +58,7 @@ def assert_refused(response: Any) -> None:
     assert answer["error_description"]
 
 
-def held_by(visitor: Visitor, name: str = "corp") -> TokenSet:
+def tokens_of(visitor: Visitor, name: str = "corp") -> TokenSet:
     held = visitor.held(name)
     assert held is not None
     return held
@@ -75,16 +75,16 @@ def disconnect(visitor: Visitor, name: str) -> None:
     visitor.client.post("/accounts/3rdparty/", {"account": account.pk})
 
 
-def settled() -> None:
+def wait_until_settled() -> None:
     """Wait for the background work."""
     assert concurrency.drain_background(20)
 
 
-def revoked(idp: LogoutProvider) -> list[str]:
-    settled()
+def revoked_tokens(idp: LogoutProvider) -> list[str]:
+    wait_until_settled()
     return [form["token"] for form in idp.revocations]
 
 
-def refreshed(visitor: Visitor, held: TokenSet) -> TokenSet:
+def refresh_tokens(visitor: Visitor, held: TokenSet) -> TokenSet:
     """Refresh a visitor's token set, as one of their requests would."""
     return successor_of(held).token_set

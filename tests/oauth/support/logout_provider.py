@@ -129,13 +129,13 @@ class LogoutProvider(FakeProvider):
 def sign(content: dict[str, Any], key: Any, algorithm: str, header: dict[str, Any]) -> str:
     """Sign any content with any header, including those that PyJWT refuses to sign."""
     fields = {"alg": algorithm, "typ": "JWT"} | header
-    head, body = (_encoded(json.dumps(part).encode()) for part in (fields, content))
+    head, body = (_encode(json.dumps(part).encode()) for part in (fields, content))
     if algorithm == "none":
         return f"{head}.{body}."
     maker = jwt.get_algorithm_by_name(algorithm)
     prepared = maker.prepare_key(key) if isinstance(key, str | bytes) else key
-    return f"{head}.{body}.{_encoded(maker.sign(f'{head}.{body}'.encode(), prepared))}"
+    return f"{head}.{body}.{_encode(maker.sign(f'{head}.{body}'.encode(), prepared))}"
 
 
-def _encoded(part: bytes) -> str:
+def _encode(part: bytes) -> str:
     return base64.urlsafe_b64encode(part).rstrip(b"=").decode()

@@ -52,7 +52,7 @@ class RegistrationServer(ThreadingHTTPServer):
 
     def found(self, **changes: Any) -> Discovered:
         """Return what discovery would find."""
-        return found_at(self.issuer, **changes)
+        return discovered_at(self.issuer, **changes)
 
     def register(self, wanted: Json) -> tuple[int, bytes]:
         self.on_registration()
@@ -101,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
 WIKI = McpServer(name="wiki", url=RESOURCE, label="Wiki")
 
 
-def found_at(issuer: str, **changes: Any) -> Discovered:
+def discovered_at(issuer: str, **changes: Any) -> Discovered:
     """Return what discovery would find at an issuer on this machine."""
     metadata: Json = {
         "issuer": issuer,

@@ -31,9 +31,9 @@ class Commands:
 
     def register(self, issuer: str) -> str:
         from oauth.mcp.registrations import registration_for
-        from tests.oauth.support.registering import CALLBACK, found_at
+        from tests.oauth.support.registering import CALLBACK, discovered_at
 
-        return registration_for(found_at(issuer), CALLBACK).client_id
+        return registration_for(discovered_at(issuer), CALLBACK).client_id
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ def get_token(visitor: Visitor, provider: str = "corp", **more: Any) -> TokenSet
     return oauth.get_token(request_of(visitor), provider, **more)
 
 
-def stored(visitor: Visitor, provider: str = "corp") -> TokenSet:
+def stored_tokens(visitor: Visitor, provider: str = "corp") -> TokenSet:
     """Return the token set of the session in the table."""
     held = vault.load_token_set(SessionStore(visitor.session.session_key), provider)
     assert held is not None

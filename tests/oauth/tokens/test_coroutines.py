@@ -20,7 +20,7 @@ from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import services
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
-from tests.oauth.support.requests import get_token, request_of, stored
+from tests.oauth.support.requests import get_token, request_of, stored_tokens
 from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.stepping import resume, with_waits
 
@@ -68,7 +68,7 @@ def test_refresh_works_in_an_event_loop(
 
     monkeypatch.setattr(QueuedRefresh, "suspend", without_a_thread)
     new = asyncio.run(oauth.aget_token(request_of(expired), "corp"))
-    assert new == stored(expired)
+    assert new == stored_tokens(expired)
     assert len(corp.refreshes) == 1
 
 
@@ -93,7 +93,7 @@ def test_slow_response_is_waited_for_in_an_event_loop(
     monkeypatch.setattr(Leases, "renew", renew)
     corp.hooks["/token"] = hold
     asyncio.run(turn_of(request_of(expired)).work())
-    assert stored(expired).refresh_token in corp.refresh_tokens
+    assert stored_tokens(expired).refresh_token in corp.refresh_tokens
 
 
 def test_cancelled_refresh_spends_no_token_twice_and_keeps_no_lease(
@@ -101,8 +101,8 @@ def test_cancelled_refresh_spends_no_token_twice_and_keeps_no_lease(
 ) -> None:
     number = 1
     while was_cancelled(turn_of(request_of(expired)).work(), number):
-        assert get_token(expired) == stored(expired)
-        assert stored(expired).refresh_token in corp.refresh_tokens
+        assert get_token(expired) == stored_tokens(expired)
+        assert stored_tokens(expired).refresh_token in corp.refresh_tokens
         assert not corp.reused
         store.clock.advance(4000)
         number += 1

@@ -13,7 +13,7 @@ from sessions_kms.operations import ending
 from sessions_kms.services import services
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
-from tests.oauth.support.requests import get_token, request_of, stored
+from tests.oauth.support.requests import get_token, request_of, stored_tokens
 from tests.sessions_kms.support.commands import end
 from tests.sessions_kms.support.stacks import Stack, install
 
@@ -27,7 +27,7 @@ def end_grants(store: Stack, provider: str = "corp") -> None:
 def test_ended_grant_needs_a_new_consent_and_the_session_stays(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
-    assert get_token(signed_in) == stored(signed_in)
+    assert get_token(signed_in) == stored_tokens(signed_in)
     end_grants(store)
     with pytest.raises(oauth.ReauthenticationRequired):
         get_token(signed_in)
@@ -56,10 +56,10 @@ def test_expired_token_of_an_ended_grant_is_not_refreshed(
 def test_refresh_keeps_the_time_of_the_grant(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
-    granted_at = stored(signed_in).granted_at
+    granted_at = stored_tokens(signed_in).granted_at
     store.clock.advance(4000)
     get_token(signed_in)
-    assert stored(signed_in).granted_at == granted_at
+    assert stored_tokens(signed_in).granted_at == granted_at
     ending.end_before_of(services(), "corp", granted_at)
     with pytest.raises(oauth.ReauthenticationRequired):
         get_token(signed_in)
@@ -67,13 +67,13 @@ def test_refresh_keeps_the_time_of_the_grant(
 
 def test_grants_of_another_provider_stay_valid(other: FakeProvider, signed_in: Visitor) -> None:
     signed_in.connect(other)
-    ending.end_before_of(services(), "corp", stored(signed_in, "other").granted_at)
-    assert get_token(signed_in, "other") == stored(signed_in, "other")
+    ending.end_before_of(services(), "corp", stored_tokens(signed_in, "other").granted_at)
+    assert get_token(signed_in, "other") == stored_tokens(signed_in, "other")
 
 
 def test_later_grant_stays_valid(corp: FakeProvider, signed_in: Visitor, store: Stack) -> None:
-    ending.end_before_of(services(), "corp", stored(signed_in).granted_at - 1)
-    assert get_token(signed_in) == stored(signed_in)
+    ending.end_before_of(services(), "corp", stored_tokens(signed_in).granted_at - 1)
+    assert get_token(signed_in) == stored_tokens(signed_in)
 
 
 def test_new_consent_after_the_end_is_valid(
@@ -81,7 +81,7 @@ def test_new_consent_after_the_end_is_valid(
 ) -> None:
     end_grants(store)
     signed_in.connect(corp, "corp")
-    assert get_token(signed_in) == stored(signed_in)
+    assert get_token(signed_in) == stored_tokens(signed_in)
 
 
 def test_new_consent_without_refresh_token_does_not_keep_the_ended_one(
@@ -105,11 +105,11 @@ def test_new_sign_in_of_the_same_person_does_not_keep_the_ended_one(
 def test_kept_refresh_token_keeps_the_time_of_its_grant(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
-    first = stored(signed_in)
+    first = stored_tokens(signed_in)
     store.clock.advance(100)
     corp.gives_refresh_token = False
     signed_in.connect(corp, "corp")
-    kept = stored(signed_in)
+    kept = stored_tokens(signed_in)
     assert (kept.refresh_token, kept.granted_at) == (first.refresh_token, first.granted_at)
     ending.end_before_of(services(), "corp", first.granted_at)
     with pytest.raises(oauth.ReauthenticationRequired):
@@ -125,7 +125,7 @@ def test_token_set_without_a_time_of_grant_is_good_until_any_are_ended(
     session = SessionStore(signed_in.session.session_key)
     del session[vault.session_key("corp")]["granted_at"]
     session.save()
-    assert stored(signed_in).granted_at == 0
+    assert stored_tokens(signed_in).granted_at == 0
     get_token(signed_in)
     ending.end_before_of(services(), "corp", 1)
     with pytest.raises(oauth.ReauthenticationRequired):
@@ -134,7 +134,7 @@ def test_token_set_without_a_time_of_grant_is_good_until_any_are_ended(
 
 @pytest.mark.parametrize("moment", ["yesterday", 1.5, True])
 def test_time_of_grant_must_be_an_integer(signed_in: Visitor, moment: object) -> None:
-    data = stored(signed_in).to_session() | {"granted_at": moment}
+    data = stored_tokens(signed_in).to_session() | {"granted_at": moment}
     with pytest.raises(ValueError, match="whole number"):
         TokenSet.from_session(data)
 
@@ -159,7 +159,7 @@ def test_cutoff_in_the_future_ends_no_grant_and_is_overwritten(
 ) -> None:
     far = {"N": str(int(store.clock()) + 86_400)}
     store.put_item({"id": {"S": "not-before#django#corp"}, "version": {"N": "1"}, "notBefore": far})
-    assert get_token(signed_in) == stored(signed_in)
+    assert get_token(signed_in) == stored_tokens(signed_in)
     done = end("--provider", "corp", "--before", str(int(store.clock())), "--json")
     assert (done.status, done.json["raised"]) == (0, True)
     with pytest.raises(oauth.ReauthenticationRequired):

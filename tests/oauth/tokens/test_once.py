@@ -33,7 +33,7 @@ from tests.oauth.support.requests import (
     Successor,
     get_token,
     request_of,
-    stored,
+    stored_tokens,
     successor_of,
 )
 from tests.sessions_kms.support.stacks import Stack, install
@@ -72,7 +72,7 @@ async def in_tasks(requests: list[HttpRequest]) -> list[Any]:
 
 def test_threads_share_one_refresh(corp: FakeProvider, expired: Visitor) -> None:
     answers = in_threads(expired)
-    assert answers == [stored(expired)] * MANY
+    assert answers == [stored_tokens(expired)] * MANY
     assert len(corp.refreshes) == 1
     assert not corp.reused
 
@@ -80,16 +80,16 @@ def test_threads_share_one_refresh(corp: FakeProvider, expired: Visitor) -> None
 def test_tasks_share_one_refresh(corp: FakeProvider, expired: Visitor) -> None:
     requests = [request_of(expired) for _ in range(MANY)]
     answers = asyncio.run(in_tasks(requests))
-    assert answers == [stored(expired)] * MANY
+    assert answers == [stored_tokens(expired)] * MANY
     assert len(corp.refreshes) == 1
     assert {vault.load_token_set(request.session, "corp") for request in requests} == {
-        stored(expired)
+        stored_tokens(expired)
     }
 
 
 def test_tasks_of_one_request_share_one_refresh(corp: FakeProvider, expired: Visitor) -> None:
     answers = asyncio.run(in_tasks([request_of(expired)] * MANY))
-    assert answers == [stored(expired)] * MANY
+    assert answers == [stored_tokens(expired)] * MANY
     assert len(corp.refreshes) == 1
 
 
@@ -98,7 +98,7 @@ def test_threads_and_tasks_share_one_refresh(corp: FakeProvider, expired: Visito
     with ThreadPoolExecutor(1) as pool:
         threads = pool.submit(in_threads, expired)
         tasks = asyncio.run(in_tasks(requests))
-    assert [*threads.result(), *tasks] == [stored(expired)] * (2 * MANY)
+    assert [*threads.result(), *tasks] == [stored_tokens(expired)] * (2 * MANY)
     assert len(corp.refreshes) == 1
 
 
@@ -115,7 +115,7 @@ def test_rejected_token_is_refreshed_once(
             *(oauth.aget_token(request, "corp", refused) for request in requests)
         )
 
-    assert set(asyncio.run(ask())) == {stored(visitor)}
+    assert set(asyncio.run(ask())) == {stored_tokens(visitor)}
     assert len(corp.refreshes) == 1
 
 
@@ -142,7 +142,7 @@ def test_valid_token_is_returned_while_another_request_refreshes(
     corp: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(corp)
-    before = stored(visitor)
+    before = stored_tokens(visitor)
     store.clock.now = (before.expires_at or 0) - 30
     asked, go_on = threading.Event(), threading.Event()
 
@@ -160,7 +160,7 @@ def test_valid_token_is_returned_while_another_request_refreshes(
             assert found == before
         finally:
             go_on.set()
-    assert winner.result() == stored(visitor) != before
+    assert winner.result() == stored_tokens(visitor) != before
     assert len(corp.refreshes) == 1
 
 
@@ -168,7 +168,7 @@ def test_valid_token_is_returned_while_a_task_of_the_same_loop_refreshes(
     corp: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(corp)
-    before = stored(visitor)
+    before = stored_tokens(visitor)
     store.clock.now = (before.expires_at or 0) - 30
     asked, go_on = threading.Event(), threading.Event()
 
@@ -186,7 +186,7 @@ def test_valid_token_is_returned_while_a_task_of_the_same_loop_refreshes(
         return beside, await refreshing
 
     corp.hooks["/token"] = hold
-    assert asyncio.run(ask_beside_a_refresh()) == (before, stored(visitor))
+    assert asyncio.run(ask_beside_a_refresh()) == (before, stored_tokens(visitor))
 
 
 def test_sync_call_in_an_event_loop_is_an_error(corp: FakeProvider, expired: Visitor) -> None:
@@ -220,7 +220,7 @@ def test_refresh_of_a_cancelled_request_is_finished(corp: FakeProvider, expired:
 
     corp.hooks["/token"] = hold
     asyncio.run(ask_and_leave())
-    assert stored(expired).refresh_token in corp.refresh_tokens
+    assert stored_tokens(expired).refresh_token in corp.refresh_tokens
     assert len(corp.refreshes) == 1
 
 
@@ -288,8 +288,8 @@ def test_one_account_does_not_occupy_all_threads_of_a_slow_provider(
         beside, waiting, found = asyncio.run(asyncio.wait_for(ask(), 30))
     finally:
         go_on.set()
-    assert (beside, waiting) == (stored(another), len(grants))
-    assert found == [stored(each) for each in grants]
+    assert (beside, waiting) == (stored_tokens(another), len(grants))
+    assert found == [stored_tokens(each) for each in grants]
     assert len(refresh_queue._grant_queues) == len(refresh_queue._account_queues) == 0
 
 
@@ -326,7 +326,7 @@ def test_lease_of_a_dead_process_is_taken_over(
     corp: FakeProvider, expired: Visitor, store: Stack
 ) -> None:
     install(replace(store.services, sleep=lambda _: None))  # There is nobody to wait for.
-    held = stored(expired)
+    held = stored_tokens(expired)
     run_sync(Leases(services()).claim(held.grant_secret, "of the dead", seconds=LEASE_SECONDS))
     with pytest.raises(oauth.ProviderUnavailable, match="does not finish"):
         get_token(expired)
@@ -340,16 +340,16 @@ def test_lease_of_a_dead_process_is_taken_over(
 def test_successor_made_by_another_process_is_saved_in_the_session(
     corp: FakeProvider, expired: Visitor
 ) -> None:
-    found = successor_of(stored(expired))
+    found = successor_of(stored_tokens(expired))
     assert found.made
-    assert get_token(expired) == found.token_set == stored(expired)
+    assert get_token(expired) == found.token_set == stored_tokens(expired)
     assert len(corp.refreshes) == 1
 
 
 def test_chain_of_successors_is_followed(
     corp: FakeProvider, expired: Visitor, store: Stack
 ) -> None:
-    held = stored(expired)
+    held = stored_tokens(expired)
     corp.expires_in = 600
     for _ in range(2):
         held = successor_of(held).token_set
@@ -371,7 +371,7 @@ def test_sealing_is_retried_when_the_table_fails(
         return await complete(self, *args, **kwargs)
 
     monkeypatch.setattr(Leases, "complete", failing)
-    held = stored(expired)
+    held = stored_tokens(expired)
     new = get_token(expired)
     assert successor_of(held) == Successor(new, made=False)
 
@@ -386,8 +386,8 @@ def test_response_that_cannot_be_sealed_is_still_saved_in_the_session(
         raise StoreUnavailable
 
     monkeypatch.setattr(Leases, "complete", failing)
-    old = stored(expired)
-    assert get_token(expired) == stored(expired)
+    old = stored_tokens(expired)
+    assert get_token(expired) == stored_tokens(expired)
     assert "could not be sealed" in caplog.text
     claim = run_sync(Leases(services()).claim(old.grant_secret, "another", seconds=LEASE_SECONDS))
     assert not claim.held  # Whoever has an old copy does not spend the old refresh token at once.
@@ -396,11 +396,11 @@ def test_response_that_cannot_be_sealed_is_still_saved_in_the_session(
 def test_lease_item_shows_no_token_and_no_secret(
     corp: FakeProvider, expired: Visitor, store: Stack
 ) -> None:
-    old = stored(expired)
+    old = stored_tokens(expired)
     get_token(expired)
     items = repr(store.items())
     assert "lease#" in items
-    for secret in (*corp.secrets, old.grant_secret, stored(expired).grant_secret):
+    for secret in (*corp.secrets, old.grant_secret, stored_tokens(expired).grant_secret):
         assert secret not in items
 
 
@@ -426,18 +426,18 @@ def test_refreshes_of_different_sessions_do_not_block_each_other(
         assert asked.wait(30)
         corp.person = {**corp.person, "sub": "2002"}
         try:
-            assert get_token(fast) == stored(fast)
+            assert get_token(fast) == stored_tokens(fast)
         finally:
             corp.person = {**corp.person, "sub": "1001"}
             go_on.set()
-    assert first.result() == stored(slow)
+    assert first.result() == stored_tokens(slow)
 
 
 def test_token_of_a_session_that_is_not_stored_yet_stays_in_it(
     corp: FakeProvider, expired: Visitor
 ) -> None:
     request = request_of(expired)
-    held = stored(expired)
+    held = stored_tokens(expired)
     request.session = SessionStore()
     vault.store_token_set(request.session, "corp", held)
     new = oauth.get_token(request, "corp")

@@ -25,7 +25,7 @@ from tests.oauth.support.requests import (
     get_token,
     refresh_of,
     request_of,
-    stored,
+    stored_tokens,
     successor_of,
 )
 from tests.sessions_kms.support.stacks import Stack, install
@@ -52,7 +52,7 @@ def test_slow_response_is_waited_for(corp: FakeProvider, expired: Visitor) -> No
 def test_result_of_a_process_that_died_before_its_save_is_found_while_the_session_lives(
     corp: FakeProvider, expired: Visitor, store: Stack, away: int
 ) -> None:
-    assert successor_of(stored(expired)).made
+    assert successor_of(stored_tokens(expired)).made
     store.clock.advance(away)
     get_token(expired)
     assert not corp.reused
@@ -71,7 +71,7 @@ def test_failure_to_shorten_the_result_does_not_delay_the_session(
     corp: FakeProvider, expired: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hour is only thrift: without it the result lies there as long as a session may."""
-    refresh = refresh_of(stored(expired))
+    refresh = refresh_of(stored_tokens(expired))
     assert run_sync(refresh.find(patient=True)) is None
     successor = run_sync(refresh.perform())
     store.dynamodb.unavailable = True
@@ -86,7 +86,7 @@ def test_unsaved_result_is_kept_for_the_longest_lifetime_of_a_grant(
 ) -> None:
     config = replace(store.services.config, grant_timeout=30 * DAY)
     install(replace(store.services, config=config))
-    assert successor_of(stored(expired)).made
+    assert successor_of(stored_tokens(expired)).made
     (end,) = [int(item["ttl"]["N"]) for name, item in store.items().items() if "lease#" in name]
     assert end == int(store.clock.now) + 30 * DAY
 
@@ -97,9 +97,9 @@ def test_result_is_kept_no_longer_than_a_session_may_live(
     visitor.sign_in(corp)
     config = replace(store.services.config, absolute_timeout=KEPT // 2)
     install(replace(store.services, config=config))
-    get_token(visitor, rejected=stored(visitor))
+    get_token(visitor, rejected=stored_tokens(visitor))
     store.clock.advance(40)  # an access token younger than half a minute is returned unchanged
-    get_token(visitor, rejected=stored(visitor))
+    get_token(visitor, rejected=stored_tokens(visitor))
     (end,) = [int(item["ttl"]["N"]) for name, item in store.items().items() if "lease#" in name]
     assert end == int(store.clock.now) + KEPT // 2
 

@@ -18,7 +18,7 @@ from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import Services, services
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
-from tests.oauth.support.requests import get_token, request_of, stored
+from tests.oauth.support.requests import get_token, request_of, stored_tokens
 from tests.sessions_kms.support.stacks import Stack
 
 
@@ -67,7 +67,7 @@ def test_connection_dropped_meanwhile_stays_dropped(
 
 
 def test_concurrent_sign_in_wins(corp: FakeProvider, signed_in: Visitor, store: Stack) -> None:
-    newer = replace(stored(signed_in), access_token="newer", grant_secret="n" * 32)
+    newer = replace(stored_tokens(signed_in), access_token="newer", grant_secret="n" * 32)
     newer = replace(newer, expires_at=int(store.clock.now) + 9000)
 
     def sign_in_again() -> None:
@@ -77,20 +77,20 @@ def test_concurrent_sign_in_wins(corp: FakeProvider, signed_in: Visitor, store: 
 
     store.clock.advance(4000)
     corp.hooks["/token"] = sign_in_again
-    assert get_token(signed_in) == newer == stored(signed_in)
+    assert get_token(signed_in) == newer == stored_tokens(signed_in)
 
 
 def test_old_copy_adopts_the_successor(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
-    old = stored(signed_in)
+    old = stored_tokens(signed_in)
     store.clock.advance(4000)
     new = get_token(signed_in)
     session = SessionStore(signed_in.session.session_key)
     vault.store_token_set(session, "corp", old)
     session.save()
 
-    assert get_token(signed_in) == new == stored(signed_in)
+    assert get_token(signed_in) == new == stored_tokens(signed_in)
     assert len(corp.refreshes) == 1
 
 
@@ -111,7 +111,7 @@ def test_session_is_read_again_after_a_late_claim_of_the_lease(
 ) -> None:
     """Others refreshed, saved, and their result was deleted, all since the session was read."""
     store.clock.advance(4000)
-    old = stored(signed_in)
+    old = stored_tokens(signed_in)
     newer = replace(old, grant_secret="n" * 32, expires_at=int(store.clock.now) + 9000)
     claim = RefreshLease.claim
 

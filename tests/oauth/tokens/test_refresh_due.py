@@ -12,13 +12,13 @@ from sessions_kms.exceptions import StoreUnavailable
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.provider_failures import NONSENSE
-from tests.oauth.support.requests import get_token, request_of, stored
-from tests.sessions_kms.support.memory_dynamodb import refused
+from tests.oauth.support.requests import get_token, request_of, stored_tokens
+from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.stacks import Stack
 
 
 def test_fresh_token_is_returned_without_a_call(corp: FakeProvider, signed_in: Visitor) -> None:
-    assert get_token(signed_in) == stored(signed_in)
+    assert get_token(signed_in) == stored_tokens(signed_in)
     assert corp.refreshes == []
 
 
@@ -26,7 +26,7 @@ def test_fresh_token_is_returned_without_a_call(corp: FakeProvider, signed_in: V
 def test_token_is_refreshed_within_the_leeway(
     corp: FakeProvider, signed_in: Visitor, store: Stack, left: int, refreshes: int
 ) -> None:
-    end = stored(signed_in).expires_at or 0
+    end = stored_tokens(signed_in).expires_at or 0
     store.clock.now = end - left
     get_token(signed_in)
     assert len(corp.refreshes) == refreshes
@@ -36,7 +36,7 @@ def test_leeway_is_configurable(
     corp: FakeProvider, signed_in: Visitor, store: Stack, settings: Any
 ) -> None:
     configure(settings, environment("corp", corp, REFRESH_LEEWAY="600"))
-    store.clock.now = (stored(signed_in).expires_at or 0) - 599
+    store.clock.now = (stored_tokens(signed_in).expires_at or 0) - 599
     get_token(signed_in)
     assert len(corp.refreshes) == 1
 
@@ -60,7 +60,7 @@ def test_token_that_expires_on_issue_is_still_returned(
 ) -> None:
     corp.expires_in = 0
     store.clock.advance(4000)
-    assert get_token(signed_in) == stored(signed_in)
+    assert get_token(signed_in) == stored_tokens(signed_in)
     assert len(corp.refreshes) == 1
 
 
@@ -69,7 +69,7 @@ def test_token_without_expiry_is_returned_unchanged(
 ) -> None:
     visitor.sign_in(github, "github")
     store.clock.advance(24 * 3600)
-    assert get_token(visitor, "github") == stored(visitor, "github")
+    assert get_token(visitor, "github") == stored_tokens(visitor, "github")
 
 
 def test_token_without_refresh_token_is_used_until_it_expires(
@@ -77,7 +77,7 @@ def test_token_without_refresh_token_is_used_until_it_expires(
 ) -> None:
     corp.gives_refresh_token = False
     visitor.sign_in(corp)
-    store.clock.now = (stored(visitor).expires_at or 0) - 1
+    store.clock.now = (stored_tokens(visitor).expires_at or 0) - 1
     assert get_token(visitor).access_token in corp.secrets
     store.clock.advance(1)
     with pytest.raises(oauth.ReauthenticationRequired):
@@ -108,11 +108,11 @@ def test_refresh_token_of_another_client_is_not_sent(
 def test_valid_token_is_returned_while_the_lease_is_unavailable(
     corp: FakeProvider, signed_in: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = stored(signed_in)
+    held = stored_tokens(signed_in)
     request = request_of(signed_in)
     request.session.load()
     store.clock.now = (held.expires_at or 0) - 30
-    store.dynamodb.on("PutItem lease", refused)
+    store.dynamodb.on("PutItem lease", refuse_write)
     assert oauth.get_token(request, "corp") == held
     store.clock.now = held.expires_at or 0
     with pytest.raises(StoreUnavailable):
@@ -169,4 +169,4 @@ def test_rejected_token_without_refresh_token_needs_a_sign_in(
     visitor.sign_in(github, "github")
     store.clock.advance(REJECTED_AGE)
     with pytest.raises(oauth.ReauthenticationRequired):
-        get_token(visitor, "github", rejected=stored(visitor, "github"))
+        get_token(visitor, "github", rejected=stored_tokens(visitor, "github"))

@@ -15,7 +15,7 @@ from sessions_kms.exceptions import StoreUnavailable
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.provider_failures import CANARY, NONSENSE, respond_with
-from tests.oauth.support.requests import get_token, request_of, stored
+from tests.oauth.support.requests import get_token, request_of, stored_tokens
 from tests.sessions_kms.support.stacks import Stack
 
 TRANSIENT = {
@@ -36,12 +36,12 @@ def test_transient_failure_keeps_the_old_token(
 ) -> None:
     for what, answer in TRANSIENT.items():
         with subtests.test(what):
-            before = stored(signed_in)
+            before = stored_tokens(signed_in)
             store.clock.advance(4000)
             corp.failing["/token"] = answer
             with pytest.raises(oauth.ProviderUnavailable):
                 get_token(signed_in)
-            assert stored(signed_in) == before
+            assert stored_tokens(signed_in) == before
 
             corp.failing.clear()
             store.clock.advance(BACK_OFF)
@@ -86,7 +86,7 @@ def test_failure_starts_a_back_off(corp: FakeProvider, signed_in: Visitor, store
 def test_token_valid_for_seconds_is_returned_while_the_provider_fails(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
-    before = stored(signed_in)
+    before = stored_tokens(signed_in)
     corp.failing["/token"] = NONSENSE["server error"]
     store.clock.now = (before.expires_at or 0) - 1
     assert get_token(signed_in) == before
@@ -181,7 +181,7 @@ def test_table_failure_after_the_response_loses_no_token(
             get_token(signed_in)
 
     new = get_token(signed_in)
-    assert new == stored(signed_in)
+    assert new == stored_tokens(signed_in)
     assert new.refresh_token in corp.refresh_tokens
     assert len(corp.refreshes) == 1
 

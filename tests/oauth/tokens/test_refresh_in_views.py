@@ -25,10 +25,10 @@ from sessions_kms.format.item_types import session_id
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.provider_failures import NONSENSE, respond_with
-from tests.oauth.support.requests import request_of, stored
-from tests.sessions_kms.support.faults import applied, dropped, error
+from tests.oauth.support.requests import request_of, stored_tokens
+from tests.sessions_kms.support.faults import apply_and, drop_connection, error
 from tests.sessions_kms.support.faulty import FaultyStack, behind_proxies
-from tests.sessions_kms.support.memory_dynamodb import refused
+from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.stacks import Stack, aws_stack
 from tests.support.clock import FakeClock
 
@@ -46,7 +46,7 @@ def test_refreshed_token_survives_an_error_of_the_view(
     corp: FakeProvider, expired: Visitor
 ) -> None:
     assert expired.client.get("/failing/").status_code == 500
-    assert stored(expired).refresh_token in corp.refresh_tokens
+    assert stored_tokens(expired).refresh_token in corp.refresh_tokens
     assert "half" not in expired.session
 
 
@@ -61,7 +61,7 @@ def test_refreshed_token_survives_a_5xx_answer_of_an_async_view(
         return int(response.status_code)
 
     assert asyncio.run(get()) == 502
-    assert stored(expired).refresh_token in corp.refresh_tokens
+    assert stored_tokens(expired).refresh_token in corp.refresh_tokens
     assert "half" not in expired.session
 
 
@@ -69,7 +69,7 @@ def test_refreshed_token_and_another_change_are_both_saved(
     corp: FakeProvider, expired: Visitor
 ) -> None:
     assert expired.client.get("/changing/").status_code == 200
-    assert stored(expired).refresh_token in corp.refresh_tokens
+    assert stored_tokens(expired).refresh_token in corp.refresh_tokens
     assert expired.session["whole"] == "done"
 
 
@@ -152,7 +152,7 @@ def id_of(faulty: FaultyStack, request: Any) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "fault", [error("InternalServerError", 500), error("AccessDeniedException"), dropped]
+    "fault", [error("InternalServerError", 500), error("AccessDeniedException"), drop_connection]
 )
 def test_table_failure_between_refresh_and_save_loses_no_token(
     corp: FakeProvider, faulty: FaultyStack, fault: Any
@@ -176,7 +176,7 @@ def test_lost_responses_of_the_table_cause_no_second_refresh(
     corp: FakeProvider, faulty: FaultyStack
 ) -> None:
     request = expired_session(corp, faulty)
-    faulty.table.on("PutItem", applied(dropped), times=4)
+    faulty.table.on("PutItem", apply_and(drop_connection), times=4)
     for _ in range(5):
         with suppress(StoreUnavailable):
             oauth.get_token(request_of_key(request.session.session_key), "corp")
@@ -218,7 +218,7 @@ def test_no_secret_is_in_the_logs_or_in_the_report_of_an_error(
     caplog: pytest.LogCaptureFixture,
     what: str,
 ) -> None:
-    held = stored(expired)
+    held = stored_tokens(expired)
     if FAILURES[what] is not None:
         corp.failing["/token"] = FAILURES[what]
     caught: list[Exception] = []
@@ -232,7 +232,7 @@ def test_no_secret_is_in_the_logs_or_in_the_report_of_an_error(
     seen = "\n".join([caplog.text, *(repr(vars(record)) for record in caplog.records)])
     seen += "".join(report(exc) for exc in caught)
     assert "httpcore2" in seen
-    for secret in [*corp.secrets, held.grant_secret, stored(expired).grant_secret]:
+    for secret in [*corp.secrets, held.grant_secret, stored_tokens(expired).grant_secret]:
         assert secret not in seen
 
 
@@ -246,11 +246,11 @@ def test_no_secret_is_in_the_report_of_a_store_that_fails(
     monkeypatch: pytest.MonkeyPatch,
     operation: str,
 ) -> None:
-    held = stored(expired)
+    held = stored_tokens(expired)
     request = request_of(expired)
     request.session.get("x")
     key = request.session.session_key
-    store.dynamodb.on(operation, refused)
+    store.dynamodb.on(operation, refuse_write)
     with pytest.raises(StoreUnavailable) as caught:
         oauth.get_token(request, "corp")
     seen = report(caught.value)

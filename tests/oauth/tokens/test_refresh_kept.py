@@ -18,20 +18,20 @@ from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
-from tests.oauth.support.requests import get_token, request_of, stored
+from tests.oauth.support.requests import get_token, request_of, stored_tokens
 from tests.sessions_kms.support.stacks import Stack
 
 
 def test_refreshed_token_is_saved_at_once_and_returned(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
-    before = stored(signed_in)
+    before = stored_tokens(signed_in)
     store.clock.advance(4000)
     request = request_of(signed_in)
 
     new = oauth.get_token(request, "corp")
 
-    assert new == stored(signed_in) == vault.load_token_set(request.session, "corp")
+    assert new == stored_tokens(signed_in) == vault.load_token_set(request.session, "corp")
     assert new.access_token != before.access_token
     assert new.refresh_token in corp.refresh_tokens
     assert new.grant_secret != before.grant_secret
@@ -61,11 +61,11 @@ def test_request_that_adopts_a_refresh_renews_the_cookie_too(
     first, second = request_of(signed_in), request_of(signed_in)
     second.session["of the second"] = "a change"
     oauth.get_token(first, "corp")
-    assert oauth.get_token(second, "corp") == stored(signed_in)
+    assert oauth.get_token(second, "corp") == stored_tokens(signed_in)
     assert second.session.modified
     second.session.save()
     assert signed_in.session["of the second"] == "a change"
-    assert stored(signed_in) == vault.load_token_set(first.session, "corp")
+    assert stored_tokens(signed_in) == vault.load_token_set(first.session, "corp")
 
 
 def test_cookie_of_a_session_that_ended_meanwhile_is_not_renewed(
@@ -110,7 +110,7 @@ def test_changes_of_the_view_during_a_refresh_are_kept(
         sys.setswitchinterval(interval)
     last = {f"key {number % 50}": number for number in range(count)}
     assert {key: request.session.get(key) for key in last} == last
-    assert vault.load_token_set(request.session, "corp") == stored(signed_in)
+    assert vault.load_token_set(request.session, "corp") == stored_tokens(signed_in)
 
 
 def test_successors_can_be_refreshed_too(
@@ -126,7 +126,7 @@ def test_successors_can_be_refreshed_too(
 def test_response_without_refresh_token_scope_and_id_token_keeps_the_old_ones(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
-    before = stored(signed_in)
+    before = stored_tokens(signed_in)
     corp.rotates = False
     corp.scope = None
     corp.more_of_token_response = {"id_token": None}
@@ -153,12 +153,12 @@ def test_reduced_scope_is_logged(
 def test_id_token_of_another_subject_issuer_or_client_is_rejected(
     corp: FakeProvider, signed_in: Visitor, store: Stack, claim: str
 ) -> None:
-    before = stored(signed_in)
+    before = stored_tokens(signed_in)
     corp.more_of_id_token = {claim: "another"}
     store.clock.advance(4000)
     with pytest.raises(oauth.ReauthenticationRequired):
         get_token(signed_in)
-    assert stored(signed_in) == before
+    assert stored_tokens(signed_in) == before
 
 
 def test_id_token_for_several_clients_is_accepted(
@@ -180,7 +180,7 @@ def test_other_changes_of_the_request_are_not_saved_with_it(
     assert "half" not in SessionStore(request.session.session_key)
     request.session.save()
     assert SessionStore(request.session.session_key)["half"] == "done"
-    assert stored(signed_in) == new
+    assert stored_tokens(signed_in) == new
 
 
 def test_long_request_does_not_put_an_old_token_back(
@@ -195,7 +195,7 @@ def test_long_request_does_not_put_an_old_token_back(
 
     long.session.save()
 
-    assert stored(signed_in) == newest
+    assert stored_tokens(signed_in) == newest
     assert SessionStore(long.session.session_key)["late"] is True
 
 
@@ -207,7 +207,7 @@ def test_unrelated_save_of_an_older_request_leaves_the_new_token(
     store.clock.advance(4000)
     new = get_token(signed_in)
     unrelated.session.save()
-    assert stored(signed_in) == new
+    assert stored_tokens(signed_in) == new
 
 
 def test_key_changed_by_the_same_request_keeps_the_new_token(

@@ -35,7 +35,7 @@ class Apple(Stub):
     @property
     def environment(self) -> dict[str, str]:
         key_file = self.trusted.with_name("apple.p8")
-        written(key_file)
+        write_key(key_file)
         own = {"TEAM_ID": TEAM_ID, "PRIVATE_KEY_FILE": str(key_file), "PRIVATE_KEY_ID": KEY_ID}
         found = super().environment | {f"OAUTH_APPLE_{name}": own[name] for name in own}
         return {name: value for name, value in found.items() if "SECRET" not in name}
@@ -103,7 +103,7 @@ def page_that_posts(url: str, fields: dict[str, str]) -> bytes:
     return f"{icon}<body onload=document.forms[0].submit()>{form}</body>".encode()
 
 
-def posted_by(page: str) -> tuple[str, dict[str, str]]:
+def form_of(page: str) -> tuple[str, dict[str, str]]:
     """Return where such a page posts, and what."""
     action = re.search(r'action="([^"]+)"', page)
     assert action is not None
@@ -111,7 +111,7 @@ def posted_by(page: str) -> tuple[str, dict[str, str]]:
     return action[1], {name: html.unescape(value) for name, value in fields}
 
 
-def written(path: Path) -> None:
+def write_key(path: Path) -> None:
     path.write_bytes(
         KEY.private_bytes(
             serialization.Encoding.PEM,

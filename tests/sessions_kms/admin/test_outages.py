@@ -20,11 +20,11 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
 from sessions_kms.outages import Outage
 from sessions_kms.services import build
-from tests.sessions_kms.support.memory_dynamodb import refused
+from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.stacks import Stack, install
-from tests.sessions_kms.support.staff import Staff, record_id, signed_in
-from tests.sessions_kms.support.stepping import as_coroutine, blocking
-from tests.support.processes import finished
+from tests.sessions_kms.support.staff import Staff, record_id, sign_in_staff
+from tests.sessions_kms.support.stepping import as_coroutine, run_blocking
+from tests.support.processes import run_to_end
 
 CONFIRM = {"post": "yes"}
 BEFORE = {"before_0": "2027-01-15", "before_1": "08:00"}
@@ -53,7 +53,7 @@ def assert_outage(page: str) -> None:
 def test_unreadable_list_shows_an_error(
     root: Staff, fake: Stack, monkeypatch: pytest.MonkeyPatch, call: str, path: str
 ) -> None:
-    fake.dynamodb.on(call, refused)
+    fake.dynamodb.on(call, refuse_write)
     assert_outage(root.get(path, status=503))
 
 
@@ -72,7 +72,7 @@ def test_reason_is_in_the_log_once(
 def test_session_that_cannot_be_attributed_is_shown_as_an_outage(
     root: Staff, fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    anonymous = record_id(signed_in(""))
+    anonymous = record_id(sign_in_staff(""))
 
     def refuse(encrypted: bytes, period: int) -> Any:
         raise KMSUnavailable
@@ -98,8 +98,8 @@ def test_session_that_cannot_be_attributed_is_shown_as_an_outage(
 def test_failed_end_is_shown_and_logged(
     root: Staff, fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sessions = [signed_in("7") for _ in range(3)]
-    end = blocking(fake.services.session_items.end)
+    sessions = [sign_in_staff("7") for _ in range(3)]
+    end = run_blocking(fake.services.session_items.end)
     deleted: list[str] = []
 
     def end_one(item_id: str, **expected: Any) -> bool:
@@ -130,8 +130,8 @@ def test_store_that_fails_on_the_way_is_shown(
     call: str,
     path: str,
 ) -> None:
-    session = signed_in("7")
-    fake.dynamodb.on(call, refused)
+    session = sign_in_staff("7")
+    fake.dynamodb.on(call, refuse_write)
     assert_outage(
         root.post(path.format(id=quote(record_id(session))), BEFORE | CONFIRM, status=503)
     )
@@ -192,5 +192,5 @@ print([name for name in sys.modules if name.startswith(unwanted)])
 """
     without_app = code.replace('["sessions_kms"]', "[]").replace("backend, models", "backend")
     for each in (code, without_app):
-        done = finished([sys.executable, "-W", "error", "-c", each], {"PATH": ""}, is_fresh=True)
+        done = run_to_end([sys.executable, "-W", "error", "-c", each], {"PATH": ""}, is_fresh=True)
         assert done.stdout.strip() == "[]", done.stderr

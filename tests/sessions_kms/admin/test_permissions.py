@@ -10,10 +10,10 @@ from django.contrib.contenttypes.models import ContentType
 from django.test import Client
 
 from sessions_kms.backend import SessionStore
-from tests.oauth.support.shown import shown_to
-from tests.sessions_kms.support.sessions import lives
+from tests.oauth.support.shown import shown_fields
+from tests.sessions_kms.support.sessions import is_alive
 from tests.sessions_kms.support.stacks import Stack
-from tests.sessions_kms.support.staff import SESSIONS, Staff, record_id, signed_in
+from tests.sessions_kms.support.staff import SESSIONS, Staff, record_id, sign_in_staff
 
 pytestmark = pytest.mark.django_db
 CONFIRM = {"post": "yes"}
@@ -50,7 +50,7 @@ def staff(request: pytest.FixtureRequest, fake: Stack) -> tuple[Staff, bool, boo
 
 def test_sessions_are_seen_by_those_who_may(staff: tuple[Staff, bool, bool]) -> None:
     person, may_view, may_end = staff
-    session = signed_in("7")
+    session = sign_in_staff("7")
     for path in ("", "?user=7", f"?q={record_id(session)}", f"{quote(record_id(session))}/change/"):
         page = person.get(path, status=200 if may_view else 403)
         assert (record_id(session)[:8] in page) is may_view
@@ -62,14 +62,14 @@ def test_sessions_are_seen_by_those_who_may(staff: tuple[Staff, bool, bool]) -> 
 @pytest.mark.parametrize("way", ENDING)
 def test_sessions_are_ended_by_those_who_may(staff: tuple[Staff, bool, bool], way: str) -> None:
     person, may_view, may_end = staff
-    session = signed_in("7")
+    session = sign_in_staff("7")
     path, form = request_of(way, session)
-    answer = person.client.post(SESSIONS + path, form | shown_to(person.user.pk))
+    answer = person.client.post(SESSIONS + path, form | shown_fields(person.user.pk))
     if way == "" and may_view and not may_end:
         assert answer.status_code == 200  # The list, since there is no such action for them.
     else:
         assert answer.status_code == (302 if may_end else 403)
-    assert lives(session) is not may_end
+    assert is_alive(session) is not may_end
     assert LogEntry.objects.count() == may_end
 
 
@@ -78,7 +78,7 @@ def test_confirmation_is_shown_to_those_who_may_end(
     staff: tuple[Staff, bool, bool], way: str
 ) -> None:
     person, _may_view, may_end = staff
-    path, _form = request_of(way, signed_in("7"))
+    path, _form = request_of(way, sign_in_staff("7"))
     assert person.client.get(SESSIONS + path).status_code == (200 if may_end else 403)
 
 
@@ -94,7 +94,7 @@ def test_others_are_led_to_the_sign_in(fake: Stack, path: str) -> None:
 
 
 def test_nobody_adds_or_changes_sessions(fake: Stack) -> None:
-    root, session = Staff("root", superuser=True), signed_in("7")
+    root, session = Staff("root", superuser=True), sign_in_staff("7")
     before = fake.items()
     assert root.client.get(f"{SESSIONS}add/").status_code == 403
     assert root.client.post(f"{SESSIONS}add/", {"id": "x" * 43}).status_code == 403

@@ -15,8 +15,8 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.format.item_types import owner_of
 from sessions_kms.operations import listing as inspection
 from tests.sessions_kms.conftest import MakeStack
-from tests.sessions_kms.support.granted import granted
-from tests.sessions_kms.support.sessions import lives
+from tests.sessions_kms.support.granted import grant_access
+from tests.sessions_kms.support.sessions import is_alive
 from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.staff import (
     SESSIONS,
@@ -25,7 +25,7 @@ from tests.sessions_kms.support.staff import (
     messages,
     record_id,
     rows,
-    signed_in,
+    sign_in_staff,
 )
 
 pytestmark = [
@@ -59,7 +59,7 @@ def select(*sessions: SessionStore, **more: str) -> dict[str, Any]:
 
 
 def test_row_shows_the_plaintext_parts_of_a_record(root: Staff, ada: Any, stack: Stack) -> None:
-    session = signed_in(ada, data="x" * 2000)
+    session = sign_in_staff(ada, data="x" * 2000)
     [row] = [row for row in rows(root.get()) if row.startswith(record_id(session)[:8])]
     assert row == (
         f"{record_id(session)[:8]} ada Jan. 15, 2027, 8 a.m. Jan. 15, 2027, 8 a.m."
@@ -72,7 +72,7 @@ def test_row_shows_the_plaintext_parts_of_a_record(root: Staff, ada: Any, stack:
 
 
 def test_own_present_session_is_marked(root: Staff, ada: Any) -> None:
-    signed_in(ada)
+    sign_in_staff(ada)
     marked = [row for row in rows(root.get()) if "(this session)" in row]
     assert [row[:8] for row in marked] == [root.session_id[:8]]
 
@@ -87,7 +87,7 @@ def test_anonymous_session_has_no_user(root: Staff) -> None:
 
 
 def test_deleted_user_is_shown_by_id(root: Staff) -> None:
-    signed_in("4711")
+    sign_in_staff("4711")
     assert [row.split()[1] for row in rows(root.get()) if "root" not in row] == ["4711"]
 
 
@@ -95,7 +95,7 @@ def test_pages_of_the_whole_table_show_each_session_once(
     root: Staff, ada: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inspection, "ROWS", 4)
-    made = {record_id(signed_in(ada))[:8] for _ in range(10)} | {root.session_id[:8]}
+    made = {record_id(sign_in_staff(ada))[:8] for _ in range(10)} | {root.session_id[:8]}
     page = root.get()
     seen = [row[:8] for row in rows(page)]
     while "Next page" in page:
@@ -109,7 +109,7 @@ def test_page_stays_stable_while_sessions_are_ended(
     root: Staff, ada: Any, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inspection, "ROWS", 4)
-    made = {record_id(signed_in(ada)) for _ in range(10)} | {root.session_id}
+    made = {record_id(sign_in_staff(ada)) for _ in range(10)} | {root.session_id}
     page = root.get()
     first = {each for each in made if each[:8] in page}
     for each in first - {root.session_id}:
@@ -123,9 +123,9 @@ def test_page_stays_stable_while_sessions_are_ended(
 def test_sessions_of_a_user_are_found_newest_first(
     root: Staff, ada: Any, stack: Stack, text: str
 ) -> None:
-    first = signed_in(ada)
+    first = sign_in_staff(ada)
     stack.clock.advance(60)
-    second = signed_in(ada)
+    second = sign_in_staff(ada)
     page = root.get(f"?q={ada.pk if text == 'pk' else text}")
     expected = [record_id(second)[:8], record_id(first)[:8]]
     assert [row[:8] for row in rows(page)] == expected
@@ -138,7 +138,7 @@ def test_further_sessions_of_a_user_are_on_the_next_page(
     monkeypatch.setattr(inspection, "OWNED_ROWS", 2)
     made: list[str] = []
     for _ in range(3):
-        made.insert(0, record_id(signed_in(ada))[:8])
+        made.insert(0, record_id(sign_in_staff(ada))[:8])
         stack.clock.advance(1)
     page = root.get("?q=ada")
     assert [row[:8] for row in rows(page)] == made[:2]
@@ -149,7 +149,7 @@ def test_further_sessions_of_a_user_are_on_the_next_page(
 
 def test_ambiguous_name_asks_which_user(root: Staff, ada: Any) -> None:
     other = get_user_model().objects.create_user(str(ada.pk), "ADA@example.com")
-    session = signed_in(other)
+    session = sign_in_staff(other)
     for text in (str(ada.pk), "ada@example.com"):
         page = root.get(f"?q={text}")
         assert rows(page) == []
@@ -159,7 +159,7 @@ def test_ambiguous_name_asks_which_user(root: Staff, ada: Any) -> None:
 
 
 def test_deleted_user_may_have_sessions(root: Staff) -> None:
-    session = signed_in("gone")
+    session = sign_in_staff("gone")
     page = root.get("?q=gone")
     assert "This user no longer exists" in page
     assert [row[:8] for row in rows(page)] == [record_id(session)[:8]]
@@ -173,8 +173,8 @@ def test_unknown_user_name_finds_nothing(root: Staff, ada: Any, text: str) -> No
 
 
 def test_session_is_found_by_its_id(root: Staff, ada: Any) -> None:
-    session = signed_in(ada)
-    signed_in(ada)
+    session = sign_in_staff(ada)
+    sign_in_staff(ada)
     page = root.get(f"?q={record_id(session)}")
     assert [row[:8] for row in rows(page)] == [record_id(session)[:8]]
     assert "Next page" not in page
@@ -188,8 +188,8 @@ def test_forged_page_token_shows_the_first_page(
 ) -> None:
     monkeypatch.setattr(inspection, "ROWS", 2)
     monkeypatch.setattr(inspection, "OWNED_ROWS", 1)
-    signed_in(ada)
-    signed_in(ada)
+    sign_in_staff(ada)
+    sign_in_staff(ada)
     if token == "other":  # Good, but of another listing.
         token = link(root.get(f"?user={ada.pk}"), "Next page").partition("after=")[2]
     answer = root.client.get(f"{SESSIONS}?after={token}", follow=True)
@@ -200,7 +200,7 @@ def test_forged_page_token_shows_the_first_page(
 
 
 def test_page_of_a_session_shows_no_more_than_its_record_says(root: Staff, ada: Any) -> None:
-    session = signed_in(ada, provider_token=TOKEN)
+    session = sign_in_staff(ada, provider_token=TOKEN)
     page = root.get(f"{quote(record_id(session))}/change/")
     assert record_id(session) in page
     assert f'href="/admin/auth/user/{ada.pk}/change/"' in page
@@ -210,9 +210,9 @@ def test_page_of_a_session_shows_no_more_than_its_record_says(root: Staff, ada: 
 
 
 def test_page_of_a_session_shows_its_labels(root: Staff, ada: Any) -> None:
-    telling = signed_in(ada, _about={"browser": "Firefox", "system": "<b>"})
+    telling = sign_in_staff(ada, _about={"browser": "Firefox", "system": "<b>"})
     assert "browser: Firefox, system: &lt;b&gt;" in root.get(f"{quote(record_id(telling))}/change/")
-    silent = root.get(f"{quote(record_id(signed_in(ada)))}/change/")
+    silent = root.get(f"{quote(record_id(sign_in_staff(ada)))}/change/")
     assert "not known" in silent
 
 
@@ -229,7 +229,7 @@ def test_page_of_own_session_shows_its_content(root: Staff) -> None:
 def test_pages_show_no_session_key_token_or_key_material(
     root: Staff, ada: Any, stack: Stack
 ) -> None:
-    session, anonymous = signed_in(ada, provider_token=TOKEN), SessionStore()
+    session, anonymous = sign_in_staff(ada, provider_token=TOKEN), SessionStore()
     anonymous["provider_token"] = TOKEN
     anonymous.save()
     own = root.client.session
@@ -264,13 +264,13 @@ def test_missing_session_shows_a_warning(root: Staff, stack: Stack) -> None:
 
 
 def test_one_session_is_ended_after_a_question(root: Staff, ada: Any) -> None:
-    session, other = signed_in(ada), signed_in(ada)
+    session, other = sign_in_staff(ada), sign_in_staff(ada)
     page = root.get(f"{quote(record_id(session))}/delete/")
     assert f"End session {record_id(session)[:8]}" in page
-    assert lives(session)
+    assert is_alive(session)
     page = root.post(f"{quote(record_id(session))}/delete/")
     assert messages(page) == ["1 session ended."]
-    assert (lives(session), lives(other)) == (False, True)
+    assert (is_alive(session), is_alive(other)) == (False, True)
     assert log() == [record_id(session)[:8]]
     page = root.post(f"{quote(record_id(session))}/delete/")
     assert messages(page) == ["There is no such session. It may have ended already."]
@@ -278,7 +278,7 @@ def test_one_session_is_ended_after_a_question(root: Staff, ada: Any) -> None:
 
 
 def test_own_present_session_is_not_ended_here(root: Staff, ada: Any) -> None:
-    other = signed_in(root.user)
+    other = sign_in_staff(root.user)
     page = root.post(f"{quote(root.session_id)}/delete/")
     assert messages(page) == ["This is your own current session. Log out to end it."]
     form = {"action": "delete_selected", "_selected_action": [root.session_id, record_id(other)]}
@@ -286,20 +286,20 @@ def test_own_present_session_is_not_ended_here(root: Staff, ada: Any) -> None:
     assert "1 session will end" in page
     assert "Your own session is not ended." in page
     root.post("", form | CONFIRM)
-    assert not lives(other)
+    assert not is_alive(other)
     assert log() == [record_id(other)[:8]]
     root.get()
 
 
 def test_selected_sessions_are_ended_after_a_question(root: Staff, ada: Any) -> None:
-    chosen, other = [signed_in(ada), signed_in("gone")], signed_in(ada)
+    chosen, other = [sign_in_staff(ada), sign_in_staff("gone")], sign_in_staff(ada)
     page = root.post("", select(*chosen, index="0"))
     assert "2 sessions will end" in page
     assert all(record_id(each)[:8] in page for each in chosen)
-    assert all(map(lives, chosen))
+    assert all(map(is_alive, chosen))
     page = root.post("", select(*chosen, **CONFIRM))
     assert messages(page) == ["2 sessions ended."]
-    assert (any(map(lives, chosen)), lives(other)) == (False, True)
+    assert (any(map(is_alive, chosen)), is_alive(other)) == (False, True)
     assert sorted(log()) == sorted(record_id(each)[:8] for each in chosen)
 
 
@@ -320,43 +320,43 @@ def test_selection_that_ended_meanwhile_or_names_other_items_ends_nothing(
 
 
 def test_action_without_a_selection_or_a_name_does_nothing(root: Staff, ada: Any) -> None:
-    session = signed_in(ada)
+    session = sign_in_staff(ada)
     page = root.post("", {"action": "delete_selected", "index": "0"})
     assert "must be selected" in messages(page)[0]
     root.post("", select(session, index="0") | {"action": "drop_tables"})
-    assert lives(session)
+    assert is_alive(session)
 
 
 def test_all_sessions_of_a_user_are_ended_after_a_question(root: Staff, ada: Any) -> None:
-    sessions, other = [signed_in(ada) for _ in range(3)], signed_in("8")
+    sessions, other = [sign_in_staff(ada) for _ in range(3)], sign_in_staff("8")
     address = link(root.get("?q=ada"), "End all of this user").removeprefix(SESSIONS)
     assert "ada will be signed out everywhere." in root.get(address)
-    assert all(map(lives, sessions))
+    assert all(map(is_alive, sessions))
     assert messages(root.post(address)) == ["3 sessions of ada ended."]
-    assert (any(map(lives, sessions)), lives(other)) == (False, True)
+    assert (any(map(is_alive, sessions)), is_alive(other)) == (False, True)
     assert log() == ["all sessions of ada"]
     assert messages(root.post(address)) == ["0 sessions of ada ended."]
 
 
 def test_ones_own_present_session_outlives_the_others(root: Staff) -> None:
-    other = signed_in(root.user)
+    other = sign_in_staff(root.user)
     address = f"end-of-user/?user={root.user.pk}"
     assert "Your own session is not ended." in root.get(address)
     assert messages(root.post(address)) == ["1 session of root ended."]
-    assert not lives(other)
+    assert not is_alive(other)
 
 
 def test_sessions_before_a_time_are_ended_after_a_question(root: Staff, stack: Stack) -> None:
-    early = signed_in("7")
+    early = sign_in_staff("7")
     stack.clock.advance(3600)
-    late, staff = signed_in("7"), Staff("staff", "end_session")
+    late, staff = sign_in_staff("7"), Staff("staff", "end_session")
     form = {"before_0": "2027-01-15", "before_1": "08:30:00"}
     page = staff.post("end-before/", form)
     assert "End all sessions created up to Jan. 15, 2027, 8:30 a.m." in page
-    assert lives(early)
+    assert is_alive(early)
     page = staff.post("end-before/", form | CONFIRM)
     assert "end on every server within a minute" in messages(page)[0]
-    assert (lives(early), lives(late)) == (False, True)
+    assert (is_alive(early), is_alive(late)) == (False, True)
     assert run_sync(stack.services.not_before_items.get()) == 1_800_001_800
     assert log() == ["all sessions created up to Jan. 15, 2027, 8:30 a.m."]
 
@@ -390,7 +390,7 @@ def test_time_that_has_not_passed_or_is_none_is_refused(
 
 
 def test_forms_need_a_csrf_token(root: Staff, ada: Any) -> None:
-    session = signed_in(ada)
+    session = sign_in_staff(ada)
     client = Client(enforce_csrf_checks=True)
     client.cookies = root.client.cookies
     forms: dict[str, dict[str, Any]] = {
@@ -401,13 +401,13 @@ def test_forms_need_a_csrf_token(root: Staff, ada: Any) -> None:
     }
     for path, form in forms.items():
         assert client.post(SESSIONS + path, form).status_code == 403
-    assert lives(session)
+    assert is_alive(session)
 
 
 def test_sessions_of_another_project_are_not_to_be_ended(
     make_stack: MakeStack, root: Staff, stack: Stack, ada: Any
 ) -> None:
-    session = signed_in(ada)
+    session = sign_in_staff(ada)
     item = stack.items()[record_id(session)]
     foreign = "f" * 43
     item |= {"id": {"S": foreign}, "owner": {"S": str(owner_of("other", ada.pk))}}
@@ -422,8 +422,8 @@ def test_sessions_of_another_project_are_not_to_be_ended(
 def test_grants_are_listed_alone_named_and_ended_never_opened(
     root: Staff, ada: Any, stack: Stack
 ) -> None:
-    session = signed_in(ada, _about={"browser": "Firefox", "provider": "Tool"})
-    grant = granted("Tool <b>", user_id=str(ada.pk))
+    session = sign_in_staff(ada, _about={"browser": "Firefox", "provider": "Tool"})
+    grant = grant_access("Tool <b>", user_id=str(ada.pk))
     everybody = root.get()
     assert "apps’ grants" in everybody  # noqa: RUF001
     [row] = rows(root.get("?grants=1"))
@@ -437,5 +437,5 @@ def test_grants_are_listed_alone_named_and_ended_never_opened(
     assert "_auth_user" not in page
     root.post("", {"action": "delete_selected", "_selected_action": [grant]} | CONFIRM)
     assert rows(root.get("?grants=1")) == []
-    assert lives(session)
+    assert is_alive(session)
     assert log() == [grant[:8]]

@@ -24,9 +24,9 @@ from tests.sessions_kms.support.sealed import (
     OTHER_COOKIE,
     PERIOD,
     PLAINTEXT,
-    flipped,
+    flips_of,
     open_,
-    refused,
+    rejection_of,
     seal,
 )
 from tests.sessions_kms.support.stacks import FAKE_KEY
@@ -52,7 +52,7 @@ class Reader:
         )
 
     def reason(self, item: Item, **reader: str) -> str:
-        return refused(lambda: self.read(item, **reader))
+        return rejection_of(lambda: self.read(item, **reader))
 
     def seal(self, header: Header = HEADER, **changes: Any) -> Item:
         key = run_sync(self.keyring.generate(PERIOD))
@@ -91,7 +91,7 @@ def test_unaltered_record_is_read(reader: Reader) -> None:
 def test_every_flipped_bit_is_refused(reader: Reader, name: str) -> None:
     reasons = {
         reader.reason(reader.item | {name: {"B": changed}})
-        for changed in flipped(reader.item[name]["B"])
+        for changed in flips_of(reader.item[name]["B"])
     }
     assert reasons == {
         {
@@ -140,7 +140,7 @@ def test_every_other_number_is_refused(reader: Reader, name: str, reasons: set[s
 def test_every_other_owner_is_refused(owner: str) -> None:
     if owner != HEADER.owner:
         altered = SessionRecord.from_item(seal().to_item() | {"owner": {"S": owner or "x"}})
-        assert refused(lambda: open_(altered)) == "authentication"
+        assert rejection_of(lambda: open_(altered)) == "authentication"
 
 
 def test_owner_added_or_removed_is_refused(reader: Reader) -> None:

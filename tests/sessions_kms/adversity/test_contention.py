@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.sessions_kms.conftest import MakeStack
-from tests.sessions_kms.support.contention import contend, expected
+from tests.sessions_kms.support.contention import contend, expected_content
 from tests.sessions_kms.support.real_workers import (
     make_real_time_stack,
     read_now,
@@ -48,5 +48,5 @@ def test_64_writers_in_4_processes_lose_nothing_and_are_refused_nothing(
     key = save_now(stack)
     found = contend(processes, key, writers=WRITERS, saves=saves, alone=1)
     assert found.told == [None] * PROCESSES * WRITERS * saves
-    assert read_now(stack, key) == expected(PROCESSES, writers=WRITERS, saves=saves)
+    assert read_now(stack, key) == expected_content(PROCESSES, writers=WRITERS, saves=saves)
     assert found.writes <= PROCESSES * WRITERS * saves

@@ -26,9 +26,9 @@ from tests.sessions_kms.support.faults import (
     Answer,
     Exchange,
     Fault,
-    applied,
-    changed,
-    dropped,
+    apply_and,
+    change_response,
+    drop_connection,
     error,
 )
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
@@ -63,10 +63,10 @@ def with_item(change: Callable[[dict[str, Any]], object]) -> Fault:
             change(item)
         return json.dumps(content).encode()
 
-    return changed(altered)
+    return change_response(altered)
 
 
-def summed(change: Callable[[bytes], bytes]) -> Fault:
+def add_checksum(change: Callable[[bytes], bytes]) -> Fault:
     """Forward, and change the bytes of the answer, with the checksum of what was sent."""
 
     def altered(exchange: Exchange) -> Answer:
@@ -176,7 +176,7 @@ def test_garbled_look_for_a_write_whose_answer_was_lost_is_taken_once_more(
     key = saved_key("7")
     session = SessionStore(key)
     session["mine"] = 1
-    faulty.table.on("PutItem", applied(dropped), times=1)
+    faulty.table.on("PutItem", apply_and(drop_connection), times=1)
     faulty.table.on(
         "GetItem", with_item(lambda item: item.update(version={"N": "2"})),
         times=1, matching=id_of(key).encode(),
@@ -256,7 +256,7 @@ def test_garbled_record_is_read_once_more_before_it_is_refused(
 @pytest.mark.parametrize("times", [1, None])
 def test_body_of_another_checksum_is_no_answer(faulty: FaultyStack, times: int | None) -> None:
     key = saved_key("7")
-    garbled = summed(lambda body: body.replace(b'"revision"', b'"revision "'))
+    garbled = add_checksum(lambda body: body.replace(b'"revision"', b'"revision "'))
     faulty.table.on("GetItem", garbled, times=times)
     session = SessionStore(key)
     if times:
@@ -280,7 +280,7 @@ def wrong_plaintext(*bytes_given: int) -> Fault:
         content["Plaintext"] = base64.b64encode(bytes([byte]) * 32).decode()
         return json.dumps(content).encode()
 
-    return changed(altered)
+    return change_response(altered)
 
 
 def test_wrong_data_key_is_asked_for_once_more(
@@ -330,7 +330,7 @@ def test_wrong_record_is_not_refused_while_kms_cannot_confirm_its_data_key(
     faulty.stack.put_item(item | {"commitment": {"B": b"c" * 32}})
     faulty.restart()
     faulty.kms.on("Decrypt", lambda exchange: exchange.forward(), times=1)
-    faulty.kms.on("Decrypt", changed(lambda _: b"", status=503))
+    faulty.kms.on("Decrypt", change_response(lambda _: b"", status=503))
     session = SessionStore(key)
     with pytest.raises(KMSUnavailable):
         session.load()

@@ -38,7 +38,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deadline, "HASTY", HASTY)
 
 
-def reaching(url: str, monkeypatch: pytest.MonkeyPatch) -> Table:
+def table_at(url: str, monkeypatch: pytest.MonkeyPatch) -> Table:
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
     services.reset()
     return Table(clients.dynamodb_client("eu-west-1"), name="sessions")
@@ -59,7 +59,7 @@ def test_answer_without_end_is_unavailable(
     monkeypatch.setenv("AWS_CA_BUNDLE", str(trusted))
     monkeypatch.setattr(circuit, "TIMEOUTS_MAX", 1000)
     with running_slowly(manner, context if scheme == "https" else None) as server:
-        table = reaching(f"{scheme}://127.0.0.1:{server.port}", monkeypatch)
+        table = table_at(f"{scheme}://127.0.0.1:{server.port}", monkeypatch)
         for _ in range(TRIES):
             with pytest.raises(TableUnavailable):
                 run_sync(table.get("any"))
@@ -74,7 +74,7 @@ def test_answer_without_end_is_unavailable(
 
 def test_handshake_without_end_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     with running_slowly("silent") as server:
-        table = reaching(f"https://127.0.0.1:{server.port}", monkeypatch)
+        table = table_at(f"https://127.0.0.1:{server.port}", monkeypatch)
         with pytest.raises(TableUnavailable):
             run_sync(table.get("any"))
 
@@ -105,7 +105,7 @@ def test_two_hundred_of_them_leave_no_thread_and_no_socket(
 ) -> None:
     monkeypatch.setattr(circuit, "TIMEOUTS_MAX", 1000)
     with running_slowly(manner) as server:
-        table = reaching(server.url, monkeypatch)
+        table = table_at(server.url, monkeypatch)
         with pytest.raises(TableUnavailable):
             run_sync(table.get("any"))
         before = threads(), sockets(server.port)
@@ -165,7 +165,7 @@ def test_two_hundred_calls_of_a_name_that_hangs_hold_one_thread(
     silent_names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(circuit, "TIMEOUTS_MAX", 1000)
-    table = reaching("http://dynamodb.invalid", monkeypatch)
+    table = table_at("http://dynamodb.invalid", monkeypatch)
     assert failures(lambda number: run_sync(table.get(str(number))), 200) == 200
     assert silent_names == ["dynamodb.invalid"]
     assert threads("sessions_kms-lookup") == 1

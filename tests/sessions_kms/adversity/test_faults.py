@@ -22,19 +22,19 @@ from tests.sessions_kms.support.faults import (
     Fault,
     FaultProxy,
     answer,
-    applied,
-    changed,
-    claimed_shorter,
+    apply_and,
+    change_response,
+    claim_shorter,
     cut_off,
-    delayed,
-    dropped,
+    delay,
+    drop_connection,
     error,
-    held,
+    hold_exchange,
 )
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
-from tests.sessions_kms.support.operations import stored
-from tests.sessions_kms.support.sessions import saved
+from tests.sessions_kms.support.operations import stored_item
+from tests.sessions_kms.support.sessions import save_session
 
 faulty_by_config = make_faulty_fixture
 
@@ -64,12 +64,12 @@ def base64_broken(body: bytes) -> bytes:
 
 def cut_after(length: int) -> Fault:
     """Forward, and drop what follows so many bytes, the last one in any case."""
-    return changed(lambda body: body[:-1][:length])
+    return change_response(lambda body: body[:-1][:length])
 
 
 def with_members(value: object) -> Fault:
     """Forward, and make every member of the answer this value."""
-    return changed(lambda body: json.dumps(dict.fromkeys(json.loads(body), value)).encode())
+    return change_response(lambda body: json.dumps(dict.fromkeys(json.loads(body), value)).encode())
 
 
 RETRIED: dict[str, Fault] = {
@@ -77,35 +77,35 @@ RETRIED: dict[str, Fault] = {
     "capacity exceeded": error("ProvisionedThroughputExceededException"),
     "error 500": error("InternalServerError", 500),
     "error 503": error("ServiceUnavailable", 503),
-    "dropped": dropped,
-    "answer lost": applied(dropped),
-    "applied, then 500": applied(error("InternalServerError", 500)),
-    "applied, then 500 with its answer": changed(lambda body: body, status=500),
-    "applied, then 500 garbled": changed(lambda body: body[:-2], status=500),
+    "dropped": drop_connection,
+    "answer lost": apply_and(drop_connection),
+    "applied, then 500": apply_and(error("InternalServerError", 500)),
+    "applied, then 500 with its answer": change_response(lambda body: body, status=500),
+    "applied, then 500 garbled": change_response(lambda body: body[:-2], status=500),
 }
 NOT_RETRIED: dict[str, Fault] = {
     "access denied": error("AccessDeniedException"),
     "credentials expired": error("ExpiredTokenException"),
     "transaction in conflict": error("TransactionConflictException"),
-    "truncated": changed(lambda body: body[: len(body) // 2]),
-    "truncated by one byte": changed(lambda body: body[:-1]),
-    "empty": changed(lambda body: b""),
+    "truncated": change_response(lambda body: body[: len(body) // 2]),
+    "truncated by one byte": change_response(lambda body: body[:-1]),
+    "empty": change_response(lambda body: b""),
     "cut off": cut_off,
-    "length too short": claimed_shorter,
-    "not JSON": changed(lambda body: b"<html>" + body),
-    "not UTF-8": changed(lambda body: b"\xff" + body),
-    "base64 broken": changed(base64_broken),
+    "length too short": claim_shorter,
+    "not JSON": change_response(lambda body: b"<html>" + body),
+    "not UTF-8": change_response(lambda body: b"\xff" + body),
+    "base64 broken": change_response(base64_broken),
     "members are null": with_members(None),
     "members are numbers": with_members(1),
     "members are text": with_members("text"),
     "members are lists": with_members([1]),
     "members are empty lists": with_members([]),
-    "JSON {}": changed(lambda _: b"{}"),
-    "JSON []": changed(lambda _: b"[]"),
-    "JSON [{}]": changed(lambda _: b'[{"a": 1}]'),
-    "JSON null": changed(lambda _: b"null"),
-    "JSON 1": changed(lambda _: b"1"),
-    "JSON text": changed(lambda _: b'"text"'),
+    "JSON {}": change_response(lambda _: b"{}"),
+    "JSON []": change_response(lambda _: b"[]"),
+    "JSON [{}]": change_response(lambda _: b'[{"a": 1}]'),
+    "JSON null": change_response(lambda _: b"null"),
+    "JSON 1": change_response(lambda _: b"1"),
+    "JSON text": change_response(lambda _: b'"text"'),
     "error without a type": answer(b"{}", 400),
     "error is a list": answer(b"[]", 400),
     "error's type is a number": answer(b'{"__type": 5}', 400),
@@ -168,7 +168,7 @@ def strike(faulty: FaultyStack, name: str, fault: Fault, times: int | None) -> E
     """Let a fault strike an action, check what is left, and give what was raised."""
     action = ACTIONS[name]
     faulty.restart()
-    key = saved(**OLD).session_key
+    key = save_session(**OLD).session_key
     records = len(faulty.stack.sessions()) if name == "cycle_key" else 0
     faulty.restart()
     session = SessionStore(None if name == "create" else key)
@@ -191,32 +191,32 @@ def strike(faulty: FaultyStack, name: str, fault: Fault, times: int | None) -> E
 
 def check_load(session: SessionStore, key: str | None, raised: object) -> None:
     assert session.session_key == key
-    assert stored(key) == OLD
+    assert stored_item(key) == OLD
 
 
 def check_create(session: SessionStore, key: str | None, raised: object) -> None:
-    assert stored(key) == OLD
-    assert stored(session.session_key) == ({} if raised else {"token": "new"})
+    assert stored_item(key) == OLD
+    assert stored_item(session.session_key) == ({} if raised else {"token": "new"})
     assert (session.session_key is None) == bool(raised)
 
 
 def check_save(session: SessionStore, key: str | None, raised: object) -> None:
     assert session.session_key == key
-    assert stored(key) in ([OLD, NEW] if raised else [NEW])
+    assert stored_item(key) in ([OLD, NEW] if raised else [NEW])
 
 
 def check_cycle(session: SessionStore, key: str | None, raised: object) -> None:
     if raised:
         assert session.session_key == key
-        assert stored(key) == OLD
+        assert stored_item(key) == OLD
     else:
-        assert stored(session.session_key) == NEW
-        assert stored(key) == {}
+        assert stored_item(session.session_key) == NEW
+        assert stored_item(key) == {}
 
 
 def check_delete(session: SessionStore, key: str | None, raised: object) -> None:
     assert session.session_key == key
-    assert stored(key) in ([OLD, {}] if raised else [{}])
+    assert stored_item(key) in ([OLD, {}] if raised else [{}])
 
 
 CHECKS = {
@@ -246,7 +246,7 @@ def test_fault_that_strikes_once_is_survived_by_the_second_try(
     make_faulty: MakeFaulty, name: str
 ) -> None:
     faulty = make_faulty(**ACTIONS[name].config)
-    raised = outcomes(faulty, name, RETRIED | {"delayed": delayed}, times=1)
+    raised = outcomes(faulty, name, RETRIED | {"delayed": delay}, times=1)
     assert raised == dict.fromkeys(raised)
 
 
@@ -261,11 +261,11 @@ def test_write_outlasts_a_transaction_on_its_item(make_faulty: MakeFaulty, name:
 
 def test_delete_rejects_incomplete_responses(make_faulty: MakeFaulty) -> None:
     faulty = make_faulty()
-    session = saved(**OLD)
+    session = save_session(**OLD)
     faulty.table.on("DeleteItem", answer(b"{}"))
     with pytest.raises(TableUnavailable):
         session.delete()
-    assert stored(session.session_key) == OLD
+    assert stored_item(session.session_key) == OLD
 
 
 @EACH_ACTION
@@ -293,7 +293,7 @@ def test_unclear_response_is_success_or_store_unavailable(
 
 
 @EACH_ACTION
-@pytest.mark.parametrize(("fault", "times"), [(applied(held), 1), (held, None)])
+@pytest.mark.parametrize(("fault", "times"), [(apply_and(hold_exchange), 1), (hold_exchange, None)])
 def test_hanging_call_ends_at_the_timeout(
     make_faulty: MakeFaulty,
     name: str,
@@ -308,24 +308,24 @@ def test_hanging_call_ends_at_the_timeout(
 
 def test_save_of_unknown_outcome_may_be_repeated(make_faulty: MakeFaulty) -> None:
     faulty = make_faulty()
-    session = saved(**OLD)
+    session = save_session(**OLD)
     session["token"] = "new"
     faulty.table.operations.clear()
-    faulty.table.on("PutItem", applied(dropped))
-    faulty.table.on("GetItem", dropped)
+    faulty.table.on("PutItem", apply_and(drop_connection))
+    faulty.table.on("GetItem", drop_connection)
     with pytest.raises(TableUnavailable):
         session.save()
     assert faulty.table.operations.count("PutItem") == 1, "boto sent a write again"
     faulty.table.heal()
     session["more"] = True
     session.save()
-    assert stored(session.session_key) == NEW | {"more": True}
+    assert stored_item(session.session_key) == NEW | {"more": True}
 
 
 @pytest.mark.parametrize("live", [True, False])
 def test_get_item_cut_anywhere_is_no_miss(make_faulty: MakeFaulty, live: bool) -> None:
     faulty = make_faulty()
-    key = saved(**OLD).session_key if live else "k" * 32
+    key = save_session(**OLD).session_key if live else "k" * 32
     SessionStore(key).load()
     whole = max(len(body) for body in faulty.table.answers)
     for length in range(0, whole, 23 if live else 1):

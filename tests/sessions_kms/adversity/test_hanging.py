@@ -11,7 +11,7 @@ from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.deadline import Limits
 from sessions_kms.doctor.process import wait_findings
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
-from tests.sessions_kms.support.faults import FaultProxy, held
+from tests.sessions_kms.support.faults import FaultProxy, hold_exchange
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.sessions import saved_key
@@ -40,7 +40,7 @@ def load(key: str) -> object:
 
 def hang(proxy: FaultProxy) -> None:
     for operation in ("GetItem", "PutItem", "Decrypt", "GenerateDataKey"):
-        proxy.on(operation, held)
+        proxy.on(operation, hold_exchange)
 
 
 def works(call: Callable[[], object]) -> bool:

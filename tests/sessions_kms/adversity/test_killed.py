@@ -12,7 +12,7 @@ import pytest
 from tests.sessions_kms.support.faults import Exchange, FaultProxy
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
-from tests.sessions_kms.support.mortal import Mortals, killing
+from tests.sessions_kms.support.mortal import Mortals, kill_at
 from tests.sessions_kms.support.operations import OPERATIONS, Scene, check, prepare
 from tests.sessions_kms.support.stacks import settings_of
 
@@ -40,7 +40,7 @@ def mortals(faulty: FaultyStack) -> Iterator[Mortals]:
         yield running
 
 
-def prepared(faulty: FaultyStack) -> Scene:
+def prepare_scene(faulty: FaultyStack) -> Scene:
     """Make the sessions of a case, and none but these."""
     faulty.restart()
     faulty.stack.clock.now = time.time()
@@ -54,8 +54,8 @@ def prepared(faulty: FaultyStack) -> Scene:
 
 def strike(faulty: FaultyStack, mortals: Mortals, name: str, number: int, *, applied: bool) -> None:
     """Kill a process at the write of this number, and look at what it left."""
-    scene = prepared(faulty)
-    at_write(faulty.table, number, killing(mortals, applied=applied))
+    scene = prepare_scene(faulty)
+    at_write(faulty.table, number, kill_at(mortals, applied=applied))
     answer, told = mortals.run(name, scene)
     assert answer == "killed"
     faulty.restart()
@@ -87,7 +87,7 @@ def test_process_killed_at_any_write_leaves_an_allowed_state(
 
 def writes_of(faulty: FaultyStack, mortals: Mortals, name: str) -> int:
     """Let an operation run undisturbed, and count its writes."""
-    scene = prepared(faulty)
+    scene = prepare_scene(faulty)
     assert mortals.run(name, scene)[0] == "ok"
     mortals.spare()
     found = sum(operation in WRITES for operation in faulty.table.operations)

@@ -21,7 +21,14 @@ from pytest_django import Settings
 from sessions_kms.exceptions import KMSUnavailable, SessionTooLarge, StoreUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.format.item_types import session_id
-from tests.sessions_kms.support.faults import Fault, applied, changed, cut_off, dropped, error
+from tests.sessions_kms.support.faults import (
+    Fault,
+    apply_and,
+    change_response,
+    cut_off,
+    drop_connection,
+    error,
+)
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.leaks import (
@@ -29,9 +36,9 @@ from tests.sessions_kms.support.leaks import (
     TOKEN,
     EveryRecord,
     Visitor,
+    error_of,
     in_error,
     in_reports,
-    raised_by,
     record_everything,
 )
 
@@ -103,16 +110,16 @@ METHODS: dict[str, Callable[[Visitor], Any]] = {
 def call(method: str, visitor: Visitor) -> BaseException | None:
     def run() -> Any:
         result = METHODS[method](visitor)
-        return asyncio.run(awaited(result)) if inspect.isawaitable(result) else result
+        return asyncio.run(await_result(result)) if inspect.isawaitable(result) else result
 
-    return raised_by(run)
+    return error_of(run)
 
 
-async def awaited(result: Awaitable[Any]) -> Any:
+async def await_result(result: Awaitable[Any]) -> Any:
     return await result
 
 
-def shown_by(
+def shown_texts(
     raised: BaseException,
     visitor: Visitor,
     settings: Settings,
@@ -133,9 +140,9 @@ def shown_by(
 
 TABLE_OPERATIONS = ("GetItem", "PutItem", "DeleteItem", "TransactWriteItems")
 OUTAGES: dict[str, Fault] = {
-    "dropped": dropped,
+    "dropped": drop_connection,
     "denied": error("AccessDeniedException"),
-    "garbled": changed(lambda body: b"\xff" + body),
+    "garbled": change_response(lambda body: b"\xff" + body),
 }
 
 
@@ -162,7 +169,7 @@ def test_error_of_the_table_shows_nothing(
             visitor.faulty.table.on(operation, OUTAGES[outage])
         raised = call(method, visitor)
         assert loaded or isinstance(raised, StoreUnavailable), method
-        if raised and (shown := shown_by(raised, visitor, settings)):
+        if raised and (shown := shown_texts(raised, visitor, settings)):
             found[method] = shown
     assert found == {}
     assert records.showing(visitor.secrets) == set()
@@ -175,26 +182,26 @@ def rewritten(**members: Any) -> Fault:
         answer = json.loads(body) | members
         return json.dumps({name: value for name, value in answer.items() if value}).encode()
 
-    return changed(change)
+    return change_response(change)
 
 
 # Each answer holds the plaintext data key, and cannot be used.
 UNDECODABLE: dict[str, Fault] = {
-    "not UTF-8": changed(lambda body: b"\xff" + body),
-    "truncated": changed(lambda body: body[:-1]),
+    "not UTF-8": change_response(lambda body: b"\xff" + body),
+    "truncated": change_response(lambda body: body[:-1]),
     "cut off": cut_off,
-    "in a list": changed(lambda body: b"[" + body + b"]"),
-    "base64 broken": changed(lambda body: body.replace(b'="', b'"')),
-    "with error 500": changed(lambda body: body, status=500),
-    "with error 500, truncated": changed(lambda body: body[:-1], status=500),
-    "with error 400": changed(lambda body: body, status=400),
-    "with error 400, truncated": changed(lambda body: body[:-1], status=400),
-    "with error 400, not UTF-8": changed(lambda body: b"\xff" + body, status=400),
+    "in a list": change_response(lambda body: b"[" + body + b"]"),
+    "base64 broken": change_response(lambda body: body.replace(b'="', b'"')),
+    "with error 500": change_response(lambda body: body, status=500),
+    "with error 500, truncated": change_response(lambda body: body[:-1], status=500),
+    "with error 400": change_response(lambda body: body, status=400),
+    "with error 400, truncated": change_response(lambda body: body[:-1], status=400),
+    "with error 400, not UTF-8": change_response(lambda body: b"\xff" + body, status=400),
     "key id missing": rewritten(KeyId=None),
     "of another key": rewritten(KeyId="arn:aws:kms:eu-west-1:1:key/other"),
     "key id a number": rewritten(KeyId=5),
     "key id a list": rewritten(KeyId=[5]),
-    "dropped": applied(dropped),
+    "dropped": apply_and(drop_connection),
 }
 
 
@@ -212,7 +219,7 @@ def test_error_of_kms_shows_nothing(
             visitor.faulty.kms.on(operation, UNDECODABLE[what])
         raised = call(method, visitor)
         assert isinstance(raised, KMSUnavailable), method
-        assert shown_by(raised, visitor, settings) == set(), method
+        assert shown_texts(raised, visitor, settings) == set(), method
     assert records.showing(visitor.secrets) == set()
 
 
@@ -227,7 +234,7 @@ def test_refused_write_shows_nothing(
         raised = call(method, visitor)
         assert isinstance(raised, EXPECTED[wrong]) or "create" in method
         if raised:
-            shown = shown_by(raised, visitor, settings, debug=(False, True))
+            shown = shown_texts(raised, visitor, settings, debug=(False, True))
             assert shown == set(), method
     assert records.showing(visitor.secrets) == set()
 
@@ -273,7 +280,7 @@ def ask(path: str, key: str, *, asynchronous: bool) -> Any:
     client: Any = (AsyncClient if asynchronous else Client)(raise_request_exception=False)
     client.cookies[live_settings.SESSION_COOKIE_NAME] = key
     answered = client.get(path, headers={"accept": "text/html"})
-    return asyncio.run(awaited(answered)) if asynchronous else answered
+    return asyncio.run(await_result(answered)) if asynchronous else answered
 
 
 @pytest.mark.usefixtures("plain_reports")

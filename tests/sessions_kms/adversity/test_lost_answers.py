@@ -17,7 +17,7 @@ from sessions_kms.session.links import LINKS
 from tests.sessions_kms.support.faults import Answer, Dropped, Exchange
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
-from tests.sessions_kms.support.sessions import saved_key, stored
+from tests.sessions_kms.support.sessions import saved_key, stored_item
 from tests.sessions_kms.support.stacks import another_process
 
 make_faulty = make_faulty_fixture
@@ -74,7 +74,7 @@ def test_save_whose_answer_is_lost_is_not_laid_over_a_later_acknowledged_one(
 
     lose_next_answer(faulty, "PutItem", meanwhile)
     mine.save()
-    assert stored(key) == expected
+    assert stored_item(key) == expected
 
 
 def test_lost_response_to_a_key_change_keeps_everyone_signed_in(make_faulty: MakeFaulty) -> None:
@@ -87,9 +87,9 @@ def test_lost_response_to_a_key_change_keeps_everyone_signed_in(make_faulty: Mak
         try:
             session.cycle_key()
         except StoreUnavailable:
-            signed_out += not stored(key)  # It keeps the old cookie.
+            signed_out += not stored_item(key)  # It keeps the old cookie.
         else:
-            signed_out += not stored(session.session_key)
+            signed_out += not stored_item(session.session_key)
     assert signed_out == 0
 
 
@@ -111,7 +111,7 @@ def test_save_that_a_program_without_ancestors_outran_is_not_merged(
     lose_next_answer(faulty, "PutItem", meanwhile)
     with pytest.raises(StoreUnavailable):
         mine.save()
-    assert stored(key) == {"a": "theirs"}
+    assert stored_item(key) == {"a": "theirs"}
 
 
 def test_save_that_sixteen_others_followed_is_recognised_and_seventeen_are_not(
@@ -135,7 +135,7 @@ def test_save_that_sixteen_others_followed_is_recognised_and_seventeen_are_not(
                 mine.save()
         else:
             mine.save()
-        assert stored(key) == {"n": others, "mine": True}
+        assert stored_item(key) == {"n": others, "mine": True}
 
 
 def test_second_save_after_a_lost_answer_loses_nothing_of_others(make_faulty: MakeFaulty) -> None:
@@ -153,7 +153,7 @@ def test_second_save_after_a_lost_answer_loses_nothing_of_others(make_faulty: Ma
     mine.save()
     mine["c"] = 3
     mine.save()
-    assert stored(key) == {"a": 2, "b": 2, "c": 3}
+    assert stored_item(key) == {"a": 2, "b": 2, "c": 3}
 
 
 def test_name_that_another_added_again_after_a_lost_answer_still_ends_the_session(
@@ -171,6 +171,6 @@ def test_name_that_another_added_again_after_a_lost_answer_still_ends_the_sessio
 
     lose_next_answer(faulty, "PutItem", meanwhile)
     mine.save()
-    assert stored(key)[LINKS] == [link]
+    assert stored_item(key)[LINKS] == [link]
     assert end_linked(services(), link) == 1
-    assert stored(key) == {}
+    assert stored_item(key) == {}

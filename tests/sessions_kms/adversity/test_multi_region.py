@@ -26,7 +26,7 @@ from tests.sessions_kms.support.regions import (
     TwoRegions,
     two_regions,
 )
-from tests.sessions_kms.support.sessions import saved
+from tests.sessions_kms.support.sessions import save_session
 from tests.support.clock import FakeClock
 
 DAY = 24 * 3600
@@ -51,7 +51,7 @@ def regions(
 def test_session_is_read_saved_and_ended_in_the_other_region(
     regions: TwoRegions, clock: FakeClock
 ) -> None:
-    key = saved(_auth_user_id="7", token="t").session_key
+    key = save_session(_auth_user_id="7", token="t").session_key
     regions.table.replicate()
 
     regions.restart(OTHER, clock)  # Nothing is cached there: KMS unwraps by the replica key.
@@ -69,14 +69,14 @@ def test_session_is_read_saved_and_ended_in_the_other_region(
 def test_after_failback_the_home_region_has_the_other_regions_writes(
     regions: TwoRegions, clock: FakeClock
 ) -> None:
-    kept, ended = saved(n=1).session_key, saved(n=1).session_key
+    kept, ended = save_session(n=1).session_key, save_session(n=1).session_key
     regions.table.replicate()
     regions.serve(OTHER)
     session = SessionStore(kept)
     session["n"] = 2
     session.save()
     SessionStore(ended).delete()
-    created = saved(n=3).session_key
+    created = save_session(n=3).session_key
     regions.table.replicate()
 
     regions.serve(HOME)
@@ -86,7 +86,7 @@ def test_after_failback_the_home_region_has_the_other_regions_writes(
 
 
 def test_key_of_a_session_is_changed_in_the_other_region(regions: TwoRegions) -> None:
-    session = saved(n=1)
+    session = save_session(n=1)
     old = session.session_key
     regions.table.replicate()
     regions.serve(OTHER)
@@ -100,11 +100,11 @@ def test_key_of_a_session_is_changed_in_the_other_region(regions: TwoRegions) ->
 
 
 def test_published_data_key_serves_both_regions(regions: TwoRegions, clock: FakeClock) -> None:
-    saved(n=1)
+    save_session(n=1)
     regions.table.replicate()
     before = regions.table.items(OTHER)
     regions.restart(OTHER, clock)
-    saved(n=2)
+    save_session(n=2)
     published = {name for name in regions.table.items(OTHER) if name.startswith("data-key#")}
     assert published == {name for name in before if name.startswith("data-key#")}
     wrapped = [
@@ -121,14 +121,14 @@ def test_two_regions_that_begin_a_period_at_once_read_each_others_sessions(
 ) -> None:
     clock.advance(DAY)
     regions.serve(HOME)
-    here = saved(n=1).session_key
+    here = save_session(n=1).session_key
     regions.serve(OTHER)
-    there = saved(n=2).session_key  # Nothing was replicated: it published its own data key.
+    there = save_session(n=2).session_key  # Nothing was replicated: it published its own data key.
     regions.table.replicate()
     for region in (HOME, OTHER):
         regions.restart(region, clock)
         assert (SessionStore(here)["n"], SessionStore(there)["n"]) == (1, 2)
-        saved(n=3)
+        save_session(n=3)
 
 
 def test_finished_lease_is_replicated_to_the_other_region(regions: TwoRegions) -> None:
@@ -153,7 +153,7 @@ def test_lease_of_a_region_that_went_down_is_taken_over_when_it_ends(
 
 
 def test_not_before_is_in_force_in_every_region(regions: TwoRegions, clock: FakeClock) -> None:
-    key = saved(n=1).session_key
+    key = save_session(n=1).session_key
     assert run_sync(
         regions.services[HOME].not_before_items.raise_to(int(clock()), latest=int(clock()))
     )
@@ -164,7 +164,7 @@ def test_not_before_is_in_force_in_every_region(regions: TwoRegions, clock: Fake
 
 
 def test_replication_that_arrives_during_a_request_is_merged(regions: TwoRegions) -> None:
-    key = saved(a=1).session_key
+    key = save_session(a=1).session_key
     regions.table.replicate()
     here = SessionStore(key)
     here["b"] = 2
@@ -186,7 +186,7 @@ def test_replication_that_arrives_during_a_request_is_merged(regions: TwoRegions
 def test_key_disabled_in_one_region_serves_on_in_the_others(
     regions: TwoRegions, clock: FakeClock, region: str
 ) -> None:
-    key = saved(n=1).session_key
+    key = save_session(n=1).session_key
     regions.table.replicate()
     regions.kms.set_state(State.REFUSING, regions.keys[region])
     regions.restart(region, clock)
@@ -201,7 +201,7 @@ def test_key_of_one_region_only_leaves_the_other_without_its_sessions(
     regions: TwoRegions, clock: FakeClock
 ) -> None:
     regions.restart(HOME, clock, key_id=SINGLE)
-    key = saved(n=1).session_key
+    key = save_session(n=1).session_key
     regions.table.replicate()
     regions.restart(OTHER, clock)
     with pytest.raises(StoreUnavailable):
@@ -215,7 +215,7 @@ def test_key_of_one_region_only_leaves_the_other_without_its_sessions(
 
 
 def test_cost_changes_of_two_regions_at_once_are_not_merged(regions: TwoRegions) -> None:
-    key = saved(a=1).session_key
+    key = save_session(a=1).session_key
     regions.table.replicate()
     here = SessionStore(key)
     here["b"] = 2
@@ -233,7 +233,7 @@ def test_cost_changes_of_two_regions_at_once_are_not_merged(regions: TwoRegions)
 def test_cost_session_ended_in_one_region_is_revived_by_a_later_save_in_another(
     regions: TwoRegions,
 ) -> None:
-    key = saved(a=1).session_key
+    key = save_session(a=1).session_key
     regions.table.replicate()
     SessionStore(key).delete()
     regions.serve(OTHER)
@@ -246,7 +246,7 @@ def test_cost_session_ended_in_one_region_is_revived_by_a_later_save_in_another(
 
 
 def test_session_ended_after_a_save_in_another_region_stays_ended(regions: TwoRegions) -> None:
-    key = saved(a=1).session_key
+    key = save_session(a=1).session_key
     regions.table.replicate()
     regions.serve(OTHER)
     there = SessionStore(key)
@@ -266,7 +266,7 @@ def test_session_ended_after_a_save_in_another_region_stays_ended(regions: TwoRe
 def test_cost_session_whose_key_was_changed_lives_on_under_the_old_key(
     regions: TwoRegions,
 ) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     old = session.session_key
     regions.table.replicate()
     session.cycle_key()
@@ -305,12 +305,12 @@ def test_cost_not_before_raised_in_two_regions_may_end_up_lower(
 def test_cost_unreplicated_writes_are_lost_after_a_failover(
     regions: TwoRegions,
 ) -> None:
-    key = saved(a=1).session_key
+    key = save_session(a=1).session_key
     regions.table.replicate()
     session = SessionStore(key)
     session["a"] = 2
     session.save()
-    new = saved(b=1).session_key
+    new = save_session(b=1).session_key
     regions.serve(OTHER)
     assert SessionStore(key)["a"] == 1
     assert SessionStore(new).load() == {}
@@ -323,7 +323,7 @@ def test_cost_unreplicated_writes_are_lost_after_a_failover(
 
 
 def test_regions_are_apart_until_replication(regions: TwoRegions) -> None:
-    name = session_id("django", saved(n=1).session_key or "")
+    name = session_id("django", save_session(n=1).session_key or "")
     assert regions.table.item(name, HOME) is not None
     assert regions.table.item(name, OTHER) is None
     regions.table.replicate()

@@ -14,10 +14,10 @@ from gateway_site.local.kms import LocalKMS, policy
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.format.attributes import Item
-from tests.sessions_kms.support.faults import Fault, dropped, error
+from tests.sessions_kms.support.faults import Fault, drop_connection, error
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
-from tests.sessions_kms.support.sessions import saved, stored
+from tests.sessions_kms.support.sessions import save_session, stored_item
 from tests.sessions_kms.support.stacks import REGION, Stack
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def read_and_write(session_key: str | None, number: int) -> None:
     session = SessionStore(session_key)
     session["number"] = number
     session.save()
-    assert stored(session_key)["number"] == number
+    assert stored_item(session_key)["number"] == number
 
 
 def assert_closed(session_key: str | None) -> None:
@@ -77,7 +77,7 @@ def test_refused_kms_key_closes_at_the_cache_age_and_not_before(
     make_faulty: MakeFaulty, operator: "KMSClient", refuse: Callable[["KMSClient", str], None]
 ) -> None:
     faulty = make_faulty()
-    key = saved(number=0).session_key
+    key = save_session(number=0).session_key
     refuse(operator, faulty.stack.config.key_id)
     faulty.kms.heal()
     faulty.stack.clock.advance(CACHE_AGE - 0.001)
@@ -94,9 +94,9 @@ def test_refusal_at_any_kms_call_drops_cached_keys(
 ) -> None:
     faulty = make_faulty()
     faulty.stack.clock.advance(-86400)
-    older = saved(number=0).session_key
+    older = save_session(number=0).session_key
     faulty.stack.clock.advance(86400)
-    key = saved(number=0).session_key
+    key = save_session(number=0).session_key
     read_and_write(key, 1)
     disable(operator, faulty.stack.config.key_id)
     with pytest.raises(KMSUnavailable):  # Its data key is not cached any longer.
@@ -109,7 +109,7 @@ def test_kms_key_enabled_again_serves_after_the_back_off(
     make_faulty: MakeFaulty, operator: "KMSClient"
 ) -> None:
     faulty = make_faulty()
-    key = saved(number=0).session_key
+    key = save_session(number=0).session_key
     disable(operator, faulty.stack.config.key_id)
     faulty.stack.clock.advance(CACHE_AGE)
     assert_closed(key)
@@ -120,19 +120,19 @@ def test_kms_key_enabled_again_serves_after_the_back_off(
 
 @servers
 @pytest.mark.parametrize(
-    "fault", [dropped, THROTTLED, FAILING], ids=["dropped", "throttled", "failing"]
+    "fault", [drop_connection, THROTTLED, FAILING], ids=["dropped", "throttled", "failing"]
 )
 def test_kms_out_of_reach_is_survived_exactly_up_to_the_maximum_staleness(
     make_faulty: MakeFaulty, fault: Fault
 ) -> None:
     faulty = make_faulty()
-    key = saved(number=0).session_key
+    key = save_session(number=0).session_key
     for operation in ("Decrypt", "GenerateDataKey"):
         faulty.kms.on(operation, fault)
     for number, age in enumerate((CACHE_AGE, MAX_STALE / 2, MAX_STALE - 0.001), 1):
         faulty.stack.clock.now = 1_800_000_000 + age
         read_and_write(key, number)
-        read_and_write(saved(number=0).session_key, number)
+        read_and_write(save_session(number=0).session_key, number)
     faulty.stack.clock.now = 1_800_000_000 + MAX_STALE
     assert_closed(key)
     faulty.kms.heal()
@@ -165,7 +165,7 @@ def test_bad_published_data_key_stops_no_save(
     shared: bool,
 ) -> None:
     faulty = make_faulty()
-    key = saved(number=0).session_key
+    key = save_session(number=0).session_key
     (published,) = (item for name, item in faulty.stack.items().items() if "data-key" in name)
     plant(published, operator)
     faulty.stack.put_item(published)
@@ -178,16 +178,16 @@ def test_bad_published_data_key_stops_no_save(
 
 
 @servers
-@pytest.mark.parametrize("fault", [dropped, DENIED], ids=["dropped", "denied"])
+@pytest.mark.parametrize("fault", [drop_connection, DENIED], ids=["dropped", "denied"])
 def test_moment_unread_for_60_seconds_is_unavailable_and_not_before(
     make_faulty: MakeFaulty, fault: Fault
 ) -> None:
     faulty = make_faulty()
-    key = saved(number=0).session_key
-    assert stored(key) == {"number": 0}
+    key = save_session(number=0).session_key
+    assert stored_item(key) == {"number": 0}
     faulty.table.on("GetItem", fault, matching=b"not-before#")
     faulty.stack.clock.advance(NOT_BEFORE_GOOD_FOR - 0.001)
-    assert stored(key) == {"number": 0}
+    assert stored_item(key) == {"number": 0}
     faulty.stack.clock.advance(0.001)
     session = SessionStore(key)
     with pytest.raises(TableUnavailable):
@@ -196,10 +196,10 @@ def test_moment_unread_for_60_seconds_is_unavailable_and_not_before(
 
 
 def test_expired_item_still_in_the_table_is_no_session(stack: Stack) -> None:
-    session = saved(number=0)
+    session = save_session(number=0)
     (item,) = stack.sessions().values()
     stack.clock.now = int(item["ttl"]["N"]) - 0.001
-    assert stored(session.session_key) == {"number": 0}
+    assert stored_item(session.session_key) == {"number": 0}
     stack.clock.now = int(item["ttl"]["N"])
     late = SessionStore(session.session_key)
     assert not late.exists(session.session_key or "")
@@ -207,32 +207,32 @@ def test_expired_item_still_in_the_table_is_no_session(stack: Stack) -> None:
     assert list(stack.sessions().values()) == [item]
 
 
-def altered(item: Item, **attributes: Any) -> Item:
+def alter(item: Item, **attributes: Any) -> Item:
     return {name: value for name, value in (item | attributes).items() if value is not None}
 
 
-def flipped(item: Item, name: str) -> Item:
+def flip(item: Item, name: str) -> Item:
     data: bytes = item[name]["B"]
     return item | {name: {"B": data[:-1] + bytes([data[-1] ^ 1])}}
 
 
 BAD_RECORDS: dict[str, Callable[[Item], Item]] = {
     **{
-        f"{name} missing": lambda item, name=name: altered(item, **{name: None})  # type: ignore[misc]
+        f"{name} missing": lambda item, name=name: alter(item, **{name: None})  # type: ignore[misc]
         for name in ("version", "encryptedData", "iv", "authTag", "salt", "ttl", "revision")
     },
     **{
-        f"{name} flipped": lambda item, name=name: flipped(item, name)  # type: ignore[misc]
+        f"{name} flipped": lambda item, name=name: flip(item, name)  # type: ignore[misc]
         for name in ("encryptedData", "iv", "authTag", "encryptedKey", "salt", "commitment")
     },
-    "version 2": lambda item: altered(item, version={"N": "2"}),
-    "number with a sign": lambda item: altered(item, revision={"N": "+1"}),
-    "number of another form": lambda item: altered(item, ttl={"N": "18e8"}),
-    "binary as text": lambda item: altered(item, salt={"S": "x" * 16}),
-    "iv cut": lambda item: altered(item, iv={"B": item["iv"]["B"][:-1]}),
-    "owner added": lambda item: altered(item, owner={"S": "user#django#1"}),
-    "ttl later": lambda item: altered(item, ttl={"N": str(int(item["ttl"]["N"]) + 1)}),
-    "period of another day": lambda item: altered(item, keyPeriod={"N": "1700000000"}),
+    "version 2": lambda item: alter(item, version={"N": "2"}),
+    "number with a sign": lambda item: alter(item, revision={"N": "+1"}),
+    "number of another form": lambda item: alter(item, ttl={"N": "18e8"}),
+    "binary as text": lambda item: alter(item, salt={"S": "x" * 16}),
+    "iv cut": lambda item: alter(item, iv={"B": item["iv"]["B"][:-1]}),
+    "owner added": lambda item: alter(item, owner={"S": "user#django#1"}),
+    "ttl later": lambda item: alter(item, ttl={"N": str(int(item["ttl"]["N"]) + 1)}),
+    "period of another day": lambda item: alter(item, keyPeriod={"N": "1700000000"}),
 }
 
 
@@ -240,7 +240,7 @@ BAD_RECORDS: dict[str, Callable[[Item], Item]] = {
 def test_foreign_record_is_no_session_and_one_warning(
     fake: Stack, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    key = saved(number=0).session_key
+    key = save_session(number=0).session_key
     ((name, item),) = fake.sessions().items()
     fake.put_item(BAD_RECORDS[what](item))
     before = fake.items()

@@ -224,7 +224,7 @@ def test_token_is_found_despite_a_wrong_first_response(behind: Behind) -> None:
 # What anybody can have read
 
 
-def made_up(number: int) -> str:
+def make_up_id(number: int) -> str:
     return f"{number:032d}"
 
 
@@ -235,7 +235,7 @@ def test_invalid_cookie_costs_two_reads_on_two_connections_and_one_soon_afterwar
     for expected, seconds in ((2, 0.0), (1, KNOWN_FOR / 2), (1, 0.0), (2, KNOWN_FOR)):
         behind.proxy.heal()
         behind.steady.advance(seconds)
-        assert load(made_up(1)) == (None, None)
+        assert load(make_up_id(1)) == (None, None)
         asked = [each.connection for each in behind.proxy.asked("GetItem")]
         assert (len(asked), len(set(asked))) == (expected, expected)
 
@@ -247,9 +247,9 @@ def test_flood_of_made_up_cookies_is_read_twice_fifty_times_a_second(
     behind.proxy.heal()
     opened, flood = behind.proxy.opened, 2 * A_SECOND
     for number in range(flood):
-        load(made_up(number))
+        load(make_up_id(number))
     assert len(behind.proxy.asked("GetItem")) == flood + A_SECOND
     assert behind.proxy.opened <= opened + 1
     behind.steady.advance(1)
-    load(made_up(flood))
+    load(make_up_id(flood))
     assert len(behind.proxy.asked("GetItem")) == flood + A_SECOND + 2

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 every = pytest.mark.parametrize("kind", item_types.ITEM_TYPES, ids=lambda kind: kind.name)
 
 
-def seen(stack: Stack, names: Names) -> dict[str, object]:
+def seen_values(stack: Stack, names: Names) -> dict[str, object]:
     """Return what new processes see, which share a client: it remembers nothing of the items."""
     client = create_table_client(stack.config.region_name, stack.config.client)
 
@@ -43,7 +43,7 @@ def test_version_1_of_every_kind_is_read_while_one_is_written_as_2(
 ) -> None:
     names = every_kind.write()
     with release(kind):
-        assert seen(stack, names) == KNOWN
+        assert seen_values(stack, names) == KNOWN
 
 
 @every
@@ -55,5 +55,5 @@ def test_version_2_of_a_kind_is_read_ahead_and_else_refused_for_that_kind_alone(
     others = {each.name: {"1"} for each in item_types.ITEM_TYPES}
     assert versions_in(stack.items()) == others | {kind.name: {"2"}}
     with release(kind, versions=AHEAD):
-        assert seen(stack, names) == KNOWN
-    assert seen(stack, names) == unknown(kind)
+        assert seen_values(stack, names) == KNOWN
+    assert seen_values(stack, names) == unknown(kind)

@@ -81,7 +81,7 @@ class Machine:
             return work(*arguments)
 
 
-def saved(age: int = 3600) -> str:
+def save_session(age: int = 3600) -> str:
     session = SessionStore()
     session["_auth_user_id"] = "7"
     session.set_expiry(age)
@@ -93,14 +93,14 @@ def user(key: str) -> object:
     return SessionStore(key).get("_auth_user_id")
 
 
-def visited(key: str) -> object:
+def visit(key: str) -> object:
     session = SessionStore(key)
     session["seen"] = session.get("seen", 0) + 1
     session.save()
     return user(key)
 
 
-def cycled(key: str) -> str:
+def cycle_key(key: str) -> str:
     session = SessionStore(key)
     session.cycle_key()
     return session.session_key or ""
@@ -109,12 +109,12 @@ def cycled(key: str) -> str:
 @pytest.mark.parametrize("ahead", [10 * MINUTES, -10 * MINUTES, 2 * DAYS, -2 * DAYS])
 def test_machine_with_a_wrong_clock_serves_like_others(aws: FaultyStack, ahead: int) -> None:
     right, wrong = Machine(aws, 0), Machine(aws, ahead)
-    keys = [right.run(saved) for _ in range(10)]
+    keys = [right.run(save_session) for _ in range(10)]
     assert [wrong.run(user, key) for key in keys] == ["7"] * 10
-    assert [wrong.run(visited, key) for key in keys] == ["7"] * 10
-    made = wrong.run(saved)
-    moved = wrong.run(cycled, keys[0])
-    assert [right.run(visited, key) for key in (made, moved)] == ["7"] * 2
+    assert [wrong.run(visit, key) for key in keys] == ["7"] * 10
+    made = wrong.run(save_session)
+    moved = wrong.run(cycle_key, keys[0])
+    assert [right.run(visit, key) for key in (made, moved)] == ["7"] * 2
     now = time.time()
     for item in aws.stack.sessions().values():
         for name, moment in (("createdAt", now), ("updatedAt", now), ("ttl", now + 3600)):
@@ -123,29 +123,29 @@ def test_machine_with_a_wrong_clock_serves_like_others(aws: FaultyStack, ahead: 
 
 @pytest.mark.parametrize("ahead", [10 * MINUTES, -10 * MINUTES, 2 * DAYS, -2 * DAYS])
 def test_first_session_of_a_process_uses_the_corrected_time(aws: FaultyStack, ahead: int) -> None:
-    key = Machine(aws, ahead).run(saved)
+    key = Machine(aws, ahead).run(save_session)
     (item,) = aws.stack.sessions().values()
     assert abs(int(item["updatedAt"]["N"]) - time.time()) < 30
     assert Machine(aws, 0).run(lambda: user(key)) == "7"
 
 
-def seen(key: str) -> str:
-    visited(key)
+def read_outcome(key: str) -> str:
+    visit(key)
     return key
 
 
-def signed_in(_: str) -> str:
-    return saved(7 * DAYS)
+def sign_in_anew(_: str) -> str:
+    return save_session(7 * DAYS)
 
 
 @pytest.mark.parametrize("ahead", [3600, -7200, 2 * DAYS])
-@pytest.mark.parametrize("work", [seen, cycled, signed_in])
+@pytest.mark.parametrize("work", [read_outcome, cycle_key, sign_in_anew])
 def test_clock_that_is_set_while_a_process_serves_signs_nobody_out(
     aws: FaultyStack, work: Callable[[str], str], ahead: int
 ) -> None:
     """What the process seals next has the right time, though only a refusal tells it."""
     machine, other = Machine(aws, 0), Machine(aws, 0)
-    key = machine.run(saved, 7 * DAYS)
+    key = machine.run(save_session, 7 * DAYS)
     assert [machine.run(user, key) for _ in range(8)] == ["7"] * 8
     machine.ahead = ahead
     key = machine.run(work, key)
@@ -161,7 +161,7 @@ def test_no_session_ends_early_where_two_machines_are_ten_minutes_apart(
 ) -> None:
     early, late = Machine(aws, 10 * MINUTES), Machine(aws, 0)
     for first, second in ((early, late), (late, early)):
-        key = first.run(saved, 60)
+        key = first.run(save_session, 60)
         assert second.run(user, key) == "7"
         ends = max(int(item["ttl"]["N"]) for item in aws.stack.sessions().values())
         assert ends - time.time() > 60 - 10
@@ -169,14 +169,14 @@ def test_no_session_ends_early_where_two_machines_are_ten_minutes_apart(
 
 def test_ended_session_is_rejected_by_a_machine_with_a_slow_clock(aws: FaultyStack) -> None:
     right, behind = Machine(aws, 0), Machine(aws, -10 * MINUTES)
-    key = right.run(saved)
+    key = right.run(save_session)
     (item,) = aws.stack.sessions().values()
     aws.stack.put_item(item | {"ttl": {"N": str(int(time.time()) - 5)}})
     assert behind.run(lambda: SessionStore().exists(key)) is False
 
 
 def test_signature_is_made_once_more_and_not_again_and_again(aws: FaultyStack) -> None:
-    key = Machine(aws, 0).run(saved)
+    key = Machine(aws, 0).run(save_session)
     wrong = Machine(aws, 10 * MINUTES)
     aws.table.operations.clear()
     assert wrong.run(lambda: user(key)) == "7"
@@ -186,7 +186,7 @@ def test_signature_is_made_once_more_and_not_again_and_again(aws: FaultyStack) -
 
 
 def test_signature_refused_for_another_reason_is_not_made_again(aws: FaultyStack) -> None:
-    key = Machine(aws, 0).run(saved)
+    key = Machine(aws, 0).run(save_session)
     aws.table.heal()
     aws.table.on("GetItem", error("InvalidSignatureException"))
     with pytest.raises(StoreUnavailable):
@@ -197,7 +197,7 @@ def test_signature_refused_for_another_reason_is_not_made_again(aws: FaultyStack
 def test_machine_that_is_weeks_off_answers_503_and_keeps_everyone_signed_in(
     aws: FaultyStack,
 ) -> None:
-    key = Machine(aws, 0).run(saved)
+    key = Machine(aws, 0).run(save_session)
     wrong = Machine(aws, 8 * DAYS)
 
     def load() -> None:

@@ -31,11 +31,11 @@ class Ends:
         return {}
 
 
-def timed_out() -> Exception:
+def timeout_error() -> Exception:
     return ReadTimeoutError(endpoint_url="aws")
 
 
-def refused() -> Exception:
+def rejection() -> Exception:
     return ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetItem")
 
 
@@ -56,14 +56,14 @@ def ask(service: Service, *ends: Callable[[], Exception], attempts: int = 1) -> 
 
 @pytest.mark.parametrize(
     ("ends", "attempts"),
-    [((), 1), ((refused,), 1), ((timed_out,), 2)],
+    [((), 1), ((rejection,), 1), ((timeout_error,), 2)],
     ids=["at once", "by an error", "at the second attempt"],
 )
 def test_answer_between_time_outs_keeps_the_circuit_closed(
     ends: tuple[Callable[[], Exception], ...], attempts: int, service: Service
 ) -> None:
     for _ in range(TIMEOUTS_MAX - 2):
-        ask(service, timed_out)
+        ask(service, timeout_error)
     assert service.circuit.timeouts == TIMEOUTS_MAX - 2
     ask(service, *ends, attempts=attempts)
     assert (service.circuit.timeouts, service.circuit.is_open) == (0, False)
@@ -79,7 +79,7 @@ def nothing_collected() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("attempts", [1, 3])
-@pytest.mark.parametrize("end", [timed_out, refused, Broken])
+@pytest.mark.parametrize("end", [timeout_error, rejection, Broken])
 @pytest.mark.parametrize("times", [1, 2, 3])
 def test_no_error_outlives_its_call(
     end: Callable[[], Exception], times: int, attempts: int, service: Service

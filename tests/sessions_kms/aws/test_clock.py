@@ -27,7 +27,7 @@ def local(clock: FakeClock) -> FakeClock:
     return clock
 
 
-def hearing(local: FakeClock, *offsets: float) -> ServerClock:
+def hear_offsets(local: FakeClock, *offsets: float) -> ServerClock:
     """Return a clock that has observed responses so many seconds ahead, in sequence."""
     heard = ServerClock(local)
     for offset in offsets:
@@ -41,14 +41,14 @@ def date(local: FakeClock, offset: float) -> str:
 
 def test_correct_clock_is_trusted(local: FakeClock) -> None:
     for offsets in ((), (0,), (0, 1, -1), (0.4,)):
-        heard = hearing(local, *offsets)
+        heard = hear_offsets(local, *offsets)
         assert (heard.offset, heard()) == (0, NOW)
 
 
 @pytest.mark.parametrize("step", [61, -61, 5 * DAY])
 def test_first_response_counts_after_the_local_clock_was_set(local: FakeClock, step: float) -> None:
     """Nothing is sealed until then (`Services.sealing_key`)."""
-    heard = hearing(local, *[0] * 8)
+    heard = hear_offsets(local, *[0] * 8)
     before = heard.is_synchronized
     local.advance(step)
     assert (before, heard.is_synchronized) == (True, False)
@@ -61,7 +61,7 @@ def test_first_response_counts_after_the_local_clock_was_set(local: FakeClock, s
 def test_clock_that_was_set_by_less_is_corrected_by_three_responses(
     local: FakeClock, step: float
 ) -> None:
-    heard = hearing(local, *[0] * 8)
+    heard = hear_offsets(local, *[0] * 8)
     local.advance(step)
     assert heard.is_synchronized
     offsets = []
@@ -73,14 +73,14 @@ def test_clock_that_was_set_by_less_is_corrected_by_three_responses(
 
 
 def test_clock_without_a_response_is_not_synchronized(local: FakeClock) -> None:
-    assert not hearing(local).is_synchronized
+    assert not hear_offsets(local).is_synchronized
 
 
 @pytest.mark.parametrize(("offset", "said"), [(7200, "7200 s behind"), (-7200, "7200 s ahead of")])
 def test_wrong_clock_is_logged_once(
     local: FakeClock, caplog: pytest.LogCaptureFixture, offset: int, said: str
 ) -> None:
-    hearing(local, offset, *[offset + 3] * 5)
+    hear_offsets(local, offset, *[offset + 3] * 5)
     [told] = caplog.messages
     assert told.startswith(f"This machine's clock is {said} AWS's. Synchronize it by NTP.")
 
@@ -88,13 +88,13 @@ def test_wrong_clock_is_logged_once(
 def test_slightly_wrong_clock_is_not_logged(
     local: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    hearing(local, 50, 50, 50, -50, -50, -50, -50)
+    hear_offsets(local, 50, 50, 50, -50, -50, -50, -50)
     assert caplog.messages == []
 
 
 @pytest.mark.parametrize("offset", [600, -600, 2 * DAY, -2 * DAY])
 def test_first_answer_counts(local: FakeClock, offset: int) -> None:
-    assert hearing(local, offset)() == pytest.approx(NOW + offset, abs=1)
+    assert hear_offsets(local, offset)() == pytest.approx(NOW + offset, abs=1)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_first_answer_counts(local: FakeClock, offset: int) -> None:
 def test_three_agreeing_responses_are_trusted(
     local: FakeClock, heard: tuple[int, ...], believed: int
 ) -> None:
-    assert hearing(local, *heard).offset == pytest.approx(believed, abs=1)
+    assert hear_offsets(local, *heard).offset == pytest.approx(believed, abs=1)
 
 
 @pytest.mark.parametrize("said", [None, "", "yesterday", "Fri, 99 Jan 2027 08:00:00 GMT"])
@@ -130,9 +130,9 @@ def test_invalid_date_is_ignored(local: FakeClock, said: str | None) -> None:
 
 
 def test_clock_that_is_a_week_off_makes_the_store_unavailable(local: FakeClock) -> None:
-    assert hearing(local, OFFSET_MAX - 1)() > NOW
+    assert hear_offsets(local, OFFSET_MAX - 1)() > NOW
     for offset in (OFFSET_MAX + 2, -OFFSET_MAX - 2):
-        heard = hearing(local, offset)
+        heard = hear_offsets(local, offset)
         with pytest.raises(StoreUnavailable):
             heard()
         local.advance(offset)  # Somebody sets it.
@@ -142,7 +142,7 @@ def test_clock_that_is_a_week_off_makes_the_store_unavailable(local: FakeClock) 
 
 
 def test_time_has_passed_only_by_the_date_of_the_response_itself(local: FakeClock) -> None:
-    heard = hearing(local, 600, 600, 600)
+    heard = hear_offsets(local, 600, 600, 600)
     assert heard.has_passed(NOW + 500)
     heard.observe(date(local, 0))  # one differing response
     assert heard() > NOW + 500
@@ -156,14 +156,14 @@ def test_other_clocks_are_trusted(local: FakeClock) -> None:
 
 
 def test_requests_are_signed_by_it_even_if_it_is_a_week_off(local: FakeClock) -> None:
-    heard = hearing(local, 2 * OFFSET_MAX)
+    heard = hear_offsets(local, 2 * OFFSET_MAX)
     assert signing_time(heard) == pytest.approx(NOW + 2 * OFFSET_MAX, abs=1)
     with signing_with(5):
         assert signing_time(heard) == NOW + 5
 
 
 def test_signature_that_was_right_is_not_made_again(local: FakeClock) -> None:
-    heard = hearing(local)
+    heard = hear_offsets(local)
     signing_time(heard)
     assert offset_if_refused(heard, date(local, 30)) is None
     assert offset_if_refused(heard, None) is None
@@ -175,7 +175,7 @@ def test_date_is_that_of_rfc_9110() -> None:
 
 
 async def test_answer_of_another_task_is_no_witness(local: FakeClock) -> None:
-    heard = hearing(local, 600, 600, 600)
+    heard = hear_offsets(local, 600, 600, 600)
 
     async def another() -> None:
         heard.observe(date(local, 0))
@@ -188,7 +188,7 @@ async def test_answer_of_another_task_is_no_witness(local: FakeClock) -> None:
 def test_age_of_the_last_response_is_measured_by_the_monotonic_clock(
     local: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard = hearing(local, 600, 600, 600, 0)
+    heard = hear_offsets(local, 600, 600, 600, 0)
     assert not heard.has_passed(NOW + 500)
     later = time.monotonic() + 500
     monkeypatch.setattr("sessions_kms.aws.clock.time.monotonic", lambda: later)

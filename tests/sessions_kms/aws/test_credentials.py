@@ -94,7 +94,9 @@ def test_endless_metadata_is_unavailable_and_fetched_once(
         with ThreadPoolExecutor(32) as pool:
             assert sum(pool.map(ask, range(32))) == 32
         assert server.accepted <= 4  # One flight: a token, a name, and once more at most.
-        assert until(lambda: not flying())  # It ends, although its response continues to trickle.
+        assert until(
+            lambda: not running_refreshes()
+        )  # It ends, although its response continues to trickle.
 
 
 class Source:
@@ -124,7 +126,7 @@ class Source:
         }
 
 
-def flying() -> list[str]:
+def running_refreshes() -> list[str]:
     return [each.name for each in threading.enumerate() if each.name == "sessions_kms-lookup"]
 
 
@@ -132,7 +134,7 @@ def in_seconds(seconds: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
 
 
-def ending_in(seconds: float, source: Source) -> SharedCredentials:
+def credentials_ending_in(seconds: float, source: Source) -> SharedCredentials:
     """Return the first credentials of a source when they have so many seconds left."""
     credentials = SharedCredentials(source.find)
     assert credentials.get_frozen_credentials().access_key == "key 1"
@@ -156,7 +158,7 @@ def test_credentials_that_never_end_are_looked_for_once() -> None:
 
 def test_credentials_near_their_expiry_are_renewed_in_the_background() -> None:
     source, going_on = Source(), threading.Event()
-    credentials = ending_in(300, source)  # boto itself would have let everybody wait
+    credentials = credentials_ending_in(300, source)  # boto itself would have let everybody wait
     source.meanwhile = going_on.wait
     for _ in range(10):
         assert credentials.get_frozen_credentials().access_key == "key 1"
@@ -167,7 +169,7 @@ def test_credentials_near_their_expiry_are_renewed_in_the_background() -> None:
 
 def test_credentials_that_cannot_be_renewed_serve_until_their_end() -> None:
     source = Source()
-    credentials = ending_in(300, source)
+    credentials = credentials_ending_in(300, source)
     source.failure = OSError("no route")
     for _ in range(10):
         assert credentials.get_frozen_credentials().access_key == "key 1"
@@ -176,7 +178,7 @@ def test_credentials_that_cannot_be_renewed_serve_until_their_end() -> None:
 
 def test_credentials_at_their_end_are_waited_for_by_all_and_fetched_once() -> None:
     source, going_on = Source(), threading.Event()
-    credentials = ending_in(30, source)
+    credentials = credentials_ending_in(30, source)
     source.meanwhile = going_on.wait
     with ThreadPoolExecutor(16) as pool:
         found = [pool.submit(credentials.get_frozen_credentials) for _ in range(16)]

@@ -14,7 +14,7 @@ import pytest
 
 from sessions_kms import services
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
-from tests.sessions_kms.support.faults import Fault, dropped, error
+from tests.sessions_kms.support.faults import Fault, drop_connection, error
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 
@@ -42,7 +42,7 @@ OUTAGES = {
     "RequestLimitExceeded": error("RequestLimitExceeded", 400),
     "InternalServerError": error("InternalServerError", 500),
     "ServiceUnavailable": error("ServiceUnavailable", 503),
-    "no answer": dropped,
+    "no answer": drop_connection,
     "ErrorOfTheFuture": error("ErrorOfTheFuture", 400),
 }
 TABLE_OUTAGES = OUTAGES | {

@@ -133,7 +133,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         yield running
 
 
-def asked(service: Service, client: Any, **params: Any) -> Any:
+def send_call(service: Service, client: Any, **params: Any) -> Any:
     return run_sync(service.call(BotoRequest(client, "get_item", params)))
 
 
@@ -191,7 +191,7 @@ def test_schedule_of_reads_is_the_one_of_botos_standard_mode(
     service, client = Service("dynamodb"), our_client()
     service.quota = RetryQuota("dynamodb", chance=lambda: 0.5)
     with pausing(aws_calls, "sleep") as noted:
-        ours = schedule(server, partial(asked, service, client), noted, calls)
+        ours = schedule(server, partial(send_call, service, client), noted, calls)
     assert ours == theirs
     assert {len(each) for _, each in theirs} == {0, 1, 2}
 
@@ -200,11 +200,11 @@ def read() -> None:
     run_sync(call_table(our_client(), "get_item", TableName="t", Key={"id": {"S": "x"}}))
 
 
-def decrypted() -> None:
+def decrypt() -> None:
     KMS().decrypt("arn:aws:kms:eu-west-1:111122223333:key/1", b"a", {})
 
 
-@pytest.mark.parametrize("call", [read, decrypted])
+@pytest.mark.parametrize("call", [read, decrypt])
 def test_attempts_stay_within_the_time_of_the_call(
     server: Server, call: Callable[[], None]
 ) -> None:

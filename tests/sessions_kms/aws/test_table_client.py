@@ -51,7 +51,7 @@ def table_of(client: Any) -> Table:
     return Table(client, name="sessions")
 
 
-def wired() -> BuiltinClient:
+def builtin_client() -> BuiltinClient:
     client = create_table_client("eu-west-1", "builtin")
     assert isinstance(client, BuiltinClient)
     return client
@@ -74,7 +74,7 @@ def no_thread(monkeypatch: pytest.MonkeyPatch) -> list[Callable[..., Any]]:
 async def test_event_loop_uses_a_thread_for_botos_lookups_and_none_afterwards(
     server: Server, no_thread: list[Callable[..., Any]]
 ) -> None:
-    client = wired()
+    client = builtin_client()
     table = table_of(client)
     # What is put and what is deleted is looked at, since no answer has the item of before.
     server.script = [FOUND, FOUND, DONE, FOUND, DONE, DONE, DONE, TRANSACTED, OF_ANOTHER]
@@ -98,7 +98,7 @@ async def test_event_loop_uses_a_thread_for_botos_lookups_and_none_afterwards(
 async def test_event_loop_continues_while_credentials_are_fetched(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    began, go_on, client = threading.Event(), threading.Event(), wired()
+    began, go_on, client = threading.Event(), threading.Event(), builtin_client()
     fetch: Any = client.credentials._fetch
     fetchers: list[threading.Thread] = []
 
@@ -121,7 +121,7 @@ async def test_event_loop_continues_while_credentials_are_fetched(
 async def test_credentials_that_are_soon_due_are_fetched_ahead(
     server: Server, monkeypatch: pytest.MonkeyPatch, no_thread: list[Callable[..., Any]]
 ) -> None:
-    client = wired()
+    client = builtin_client()
     credentials: Any = client.credentials
     server.script = [FOUND, FOUND]
     await table_of(client).get("x")
@@ -136,7 +136,7 @@ async def test_credentials_that_are_soon_due_are_fetched_ahead(
 
 
 def test_new_credentials_sign_the_next_request(server: Server, drive: Drive) -> None:
-    client = wired()
+    client = builtin_client()
     credentials: Any = client.credentials
     server.script = [FOUND] * 3
     drive(table_of(client).get("x"))
@@ -152,7 +152,7 @@ def test_nothing_is_sent_without_credentials(
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     clients.reset()
     with pytest.raises(TableUnavailable) as caught:
-        drive(table_of(wired()).get("x"))
+        drive(table_of(builtin_client()).get("x"))
     assert isinstance(caught.value.__cause__, NoCredentialsError)
     assert server.asked == []
 
@@ -162,7 +162,7 @@ def test_endpoint_with_a_path_is_called_by_boto(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"{server.url}/path")
     server.script = [FOUND]
-    assert drive(table_of(wired()).get("x")) == ITEM
+    assert drive(table_of(builtin_client()).get("x")) == ITEM
     assert "amz-sdk-invocation-id" in server.asked[0].headers  # boto's alone
 
 
@@ -191,12 +191,12 @@ def test_tls_trusts_the_authorities_of_aws_ca_bundle(
         assert len(server.asked) == believed
 
 
-def refused(moment: float) -> Said:
+def rejection_at(moment: float) -> Said:
     date = (("Date", formatdate(moment, usegmt=True)),)
     return Said(403, "InvalidSignatureException", date)
 
 
-def signed_at(headers: dict[str, str]) -> float:
+def signing_time(headers: dict[str, str]) -> float:
     told = datetime.strptime(headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     return told.timestamp()
 
@@ -207,21 +207,21 @@ def test_signature_refused_for_its_time_is_made_once_more_by_the_time_of_the_ref
     for _ in range(3):  # A single answer that says otherwise is not believed.
         current_clock().observe(formatdate(usegmt=True))
     there = time.time() + 3600
-    server.script = [refused(there), TRANSACTED]
-    drive(table_of(wired()).transact(Delete("x")))
+    server.script = [rejection_at(there), TRANSACTED]
+    drive(table_of(builtin_client()).transact(Delete("x")))
     first, second = server.asked
     assert first.body == second.body  # with the token by which it is applied once
     assert "ClientRequestToken" in json.loads(first.body)
-    assert signed_at(first.headers) == pytest.approx(time.time(), abs=60)
-    assert signed_at(second.headers) == pytest.approx(there, abs=60)
+    assert signing_time(first.headers) == pytest.approx(time.time(), abs=60)
+    assert signing_time(second.headers) == pytest.approx(there, abs=60)
 
 
 def test_signature_refused_for_another_reason_is_not_made_again(
     server: Server, drive: Drive
 ) -> None:
-    server.script = [refused(time.time())]
+    server.script = [rejection_at(time.time())]
     with pytest.raises(TableUnavailable) as caught:
-        drive(table_of(wired()).get("x"))
+        drive(table_of(builtin_client()).get("x"))
     assert isinstance(caught.value.__cause__, ClientError)
     assert len(server.asked) == 1
 
@@ -232,7 +232,7 @@ async def test_witness_of_the_time_is_the_answer_of_this_task(server: Server) ->
     dates = [(("Date", formatdate(moment, usegmt=True)),) for moment in (there,) * 4]
     here = (("Date", formatdate(usegmt=True)),)
     server.script = [FOUND._replace(headers=date) for date in (*dates, here)]
-    table = table_of(wired())
+    table = table_of(builtin_client())
     for _ in range(4):
         await table.get("x")
     assert clock.has_passed(there - 600)
@@ -247,7 +247,7 @@ async def test_witness_of_the_time_is_the_answer_of_this_task(server: Server) ->
 
 def test_read_is_repeated_and_a_write_is_not(server: Server, drive: Drive) -> None:
     server.script = [Said(0), Said(500, "InternalServerError"), FOUND]
-    table = table_of(wired())
+    table = table_of(builtin_client())
     assert drive(table.get("x")) == ITEM
     assert len(server.asked) == 3
     server.script = [Said(0)]
@@ -271,7 +271,7 @@ def test_desynchronized_connection_is_closed(monkeypatch: pytest.MonkeyPatch, dr
 
     with scripted.Server(one_behind) as running:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{running.port}")
-        table = table_of(wired())
+        table = table_of(builtin_client())
 
         async def read() -> list[Any]:
             return [await table.get("missing"), await table.get("x")]
@@ -290,7 +290,7 @@ def test_endpoint_is_requested_once_per_account_and_table(
         return target_of(client, table)
 
     monkeypatch.setattr(client_choice, "target_of", noted)
-    client: Any = wired()
+    client: Any = builtin_client()
     for account in ("1", "1", "2"):
         frozen = client.credentials.get_frozen_credentials()._replace(account_id=account)
         monkeypatch.setattr(client.credentials, "current", lambda frozen=frozen: frozen)
@@ -301,7 +301,7 @@ def test_endpoint_is_requested_once_per_account_and_table(
 
 def test_connection_ends_with_its_client(server: Server) -> None:
     server.script = [FOUND, FOUND]
-    client = wired()
+    client = builtin_client()
     run_sync(table_of(client).get("x"))
     kept: Any = client.wait_for_state("sessions").endpoint.blocking._idle  # type: ignore[union-attr]
     assert len(kept.all()) == 1

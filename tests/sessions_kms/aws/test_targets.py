@@ -97,7 +97,7 @@ def environment(
         monkeypatch.setenv(name, value)
 
 
-def telling() -> Any:
+def captured_request() -> Any:
     client = clients.dynamodb_client(None)
     capture_requests(client)
     return client
@@ -107,7 +107,7 @@ def telling() -> Any:
 @pytest.mark.parametrize("table", ["sessions", ARN])
 @pytest.mark.usefixtures("environment")
 def test_target_is_where_boto_sends(table: str) -> None:
-    target = target_of(telling(), table)
+    target = target_of(captured_request(), table)
     assert target is not None
     for theirs in sent_by_boto(table):
         assert target.origin.url == f"{theirs.url.rstrip('/')}/"
@@ -128,13 +128,13 @@ def test_target_is_where_boto_sends(table: str) -> None:
 )
 @pytest.mark.usefixtures("environment")
 def test_endpoint_that_is_more_than_a_host_is_left_to_boto() -> None:
-    assert target_of(telling(), "sessions") is None
+    assert target_of(captured_request(), "sessions") is None
 
 
 @pytest.mark.parametrize("environment", [{}], indirect=True)
 @pytest.mark.usefixtures("environment")
 def test_target_lookup_does_not_intercept_other_calls() -> None:
-    client = telling()
+    client = captured_request()
 
     class Sending:
         def send(self, request: AWSPreparedRequest) -> None:

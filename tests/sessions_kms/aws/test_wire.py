@@ -25,9 +25,9 @@ from tests.sessions_kms.support.leaks import (
     TOKEN,
     Secrets,
     Visitor,
+    error_of,
     in_error,
     in_reports,
-    raised_by,
     record_everything,
 )
 
@@ -147,7 +147,7 @@ def test_objects_show_no_secret(visitor: Visitor) -> None:
     for thing in shown:
         assert visitor.secrets.within(repr(thing) + str(thing) + pprint.pformat(thing)) == set()
     for refused in (copy.deepcopy, pickle.dumps):
-        error = raised_by(lambda refused=refused: refused(session))  # type: ignore[misc]
+        error = error_of(lambda refused=refused: refused(session))  # type: ignore[misc]
         assert error is not None
         assert visitor.secrets.within(repr(error)) == set()
 
@@ -176,7 +176,7 @@ class Unguarded(SessionBase):
 
 @servers
 def test_detector_finds_secrets_in_frames_of_django(visitor: Visitor) -> None:
-    error = raised_by(lambda: Unguarded("k" * 32).update({"token": TOKEN}))
+    error = error_of(lambda: Unguarded("k" * 32).update({"token": TOKEN}))
     assert error is not None
     assert in_error(error, visitor.secrets) == {"TableUnavailable: SessionBase.update.dict_: token"}
     assert in_reports(error, visitor.request(), visitor.secrets) == {"html: token"}

@@ -42,7 +42,7 @@ async def through(door: Door, done: list[str], error: Exception | None = None) -
     return "result"
 
 
-async def failing() -> str:
+async def raise_error() -> str:
     await Pause(0)
     raise Busy
 
@@ -62,7 +62,7 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-async def ended(finisher: Finisher) -> None:
+async def end_and_wait(finisher: Finisher) -> None:
     async with asyncio.timeout(WITHIN):
         while finisher:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0)
@@ -96,7 +96,7 @@ async def test_error_and_its_frames_are_freed_without_the_collector(
     gc.disable()
     try:
         try:
-            await finisher.finish(failing())
+            await finisher.finish(raise_error())
         except Busy as error:
             found = weakref.ref(error)
         await turns()
@@ -116,7 +116,7 @@ async def test_work_of_a_caller_who_left_is_finished(
     assert caller.cancelled()
     gc.collect()
     door.opened.set()
-    await ended(finisher)
+    await end_and_wait(finisher)
     assert done == ["begun", "done", "ended"]
     assert left == []
 
@@ -130,7 +130,7 @@ async def test_failure_of_work_whose_caller_left_is_logged(
     caller.cancel()
     await turns()
     door.opened.set()
-    await ended(finisher)
+    await end_and_wait(finisher)
     await turns()
     assert left == [error]
 
@@ -142,7 +142,7 @@ async def test_work_not_yet_started_is_dropped_if_its_caller_leaves(
     caller = asyncio.ensure_future(finisher.finish(through(door, done), lambda: False))
     await turns()
     caller.cancel()
-    await ended(finisher)
+    await end_and_wait(finisher)
     assert done == ["begun", "ended"]
     assert left == []
 
@@ -157,7 +157,7 @@ async def test_more_than_may_be_under_way_is_not_begun(finisher: Finisher) -> No
         await finisher.finish(through(door, done))
     assert done == ["begun", "begun"]
     door.opened.set()
-    await ended(finisher)
+    await end_and_wait(finisher)
     assert await finisher.finish(through(door, done)) == "result"
 
 

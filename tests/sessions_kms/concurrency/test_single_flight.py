@@ -16,7 +16,7 @@ from sessions_kms.concurrency.waits import Pause, run_sync
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, SessionsKMSError
 from tests.sessions_kms.support.fakes import Call, State, together
-from tests.sessions_kms.support.fleet import MAX_AGE, PERIOD, Process, kms_keyring, made_elsewhere
+from tests.sessions_kms.support.fleet import MAX_AGE, PERIOD, Process, kms_keyring, make_elsewhere
 from tests.sessions_kms.support.stepping import as_coroutine, resume
 from tests.support.clock import FakeClock
 
@@ -289,7 +289,7 @@ async def within_a_call() -> bytes:
     return b"never"
 
 
-def abandoned(flights: CountedFlights, key: Hashable) -> Coroutine[Any, Any, bytes]:
+def abandon(flights: CountedFlights, key: Hashable) -> Coroutine[Any, Any, bytes]:
     """Return a flight in the middle, begun in the context of a task that is no more."""
     flight = flights.run(key, within_a_call)
     contextvars.Context().run(resume, flight)
@@ -301,7 +301,7 @@ def test_abandoned_call_may_be_closed_while_another_one_enters(
 ) -> None:
     """The collector ends it in any thread and anywhere, also where this one holds the lock."""
     key = Ending()
-    key.abandoned.append(abandoned(flights, "other"))
+    key.abandoned.append(abandon(flights, "other"))
     entered = threading.Thread(target=flights.run_blocking, args=(key, succeed), daemon=True)
     entered.start()
     entered.join(timeout=10)
@@ -310,7 +310,7 @@ def test_abandoned_call_may_be_closed_while_another_one_enters(
 
 
 def test_waiter_takes_over_an_abandoned_call(flights: CountedFlights) -> None:
-    pilot = abandoned(flights, "key")
+    pilot = abandon(flights, "key")
     came: list[bytes] = []
     waiter = threading.Thread(target=lambda: came.append(flights.run_blocking("key", succeed)))
     waiter.start()
@@ -323,7 +323,7 @@ def test_waiter_takes_over_an_abandoned_call(flights: CountedFlights) -> None:
 
 def test_3000_cold_lookups_call_kms_once() -> None:
     process = Process()
-    key = made_elsewhere(process.kms)
+    key = make_elsewhere(process.kms)
 
     def look_up(_: int) -> set[bytes]:
         return {process.unwrap(key.encrypted, PERIOD).plaintext for _ in range(3000 // THREADS)}
@@ -334,7 +334,7 @@ def test_3000_cold_lookups_call_kms_once() -> None:
 
 def test_lookup_just_after_a_call_has_finished_does_not_call_kms() -> None:
     process = Process()
-    key = made_elsewhere(process.kms)
+    key = make_elsewhere(process.kms)
     run = process.cache._flights.run
     overtaken = False
 
@@ -354,7 +354,7 @@ def test_lookup_just_after_a_call_has_finished_does_not_call_kms() -> None:
 
 def test_concurrent_lookups_at_the_expiry_call_kms_once() -> None:
     process = Process()
-    key = made_elsewhere(process.kms)
+    key = make_elsewhere(process.kms)
     process.unwrap(key.encrypted, PERIOD)
     for renewals in range(1, 11):
         process.clock.advance(MAX_AGE)
@@ -371,7 +371,7 @@ def test_cold_writes_in_many_threads_call_kms_once() -> None:
 
 def test_cold_lookups_in_an_outage_call_kms_once_and_all_fail() -> None:
     process = Process()
-    key = made_elsewhere(process.kms)
+    key = make_elsewhere(process.kms)
     process.kms.set_state(State.UNREACHABLE)
     errors = together(THREADS, lambda _: process.unwrap(key.encrypted, PERIOD))
     assert {type(error) for error in errors} == {KMSUnavailable}

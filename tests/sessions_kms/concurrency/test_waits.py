@@ -28,31 +28,31 @@ from tests.sessions_kms.support.quiet import shown_frames
 from tests.sessions_kms.support.stepping import WITHIN, Driver, in_time
 
 
-def halved(number: int) -> int:
+def halve(number: int) -> int:
     if number % 2:
         raise ValueError(number)
     return number // 2
 
 
-async def halving(number: int) -> list[int]:
+async def halve_until_one(number: int) -> list[int]:
     """Halve until it is odd; the error contains the number."""
     found = [number]
     try:
         while True:
             await Pause(0)
-            found.append(await BlockingCall(halved, (found[-1],)))
+            found.append(await BlockingCall(halve, (found[-1],)))
     except ValueError:
         return found
 
 
 @DRIVERS
 def test_outcomes_are_returned_and_errors_raised_where_they_are_awaited(drive: Driver) -> None:
-    assert drive(halving(12)) == [12, 6, 3]
+    assert drive(halve_until_one(12)) == [12, 6, 3]
 
 
 async def twice(number: int) -> list[int]:
-    first = await halving(number)
-    return first + await halving(number + 4)
+    first = await halve_until_one(number)
+    return first + await halve_until_one(number + 4)
 
 
 @DRIVERS
@@ -60,14 +60,14 @@ def test_coroutines_await_coroutines(drive: Driver) -> None:
     assert drive(twice(2)) == [2, 1, 6, 3]
 
 
-async def failing() -> None:
-    await BlockingCall(halved, (1,))
+async def raise_error() -> None:
+    await BlockingCall(halve, (1,))
 
 
 @DRIVERS
 def test_unhandled_error_is_raised(drive: Driver) -> None:
     with pytest.raises(ValueError, match="1"):
-        drive(failing())
+        drive(raise_error())
 
 
 @DRIVERS
@@ -130,7 +130,7 @@ def test_repr_of_a_call_shows_no_argument() -> None:
 def test_error_that_follows_one_that_was_dealt_with_does_not_drag_it_along(drive: Driver) -> None:
     async def going_on() -> None:
         with suppress(ValueError):
-            await BlockingCall(halved, (1,))
+            await BlockingCall(halve, (1,))
         raise KeyError("another")
 
     with pytest.raises(KeyError) as raised:
@@ -186,26 +186,33 @@ class During(Wait):
         return self.call()
 
 
-async def seen() -> str:
+async def current_value() -> str:
     told: str = await Seen()
     return told
 
 
-async def seen_during(call: Callable[[], Any]) -> list[Any]:
+async def values_during(call: Callable[[], Any]) -> list[Any]:
     return [await During(call), await Seen()]
 
 
 def test_thread_blocks_and_event_loop_suspends() -> None:
-    assert run_sync(seen()) == "blocked"
-    assert asyncio.run(seen()) == "suspended"
+    assert run_sync(current_value()) == "blocked"
+    assert asyncio.run(current_value()) == "suspended"
 
 
 def test_run_sync_blocks_within_the_thread_of_a_loop_and_only_its_own_task() -> None:
     async def within() -> list[Any]:
-        other = asyncio.create_task(seen())
-        nested = run_sync(seen_during(lambda: asyncio.create_task(seen())))
-        in_thread = await asyncio.to_thread(lambda: run_sync(seen()))
-        return [run_sync(seen()), await seen(), await other, await nested[0], nested[1], in_thread]
+        other = asyncio.create_task(current_value())
+        nested = run_sync(values_during(lambda: asyncio.create_task(current_value())))
+        in_thread = await asyncio.to_thread(lambda: run_sync(current_value()))
+        return [
+            run_sync(current_value()),
+            await current_value(),
+            await other,
+            await nested[0],
+            nested[1],
+            in_thread,
+        ]
 
     expected = ["blocked", "suspended", "suspended", "suspended", "blocked", "blocked"]
     assert asyncio.run(within()) == expected
@@ -215,23 +222,25 @@ def test_run_sync_blocks_in_a_callback_that_is_no_task() -> None:
     async def within() -> str:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[str] = loop.create_future()
-        loop.call_soon(lambda: done.set_result(run_sync(seen())))
+        loop.call_soon(lambda: done.set_result(run_sync(current_value())))
         return await done
 
     assert asyncio.run(within()) == "blocked"
 
 
 def test_event_loop_that_is_started_within_run_sync_suspends() -> None:
-    assert run_sync(seen_during(lambda: asyncio.run(seen()))) == ["suspended", "blocked"]
+    assert run_sync(values_during(lambda: asyncio.run(current_value()))) == ["suspended", "blocked"]
 
 
 def test_run_sync_in_a_thread_that_a_blocked_loop_waits_for_blocks() -> None:
     def elsewhere() -> Any:
         with ThreadPoolExecutor(1) as pool:
-            return pool.submit(run_sync, seen_during(lambda: asyncio.run(seen()))).result()
+            return pool.submit(
+                run_sync, values_during(lambda: asyncio.run(current_value()))
+            ).result()
 
     async def within() -> list[Any]:
-        return run_sync(seen_during(elsewhere))
+        return run_sync(values_during(elsewhere))
 
     assert asyncio.run(within()) == [["suspended", "blocked"], "blocked"]
 
@@ -242,7 +251,7 @@ def test_eager_task_that_is_made_within_run_sync_suspends() -> None:
         loop = asyncio.get_running_loop()
         loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
         task: asyncio.Task[str]
-        task, _ = run_sync(seen_during(lambda: asyncio.create_task(seen())))
+        task, _ = run_sync(values_during(lambda: asyncio.create_task(current_value())))
         assert not task.done()
         return await task
 
@@ -251,7 +260,7 @@ def test_eager_task_that_is_made_within_run_sync_suspends() -> None:
 
 def test_run_sync_within_run_sync_leaves_the_outer_one_blocking() -> None:
     async def twice_seen() -> list[str]:
-        return [run_sync(seen()), await seen()]
+        return [run_sync(current_value()), await current_value()]
 
     async def within() -> list[str]:
         return run_sync(twice_seen())
@@ -271,8 +280,8 @@ def test_frames_of_waits_show_no_coroutine() -> None:
 def test_error_within_run_sync_leaves_the_loop_as_it_was() -> None:
     async def within() -> str:
         with pytest.raises(ValueError, match="1"):
-            run_sync(failing())
-        return await seen()
+            run_sync(raise_error())
+        return await current_value()
 
     assert asyncio.run(within()) == "suspended"
 
@@ -297,7 +306,7 @@ def test_what_only_an_event_loop_has_cannot_be_awaited_in_a_thread(in_loop: bool
 
 def test_traceback_of_a_blocked_call_is_that_of_plain_calls() -> None:
     with pytest.raises(ValueError, match="1") as raised:
-        run_sync(failing())
+        run_sync(raise_error())
     ours = [each.name for each in raised.traceback if "concurrency" in str(each.path)]
     assert ours[1:] == ["run_sync", "failing", "__await__", "block", "halved"]
 
@@ -305,7 +314,7 @@ def test_traceback_of_a_blocked_call_is_that_of_plain_calls() -> None:
 @pytest.mark.filterwarnings("default::RuntimeWarning")
 def test_coroutine_that_is_never_awaited_warns(recwarn: pytest.WarningsRecorder) -> None:
     """Warnings fail a test, so that a forgotten await does."""
-    halving(2)  # type: ignore[unused-coroutine]
+    halve_until_one(2)  # type: ignore[unused-coroutine]
     gc.collect()
     assert ["never awaited" in str(each.message) for each in recwarn] == [True]
 

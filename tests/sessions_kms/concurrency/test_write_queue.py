@@ -44,7 +44,7 @@ def other() -> Context:
     return Context()
 
 
-def leads(waiter: Waiter[str]) -> bool:
+def is_leader(waiter: Waiter[str]) -> bool:
     return run_sync(waiter.wait_to_lead())
 
 
@@ -96,14 +96,14 @@ def test_first_leads_and_the_next_takes_over_when_it_leaves(
 ) -> None:
     first, second = queues.join("a", "1"), other.run(queues.join, "a", "2")
     assert (first.was_queued, second.was_queued) == (False, True)
-    assert leads(first)
+    assert is_leader(first)
     assert [each.work for each in first.queue.waiting()] == ["1", "2"]
     first.leave()
     assert not is_held_here(first)
     assert not other.run(is_held_here, second)
-    assert other.run(leads, second)
+    assert other.run(is_leader, second)
     assert other.run(is_held_here, second)
-    assert other.run(leads, second)
+    assert other.run(is_leader, second)
     other.run(second.leave)
     assert not other.run(is_held_here, second)
     assert len(queues) == 0
@@ -128,10 +128,10 @@ def test_waiter_whose_work_the_leader_did_does_not_lead(
     first, second = queues.join("a", "1"), other.run(queues.join, "a", "2")
     second.settle()
     assert first.queue.waiting() == [first]
-    assert not other.run(leads, second)
+    assert not other.run(is_leader, second)
     assert not other.run(is_held_here, second)
     first.settle()
-    assert not leads(first)
+    assert not is_leader(first)
     first.leave()
     second.leave()
     assert len(queues) == 0
@@ -148,7 +148,7 @@ def test_waiter_whose_work_is_done_while_it_waits_does_not_lead(
         return True
 
     monkeypatch.setattr(Waiter, "_sleep", wait)
-    assert not other.run(leads, second)
+    assert not other.run(is_leader, second)
 
 
 def test_waiter_out_of_time_does_not_lead(
@@ -167,10 +167,10 @@ def test_waiter_out_of_time_does_not_lead(
     for passed in (1.0, RETRY_BUDGET):
         clock.advance(passed)
         with pytest.raises(OutOfTime):
-            leads(second)
+            is_leader(second)
     assert waited == [RETRY_BUDGET - 1, 0]
     with deadline.request(0), pytest.raises(OutOfTime):
-        leads(second)
+        is_leader(second)
     assert len(waited) == 2
 
 
@@ -180,8 +180,8 @@ def test_leader_that_joins_again_gets_a_queue_of_its_own(queues: WriteQueues[str
     queues.yield_to_others("a")
     again, third = queues.join("a", "2"), queues.join("a", "3")
     assert [again.queue.pause(), third.queue.pause()] == [REST_MAX] * 2
-    assert leads(again)
-    assert leads(third)
+    assert is_leader(again)
+    assert is_leader(third)
     assert len({id(each.queue) for each in (first, again, third)}) == 3
     again.leave()
     third.leave()

@@ -11,14 +11,14 @@ from sessions_kms import services
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import threads
 from tests.sessions_kms.support.memory_dynamodb import after
-from tests.sessions_kms.support.sessions import again, asaved
+from tests.sessions_kms.support.sessions import again, asave_session
 from tests.sessions_kms.support.stacks import Stack
 
 pytestmark = pytest.mark.usefixtures("stack")
 
 
 async def test_stored_values_are_read_back() -> None:
-    session = again(await asaved(cat=1))
+    session = again(await asave_session(cat=1))
     assert await session.aget("cat") == 1
     assert await session.ahas_key("cat")
     assert list(await session.aitems()) == [("cat", 1)]
@@ -43,11 +43,11 @@ async def test_create_exists_and_delete() -> None:
 
 async def test_must_create_of_an_existing_key_raises_create_error() -> None:
     with pytest.raises(CreateError):
-        await again(await asaved(cat=1)).asave(must_create=True)
+        await again(await asave_session(cat=1)).asave(must_create=True)
 
 
 async def test_flush_and_cycle_key() -> None:
-    session = await asaved(cat=1)
+    session = await asave_session(cat=1)
     before = session.session_key or ""
     await session.acycle_key()
     assert session.session_key != before
@@ -58,7 +58,7 @@ async def test_flush_and_cycle_key() -> None:
 
 
 async def test_save_does_not_resurrect() -> None:
-    session = await asaved(cat=1)
+    session = await asave_session(cat=1)
     mine = again(session)
     await mine.aset("cat", 2)
     await session.adelete()
@@ -67,7 +67,7 @@ async def test_save_does_not_resurrect() -> None:
 
 
 async def test_expiry_is_the_same_as_of_the_sync_methods(stack: Stack) -> None:
-    session = await asaved(cat=1)
+    session = await asave_session(cat=1)
     await session.aset_expiry(90)
     assert await session.aget_expiry_age() == 90
     assert (await session.aget_expiry_date()).timestamp() == stack.clock() + 90
@@ -76,7 +76,7 @@ async def test_expiry_is_the_same_as_of_the_sync_methods(stack: Stack) -> None:
 
 
 async def test_sync_load_in_an_event_loop_is_an_error_not_a_blocked_loop() -> None:
-    session = again(await asaved(cat=1))
+    session = again(await asave_session(cat=1))
     with pytest.raises(SynchronousOnlyOperation):
         session.get("cat")
     for method in (session.save, session.create, session.delete, session.cycle_key, session.load):
@@ -87,7 +87,7 @@ async def test_sync_load_in_an_event_loop_is_an_error_not_a_blocked_loop() -> No
 async def test_sync_access_while_another_task_loads_is_an_error_not_a_blocked_loop(
     fake: Stack,
 ) -> None:
-    session = again(await asaved(cat=1))
+    session = again(await asave_session(cat=1))
     begun, go_on = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -118,14 +118,14 @@ async def test_visitor_without_a_session_waits_for_no_thread(
 
 
 async def test_loaded_session_may_be_used_synchronously_in_an_event_loop() -> None:
-    session = again(await asaved(cat=1))
+    session = again(await asave_session(cat=1))
     await session.aget("cat")
     session["dog"] = 2
     assert session["cat"] == 1
 
 
 async def test_concurrent_tasks_of_one_request_share_one_load() -> None:
-    session = again(await asaved(cat=1))
+    session = again(await asave_session(cat=1))
     await asyncio.gather(*(session.aset(f"key{number}", number) for number in range(20)))
     await session.asave()
     assert len(await again(session).akeys()) == 21
@@ -134,7 +134,7 @@ async def test_concurrent_tasks_of_one_request_share_one_load() -> None:
 async def test_write_of_a_cancelled_request_is_finished(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = await asaved(cat=1)
+    session = await asave_session(cat=1)
     begun, go_on = threading.Event(), threading.Event()
 
     def wait() -> None:

@@ -84,10 +84,10 @@ def test_record_of_any_content_is_refused_with_one_error(
     item |= {name: {"N": str(number)} for name, number in zip(names, numbers, strict=True)}
     ahead = numbers[1] > World().processes[0].clock() + CLOCK_SKEW
     with pytest.raises(StoreUnavailable if ahead else InvalidRecord):
-        opened(item if owner is None else item | {"owner": {"S": owner}})
+        open_item(item if owner is None else item | {"owner": {"S": owner}})
 
 
-def opened(item: Item) -> bytes:
+def open_item(item: Item) -> bytes:
     return run_sync(Sealing(World().processes[0]).open(SessionRecord.from_item(item), COOKIE))
 
 

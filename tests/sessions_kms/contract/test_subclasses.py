@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sessions_kms.backend import SessionStore
-from tests.sessions_kms.support.sessions import asaved, saved, stored
+from tests.sessions_kms.support.sessions import asave_session, save_session, stored_item
 from tests.sessions_kms.support.stacks import Stack, another_process
 
 
@@ -92,7 +92,7 @@ async def test_so_does_an_asynchronous_view(
     await session.aset("a", 1)
     await session.asave()
     assert session.called == called
-    assert await asyncio.to_thread(stored, session.session_key) == {"a": 1}
+    assert await asyncio.to_thread(stored_item, session.session_key) == {"a": 1}
 
 
 def test_overridden_async_methods_are_not_called_in_a_thread(fake: Stack) -> None:
@@ -130,7 +130,7 @@ ASYNC: list[tuple[str, Callable[[SessionStore], Awaitable[object]]]] = [
 async def test_overridden_method_is_called_in_a_thread_by_its_async_twin(
     fake: Stack, verb: str, ask: Callable[[SessionStore], Awaitable[object]]
 ) -> None:
-    key = (await asaved(a=1)).session_key
+    key = (await asave_session(a=1)).session_key
     threads: list[int] = []
 
     def own(self: SessionStore, *args: Any) -> Any:
@@ -145,7 +145,7 @@ async def test_overridden_method_is_called_in_a_thread_by_its_async_twin(
 
 @pytest.mark.parametrize("driver", ["thread", "loop"])
 def test_content_of_an_overridden_load_is_merged(fake: Stack, driver: str) -> None:
-    key = saved(a=1, b=1).session_key
+    key = save_session(a=1, b=1).session_key
     session = Adding(key)
     if driver == "loop":
         assert asyncio.run(session.aget("a")) == 1
@@ -161,11 +161,11 @@ def test_content_of_an_overridden_load_is_merged(fake: Stack, driver: str) -> No
         asyncio.run(session.asave())
     else:
         session.save()
-    assert stored(key) == {"a": 1, "b": 2, "c": 3, "added": added}
+    assert stored_item(key) == {"a": 1, "b": 2, "c": 3, "added": added}
 
 
 async def test_load_of_the_event_loop_is_the_projects_own(fake: Stack) -> None:
-    session = AddingAsync((await asaved(a=1)).session_key)
+    session = AddingAsync((await asave_session(a=1)).session_key)
     assert await session.aget("added") == threading.get_ident()
 
 
@@ -174,8 +174,8 @@ def test_overridden_load_leaves_no_earlier_baseline(fake: Stack) -> None:
         def load(self) -> dict[str, Any]:
             return {"own": True}
 
-    key = saved(a=1).session_key
+    key = save_session(a=1).session_key
     session = Alone(key)
     assert dict(session.items()) == {"own": True}
     session.save()
-    assert stored(key) == {"own": True}
+    assert stored_item(key) == {"own": True}

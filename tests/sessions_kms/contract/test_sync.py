@@ -7,7 +7,7 @@ from django.contrib.sessions.backends.base import CreateError, UpdateError
 from pytest_django import Settings
 
 from sessions_kms.backend import SessionStore
-from tests.sessions_kms.support.sessions import again, saved
+from tests.sessions_kms.support.sessions import again, save_session
 from tests.sessions_kms.support.stacks import Stack
 
 pytestmark = pytest.mark.usefixtures("stack", "driven")
@@ -30,11 +30,11 @@ def test_missing_value_is_none_or_the_default_and_counts_as_access() -> None:
 
 def test_stored_values_are_read_back() -> None:
     content = {"text": "ü€😀", "nested": {"list": [1, 2.5, None, True]}, "": "empty key"}
-    assert dict(again(saved(**content)).items()) == content
+    assert dict(again(save_session(**content)).items()) == content
 
 
 def test_pop_of_a_missing_key_gives_the_default_and_does_not_modify() -> None:
-    session = again(saved(cat=1))
+    session = again(save_session(cat=1))
     assert session.pop("dog", "none") == "none"
     with pytest.raises(KeyError):
         session.pop("dog")
@@ -42,7 +42,7 @@ def test_pop_of_a_missing_key_gives_the_default_and_does_not_modify() -> None:
 
 
 def test_pop_of_a_key_modifies() -> None:
-    session = again(saved(cat=1))
+    session = again(save_session(cat=1))
     assert session.pop("cat") == 1
     assert session.modified
 
@@ -54,7 +54,7 @@ def test_setdefault_sets_once() -> None:
 
 
 def test_dict_views_and_membership() -> None:
-    session = saved(cat=1)
+    session = save_session(cat=1)
     assert list(session.keys()) == ["cat"]
     assert list(session.values()) == [1]
     assert "cat" in session
@@ -64,7 +64,7 @@ def test_dict_views_and_membership() -> None:
 
 
 def test_clear_empties_but_keeps_the_key() -> None:
-    session = saved(cat=1)
+    session = save_session(cat=1)
     session.clear()
     session.save()
     assert list(again(session).items()) == []
@@ -72,7 +72,7 @@ def test_clear_empties_but_keeps_the_key() -> None:
 
 
 def test_save_without_a_key_creates_one() -> None:
-    session = saved(cat=1)
+    session = save_session(cat=1)
     assert session.session_key is not None
     assert session.exists(session.session_key)
 
@@ -92,7 +92,7 @@ def test_create_keeps_the_content() -> None:
 
 
 def test_must_create_of_an_existing_key_raises_create_error() -> None:
-    session = saved(cat=1)
+    session = save_session(cat=1)
     other = again(session)
     with pytest.raises(CreateError):
         other.save(must_create=True)
@@ -100,7 +100,7 @@ def test_must_create_of_an_existing_key_raises_create_error() -> None:
 
 
 def test_delete_ends_the_session_and_may_be_repeated() -> None:
-    session = saved(cat=1)
+    session = save_session(cat=1)
     session.delete(session.session_key)
     session.delete()
     assert not session.exists(session.session_key or "")
@@ -108,13 +108,13 @@ def test_delete_ends_the_session_and_may_be_repeated() -> None:
 
 
 def test_delete_without_a_key_does_nothing(stack: Stack) -> None:
-    saved(cat=1)
+    save_session(cat=1)
     SessionStore().delete()
     assert len(stack.sessions()) == 1
 
 
 def test_flush_ends_the_session_and_drops_the_key() -> None:
-    session = saved(cat=1)
+    session = save_session(cat=1)
     before = session.session_key or ""
     session.flush()
     assert session.session_key is None
@@ -125,7 +125,7 @@ def test_flush_ends_the_session_and_drops_the_key() -> None:
 
 
 def test_cycle_key_moves_the_content_and_the_old_key_is_dead(stack: Stack) -> None:
-    session = saved(cat=1)
+    session = save_session(cat=1)
     before = session.session_key or ""
     session["dog"] = 2
     session.cycle_key()
@@ -144,7 +144,7 @@ def test_cycle_key_without_a_key_creates_the_session() -> None:
 
 
 def test_save_does_not_resurrect_a_session_that_another_request_ended(stack: Stack) -> None:
-    session = saved(cat=1)
+    session = save_session(cat=1)
     mine = again(session)
     mine["cat"] = 2
     session.delete()
@@ -176,7 +176,7 @@ def test_unknown_key_loads_nothing_writes_nothing_and_gets_a_new_key_on_save(sta
 
 
 def test_every_key_is_of_the_form_that_the_store_accepts() -> None:
-    assert len({saved().session_key for _ in range(5)}) == 5
+    assert len({save_session().session_key for _ in range(5)}) == 5
 
 
 def test_expiry_in_every_form(settings: Settings, stack: Stack) -> None:
@@ -231,6 +231,6 @@ def test_test_cookie() -> None:
 
 
 def test_clear_expired_is_left_to_the_table(stack: Stack) -> None:
-    saved(cat=1)
+    save_session(cat=1)
     SessionStore.clear_expired()
     assert len(stack.sessions()) == 1

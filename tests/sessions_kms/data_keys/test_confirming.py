@@ -46,17 +46,17 @@ def process(kms: LyingKMS) -> Process:
     return Process(kms)
 
 
-def confirmed(process: Process, key: DataKey) -> DataKey:
+def confirm_key(process: Process, key: DataKey) -> DataKey:
     return run_sync(process.cache.confirmed(key))
 
 
-def unwrapped(process: Process, key: DataKey) -> DataKey:
+def unwrap_key(process: Process, key: DataKey) -> DataKey:
     return process.unwrap(key.encrypted, key.period)
 
 
 def test_kms_is_called_once_more_and_then_trusted(process: Process) -> None:
-    key = unwrapped(process, earlier_key(process))
-    assert [confirmed(process, key) for _ in range(3)] == [key] * 3
+    key = unwrap_key(process, earlier_key(process))
+    assert [confirm_key(process, key) for _ in range(3)] == [key] * 3
     assert decrypts(process) == 2
 
 
@@ -65,7 +65,7 @@ def test_renewed_key_was_said_twice(process: Process) -> None:
     process.clock.advance(MAX_AGE)
     assert process.generate(PERIOD) == key
     before = decrypts(process)
-    assert confirmed(process, key) == key
+    assert confirm_key(process, key) == key
     assert decrypts(process) == before
 
 
@@ -138,7 +138,7 @@ def test_key_that_was_read_once_with_other_bytes_encrypts_nothing(
     """One response came for reading, the other one for writing: nobody knows which is right."""
     right = Process(kms, process.table, process.clock).generate(PERIOD)
     kms.lies = 1
-    assert unwrapped(process, right).plaintext == bytes(32)
+    assert unwrap_key(process, right).plaintext == bytes(32)
     with pytest.raises(KMSUnavailable):
         process.generate(PERIOD)
     assert bytes(32) not in process.plaintexts()
@@ -153,15 +153,15 @@ def test_key_that_was_read_once_with_other_bytes_encrypts_nothing(
 def test_contradicted_bytes_are_dropped_from_the_cache(
     process: Process, kms: LyingKMS, log: Log
 ) -> None:
-    right, other = earlier_key(process), unwrapped(process, earlier_key(process))
+    right, other = earlier_key(process), unwrap_key(process, earlier_key(process))
     kms.lies = 1
-    wrong = unwrapped(process, right)
+    wrong = unwrap_key(process, right)
     assert wrong.plaintext == bytes(32)
-    assert confirmed(process, wrong) == right
+    assert confirm_key(process, wrong) == right
     assert log.messages == [DIFFERENT]
     assert bytes(32) not in process.plaintexts()
     before = decrypts(process)
-    assert unwrapped(process, other) == other
+    assert unwrap_key(process, other) == other
     assert decrypts(process) == before
 
 
@@ -170,28 +170,28 @@ def test_differing_bytes_are_trusted_only_after_confirmation(
 ) -> None:
     right = earlier_key(process)
     kms.lies = 1
-    wrong = unwrapped(process, right)
-    assert confirmed(process, wrong) == right
+    wrong = unwrap_key(process, right)
+    assert confirm_key(process, wrong) == right
     before = decrypts(process)
-    assert [confirmed(process, right) for _ in range(2)] == [right] * 2
+    assert [confirm_key(process, right) for _ in range(2)] == [right] * 2
     assert decrypts(process) == before + 1
 
 
 def test_refusal_drops_data_keys_of_the_kms_key(process: Process, kms: LyingKMS) -> None:
-    key = unwrapped(process, earlier_key(process))
+    key = unwrap_key(process, earlier_key(process))
     kms.set_state(State.REFUSING, KEY)
     with pytest.raises(KMSUnavailable):
-        confirmed(process, key)
+        confirm_key(process, key)
     assert process.plaintexts() == set()
 
 
 def test_failure_for_one_key_does_not_affect_another(process: Process, kms: LyingKMS) -> None:
-    one, other = (unwrapped(process, earlier_key(process)) for _ in range(2))
+    one, other = (unwrap_key(process, earlier_key(process)) for _ in range(2))
     kms.set_state(State.UNREACHABLE)
     with pytest.raises(KMSUnavailable):
-        confirmed(process, one)
+        confirm_key(process, one)
     kms.set_state(State.ENABLED)
-    assert confirmed(process, other) == other
+    assert confirm_key(process, other) == other
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable
 from tests.sessions_kms.support.drivers import DRIVERS
 from tests.sessions_kms.support.fakes import Call, together
-from tests.sessions_kms.support.fleet import PERIOD, Process, made_elsewhere
+from tests.sessions_kms.support.fleet import PERIOD, Process, make_elsewhere
 from tests.sessions_kms.support.stepping import (
     WITHIN,
     Driver,
-    cancelled_at,
+    cancel_at,
     in_time,
     waits_in,
 )
@@ -34,7 +34,7 @@ def process() -> Process:
 
 @pytest.fixture
 def key(process: Process) -> DataKey:
-    return made_elsewhere(process.kms)
+    return make_elsewhere(process.kms)
 
 
 def entries(process: Process) -> threading.Semaphore:
@@ -278,8 +278,8 @@ def test_cancellation_at_any_step_leaves_nobody_waiting(name: str) -> None:
     at, is_cancelled = 0, True
     while is_cancelled:
         process = Process(background=False)
-        key = made_elsewhere(process.kms)
-        is_cancelled = cancelled_at(VERBS[name](process, key), at)
+        key = make_elsewhere(process.kms)
+        is_cancelled = cancel_at(VERBS[name](process, key), at)
         assert not process.cache._flights._flights
         assert not process.cache._flights._failures
         assert run_sync(VERBS[name](process, key)).plaintext

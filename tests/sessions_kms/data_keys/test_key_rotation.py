@@ -6,6 +6,7 @@ Django changes the session key in each of them. Over real HTTP, from sockets of 
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http.client import HTTPConnection
 from http.cookies import SimpleCookie
 
@@ -48,7 +49,7 @@ def get(port: int, page: str, cookies: dict[str, str]) -> tuple[int, str, Simple
         connection.close()
 
 
-def received(cookies: dict[str, str], told: SimpleCookie) -> None:
+def receive_cookies(cookies: dict[str, str], told: SimpleCookie) -> None:
     for name, cookie in told.items():
         if cookie.value:
             cookies[name] = cookie.value
@@ -70,7 +71,8 @@ def test_ten_concurrent_requests_after_a_secret_key_rotation_keep_the_user_signe
         session.save()
         jar = {live_settings.SESSION_COOKIE_NAME: str(session.session_key)}
         with ThreadPoolExecutor(TOGETHER) as pool:
-            answers = list(pool.map(lambda _: get(port, "rotated", dict(jar)), range(TOGETHER)))  # noqa: B023
+            jars = [dict(jar) for _ in range(TOGETHER)]
+            answers = list(pool.map(partial(get, port, "get_user_together"), jars))
         # More of the page's requests come as late as that the key is changed.
         answers += [get(port, "view", dict(jar)) for _ in range(3)]
         assert sorted({status for status, _, _ in answers}) == [200, 503]
@@ -78,5 +80,5 @@ def test_ten_concurrent_requests_after_a_secret_key_rotation_keep_the_user_signe
         for first in range(len(answers)):  # Whichever comes last, its cookies stay.
             mine = dict(jar)
             for _, _, told in answers[first:] + answers[:first]:
-                received(mine, told)
+                receive_cookies(mine, told)
             assert get(port, "view", mine)[:2] == (200, ADA)

@@ -27,7 +27,7 @@ def process() -> Process:
     return Process()
 
 
-def opened(process: Process) -> DataKey:
+def open_key(process: Process) -> DataKey:
     """Return a data key of yesterday that this process has opened something with just now."""
     key = Process(process.kms, process.table, process.clock).generate(OLD_PERIOD)
     assert process.unwrap(key.encrypted, OLD_PERIOD) == key
@@ -36,25 +36,25 @@ def opened(process: Process) -> DataKey:
     return key
 
 
-def opens(process: Process, key: DataKey) -> bool:
+def can_open(process: Process, key: DataKey) -> bool:
     return process.unwrap(key.encrypted, OLD_PERIOD).plaintext == key.plaintext
 
 
 def test_key_that_is_opened_with_is_renewed_before_its_age(process: Process) -> None:
-    key = opened(process)
+    key = open_key(process)
     process.clock.advance(MAX_AGE * AHEAD - 1)
-    assert opens(process, key)
+    assert can_open(process, key)
     assert process.run_jobs() == 0
     process.clock.advance(1)
     for _ in range(20):
-        assert opens(process, key)
+        assert can_open(process, key)
         assert process.run_jobs() == 1
         process.clock.advance(MAX_AGE * AHEAD)
     assert process.kms.count("decrypt") == 20
 
 
 def test_unused_key_is_not_renewed(process: Process) -> None:
-    opened(process)
+    open_key(process)
     process.clock.advance(MAX_AGE - 1)
     process.generate(PERIOD)
     process.run_jobs()
@@ -104,41 +104,41 @@ def test_readers_renew_the_current_key_exactly_at_its_age_and_not_before(
 
 @pytest.mark.parametrize("state", [State.UNREACHABLE, State.REFUSING])
 def test_renewal_that_failed_is_not_tried_again_at_once(process: Process, state: State) -> None:
-    key = opened(process)
+    key = open_key(process)
     process.clock.advance(MAX_AGE * AHEAD)
-    assert opens(process, key)
+    assert can_open(process, key)
     process.kms.set_state(state)
     assert process.run_jobs() == 1
     if state is State.REFUSING:  # What a key unwrapped that is refused is let go of.
         assert process.plaintexts() == set()
         return
-    assert opens(process, key)
+    assert can_open(process, key)
     assert process.run_jobs() == 0
 
 
 def test_probe_that_failed_is_not_sent_again_at_once(process: Process) -> None:
-    key = opened(process)
+    key = open_key(process)
     process.clock.advance(MAX_AGE * AHEAD)
-    assert opens(process, key)
+    assert can_open(process, key)
     process.kms.set_state(State.UNREACHABLE)
     process.run_jobs()
     process.clock.advance(MAX_AGE / 2)
-    assert opens(process, key)
+    assert can_open(process, key)
     assert process.run_jobs() == 1
-    assert opens(process, key)
+    assert can_open(process, key)
     assert process.run_jobs() == 0
 
 
 def test_silent_kms_delays_nobody_with_a_cached_key(process: Process) -> None:
-    key = opened(process)
+    key = open_key(process)
     process.clock.advance(MAX_AGE * AHEAD)
-    assert opens(process, key)
+    assert can_open(process, key)
     process.kms.set_state(State.UNREACHABLE)
     assert process.run_jobs() == 1
     for _ in range(10):
         process.clock.advance((MAX_STALE - MAX_AGE) / 12)
         before = process.kms.count("decrypt")
-        assert opens(process, key)
+        assert can_open(process, key)
         assert process.kms.count("decrypt") == before
         assert process.run_jobs() == 1  # the probe
 
@@ -146,7 +146,7 @@ def test_silent_kms_delays_nobody_with_a_cached_key(process: Process) -> None:
 def test_only_one_caller_renews_an_aged_key(
     process: Process,
 ) -> None:
-    key = opened(process)
+    key = open_key(process)
     process.clock.advance(MAX_AGE)
     asked, answered = threading.Event(), threading.Event()
 
@@ -156,10 +156,10 @@ def test_only_one_caller_renews_an_aged_key(
         raise KMSUnavailable
 
     process.kms.during = hang
-    first = threading.Thread(target=opens, args=(process, key))
+    first = threading.Thread(target=can_open, args=(process, key))
     first.start()
     assert asked.wait(30)
     for _ in range(10):
-        assert opens(process, key)
+        assert can_open(process, key)
     answered.set()
     first.join()

@@ -26,7 +26,7 @@ from tests.sessions_kms.support.fleet import (
     RENEWAL_AGE,
     Process,
     kms_keyring,
-    made_elsewhere,
+    make_elsewhere,
     put_clock,
 )
 from tests.support.clock import FakeClock
@@ -80,7 +80,7 @@ def test_next_key_is_not_evicted_before_its_period(process: Process) -> None:
     process.generate(PERIOD)
     process.run_jobs()
     for _ in range(20):
-        key = made_elsewhere(process.kms, PERIOD - DAY)
+        key = make_elsewhere(process.kms, PERIOD - DAY)
         process.unwrap(key.encrypted, PERIOD - DAY)
     before = len(process.kms.calls)
     put_clock(process, NEXT)
@@ -157,7 +157,7 @@ def test_a_week_of_steady_writing_waits_for_kms_only_once() -> None:
 def test_process_on_its_own_key_returns_to_the_repaired_shared_one(
     process: Process,
 ) -> None:
-    foreign = made_elsewhere(process.kms, key_id=FOREIGN_KEY)
+    foreign = make_elsewhere(process.kms, key_id=FOREIGN_KEY)
     process.table.keys[PERIOD] = PublishedKey(PERIOD, foreign.encrypted, NOW, NOW + DAY)
     own = process.generate(PERIOD)
     assert own.period == PERIOD
@@ -167,7 +167,7 @@ def test_process_on_its_own_key_returns_to_the_repaired_shared_one(
         assert process.generate(PERIOD) == own
         assert process.unwrap(own.encrypted, PERIOD) == own
     assert len(process.kms.calls) == calls
-    mended = made_elsewhere(process.kms)
+    mended = make_elsewhere(process.kms)
     process.table.keys[PERIOD] = PublishedKey(PERIOD, mended.encrypted, NOW, NOW + DAY)
     process.clock.advance(RENEWAL_AGE)
     assert process.generate(PERIOD) == own
@@ -178,10 +178,10 @@ def test_process_on_its_own_key_returns_to_the_repaired_shared_one(
 
 def test_rewrapped_item_is_adopted_at_the_next_renewal(process: Process) -> None:
     process = Process(key_id=KEY)
-    old = made_elsewhere(process.kms, key_id=OLD_KEY)
+    old = make_elsewhere(process.kms, key_id=OLD_KEY)
     process.table.keys[PERIOD] = PublishedKey(PERIOD, old.encrypted, NOW, NOW + DAY)
     assert process.generate(PERIOD) == old
-    rewrapped = made_elsewhere(process.kms)
+    rewrapped = make_elsewhere(process.kms)
     process.table.keys[PERIOD] = PublishedKey(PERIOD, rewrapped.encrypted, NOW, NOW + DAY)
     process.clock.advance(MAX_AGE)
     assert process.generate(PERIOD) == rewrapped

@@ -23,7 +23,7 @@ from tests.sessions_kms.support.fleet import (
     PERIOD,
     RENEWAL_AGE,
     Process,
-    made_elsewhere,
+    make_elsewhere,
     put_clock,
 )
 
@@ -81,7 +81,7 @@ def test_constantly_read_key_is_renewed_through_the_table(process: Process) -> N
     key = process.generate(PERIOD)
     process.clock.advance(MAX_AGE)
     process.unwrap(key.encrypted, PERIOD)
-    mended = made_elsewhere(process.kms)
+    mended = make_elsewhere(process.kms)
     process.table.keys[PERIOD] = PublishedKey(PERIOD, mended.encrypted, NOW, NOW + DAY)
     assert process.generate(PERIOD) == mended
 

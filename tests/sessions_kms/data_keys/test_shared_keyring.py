@@ -32,7 +32,7 @@ def table() -> FakeDataKeyTable:
     return FakeDataKeyTable()
 
 
-def shared(keyring: KMSKeyring, table: FakeDataKeyTable, now: float = NOW) -> SharedKeyring:
+def shared_keyring(keyring: KMSKeyring, table: FakeDataKeyTable, now: float = NOW) -> SharedKeyring:
     return SharedKeyring(keyring, table.items, period_length=DAY, clock=FakeClock(now))
 
 
@@ -42,21 +42,21 @@ def plant(table: FakeDataKeyTable, encrypted: bytes) -> PublishedKey:
 
 
 def test_first_process_publishes_its_data_key(kms: FakeKMS, table: FakeDataKeyTable) -> None:
-    key = run_sync(shared(kms_keyring(kms), table, NOW + 0.9).generate(PERIOD))
+    key = run_sync(shared_keyring(kms_keyring(kms), table, NOW + 0.9).generate(PERIOD))
     assert table.keys == {PERIOD: PublishedKey(PERIOD, key.encrypted, NOW, PERIOD + 2 * DAY)}
     assert key.period == PERIOD
     assert [call.operation for call in kms.calls] == ["generate_data_key", "decrypt"]
 
 
 def test_next_one_adopts_the_published_data_key(kms: FakeKMS, table: FakeDataKeyTable) -> None:
-    first = run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
-    assert run_sync(shared(kms_keyring(kms), table).generate(PERIOD)) == first
+    first = run_sync(shared_keyring(kms_keyring(kms), table).generate(PERIOD))
+    assert run_sync(shared_keyring(kms_keyring(kms), table).generate(PERIOD)) == first
     assert (kms.count("generate_data_key"), kms.count("decrypt")) == (1, 2)
 
 
 def test_processes_with_skewed_clocks_share_a_key(kms: FakeKMS, table: FakeDataKeyTable) -> None:
-    first = run_sync(shared(kms_keyring(kms), table, NOW + 290).generate(PERIOD))
-    assert run_sync(shared(kms_keyring(kms), table, NOW - 290).generate(PERIOD)) == first
+    first = run_sync(shared_keyring(kms_keyring(kms), table, NOW + 290).generate(PERIOD))
+    assert run_sync(shared_keyring(kms_keyring(kms), table, NOW - 290).generate(PERIOD)) == first
 
 
 def test_loser_of_the_race_adopts_and_discards_its_own(
@@ -64,12 +64,14 @@ def test_loser_of_the_race_adopts_and_discards_its_own(
 ) -> None:
     winner = run_sync(kms_keyring(kms).generate(PERIOD))
     table.before_put = lambda _: plant(table, winner.encrypted)
-    assert run_sync(shared(kms_keyring(kms), table).generate(PERIOD)) == winner
+    assert run_sync(shared_keyring(kms_keyring(kms), table).generate(PERIOD)) == winner
     assert table.puts == 0
 
 
 def test_racing_threads_publish_one_data_key(kms: FakeKMS, table: FakeDataKeyTable) -> None:
-    keys = together(16, lambda _: run_sync(shared(kms_keyring(kms), table).generate(PERIOD)))
+    keys = together(
+        16, lambda _: run_sync(shared_keyring(kms_keyring(kms), table).generate(PERIOD))
+    )
     assert set(keys) == {keys[0]}
     assert table.puts == 1
 
@@ -82,9 +84,9 @@ def test_crash_between_generating_and_publishing_leaves_no_trace(
 
     table.before_put = crash
     with pytest.raises(SystemExit):
-        run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
+        run_sync(shared_keyring(kms_keyring(kms), table).generate(PERIOD))
     table.before_put = lambda _: None
-    key = run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
+    key = run_sync(shared_keyring(kms_keyring(kms), table).generate(PERIOD))
     assert table.keys[PERIOD].encrypted == key.encrypted
 
 
@@ -92,7 +94,7 @@ def test_lost_answer_of_a_publish_is_recognised_without_unwrapping(
     kms: FakeKMS, table: FakeDataKeyTable
 ) -> None:
     table.losing_answers = True
-    key = run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
+    key = run_sync(shared_keyring(kms_keyring(kms), table).generate(PERIOD))
     assert table.keys[PERIOD].encrypted == key.encrypted
     assert kms.count("decrypt") == 1
 
@@ -104,7 +106,7 @@ def test_item_deleted_after_the_lost_race_leaves_ours_to_serve(
         def publish(self, key: PublishedKey) -> bool:
             return False
 
-    key = run_sync(shared(kms_keyring(kms), Vanishing()).generate(PERIOD))
+    key = run_sync(shared_keyring(kms_keyring(kms), Vanishing()).generate(PERIOD))
     assert key.period == PERIOD
     assert len(kms.calls) == 2
 
@@ -113,7 +115,7 @@ def test_item_under_a_previous_kms_key_is_adopted(kms: FakeKMS, table: FakeDataK
     old = run_sync(kms_keyring(kms, key_id=OLD_KEY).generate(PERIOD))
     plant(table, old.encrypted)
     moved = kms_keyring(kms, decrypt_key_ids=(OLD_KEY,))
-    assert run_sync(shared(moved, table).generate(PERIOD)) == old
+    assert run_sync(shared_keyring(moved, table).generate(PERIOD)) == old
     assert table.puts == 0
 
 
@@ -123,7 +125,7 @@ def test_invalid_blob_is_replaced_and_raises_an_alarm(
 ) -> None:
     stale = run_sync(kms_keyring(kms).generate(PERIOD - DAY)).encrypted
     plant(table, stale if planted == "stale" else b"forged")
-    key = run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
+    key = run_sync(shared_keyring(kms_keyring(kms), table).generate(PERIOD))
     assert key.period == PERIOD
     assert table.keys[PERIOD].encrypted == key.encrypted
     assert [(r.name, r.levelno) for r in caplog.records] == [
@@ -140,14 +142,14 @@ def test_loser_of_a_replacement_adopts_the_winners_item(
     plant(table, b"forged")
     winner = run_sync(kms_keyring(kms).generate(PERIOD))
     table.before_put = lambda _: plant(table, winner.encrypted)
-    assert run_sync(shared(kms_keyring(kms), table).generate(PERIOD)) == winner
+    assert run_sync(shared_keyring(kms_keyring(kms), table).generate(PERIOD)) == winner
     assert table.keys[PERIOD].encrypted == winner.encrypted
 
 
 def test_lost_answer_of_a_replacement_is_recognised(kms: FakeKMS, table: FakeDataKeyTable) -> None:
     plant(table, b"forged")
     table.losing_answers = True
-    key = run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
+    key = run_sync(shared_keyring(kms_keyring(kms), table).generate(PERIOD))
     assert table.keys[PERIOD].encrypted == key.encrypted
     assert kms.count("decrypt") == 2
 
@@ -157,7 +159,7 @@ def test_loser_of_a_replacement_by_another_invalid_blob_uses_its_own(
 ) -> None:
     plant(table, b"forged")
     table.before_put = lambda _: plant(table, b"forged again")
-    key = run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
+    key = run_sync(shared_keyring(kms_keyring(kms), table).generate(PERIOD))
     assert (key.period, table.keys[PERIOD].encrypted) == (PERIOD, b"forged again")
 
 
@@ -166,7 +168,7 @@ def assert_own(
 ) -> None:
     """Assert that writing continues with the process's own data key, and the item is unchanged."""
     before = dict(table.keys)
-    key = run_sync(shared(keyring, table).generate(PERIOD))
+    key = run_sync(shared_keyring(keyring, table).generate(PERIOD))
     assert (key.period, key.kms_key_id) == (PERIOD, KEY)
     assert run_sync(keyring.unwrap(key.encrypted, PERIOD)) == key
     assert table.keys == before
@@ -200,7 +202,7 @@ def test_malformed_item_does_not_stop_writing(
 
 
 def test_repaired_item_is_adopted_again(kms: FakeKMS, table: FakeDataKeyTable) -> None:
-    keyring = shared(kms_keyring(kms), table)
+    keyring = shared_keyring(kms_keyring(kms), table)
     table.malformed.add(PERIOD)
     own = run_sync(keyring.generate(PERIOD))
     assert own.period == PERIOD
@@ -218,7 +220,9 @@ def test_refusing_current_kms_key_stops_writing(
         plant(table, run_sync(kms_keyring(kms).generate(PERIOD)).encrypted)
     kms.set_state(State.REFUSING, KEY)
     with pytest.raises(KMSUnavailable) as caught:
-        run_sync(shared(kms_keyring(kms, decrypt_key_ids=(OLD_KEY,)), table).generate(PERIOD))
+        run_sync(
+            shared_keyring(kms_keyring(kms, decrypt_key_ids=(OLD_KEY,)), table).generate(PERIOD)
+        )
     assert caught.value.refused_key == KEY
 
 
@@ -232,7 +236,7 @@ def test_incomplete_response_of_kms_raises_and_keeps_the_item(
     before = dict(table.keys)
     kms.set_state(state)
     with pytest.raises(KMSUnavailable) as caught:
-        run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
+        run_sync(shared_keyring(kms_keyring(kms), table).generate(PERIOD))
     assert caught.value.refused_key is None
     assert table.keys == before
 
@@ -241,14 +245,16 @@ def test_previous_kms_key_out_of_reach_raises(kms: FakeKMS, table: FakeDataKeyTa
     plant(table, run_sync(kms_keyring(kms, key_id=OLD_KEY).generate(PERIOD)).encrypted)
     kms.set_state(State.UNREACHABLE, OLD_KEY)
     with pytest.raises(KMSUnavailable) as caught:
-        run_sync(shared(kms_keyring(kms, decrypt_key_ids=(OLD_KEY,)), table).generate(PERIOD))
+        run_sync(
+            shared_keyring(kms_keyring(kms, decrypt_key_ids=(OLD_KEY,)), table).generate(PERIOD)
+        )
     assert caught.value.refused_key is None
 
 
 def test_unreachable_table_raises_before_a_kms_call(kms: FakeKMS, table: FakeDataKeyTable) -> None:
     table.reachable = False
     with pytest.raises(TableUnavailable):
-        run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
+        run_sync(shared_keyring(kms_keyring(kms), table).generate(PERIOD))
     assert kms.calls == []
 
 
@@ -257,12 +263,14 @@ def test_published_key_of_a_past_period_is_unwrapped_without_the_table(
 ) -> None:
     key = run_sync(kms_keyring(kms).generate(PERIOD - DAY))
     table.reachable = False
-    assert run_sync(shared(kms_keyring(kms), table).unwrap(key.encrypted, PERIOD - DAY)) == key
+    assert (
+        run_sync(shared_keyring(kms_keyring(kms), table).unwrap(key.encrypted, PERIOD - DAY)) == key
+    )
 
 
 def test_two_settings_of_the_context_do_not_share(kms: FakeKMS, table: FakeDataKeyTable) -> None:
-    ours = run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
-    theirs = run_sync(shared(kms_keyring(kms, stage="prod"), table).generate(PERIOD))
+    ours = run_sync(shared_keyring(kms_keyring(kms), table).generate(PERIOD))
+    theirs = run_sync(shared_keyring(kms_keyring(kms, stage="prod"), table).generate(PERIOD))
     assert dataclasses.replace(theirs, encrypted=b"") != dataclasses.replace(ours, encrypted=b"")
 
 

@@ -27,7 +27,7 @@ from tests.sessions_kms.support.faults import (
     FaultProxy,
     answer,
     error,
-    held,
+    hold_exchange,
 )
 from tests.sessions_kms.support.stacks import on_aws
 from tests.support.processes import started
@@ -70,21 +70,21 @@ def without_condition(url: str) -> Fault:
         ):
             body.pop(name, None)
 
-    return changed(url, change)
+    return change_response(url, change)
 
 
-def changed(url: str, change: Callable[[dict[str, Any]], None]) -> Fault:
+def change_response(url: str, change: Callable[[dict[str, Any]], None]) -> Fault:
     """Have another request carried out than was sent."""
 
     def forward(exchange: Exchange) -> Answer:
         body = json.loads(exchange.body)
         change(body)
-        return asked(url, exchange.operation, body)
+        return send_request(url, exchange.operation, body)
 
     return forward
 
 
-def asked(url: str, operation: str, body: dict[str, Any]) -> Answer:
+def send_request(url: str, operation: str, body: dict[str, Any]) -> Answer:
     connection = HTTPConnection(urlsplit(url).netloc, timeout=10)
     try:
         headers = {
@@ -100,20 +100,20 @@ def asked(url: str, operation: str, body: dict[str, Any]) -> Answer:
         connection.close()
 
 
-def said_to_be_applied(url: str) -> Fault:
+def claim_applied(url: str) -> Fault:
     """Answer a put as applied, with the item that it would have replaced, and do nothing."""
 
     def pretend(exchange: Exchange) -> Answer:
         body = json.loads(exchange.body)
         read = {"TableName": body["TableName"], "Key": {"id": body["Item"]["id"]}}
-        stands = json.loads(asked(url, "GetItem", read).body)
+        stands = json.loads(send_request(url, "GetItem", read).body)
         told = {"Attributes": stands["Item"], "ConsumedCapacity": {"CapacityUnits": 1.0}}
         return Answer(200, {}, json.dumps(told).encode())
 
     return pretend
 
 
-def broken_by(
+def troubles_under(
     store: Store, proxy: FaultProxy, operation: str, fault: Fault, matching: bytes = b""
 ) -> dict[str, checked_store.Trouble]:
     """Look at a store that is broken so, and once more at what that has left in it."""
@@ -126,7 +126,7 @@ def broken_by(
 
 @servers
 def test_store_without_conditions_is_found(store: Store, proxy: FaultProxy, roto_url: str) -> None:
-    found = broken_by(store, proxy, "PutItem", without_condition(roto_url), SAVE)
+    found = troubles_under(store, proxy, "PutItem", without_condition(roto_url), SAVE)
     assert list(found) == ["canary conflict", "canary delete"]
     assert "supports condition expressions" in found["canary conflict"].remedy
     assert store.sessions() == []
@@ -135,7 +135,7 @@ def test_store_without_conditions_is_found(store: Store, proxy: FaultProxy, roto
 @servers
 def test_lost_update_is_found(store: Store, proxy: FaultProxy, roto_url: str) -> None:
     # The third save and those after it: the two that a merge consists of.
-    found = broken_by(store, proxy, "PutItem", after(2, without_condition(roto_url)), SAVE)
+    found = troubles_under(store, proxy, "PutItem", after(2, without_condition(roto_url)), SAVE)
     assert list(found) == ["canary merge", "canary delete"]
     assert "one of two concurrent requests lost its change" in found["canary merge"].detail
 
@@ -144,7 +144,7 @@ def test_lost_update_is_found(store: Store, proxy: FaultProxy, roto_url: str) ->
 def test_record_taken_though_it_was_changed_is_found(store: Store, proxy: FaultProxy) -> None:
     store.configure(**BELIEVING)
     # The write that tampers is lost, so that what is read is whole: a record that opens.
-    found = broken_by(store, proxy, "PutItem", unconditional(answer(APPLIED)))
+    found = troubles_under(store, proxy, "PutItem", unconditional(answer(APPLIED)))
     assert list(found) == ["canary tamper"]
     assert found["canary tamper"].level == "failing"
     assert "Please report" in found["canary tamper"].remedy
@@ -164,8 +164,8 @@ def test_session_that_outlives_its_time_is_found(
 ) -> None:
     store.configure(**BELIEVING)
     # The save that ends it is confirmed, but not applied.
-    expiring = after(7, said_to_be_applied(roto_url))
-    found = broken_by(store, proxy, "PutItem", expiring, SAVE)
+    expiring = after(7, claim_applied(roto_url))
+    found = troubles_under(store, proxy, "PutItem", expiring, SAVE)
     assert next(iter(found)) == "canary expiry"
     assert found["canary expiry"].detail == "still valid after its expiry"
 
@@ -202,7 +202,7 @@ def test_session_that_is_not_deleted_is_found_and_ends_by_itself(
 def test_refused_step_is_reported_with_the_error_of_aws(
     store: Store, proxy: FaultProxy, operation: str, matching: bytes, name: str
 ) -> None:
-    found = broken_by(store, proxy, operation, error("AccessDeniedException"), matching)
+    found = troubles_under(store, proxy, operation, error("AccessDeniedException"), matching)
     assert found[name].level == "failing"
     assert found[name].detail == "AccessDeniedException: injected"
     assert "Grant the action" in found[name].remedy
@@ -214,7 +214,7 @@ def test_refused_step_is_reported_with_the_error_of_aws(
 def test_engine_without_transactions_is_found_before_anybody_signs_in(
     store: Store, proxy: FaultProxy, code: str
 ) -> None:
-    found = broken_by(store, proxy, "TransactWriteItems", error(code))
+    found = troubles_under(store, proxy, "TransactWriteItems", error(code))
     assert list(found) == ["canary cycle"]
     assert found["canary cycle"].level == "failing"
     assert found["canary cycle"].detail.startswith(code)
@@ -228,7 +228,7 @@ def test_falsely_confirmed_transaction_is_found(
 ) -> None:
     store.configure(CLIENT=client)
     applied = json.dumps({"ConsumedCapacity": [{"CapacityUnits": 1.0}]}).encode()
-    found = broken_by(store, proxy, "TransactWriteItems", answer(applied))
+    found = troubles_under(store, proxy, "TransactWriteItems", answer(applied))
     assert next(iter(found)) == "canary cycle"
     assert "transactions" in found["canary cycle"].remedy
 
@@ -240,8 +240,8 @@ def test_token_that_is_spent_twice_is_found(store: Store, proxy: FaultProxy, rot
             for name in [each for each in action["Put"] if each.startswith(("Cond", "Expr"))]:
                 del action["Put"][name]
 
-    found = broken_by(
-        store, proxy, "TransactWriteItems", changed(roto_url, spend), matching=b"answer#"
+    found = troubles_under(
+        store, proxy, "TransactWriteItems", change_response(roto_url, spend), matching=b"answer#"
     )
     assert found["canary token"].level == "failing"
     assert "redeemed twice" in found["canary token"].detail
@@ -254,7 +254,7 @@ def test_key_change_that_leaves_old_metadata_is_found(
     def drop(body: dict[str, Any]) -> None:
         del body["TransactItems"][2:]
 
-    found = broken_by(store, proxy, "TransactWriteItems", changed(roto_url, drop))
+    found = troubles_under(store, proxy, "TransactWriteItems", change_response(roto_url, drop))
     assert list(found) == ["canary about"]
     assert found["canary about"].level == "warning"
     assert "show only times" in found["canary about"].remedy
@@ -264,7 +264,7 @@ def test_key_change_that_leaves_old_metadata_is_found(
 
 @servers
 def test_denied_index_keeps_no_session_from_working(store: Store, proxy: FaultProxy) -> None:
-    found = broken_by(store, proxy, "Query", error("AccessDeniedException"))
+    found = troubles_under(store, proxy, "Query", error("AccessDeniedException"))
     assert {name: each.level for name, each in found.items()} == {
         "right dynamodb:Query": "warning",
         "canary index": "warning",
@@ -281,7 +281,7 @@ def test_examination_leaves_nothing_of_any_kind(store: Store) -> None:
 @servers
 def test_body_of_a_response_is_reported_nowhere(store: Store, proxy: FaultProxy) -> None:
     secret = b"the-secret-that-an-answer-holds"
-    found = broken_by(store, proxy, "PutItem", answer(secret, 400), SAVE)
+    found = troubles_under(store, proxy, "PutItem", answer(secret, 400), SAVE)
     assert found["canary conflict"].detail
     assert secret.decode() not in repr(found)
 
@@ -369,7 +369,7 @@ def test_interrupted_examination_leaves_no_canary(store: Store) -> None:
 def test_canary_of_a_killed_process_ends_by_itself(
     store: Store, proxy: FaultProxy, tmp_path: str
 ) -> None:
-    proxy.on("PutItem", held, matching=SAVE)
+    proxy.on("PutItem", hold_exchange, matching=SAVE)
     code = (
         "import django; from django.conf import settings\n"
         f"settings.configure(SESSIONS_KMS={store.settings.SESSIONS_KMS!r},"

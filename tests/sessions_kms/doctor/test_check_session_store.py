@@ -36,7 +36,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def printed(*options: str, to: io.StringIO | None = None) -> str:
+def run_check(*options: str, to: io.StringIO | None = None) -> str:
     out = to or io.StringIO()
     call_command("check_session_store", *options, stdout=out)
     return out.getvalue()
@@ -77,7 +77,7 @@ def test_exit_status_reflects_warnings_only_when_strict(store: Store) -> None:
 
 @servers
 def test_text_is_a_line_for_each_finding_and_one_of_figures(store: Store) -> None:
-    lines = printed().splitlines()
+    lines = run_check().splitlines()
     assert [line[5:].partition(": ")[0] for line in lines if line.startswith("ok   ")] == [
         name for name in CHECKS if name not in NOT_HERE
     ]
@@ -92,7 +92,7 @@ def test_text_is_a_line_for_each_finding_and_one_of_figures(store: Store) -> Non
 @servers
 def test_text_of_a_fault_has_its_remedy(store: Store) -> None:
     turn_rotation_off(store)
-    lines = printed("--no-canary").splitlines()
+    lines = run_check("--no-canary").splitlines()
     at = lines.index("WARN kms key rotation: off")
     assert lines[at + 1] == f"     `aws kms enable-key-rotation --key-id {store.key_id}`"
 
@@ -153,7 +153,7 @@ def test_unchecked_items_are_listed_after_the_time_limit(
 
 @servers
 def test_json_is_one_object_and_nothing_else_on_a_terminal(store: Store) -> None:
-    assert printed("--json", to=Terminal()).count("\n") == 1
+    assert run_check("--json", to=Terminal()).count("\n") == 1
 
 
 @on_aws
@@ -169,7 +169,7 @@ def test_output_and_log_contain_neither_the_canary_nor_its_key(
 
     monkeypatch.setattr(SessionStore, "create", recording)
     with caplog.at_level(logging.DEBUG, logger="sessions_kms"):
-        text = printed() + printed("--json")
+        text = run_check() + run_check("--json")
     assert len(secrets) == 4
     for secret in secrets:
         assert secret not in text

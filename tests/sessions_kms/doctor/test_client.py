@@ -8,7 +8,7 @@ from sessions_kms.doctor.process import client_findings
 from tests.sessions_kms.support.stacks import FAKE_KEY
 
 
-def finding(setting: str) -> Finding:
+def finding_of(setting: str) -> Finding:
     config = Config(
         key_id=FAKE_KEY,
         table_name="sessions",
@@ -40,7 +40,7 @@ def test_client_is_reported_with_the_reason(
     setting: str, endpoint: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    found = finding(setting)
+    found = finding_of(setting)
     assert (found.name, found.level, found.remedy) == ("client", Level.OK, "")
     assert found.detail.startswith(expected)
 
@@ -50,7 +50,7 @@ def test_unsupported_builtin_client_fails_with_a_remedy(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://table.example")
     monkeypatch.setenv("HTTPS_PROXY", "http://user:SECRET@proxy.example")
-    found = finding("builtin")
+    found = finding_of("builtin")
     assert found.level is Level.FAILING
     assert "Set it to 'auto' or 'boto'." in found.remedy
     assert "SECRET" not in repr(found)

@@ -33,7 +33,7 @@ def publish(store: Store, encrypted: bytes, **changes: Any) -> None:
     client("dynamodb").put_item(TableName=store.table, Item=item | changes)
 
 
-def wrapped_by(key: str) -> bytes:
+def wrap_by(key: str) -> bytes:
     context = {"purpose": "sessions_kms", "namespace": "django", "period": str(period())}
     answer = client("kms").generate_data_key(
         KeyId=key, KeySpec="AES_256", EncryptionContext=context
@@ -46,7 +46,7 @@ def wrapped_by(key: str) -> bytes:
 def test_one_of_a_key_that_is_not_configured_is_found_and_deleted_by_the_remedy(
     store: Store,
 ) -> None:
-    publish(store, wrapped_by(new_key()))
+    publish(store, wrap_by(new_key()))
     found = troubles(canary=True)
     assert list(found) == ["data key"]
     assert found["data key"].level == "warning"
@@ -73,7 +73,7 @@ def test_data_keys_that_somebody_prepared_are_found(
 @servers
 def test_one_of_the_previous_key_is_to_be_rewrapped(store: Store) -> None:
     previous = new_key()
-    publish(store, wrapped_by(previous))
+    publish(store, wrap_by(previous))
     store.configure(DECRYPT_KEY_IDS=[previous])
     found = troubles(canary=True)
     assert list(found) == ["data key"]
@@ -88,7 +88,7 @@ def test_one_of_the_previous_key_is_to_be_rewrapped(store: Store) -> None:
 @servers
 def test_one_of_a_previous_key_that_is_refused_is_found(store: Store) -> None:
     previous = new_key()
-    publish(store, wrapped_by(previous))
+    publish(store, wrap_by(previous))
     store.configure(DECRYPT_KEY_IDS=[previous])
     client("kms").disable_key(KeyId=previous.rpartition("/")[2])
     found = troubles(canary=True)

@@ -22,7 +22,7 @@ from tests.sessions_kms.support.checked_store import (
     troubles,
     without_rotation,
 )
-from tests.sessions_kms.support.faults import FaultProxy, changed
+from tests.sessions_kms.support.faults import FaultProxy, change_response
 
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 store = checked_store.store
@@ -46,13 +46,13 @@ def table_proxy(
         yield proxy
 
 
-def describing(name: str, **members: Any) -> Callable[..., Any]:
+def describe_with(name: str, **members: Any) -> Callable[..., Any]:
     def change(body: bytes) -> bytes:
         answer = json.loads(body)
         answer[name] |= members
         return json.dumps(answer).encode()
 
-    return changed(change)
+    return change_response(change)
 
 
 def set_policy(key: str, text: str) -> None:
@@ -75,7 +75,7 @@ def test_key_that_is_not_enabled_is_found_and_enabled_by_the_remedy(store: Store
 
 
 def test_key_that_will_be_deleted_is_found(store: Store, proxy: FaultProxy) -> None:
-    deleted = describing("KeyMetadata", KeyState="PendingDeletion", DeletionDate=1_924_992_000)
+    deleted = describe_with("KeyMetadata", KeyState="PendingDeletion", DeletionDate=1_924_992_000)
     proxy.on("DescribeKey", deleted)
     found = troubles()
     assert (found["kms key"].level, found["kms key"].detail) == (
@@ -89,7 +89,7 @@ def test_key_that_will_be_deleted_is_found(store: Store, proxy: FaultProxy) -> N
 
 
 def test_key_in_a_state_that_passes_is_waited_for(store: Store, proxy: FaultProxy) -> None:
-    proxy.on("DescribeKey", describing("KeyMetadata", KeyState="Creating"))
+    proxy.on("DescribeKey", describe_with("KeyMetadata", KeyState="Creating"))
     found = troubles()
     assert list(found) == ["kms key", "not checked"]
     assert found["kms key"].detail == "Creating"
@@ -131,7 +131,7 @@ def test_key_of_the_wrong_kind_is_found_and_replaced_as_the_remedy_says(
     store: Store, proxy: FaultProxy, members: dict[str, str], name: str, detail: str
 ) -> None:
     # No KMS here has keys of these kinds, so one's description is changed on the way.
-    wrong = describing("KeyMetadata", **members)
+    wrong = describe_with("KeyMetadata", **members)
     proxy.on("DescribeKey", wrong, matching=store.key.encode())
     found = troubles(canary=True)
     assert list(found) == [name]
@@ -166,7 +166,7 @@ def test_rotation_that_is_off_is_found_and_enabled_by_the_remedy(store: Store) -
 def test_imported_key_material_is_not_asked_to_rotate(store: Store, proxy: FaultProxy) -> None:
     store.key = without_rotation()
     store.configure()
-    proxy.on("DescribeKey", describing("KeyMetadata", Origin="EXTERNAL"))
+    proxy.on("DescribeKey", describe_with("KeyMetadata", Origin="EXTERNAL"))
     assert troubles() == {}
 
 
@@ -187,15 +187,15 @@ def test_right_to_look_that_is_denied_is_a_warning_that_names_it(
     assert troubles() == {}
 
 
-def replicated_to(region: str) -> Callable[..., Any]:
+def replicate_to(region: str) -> Callable[..., Any]:
     replica = {"RegionName": region, "ReplicaStatus": "ACTIVE"}
-    return describing("Table", Replicas=[replica])
+    return describe_with("Table", Replicas=[replica])
 
 
 def test_key_of_one_region_under_a_global_table_is_found(
     store: Store, table_proxy: FaultProxy
 ) -> None:
-    table_proxy.on("DescribeTable", replicated_to(OTHER_REGION))
+    table_proxy.on("DescribeTable", replicate_to(OTHER_REGION))
     found = troubles()
     assert list(found) == ["kms key Regions"]
     assert found["kms key Regions"].level == "warning"
@@ -210,10 +210,10 @@ def test_multi_region_key_without_a_replica_is_found(
     primary: dict[str, Any] = {"PrimaryKey": {"Region": REGION}}
     proxy.on(
         "DescribeKey",
-        describing("KeyMetadata", MultiRegion=True, MultiRegionConfiguration=primary),
+        describe_with("KeyMetadata", MultiRegion=True, MultiRegionConfiguration=primary),
         times=1,
     )
-    table_proxy.on("DescribeTable", replicated_to(OTHER_REGION))
+    table_proxy.on("DescribeTable", replicate_to(OTHER_REGION))
     found = troubles()
     assert list(found) == ["kms key Regions"]
     assert found["kms key Regions"].detail.startswith(f"no replica in {OTHER_REGION}")
@@ -223,7 +223,7 @@ def test_multi_region_key_without_a_replica_is_found(
     replicated = primary | {"ReplicaKeys": [{"Region": OTHER_REGION}]}
     proxy.on(
         "DescribeKey",
-        describing("KeyMetadata", MultiRegion=True, MultiRegionConfiguration=replicated),
+        describe_with("KeyMetadata", MultiRegion=True, MultiRegionConfiguration=replicated),
     )
     assert troubles() == {}
 

@@ -11,7 +11,7 @@ from sessions_kms.services import id_of
 from tests.sessions_kms.support import checked_store
 from tests.sessions_kms.support.checked_store import Store, apply, check, client, new_key, troubles
 from tests.sessions_kms.support.commands import end
-from tests.sessions_kms.support.sessions import saved
+from tests.sessions_kms.support.sessions import save_session
 from tests.sessions_kms.support.stacks import on_aws
 
 servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
@@ -26,8 +26,8 @@ def change(store: Store, session: SessionStore, **attributes: Any) -> None:
 
 @on_aws
 def test_good_sample_is_described(store: Store) -> None:
-    saved(_auth_user_id="7")
-    saved(cart=[1])
+    save_session(_auth_user_id="7")
+    save_session(cart=[1])
     _, report = check()
     told = {each["name"]: each["detail"] for each in report["checks"]}
     assert told["sample format"] == "2 sessions, all of version 1"
@@ -40,7 +40,7 @@ def test_grant_older_than_any_session_counts_as_live(store: Store) -> None:
     store.configure(ABSOLUTE_TIMEOUT=86_400, GRANT_TIMEOUT=30 * 86_400)
     services.reset()
     old = {"N": str(int(time.time()) - 3 * 86_400)}
-    change(store, saved(_auth_user_id="7"), createdAt=old, updatedAt=old)
+    change(store, save_session(_auth_user_id="7"), createdAt=old, updatedAt=old)
     _, report = check("--no-canary")
     told = {each["name"]: each["detail"] for each in report["checks"]}
     assert told["sample data keys"] == "1 tried, all unwrap"
@@ -48,8 +48,8 @@ def test_grant_older_than_any_session_counts_as_live(store: Store) -> None:
 
 @on_aws
 def test_unknown_version_is_found(store: Store) -> None:
-    session = saved(cart=[1])
-    saved(cart=[2])
+    session = save_session(cart=[1])
+    save_session(cart=[2])
     change(store, session, version={"N": "2"}, tags={"SS": ["unknown", "type"]})
     found = troubles()
     assert list(found) == ["sample format"]
@@ -62,7 +62,7 @@ def test_unknown_version_is_found(store: Store) -> None:
 
 @on_aws
 def test_sessions_that_ttl_should_have_deleted_are_found(store: Store) -> None:
-    overdue, late = saved(cart=[1]), saved(cart=[2])
+    overdue, late = save_session(cart=[1]), save_session(cart=[2])
     now = int(time.time())
     change(store, overdue, ttl={"N": str(now - 49 * 3600)})
     change(store, late, ttl={"N": str(now - 47 * 3600)})
@@ -77,8 +77,8 @@ def test_sessions_that_ttl_should_have_deleted_are_found(store: Store) -> None:
 
 @on_aws
 def test_sessions_that_ended_while_ttl_was_off_are_deleted_by_the_remedy(store: Store) -> None:
-    overdue = saved(cart=[1])
-    kept = saved(cart=[2])
+    overdue = save_session(cart=[1])
+    kept = save_session(cart=[2])
     off = {"Enabled": False, "AttributeName": "ttl"}
     client("dynamodb").update_time_to_live(TableName=store.table, TimeToLiveSpecification=off)
     change(store, overdue, ttl={"N": str(int(time.time()) - 49 * 3600)})
@@ -92,7 +92,7 @@ def test_sessions_that_ended_while_ttl_was_off_are_deleted_by_the_remedy(store: 
 
 @on_aws
 def test_session_near_the_limit_of_an_item_is_found(store: Store) -> None:
-    session = saved(cart="x" * 310 * 1024)
+    session = save_session(cart="x" * 310 * 1024)
     found = troubles()
     assert list(found) == ["sample size"]
     assert found["sample size"].level == "warning"
@@ -112,7 +112,7 @@ def test_large_item_of_another_kind_is_not_looked_at(store: Store) -> None:
 @servers  # moto returns AccessDenied for a blob of another key, unlike KMS
 @pytest.mark.parametrize("owner", ["7", None])
 def test_sessions_of_a_kms_key_that_was_left_out_are_found(store: Store, owner: str | None) -> None:
-    saved(**({"_auth_user_id": owner} if owner else {"cart": [1]}))
+    save_session(**({"_auth_user_id": owner} if owner else {"cart": [1]}))
     previous, store.key = store.key, new_key()
     store.configure()
     services.reset()
@@ -132,7 +132,7 @@ def test_sessions_of_a_kms_key_that_was_left_out_are_found(store: Store, owner: 
 def test_ended_sessions_of_a_lost_kms_key_are_no_loss_though_they_are_still_stored(
     store: Store,
 ) -> None:
-    saved(_auth_user_id="7")
+    save_session(_auth_user_id="7")
     store.key = new_key()
     store.configure()
     services.reset()
@@ -146,7 +146,7 @@ def test_ended_sessions_of_a_lost_kms_key_are_no_loss_though_they_are_still_stor
 def test_sample_is_limited_to_one_page(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sessions_kms.doctor.stored_items.ITEMS", 3)
     for number in range(5):
-        saved(cart=[number])
+        save_session(cart=[number])
     _, report = check("--no-canary")
     told = {each["name"]: each["detail"] for each in report["checks"]}
     assert int(told["sample format"].split()[0]) <= 3

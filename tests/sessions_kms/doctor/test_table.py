@@ -10,7 +10,7 @@ from sessions_kms.doctor import trouble
 from sessions_kms.operations import provisioning
 from tests.sessions_kms.support import checked_store
 from tests.sessions_kms.support.checked_store import REGION, Store, apply, client, proxied, troubles
-from tests.sessions_kms.support.faults import FaultProxy, changed, error, held
+from tests.sessions_kms.support.faults import FaultProxy, change_response, error, hold_exchange
 from tests.sessions_kms.support.stacks import on_aws
 
 servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
@@ -188,13 +188,13 @@ def test_another_key_schema_is_found(
 # What no engine here shows by itself is changed in its answers, on their way.
 
 
-def describing(**members: Any) -> Any:
+def describe_with(**members: Any) -> Any:
     def change(body: bytes) -> bytes:
         answer = json.loads(body)
         answer["Table"] |= members
         return json.dumps(answer).encode()
 
-    return changed(change)
+    return change_response(change)
 
 
 INACCESSIBLE = {
@@ -235,7 +235,7 @@ def test_state_that_passes_is_found_and_then_gone(
     store: Store, proxy: FaultProxy, members: dict[str, Any], found_as: tuple[str, str, str]
 ) -> None:
     name, level, detail = found_as
-    proxy.on("DescribeTable", describing(**members))
+    proxy.on("DescribeTable", describe_with(**members))
     found = troubles()
     assert list(found) == [name, *(["not checked"] if name == "table" else [])]
     assert found[name].level == level
@@ -283,8 +283,8 @@ def test_hanging_table_is_found_in_time_and_delays_nothing_else(
     store: Store, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trouble, "CALL", 0.5)
-    proxy.on("DescribeTable", held)
-    proxy.on("GetItem", held)
+    proxy.on("DescribeTable", hold_exchange)
+    proxy.on("GetItem", hold_exchange)
     found = troubles()
     assert list(found) == ["table", "not checked"]
     assert found["table"].detail.startswith("OutOfTime")

@@ -26,9 +26,9 @@ from tests.sessions_kms.support.sealed import (
     OTHER_COOKIE,
     OTHER_DATA_KEY,
     PERIOD,
-    flipped,
+    flips_of,
     open_,
-    refused,
+    rejection_of,
     seal,
 )
 from tests.support.cases import each_case
@@ -115,23 +115,23 @@ def test_repeated_random_bytes_repeat_a_key_only_in_one_revision_and_second() ->
 
 
 def test_item_opens_as_its_own_type_only() -> None:
-    assert refused(lambda: open_(seal(), item_type=ABOUT)) == "commitment"
-    assert refused(lambda: open_(seal(item_type=ABOUT))) == "commitment"
+    assert rejection_of(lambda: open_(seal(), item_type=ABOUT)) == "commitment"
+    assert rejection_of(lambda: open_(seal(item_type=ABOUT))) == "commitment"
 
 
 # Two keys are needed
 
 
 def test_table_and_data_key_open_nothing_without_the_cookie() -> None:
-    assert refused(lambda: open_(seal(), session_key=OTHER_COOKIE)) == "commitment"
-    assert refused(lambda: open_(seal(), session_key=seal().id)) == "commitment"
-    assert refused(lambda: open_(seal(), session_key="")) == "commitment"
+    assert rejection_of(lambda: open_(seal(), session_key=OTHER_COOKIE)) == "commitment"
+    assert rejection_of(lambda: open_(seal(), session_key=seal().id)) == "commitment"
+    assert rejection_of(lambda: open_(seal(), session_key="")) == "commitment"
 
 
 def test_no_key_made_of_the_data_key_alone_decrypts() -> None:
     record = seal()
-    associated = reference.prefixed(reference.associated_fields(NAMESPACE, record.to_item()))
-    info = reference.prefixed(reference.info_fields(NAMESPACE, record.to_item()))
+    associated = reference.prefix_lengths(reference.associated_fields(NAMESPACE, record.to_item()))
+    info = reference.prefix_lengths(reference.info_fields(NAMESPACE, record.to_item()))
     alone, without_cookie = reference.halves(reference.hkdf(DATA_KEY, record.salt, info))
     for key in (DATA_KEY, alone, without_cookie, record.commitment):
         with pytest.raises(InvalidTag):
@@ -139,20 +139,22 @@ def test_no_key_made_of_the_data_key_alone_decrypts() -> None:
 
 
 def test_cookie_opens_nothing_without_the_data_key() -> None:
-    assert refused(lambda: open_(seal(), data_key=OTHER_DATA_KEY)) == "commitment"
-    assert refused(lambda: open_(seal(), data_key=bytes(32))) == "commitment"
+    assert rejection_of(lambda: open_(seal(), data_key=OTHER_DATA_KEY)) == "commitment"
+    assert rejection_of(lambda: open_(seal(), data_key=bytes(32))) == "commitment"
 
 
 @pytest.mark.parametrize("length", [0, 16, 31, 33, 64])
 def test_data_key_of_another_length_is_refused(length: int) -> None:
-    assert refused(lambda: open_(seal(), data_key=bytes(length))) == "data_key"
+    assert rejection_of(lambda: open_(seal(), data_key=bytes(length))) == "data_key"
     with pytest.raises(InvalidRecord):
         seal(data_key=bytes(length))
 
 
 def test_every_bit_of_the_data_key_counts() -> None:
     record = seal()
-    reasons = {refused(partial(open_, record, data_key=changed)) for changed in flipped(DATA_KEY)}
+    reasons = {
+        rejection_of(partial(open_, record, data_key=changed)) for changed in flips_of(DATA_KEY)
+    }
     assert reasons == {"commitment"}
 
 
@@ -193,7 +195,7 @@ def test_salamander_opens_under_the_key_of_its_commitment_alone(
     record = SessionRecord.from_item(salamander)
     assert open_(record, session_key=case.SESSION_KEY, data_key=case.DATA_KEY)
     monkeypatch.setattr(envelope, "AESGCM", _NeverDecrypts)
-    reason = refused(
+    reason = rejection_of(
         lambda: open_(record, session_key=case.SESSION_KEY, data_key=case.OTHER_DATA_KEY)
     )
     assert reason == "commitment"
@@ -211,5 +213,5 @@ def test_commitment_is_compared_in_constant_time_before_decryption(
     record = replace(seal(), commitment=bytes(32))
     monkeypatch.setattr(envelope, "AESGCM", _NeverDecrypts)
     monkeypatch.setattr(envelope, "hmac", _Hmac(compare_digest))
-    assert refused(lambda: open_(record)) == "commitment"
+    assert rejection_of(lambda: open_(record)) == "commitment"
     assert [bytes(32) in pair for pair in compared] == [True]

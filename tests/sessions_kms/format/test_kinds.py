@@ -97,7 +97,7 @@ def test_version_that_is_not_readable_cannot_be_written(kind: ItemType) -> None:
 
 
 def test_page_has_the_table_of_item_types() -> None:
-    assert kinds_table.written() == kinds_table.table()
+    assert kinds_table.write_table() == kinds_table.table()
 
 
 def test_page_says_which_items_the_commands_treat() -> None:

@@ -25,12 +25,12 @@ def names_in(folder: str) -> list[str]:
     return [f"{folder}/{path.stem}" for path in sorted((FOLDER / folder).glob("*.json"))]
 
 
-def given(name: str) -> tuple[Content, Vector]:
+def vector_content(name: str) -> tuple[Content, Vector]:
     content: Content = json.loads((FOLDER / f"{name}.json").read_text("ascii"))
     return content, load(name, sessionKey="", absoluteTimeout=None, notBefore=0)
 
 
-def unwrapping(vector: Vector) -> ref.Unwrap:
+def unwrap_of(vector: Vector) -> ref.Unwrap:
     def unwrap(encrypted_key: bytes, period: int) -> bytes:
         found = vector.unwrap(encrypted_key, ref.encryption_context(vector.namespace, period))
         if found is None:
@@ -49,7 +49,7 @@ class Taking(Leases):
 
 @each_case("name", names_in(LEASES))
 def test_lease_is_read_as_expected(name: str) -> None:
-    content, vector = given(name)
+    content, vector = vector_content(name)
     assert lease_by_package(content, vector) == content["expected"]
     assert lease_by_second_program(content, vector) == content["expected"]
 
@@ -75,7 +75,7 @@ def lease_by_second_program(content: Content, vector: Vector) -> Content:
             namespace=vector.namespace,
             secret=content["leaseSecret"],
             now=vector.now,
-            unwrap=unwrapping(vector),
+            unwrap=unwrap_of(vector),
         )
     except items.Held as held:
         return {"outcome": "held", "until": held.args[0]}
@@ -88,7 +88,7 @@ def lease_by_second_program(content: Content, vector: Vector) -> Content:
 
 @each_case("name", names_in(DATA_KEYS))
 def test_published_data_key_is_read_as_expected(name: str) -> None:
-    content, vector = given(name)
+    content, vector = vector_content(name)
     assert data_key_by_package(content, vector) == content["expected"]
     assert data_key_by_second_program(content, vector) == content["expected"]
 
@@ -115,7 +115,7 @@ def data_key_by_second_program(content: Content, vector: Vector) -> Content:
             vector.item,
             namespace=vector.namespace,
             period=content["period"],
-            unwrap=unwrapping(vector),
+            unwrap=unwrap_of(vector),
         )
     except items.Unusable:
         return {"outcome": "unusable"}
@@ -128,7 +128,7 @@ def data_key_by_second_program(content: Content, vector: Vector) -> Content:
 
 @each_case("name", names_in(CUTOFFS))
 def test_cutoff_is_read_as_expected(name: str) -> None:
-    content, vector = given(name)
+    content, vector = vector_content(name)
     read = services_of(vector).not_before_items.get
     try:
         moment = run_sync(NotBefore(read, at_least=0, clock=lambda: vector.now).moment())
@@ -149,7 +149,7 @@ def test_cutoff_is_read_as_expected(name: str) -> None:
 
 @each_case("name", names_in(CHECKPOINTS))
 def test_checkpoint_is_read_as_expected(name: str) -> None:
-    content, vector = given(name)
+    content, vector = vector_content(name)
     key = bytes.fromhex(content["macKey"])
 
     def verify(message: bytes, mac: bytes) -> bool:

@@ -20,7 +20,7 @@ ITEM: Item = {
 }
 
 
-def refused(**changes: dict[str, Any]) -> str:
+def rejection_of(**changes: dict[str, Any]) -> str:
     with pytest.raises(InvalidRecord) as caught:
         PublishedKey.from_item(ITEM | changes)
     return caught.value.reason
@@ -32,16 +32,16 @@ def test_key_that_was_replaced_is_written_and_read_with_its_moment() -> None:
 
 
 def test_refusal_names_the_attribute() -> None:
-    assert refused(version={"N": "2"}) == "version"
-    assert refused(replacedAt={"N": "-1"}) == "replacedAt"
-    assert refused(keyPeriod={"S": "86400"}) == "keyPeriod"
+    assert rejection_of(version={"N": "2"}) == "version"
+    assert rejection_of(replacedAt={"N": "-1"}) == "replacedAt"
+    assert rejection_of(keyPeriod={"S": "86400"}) == "keyPeriod"
 
 
 def test_blob_has_between_1_and_6144_bytes() -> None:
     for blob in (b"k", b"k" * ENCRYPTED_KEY_MAX_BYTES):
         assert PublishedKey.from_item(ITEM | {"encryptedKey": {"B": blob}}).encrypted == blob
     for blob in (b"", b"k" * (ENCRYPTED_KEY_MAX_BYTES + 1)):
-        assert refused(encryptedKey={"B": blob}) == "encryptedKey"
+        assert rejection_of(encryptedKey={"B": blob}) == "encryptedKey"
 
 
 def test_size_is_a_whole_number_of_bytes() -> None:

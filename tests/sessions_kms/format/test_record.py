@@ -40,7 +40,7 @@ def good_record() -> SessionRecord:
     return SessionRecord.from_item(good_item())
 
 
-def refused(item: Any) -> str:
+def rejection_of(item: Any) -> str:
     """Return the reason for which an item is refused."""
     with pytest.raises(InvalidRecord) as caught:
         SessionRecord.from_item(item)
@@ -75,7 +75,7 @@ def test_unknown_attributes_are_ignored() -> None:
 def test_missing_attribute_is_refused(name: str) -> None:
     item = good_item()
     del item[name]
-    assert refused(item) == name
+    assert rejection_of(item) == name
 
 
 def test_missing_owner_is_anonymous() -> None:
@@ -120,20 +120,20 @@ def test_missing_owner_is_anonymous() -> None:
     ids=repr,
 )
 def test_wrong_type_is_refused(name: str, value: Any) -> None:
-    assert refused(good_item() | {name: value}) == name
+    assert rejection_of(good_item() | {name: value}) == name
 
 
 @each_case("name", BINARIES)
 @each_case("kind", ["S", "N"])
 def test_binary_of_another_type_is_refused(name: str, kind: str) -> None:
-    assert refused(good_item() | {name: {kind: "AAAA"}}) == name
+    assert rejection_of(good_item() | {name: {kind: "AAAA"}}) == name
 
 
 @pytest.mark.parametrize("name", FIXED_LENGTHS)
 def test_every_other_length_is_refused(name: str) -> None:
     right = len(good_item()[name]["B"])
     for length in {*range(2 * right + 2), 4096} - {right}:
-        assert refused(good_item() | {name: {"B": bytes(length)}}) == name
+        assert rejection_of(good_item() | {name: {"B": bytes(length)}}) == name
 
 
 @pytest.mark.parametrize(
@@ -143,11 +143,11 @@ def test_every_other_length_is_refused(name: str) -> None:
 def test_lengths_within_bounds_are_taken(name: str, lengths: tuple[int, int]) -> None:
     for length in lengths:
         SessionRecord.from_item(good_item() | {name: {"B": bytes(length)}})
-    assert refused(good_item() | {name: {"B": bytes(lengths[1] + 1)}}) == name
+    assert rejection_of(good_item() | {name: {"B": bytes(lengths[1] + 1)}}) == name
 
 
 def test_empty_encrypted_key_is_refused() -> None:
-    assert refused(good_item() | {"encryptedKey": {"B": b""}}) == "encryptedKey"
+    assert rejection_of(good_item() | {"encryptedKey": {"B": b""}}) == "encryptedKey"
 
 
 @each_case("name", NUMBERS)
@@ -171,7 +171,7 @@ def test_empty_encrypted_key_is_refused() -> None:
     ids=ascii,
 )
 def test_number_not_in_canonical_form_is_refused(name: str, number: str) -> None:
-    assert refused(good_item() | {name: {"N": number}}) == name
+    assert rejection_of(good_item() | {name: {"N": number}}) == name
 
 
 @each_case("name", [name for name in NUMBERS if name != "version"])
@@ -183,17 +183,17 @@ def test_whole_number_of_up_to_38_digits_is_taken(name: str, number: str) -> Non
 
 @pytest.mark.parametrize("version", ["0", "2", "3", "10", "11"])
 def test_other_versions_are_refused(version: str) -> None:
-    assert refused(good_item() | {"version": {"N": version}}) == "version"
+    assert rejection_of(good_item() | {"version": {"N": version}}) == "version"
 
 
 def test_another_version_is_refused_as_such_whatever_its_attributes() -> None:
-    assert refused({"version": {"N": "2"}}) == "version"
+    assert rejection_of({"version": {"N": "2"}}) == "version"
 
 
 @each_case("name", ["id", "owner"])
 @each_case("text", ["", "a" * 1025, "é" * 513, "\ud800", "a\udfffb", "\ud83d\ude00"], ids=ascii)
 def test_text_that_is_empty_too_long_or_no_text_is_refused(name: str, text: str) -> None:
-    assert refused(good_item() | {name: {"S": text}}) == name
+    assert rejection_of(good_item() | {name: {"S": text}}) == name
 
 
 anything = st.recursive(
@@ -214,7 +214,7 @@ anything = st.recursive(
 @given(st.dictionaries(st.sampled_from([*ATTRIBUTES, "later"]) | st.text(), anything))
 @example({})
 def test_no_item_of_any_shape_raises_anything_else(item: dict[str, Any]) -> None:
-    refused(item)
+    rejection_of(item)
 
 
 def assert_refused_by_name_or_written_back(name: str, value: Any) -> None:
@@ -258,7 +258,7 @@ def test_repr_contains_no_bytes_of_the_record() -> None:
 # Times
 
 
-def checked(now: float, **times: int) -> str | None:
+def check_times(now: float, **times: int) -> str | None:
     """Return the reason for which a record's times are refused, None if they are not."""
     record = replace(good_record(), **times)  # type: ignore[arg-type]  # whole numbers only
     if record.is_ahead(now):
@@ -271,9 +271,9 @@ def checked(now: float, **times: int) -> str | None:
 
 
 def test_updated_in_future_is_ahead_beyond_the_clock_skew() -> None:
-    assert checked(NOW, updated_at=NOW + CLOCK_SKEW, key_period=NOW) is None
-    assert checked(NOW, updated_at=NOW + CLOCK_SKEW + 1, key_period=NOW) == "ahead"
-    assert checked(NOW + 0.5, updated_at=NOW + CLOCK_SKEW + 1, key_period=NOW) == "ahead"
+    assert check_times(NOW, updated_at=NOW + CLOCK_SKEW, key_period=NOW) is None
+    assert check_times(NOW, updated_at=NOW + CLOCK_SKEW + 1, key_period=NOW) == "ahead"
+    assert check_times(NOW + 0.5, updated_at=NOW + CLOCK_SKEW + 1, key_period=NOW) == "ahead"
 
 
 def test_data_key_seals_from_its_period_on_for_eight_days() -> None:
@@ -286,20 +286,20 @@ def test_data_key_seals_from_its_period_on_for_eight_days() -> None:
         (1, "key_period"),
         (0, "key_period"),
     ):
-        assert checked(NOW, updated_at=NOW, key_period=period) == reason
+        assert check_times(NOW, updated_at=NOW, key_period=period) == reason
 
 
 def test_old_data_key_signs_no_record_that_outlives_the_absolute_timeout() -> None:
     long_ago = NOW - 365 * 86_400
     assert (
-        checked(NOW, key_period=long_ago, updated_at=long_ago, created_at=NOW)
+        check_times(NOW, key_period=long_ago, updated_at=long_ago, created_at=NOW)
         == "created_after_updated"
     )
 
 
 @given(st.integers(0, 10**38 - 1), st.integers(0, 10**38 - 1), st.floats(0, 1e12))
 def test_times_of_any_size_are_compared(updated: int, period: int, now: float) -> None:
-    assert checked(now, updated_at=updated, key_period=period) in {
+    assert check_times(now, updated_at=updated, key_period=period) in {
         None,
         "ahead",
         "key_period",

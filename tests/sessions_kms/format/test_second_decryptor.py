@@ -57,7 +57,7 @@ class SecondProgram:
         context: Mapping[str, str] | None = None,
         kms: Any = None,
     ) -> Any:
-        unwrap = reference_format.unwrapping(
+        unwrap = reference_format.unwrap_with(
             kms or self.kms, key_arn or self.stack.config.key_id, namespace, context
         )
         plaintext = reference_format.open_item(

@@ -51,13 +51,13 @@ class Stateful:
         return JSONSerializer().loads(data)
 
 
-def anything(chance: random.Random, depth: int = 3) -> Any:
+def random_value(chance: random.Random, depth: int = 3) -> Any:
     kind = chance.choice("ldv" if depth else "v")
     if kind == "l":
-        return [anything(chance, depth - 1) for _ in range(chance.randrange(4))]
+        return [random_value(chance, depth - 1) for _ in range(chance.randrange(4))]
     if kind == "d":
         keys = chance.choices(["a", "é", '"', 1, None, True, 1.5], k=3)
-        return {key: anything(chance, depth - 1) for key in keys}
+        return {key: random_value(chance, depth - 1) for key in keys}
     return chance.choice(LEAVES)
 
 
@@ -71,7 +71,7 @@ def outcome(of: Any, *args: Any) -> object:
 def test_djangos_own_is_written_and_read_to_the_byte() -> None:
     chance = random.Random(1)  # noqa: S311 - the same in each run
     for _ in range(2000):
-        content = {"a": anything(chance), "é": anything(chance)}
+        content = {"a": random_value(chance), "é": random_value(chance)}
         written = JSONSerializer().dumps(content)
         assert DjangosJSON().dumps(content) == written
         assert repr(DjangosJSON().loads(written)) == repr(JSONSerializer().loads(written))

@@ -32,7 +32,7 @@ def is_answer(vector: Vector) -> bool:
     return bool(vector.item["id"]["S"].startswith("answer#"))
 
 
-def opened(content: dict[str, Any], vector: Vector) -> dict[str, Any]:
+def open_content(content: dict[str, Any], vector: Vector) -> dict[str, Any]:
     """Return what the package opens with the token."""
     tokens = Tokens(services_of(vector))
     try:
@@ -56,16 +56,16 @@ def opened(content: dict[str, Any], vector: Vector) -> dict[str, Any]:
 @each_case("name", [path.stem for path in PATHS if path.stem not in MALFORMED])
 def test_package_opens_exactly_that(name: str) -> None:
     content = content_of(name)
-    assert opened(content, vector_of(name)) == content["expected"]
+    assert open_content(content, vector_of(name)) == content["expected"]
 
 
 @every_vector
 def test_second_program_agrees(name: str) -> None:
     content, vector = content_of(name), vector_of(name)
-    assert seen(content, vector) == content["expected"]
+    assert see_content(content, vector) == content["expected"]
 
 
-def seen(content: dict[str, Any], vector: Vector) -> dict[str, Any]:
+def see_content(content: dict[str, Any], vector: Vector) -> dict[str, Any]:
     def unwrap(encrypted_key: bytes, period: int) -> bytes:
         context = reference_format.encryption_context(vector.namespace, period)
         return vector.unwrap(encrypted_key, context) or b""

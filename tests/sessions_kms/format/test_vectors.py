@@ -157,7 +157,7 @@ def test_document_shows_info_associated_data_and_keys() -> None:
         shown = [line.split()[:2] for line in table.splitlines()]
         assert [bytes.fromhex(field) for _, field in shown] == fields
         joined = bytes.fromhex("".join(part for line in shown for part in line))
-        assert joined == reference_format.prefixed(fields)
+        assert joined == reference_format.prefix_lengths(fields)
     assert blob == vector.item["encryptedKey"]["B"]
     for value in (data_key.hex(), key.hex(), commitment.hex(), vector.session_key):
         assert value in text

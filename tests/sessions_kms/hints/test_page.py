@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.packaging.building import ENGINE, load_hooks
-from tests.support.processes import printed_by
+from tests.support.processes import output_of
 
 SITE = "https://docs.example/en"
 SHOW = (
@@ -28,7 +28,7 @@ def install(folder: Path, site: str) -> str:
 def test_page_is_its_address_if_the_installed_distribution_names_the_site(
     site: str, tmp_path: Path
 ) -> None:
-    assert printed_by(install(tmp_path, site) + SHOW).splitlines() == [
+    assert output_of(install(tmp_path, site) + SHOW).splitlines() == [
         f"{SITE}/settings.html",
         f"{SITE}/a.html#to-or-fro",
     ]
@@ -38,9 +38,9 @@ FILES = ["settings.md in the documentation", '"To, or fro" of a.md in the docume
 
 
 def test_page_is_its_file_while_no_site_is_known(tmp_path: Path) -> None:
-    assert printed_by(install(tmp_path, "") + SHOW).splitlines() == FILES
+    assert output_of(install(tmp_path, "") + SHOW).splitlines() == FILES
 
 
 def test_page_is_its_file_where_nothing_is_installed() -> None:
     hidden = "import importlib.metadata as m\ndef metadata(name): raise m.PackageNotFoundError\n"
-    assert printed_by(f"{hidden}m.metadata = metadata\n{SHOW}").splitlines() == FILES
+    assert output_of(f"{hidden}m.metadata = metadata\n{SHOW}").splitlines() == FILES

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.processes import printed_by
+from tests.support.processes import output_of
 
 pytestmark = pytest.mark.slow
 
@@ -20,4 +20,4 @@ SHOW = "from sessions_kms.doctor.trouble import CREATE; print(CREATE)"
 def test_messages_name_the_first_program_that_was_set(programs: list[str], named: str) -> None:
     calls = "".join(f"use_program({program!r}); " for program in programs)
     code = f"from sessions_kms.hints import use_program; {calls}{SHOW}"
-    assert printed_by(code) == f"Run `{named} create_session_store`."
+    assert output_of(code) == f"Run `{named} create_session_store`."

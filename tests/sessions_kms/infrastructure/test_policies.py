@@ -21,7 +21,7 @@ from sessions_kms.sealed_items.documents import SealedDocuments
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.sealed_items.tokens import Exchange, NewToken, SealedToken, Tokens, new_stamp
 from tests import ROOT
-from tests.sessions_kms.support.deployed import Deployed, deploying, printed
+from tests.sessions_kms.support.deployed import Deployed, deploying, run_and_print
 from tests.sessions_kms.support.iam import Enforcement, Request, some
 from tests.sessions_kms.support.stacks import FAKE_KEY
 from tests.support.clock import FakeClock
@@ -50,7 +50,7 @@ def config() -> dict[str, Any]:
     return {"encryption_context": {"stage": "${aws:username}"}}
 
 
-def signed_in(user: str) -> SessionStore:
+def sign_in_user(user: str) -> SessionStore:
     store = SessionStore()
     store["_auth_user_id"] = user
     return store
@@ -78,7 +78,7 @@ def use_the_site(number: int = 7) -> None:
     user["late"] = 1
     with pytest.raises(UpdateError):
         user.save()
-    other = signed_in(somebody)
+    other = sign_in_user(somebody)
     other.save()
     assert ending.end_sessions_of(services.services(), somebody) == 1
     leases, secret = Leases(services.services()), secrets.token_hex()
@@ -172,7 +172,7 @@ def test_key_opens_nothing_for_another_namespace_or_context(
 ) -> None:
     deployed.serve_as("web", clock, **(config | other))
     with pytest.raises(KMSUnavailable):
-        signed_in("7").save()
+        sign_in_user("7").save()
 
 
 def test_policy_of_the_key_alone_keeps_the_rest_of_the_account_out(deployed: Deployed) -> None:
@@ -216,5 +216,5 @@ def test_documented_policy_is_the_one_printed(settings: Settings) -> None:
     settings.SESSIONS_KMS = {}
     blocks = re.findall(r"```json\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
     options = ["--table", "gateway-sessions", "--namespace", "gateway", "--key", FAKE_KEY]
-    policy = printed("--format", "iam-policy", "--role", "web", *options)
+    policy = run_and_print("--format", "iam-policy", "--role", "web", *options)
     assert [json.loads(block) for block in blocks] == [json.loads(policy)]

@@ -10,14 +10,14 @@ from pytest_django import Settings
 
 from sessions_kms.infrastructure.policies import ROLES, roles_of
 from sessions_kms.operations import provisioning
-from tests.sessions_kms.support.deployed import printed, template
+from tests.sessions_kms.support.deployed import run_and_print, template
 
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
 MULTI_REGION_KEY = "arn:aws-cn:kms:cn-north-1:123456789012:key/mrk-1111111122223333444455555555"
 
 
 def policies(*options: str) -> Any:
-    return json.loads(printed("--format", "iam-policy", *options))
+    return json.loads(run_and_print("--format", "iam-policy", *options))
 
 
 def resources(*options: str) -> list[str]:
@@ -39,7 +39,7 @@ def test_templates_need_no_settings(settings: Settings, raw: Any) -> None:
         "RolePrefix": "sessions",
     }
     assert defaults().items() >= expected.items()
-    text = printed("--format", "terraform")
+    text = run_and_print("--format", "terraform")
     found = dict(re.findall(r'variable "(\w+)" \{[^}]*?default += "(.*)"', text))
     assert found == {
         "table_name": "sessions",
@@ -123,9 +123,9 @@ def test_without_a_role_every_policy_is_printed(settings: Settings) -> None:
 @pytest.mark.parametrize("form", ["cloudformation", "terraform", "iam-policy"])
 def test_json_is_one_object(settings: Settings, form: str) -> None:
     settings.SESSIONS_KMS = {"KEY_ID": KEY}
-    found = json.loads(printed("--format", form, "--json"))
+    found = json.loads(run_and_print("--format", form, "--json"))
     assert found["format"] == form
-    text = printed("--format", form)
+    text = run_and_print("--format", form)
     if form == "iam-policy":
         assert found["document"] == json.loads(text)
     else:
@@ -138,7 +138,7 @@ def test_role_names_fit_into_iams_limit() -> None:
     assert max(len(f"{prefix}-{role}") for role in roles_of(audit=True)) == 64
     parameter = template("--table", table)["Parameters"]["RolePrefix"]
     assert parameter["MaxLength"] == len(prefix)
-    assert f"substr(var.table_name, 0, {len(prefix)})" in printed("--format", "terraform")
+    assert f"substr(var.table_name, 0, {len(prefix)})" in run_and_print("--format", "terraform")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_what_cannot_be_is_refused_with_advice(
 ) -> None:
     settings.SESSIONS_KMS = raw
     with pytest.raises(CommandError, match=message):
-        printed(*options)
+        run_and_print(*options)
 
 
 AUDIT_KEY = "arn:aws:kms:eu-west-1:123456789012:key/22222222-2222-3333-4444-555555555555"
@@ -231,8 +231,8 @@ def test_audit_key_is_in_both_templates(settings: Settings, options: list[str]) 
     assert allowed["Checkpoints"] == ["kms:GenerateMac"]
     assert allowed["VerifyingCheckpoints"] == ["kms:VerifyMac"]
     assert ("Condition" in key) == bool(options)
-    terraform = printed("--format", "terraform", "--audit", *options)
+    terraform = run_and_print("--format", "terraform", "--audit", *options)
     assert 'customer_master_key_spec = "HMAC_256"' in terraform
     assert "aws_kms_key.audit.arn" in terraform
     for form in ("terraform", "cloudformation"):
-        assert "audit" not in printed("--format", form, *options).lower()
+        assert "audit" not in run_and_print("--format", form, *options).lower()

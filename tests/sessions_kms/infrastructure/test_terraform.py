@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from sessions_kms.infrastructure.policies import ROLES
 from sessions_kms.operations import provisioning
-from tests.sessions_kms.support.deployed import printed, template
+from tests.sessions_kms.support.deployed import run_and_print, template
 from tests.sessions_kms.support.iam import ACCOUNT, some
 from tests.support.cases import each_case
 
@@ -53,9 +53,9 @@ def loads(text: str) -> dict[str, Any]:
     return read
 
 
-def parsed(*options: str) -> dict[str, dict[str, Any]]:
+def parse_template(*options: str) -> dict[str, dict[str, Any]]:
     """Return the blocks with two labels by type and name, their values as Terraform sees them."""
-    read = loads(printed("--format", "terraform", *options))
+    read = loads(run_and_print("--format", "terraform", *options))
     return {
         f"{plain(kind)}.{plain(name)}": plain(body)
         for block in read["resource"]
@@ -66,25 +66,25 @@ def parsed(*options: str) -> dict[str, dict[str, Any]]:
 
 def policies(*options: str) -> dict[str, list[dict[str, Any]]]:
     """Return the statements that `jsonencode` makes of each role's policy, and of the key's."""
-    text = printed("--format", "terraform", *options)
+    text = run_and_print("--format", "terraform", *options)
     loads(text)  # It is HCL. What it encodes is JSON besides, but for the references.
     encoded = re.findall(
         r"^  (?:key_)?policy += jsonencode\((\{.*?^  \})\)", text, re.MULTILINE | re.DOTALL
     )
     names = re.findall(r'"aws_iam_role_policy" "(\w+)"', text)
-    documents = [filled_in(json.loads(each)) for each in encoded]
+    documents = [fill_value(json.loads(each)) for each in encoded]
     return {
         name: [normal(statement) for statement in document["Statement"]]
         for name, document in zip(["key", *names], documents, strict=True)
     }
 
 
-def filled_in(value: Any) -> Any:
+def fill_value(value: Any) -> Any:
     if isinstance(value, dict):
-        return {filled(name): filled_in(each) for name, each in value.items()}
+        return {fill_text(name): fill_value(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [filled_in(each) for each in value]
-    return filled(value)
+        return [fill_value(each) for each in value]
+    return fill_text(value)
 
 
 def plain(value: Any) -> Any:
@@ -95,12 +95,12 @@ def plain(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if value.startswith('"'):
-        return filled(json.loads(value))
+        return fill_text(json.loads(value))
     reference = value.removeprefix("${").removesuffix("}")
     return VALUES.get(reference, reference)
 
 
-def filled(text: str) -> str:
+def fill_text(text: str) -> str:
     text = re.sub(r"(?<!\$)\$\{([^}]*)\}", lambda found: VALUES[found[1]], text)
     return text.replace("$${", "${").replace("%%{", "%{")
 
@@ -116,7 +116,7 @@ def normal(value: Any) -> Any:
 @each_case("options", [[], ["--replica", THERE]])
 def test_policies_of_roles_are_those_of_iam_policy(role: str, options: list[str]) -> None:
     arns = ["--role", role, "--key", KEY]
-    expected = json.loads(printed("--format", "iam-policy", *arns, *options))
+    expected = json.loads(run_and_print("--format", "iam-policy", *arns, *options))
     assert policies(*options)[role] == [normal(each) for each in expected["Statement"]]
 
 
@@ -141,7 +141,9 @@ def _without_sub(value: Any) -> Any:
 
 
 def test_table_is_the_one_that_provisioning_makes() -> None:
-    (table,) = [body for name, body in parsed().items() if name.startswith("aws_dynamodb_table.")]
+    (table,) = [
+        body for name, body in parse_template().items() if name.startswith("aws_dynamodb_table.")
+    ]
     assert table.pop("lifecycle") == [{"prevent_destroy": True}]
     assert table == {
         "name": "sessions",
@@ -168,12 +170,12 @@ def test_table_is_the_one_that_provisioning_makes() -> None:
 
 def test_key_is_rotated_and_multi_region_only_if_requested() -> None:
     for options, multi_region in ([], False), (["--multi-region"], True):
-        key = parsed(*options)["aws_kms_key.sessions"]
+        key = parse_template(*options)["aws_kms_key.sessions"]
         assert (key["enable_key_rotation"], key["multi_region"]) == (True, multi_region)
 
 
 def test_replicas_have_table_key_and_alias() -> None:
-    found = parsed("--replica", THERE)
+    found = parse_template("--replica", THERE)
     table = found["aws_dynamodb_table.sessions"]
     assert (table["stream_enabled"], table["stream_view_type"]) == (True, "NEW_AND_OLD_IMAGES")
     assert table["replica"] == [
@@ -189,7 +191,7 @@ def test_replicas_have_table_key_and_alias() -> None:
 
 
 def test_every_reference_is_to_something_declared() -> None:
-    text = printed("--format", "terraform", "--replica", THERE)
+    text = run_and_print("--format", "terraform", "--replica", THERE)
     declared = {
         ".".join(found) for found in re.findall(r'^resource "(\w+)" "(\w+)"', text, re.MULTILINE)
     } | {
@@ -208,9 +210,11 @@ def test_text_is_never_read_as_a_template(settings: Settings) -> None:
     settings.SESSIONS_KMS = {"ENCRYPTION_CONTEXT": {hostile: hostile}}
     context = policies()["web"][2]["Condition"]["StringEquals"]
     assert context[f"kms:EncryptionContext:{hostile}"] == [hostile.replace("${", "${$}{")]
-    assert "%{ if" not in printed("--format", "terraform").replace("%%{", "")
+    assert "%{ if" not in run_and_print("--format", "terraform").replace("%%{", "")
 
 
 def test_keys_have_descriptions() -> None:
     for name in ("aws_kms_key.sessions", "aws_kms_replica_key.eu_central_1"):
-        assert parsed("--replica", THERE)[name]["description"] == provisioning.KEY_DESCRIPTION
+        assert (
+            parse_template("--replica", THERE)[name]["description"] == provisioning.KEY_DESCRIPTION
+        )

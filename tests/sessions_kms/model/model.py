@@ -91,10 +91,10 @@ def _merge_into(seen: Seen, before: Stored) -> Content | None:
     if seen.base is None or seen.base_salt == before.salt:
         return seen.ours
     users = {str(each.get(USER)) for each in (seen.base, seen.ours, before.content)}
-    return None if len(users) > 1 else merged(seen.base, seen.ours, before.content)
+    return None if len(users) > 1 else merge(seen.base, seen.ours, before.content)
 
 
-def merged(base: Content, ours: Content, theirs: Content) -> Content:
+def merge(base: Content, ours: Content, theirs: Content) -> Content:
     """Merge as in the design: deletions win, otherwise this request's value."""
     found: Content = {}
     for key in base.keys() | ours.keys() | theirs.keys():

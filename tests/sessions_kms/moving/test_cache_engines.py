@@ -25,7 +25,7 @@ from sessions_kms.operations import old_engines
 from sessions_kms.operations.session_import import Importer
 from sessions_kms.services import id_of
 from tests.sessions_kms.support import old_engine
-from tests.sessions_kms.support.sessions import stored
+from tests.sessions_kms.support.sessions import stored_item
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
 from tests.support.processes import free_port
@@ -77,7 +77,7 @@ def use_cache(settings: Settings, backend: str, location: str, **options: Any) -
     settings.CACHES = settings.CACHES | {"sessions": entry}
 
 
-def saved(**content: Any) -> str:
+def save_session(**content: Any) -> str:
     """Store a session in the cache; return its key."""
     session = CacheStore()
     session.update(content)
@@ -96,25 +96,25 @@ def run(*arguments: str) -> tuple[dict[str, Any], int]:
 
 
 def test_session_of_the_cache_is_imported_when_it_is_read(fake: Stack) -> None:
-    key = saved(**{USER_ID: "7", "a": 1})
+    key = save_session(**{USER_ID: "7", "a": 1})
     session = moving_in.SessionStore(key)
     assert dict(session.items()) == {USER_ID: "7", "a": 1}
     session["b"] = 2
     session.save()
-    assert stored(key) == {USER_ID: "7", "a": 1, "b": 2}
+    assert stored_item(key) == {USER_ID: "7", "a": 1, "b": 2}
     assert dict(CacheStore(key).items()) == {USER_ID: "7", "a": 1}
 
 
 def test_unknown_key_is_no_session_in_either(fake: Stack) -> None:
     assert moving_in.SessionStore("y" * 32).load() == {}
     assert not moving_in.SessionStore().exists("y" * 32)
-    assert moving_in.SessionStore().exists(saved(a=1))
+    assert moving_in.SessionStore().exists(save_session(a=1))
     assert fake.sessions() == {}
 
 
 @pytest.mark.parametrize("read_before", [True, False])
 def test_signed_out_session_is_dead_in_both(fake: Stack, read_before: bool) -> None:
-    key = saved(a=1)
+    key = save_session(a=1)
     session = moving_in.SessionStore(key)
     if read_before:
         session.load()
@@ -124,7 +124,7 @@ def test_signed_out_session_is_dead_in_both(fake: Stack, read_before: bool) -> N
 
 
 def test_session_that_was_ended_in_the_table_is_not_revived_by_the_cache(fake: Stack) -> None:
-    key = saved(a=1)
+    key = save_session(a=1)
     moving_in.SessionStore(key).load()
     fake.delete_item(id_of(key))
     assert CacheStore(key)["a"] == 1
@@ -146,7 +146,7 @@ def test_session_keeps_its_end_below_the_absolute_timeout(
 
 @on_redis
 def test_time_that_redis_has_left_for_a_session_counts(fake: Stack) -> None:
-    key = saved(a=1)
+    key = save_session(a=1)
     caches["sessions"].touch(CacheStore.cache_key_prefix + key, 600)
     moving_in.SessionStore(key).load()
     (item,) = fake.sessions().values()
@@ -155,7 +155,7 @@ def test_time_that_redis_has_left_for_a_session_counts(fake: Stack) -> None:
 
 def test_entry_without_an_end_gets_the_idle_timeout(fake: Stack, settings: Settings) -> None:
     settings.SESSION_COOKIE_AGE = 1000
-    key = saved(a=1)
+    key = save_session(a=1)
     caches["sessions"].touch(CacheStore.cache_key_prefix + key, None)
     moving_in.SessionStore(key).load()
     (item,) = fake.sessions().values()
@@ -166,7 +166,7 @@ def test_machine_whose_clock_is_days_behind_signs_nobody_out(
     fake: Stack, settings: Settings
 ) -> None:
     settings.SESSION_COOKIE_AGE = 1000
-    key = saved(a=1)
+    key = save_session(a=1)
     fake.clock.advance(3 * 24 * 3600)  # the services' clock, which DynamoDB corrects
     assert moving_in.SessionStore(key).load() == {"a": 1}
     (item,) = fake.sessions().values()
@@ -197,7 +197,7 @@ def test_outage_of_the_cache_signs_nobody_out(
 def test_value_that_is_no_json_is_reported_by_the_name_of_its_key(
     fake: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
-    key = saved(cart=NotJSON(), secret="not in the log")
+    key = save_session(cart=NotJSON(), secret="not in the log")
     with caplog.at_level(logging.WARNING, "sessions_kms"):
         assert moving_in.SessionStore(key).load() == {}
     assert id_of(key)[:8] in caplog.text
@@ -219,7 +219,7 @@ def test_entry_that_cannot_be_unpickled_is_no_session(
     monkeypatch.setattr(
         f"{__name__}.Gone", type("Gone", (), {"__module__": __name__}), raising=False
     )
-    key = saved(a=globals()["Gone"]())
+    key = save_session(a=globals()["Gone"]())
     monkeypatch.delattr(f"{__name__}.Gone")
     assert moving_in.SessionStore(key).load() == {}
     assert run() == ({"unreadable": 1}, 3)
@@ -257,7 +257,7 @@ def test_session_of_a_cached_database_is_imported_without_the_cache(
     if find_spec("redis"):
         use_cache(settings, DJANGO, f"redis://127.0.0.1:{free_port()}")
     assert run() == ({"imported": 1}, 0)
-    assert stored(str(old_process.session_key)) == {"a": 1}
+    assert stored_item(str(old_process.session_key)) == {"a": 1}
 
 
 # All at once
@@ -268,7 +268,7 @@ def test_every_session_of_redis_is_imported_and_nothing_else(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(old_engines, "CHUNK", 10)
-    keys = {saved(number=number) for number in range(25)}
+    keys = {save_session(number=number) for number in range(25)}
     caches["sessions"].set("something-else", {"a": 1})
     caches["sessions"].set(cached_db.KEY_PREFIX + "y" * 32, {"a": 1})
     assert run("--dry-run") == ({"live": 25}, 0)
@@ -281,8 +281,8 @@ def test_every_session_of_redis_is_imported_and_nothing_else(
 
 @on_redis
 def test_sessions_that_would_be_left_are_counted_by_the_dry_run_too(fake: Stack) -> None:
-    good = saved(a=1)
-    saved(a=NotJSON())
+    good = save_session(a=1)
+    save_session(a=NotJSON())
     assert run("--dry-run") == ({"live": 2, "not_serializable": 1}, 3)
     assert run() == ({"imported": 1, "not_serializable": 1}, 3)
     assert set(fake.sessions()) == {id_of(good)}
@@ -292,7 +292,7 @@ def test_sessions_that_would_be_left_are_counted_by_the_dry_run_too(fake: Stack)
 def test_session_that_ended_in_the_cache_meanwhile_is_not_brought_back(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = saved(a=1)
+    key = save_session(a=1)
     settle = Importer._settle
 
     def sign_out_first(self: Any, sessions: Any, outcomes: Any) -> None:
@@ -301,12 +301,12 @@ def test_session_that_ended_in_the_cache_meanwhile_is_not_brought_back(
 
     monkeypatch.setattr(Importer, "_settle", sign_out_first)
     assert run() == ({"ended_meanwhile": 1}, 0)
-    assert stored(key) == {}
+    assert stored_item(key) == {}
 
 
 @in_memory
 def test_cache_without_a_list_of_its_keys_says_how_long_to_wait(fake: Stack) -> None:
-    saved(a=1)
+    save_session(a=1)
     with pytest.raises(CommandError, match="as long as SESSION_COOKIE_AGE"):
         run()
 
@@ -317,7 +317,7 @@ def test_key_function_that_hides_session_keys_lists_nothing(
 ) -> None:
     entry = settings.CACHES["sessions"] | {"KEY_FUNCTION": f"{__name__}.reverse_key"}
     settings.CACHES = settings.CACHES | {"sessions": entry}
-    key = saved(a=1)
+    key = save_session(a=1)
     with pytest.raises(CommandError, match="as long as SESSION_COOKIE_AGE"):
         run()
     assert moving_in.SessionStore(key)["a"] == 1

@@ -11,7 +11,14 @@ from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.storage.session_items import SessionItems
-from tests.sessions_kms.support.faults import Fault, applied, changed, cut_off, dropped, error
+from tests.sessions_kms.support.faults import (
+    Fault,
+    apply_and,
+    change_response,
+    cut_off,
+    drop_connection,
+    error,
+)
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.records import NOW, create_record, next_record
@@ -62,9 +69,9 @@ def test_changed_record_is_not_marked_and_stays(stack: Stack, now: str) -> None:
 
 
 LOST: dict[str, Fault] = {
-    "dropped": applied(dropped),
+    "dropped": apply_and(drop_connection),
     "cut off": cut_off,
-    "empty": changed(lambda _: b"{}"),
+    "empty": change_response(lambda _: b"{}"),
 }
 
 
@@ -82,7 +89,7 @@ def test_answer_that_was_lost_is_made_up_for(make_faulty: MakeFaulty, lost: str)
 
 
 @servers_only
-@pytest.mark.parametrize("fault", [dropped, error("AccessDeniedException")])
+@pytest.mark.parametrize("fault", [drop_connection, error("AccessDeniedException")])
 def test_outage_is_reported_and_changes_nothing(make_faulty: MakeFaulty, fault: Fault) -> None:
     faulty = make_faulty()
     records = faulty.stack.services.session_items

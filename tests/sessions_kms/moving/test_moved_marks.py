@@ -20,7 +20,7 @@ from sessions_kms.operations.session_import import Importer, mark_id, new_mark
 from sessions_kms.services import id_of, services
 from tests.sessions_kms.support import interrupted, old_engine
 from tests.sessions_kms.support.interrupted import Calls, Killed
-from tests.sessions_kms.support.old_engine import ENGINE, saved
+from tests.sessions_kms.support.old_engine import ENGINE, save_content
 from tests.sessions_kms.support.stacks import Stack
 
 old = old_engine.in_use
@@ -177,10 +177,10 @@ ROW_CALLS = [
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
-    return interrupted.counted(monkeypatch, *TABLE_CALLS, *ROW_CALLS)
+    return interrupted.count_calls(monkeypatch, *TABLE_CALLS, *ROW_CALLS)
 
 
-def repeated(calls: Calls, request: Callable[[], Any]) -> Any:
+def repeat_request(calls: Calls, request: Callable[[], Any]) -> Any:
     """Send a request, and once more if the process was killed."""
     try:
         return calls.run(request)
@@ -199,11 +199,11 @@ def test_visitor_stays_signed_in_while_moving_in_out_and_in_again(
     fake: Stack, calls: Calls, *, emptied: bool
 ) -> None:
     for _ in calls.each():
-        key, expected = saved(a=0), {"a": 0}
+        key, expected = save_content(a=0), {"a": 0}
         for number, engine in enumerate([*ENGINES.values()] * 2):
             change = {f"change {number}": number}
             request = partial(visit, engine, key, **change)
-            found = repeated(calls, request)
+            found = repeat_request(calls, request)
             assert expected.items() <= found.items() <= (expected | change).items()
             expected |= change
             if emptied and engine is moving_in.SessionStore:
@@ -221,7 +221,7 @@ def test_sign_out_that_a_killed_process_left_undone_is_done_by_the_next(
     for _ in calls.each():
         begin_anew(fake)
         bring_about(fake, state)
-        repeated(calls, partial(end, ENGINES[engine], KEY))
+        repeat_request(calls, partial(end, ENGINES[engine], KEY))
         for store in ENGINES.values():
             assert visit(store, KEY) == {}
         moving_out.SessionStore.clear_expired()
@@ -235,7 +235,7 @@ def test_sign_out_that_a_killed_process_left_undone_is_done_by_the_next(
 def steps(monkeypatch: pytest.MonkeyPatch) -> Calls:
     """Count what a request does one after the other; that a row is put is one step."""
     put = (moving_out.MovingOut, "_put")
-    return interrupted.counted(
+    return interrupted.count_calls(
         monkeypatch, *TABLE_CALLS, put, (DatabaseStore, "load"), (DatabaseEngine, "find")
     )
 

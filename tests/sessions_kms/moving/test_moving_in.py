@@ -17,9 +17,9 @@ from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.operations.old_engines import DatabaseEngine
 from sessions_kms.services import id_of
 from tests.sessions_kms.support import old_engine
-from tests.sessions_kms.support.leaks import Secrets, in_error, in_reports, raised_by
-from tests.sessions_kms.support.old_engine import saved
-from tests.sessions_kms.support.sessions import stored
+from tests.sessions_kms.support.leaks import Secrets, error_of, in_error, in_reports
+from tests.sessions_kms.support.old_engine import save_content
+from tests.sessions_kms.support.sessions import stored_item
 from tests.sessions_kms.support.stacks import Stack
 
 old = old_engine.in_use
@@ -27,12 +27,12 @@ pytestmark = pytest.mark.usefixtures("old")
 
 
 def test_session_of_the_old_engine_is_taken_over_when_it_is_read(stack: Stack) -> None:
-    key = saved(**{USER_ID: "7", "a": 1})
+    key = save_content(**{USER_ID: "7", "a": 1})
     session = moving_in.SessionStore(key)
     assert dict(session.items()) == {USER_ID: "7", "a": 1}
     session["b"] = 2
     session.save()
-    assert stored(key) == {USER_ID: "7", "a": 1, "b": 2}
+    assert stored_item(key) == {USER_ID: "7", "a": 1, "b": 2}
 
 
 def test_unknown_key_is_no_session_in_either(stack: Stack) -> None:
@@ -43,16 +43,16 @@ def test_unknown_key_is_no_session_in_either(stack: Stack) -> None:
 
 
 def test_two_first_requests_at_once_both_have_the_session(stack: Stack) -> None:
-    key = saved(a=1)
+    key = save_content(a=1)
     first, second = moving_in.SessionStore(key), moving_in.SessionStore(key)
     first["b"], second["c"] = 1, 1
     first.save()
     second.save()
-    assert stored(key) == {"a": 1, "b": 1, "c": 1}
+    assert stored_item(key) == {"a": 1, "b": 1, "c": 1}
 
 
 def test_signed_out_session_is_dead_in_both(stack: Stack) -> None:
-    key = saved(a=1)
+    key = save_content(a=1)
     session = moving_in.SessionStore(key)
     session.load()
     session.flush()
@@ -61,7 +61,7 @@ def test_signed_out_session_is_dead_in_both(stack: Stack) -> None:
 
 
 def test_former_key_is_dead_in_both(stack: Stack) -> None:
-    key = saved(a=1)
+    key = save_content(a=1)
     session = moving_in.SessionStore(key)
     session.cycle_key()
     assert session.session_key != key
@@ -73,7 +73,7 @@ def test_former_key_is_dead_in_both(stack: Stack) -> None:
 
 
 def test_session_that_was_ended_in_the_table_is_not_revived_by_its_row(stack: Stack) -> None:
-    key = saved(a=1)
+    key = save_content(a=1)
     assert dict(moving_in.SessionStore(key).items()) == {"a": 1}
     stack.delete_item(id_of(key))
     assert old_engine.content(key)["a"] == 1
@@ -82,7 +82,7 @@ def test_session_that_was_ended_in_the_table_is_not_revived_by_its_row(stack: St
 
 
 def test_sign_in_at_an_old_process_after_the_move_is_taken_over(fake: Stack) -> None:
-    key = saved(a=1)
+    key = save_content(a=1)
     moving_in.SessionStore(key).load()
     old_process = DatabaseStore(key)
     old_process[USER_ID] = "7"
@@ -93,12 +93,12 @@ def test_sign_in_at_an_old_process_after_the_move_is_taken_over(fake: Stack) -> 
 
 def test_no_old_session_is_read_after_an_end_of_all_sessions(make_fake: Any) -> None:
     make_fake(not_before=1)
-    key = saved(a=1)
+    key = save_content(a=1)
     assert moving_in.SessionStore(key).load() == {}
 
 
 def test_session_exists_in_either(fake: Stack) -> None:
-    there, here = saved(a=1), SessionStore()
+    there, here = save_content(a=1), SessionStore()
     here.save()
     assert moving_in.SessionStore().exists(there)
     assert moving_in.SessionStore().exists(str(here.session_key))
@@ -106,29 +106,29 @@ def test_session_exists_in_either(fake: Stack) -> None:
 
 
 def test_outage_of_the_table_is_no_reason_to_read_the_old_engine(fake: Stack) -> None:
-    key = saved(a=1)
+    key = save_content(a=1)
     moving_in.SessionStore(key).load()
     fake.dynamodb.unavailable = True
     with pytest.raises(StoreUnavailable):
         moving_in.SessionStore(key).load()
 
 
-def broken(*_: object) -> None:
+def fail(*_: object) -> None:
     raise OperationalError
 
 
 def test_key_is_changed_although_the_old_row_cannot_be_ended(
     fake: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    key = saved(a=1)
+    key = save_content(a=1)
     session = moving_in.SessionStore(key)
     session.load()
-    monkeypatch.setattr(DatabaseEngine, "end", broken)
+    monkeypatch.setattr(DatabaseEngine, "end", fail)
     with caplog.at_level(logging.WARNING, "sessions_kms"):
         session.cycle_key()
     assert id_of(key)[:8] in caplog.text
     assert key not in caplog.text
-    assert stored(str(session.session_key)) == {"a": 1}
+    assert stored_item(str(session.session_key)) == {"a": 1}
     assert old_engine.is_there(key)
     fake.clock.advance(15)
     assert moving_in.SessionStore(key).load() == {}
@@ -137,19 +137,19 @@ def test_key_is_changed_although_the_old_row_cannot_be_ended(
 def test_sign_out_whose_row_cannot_be_ended_fails_and_ends_the_session(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = saved(a=1)
-    monkeypatch.setattr(DatabaseEngine, "end", broken)
+    key = save_content(a=1)
+    monkeypatch.setattr(DatabaseEngine, "end", fail)
     with pytest.raises(OperationalError):
         moving_in.SessionStore().delete(key)
     assert moving_in.SessionStore(key).load() == {}
 
 
 def test_outage_in_a_key_change_shows_no_key(fake: Stack) -> None:
-    key = saved(a=1)
+    key = save_content(a=1)
     session = moving_in.SessionStore(key)
     session.load()
     fake.dynamodb.unavailable = True
-    raised = raised_by(session.cycle_key)
+    raised = error_of(session.cycle_key)
     assert isinstance(raised, StoreUnavailable)
     secrets = Secrets()
     secrets.add("session key", key)

@@ -26,8 +26,8 @@ from sessions_kms.operations.session_import import mark_id
 from sessions_kms.services import id_of
 from sessions_kms.session import next_cookie
 from tests.sessions_kms.support import old_engine
-from tests.sessions_kms.support.old_engine import saved
-from tests.sessions_kms.support.sessions import stored
+from tests.sessions_kms.support.old_engine import save_content
+from tests.sessions_kms.support.sessions import stored_item
 from tests.sessions_kms.support.stacks import Stack, install
 from tests.support.clock import FakeClock
 
@@ -39,7 +39,7 @@ class CachedStore(moving_out.MovingOut, cached_db.SessionStore):
     """As docs/migration.md says for `cached_db`."""
 
 
-def sealed(**content: Any) -> str:
+def seal_session(**content: Any) -> str:
     """Store a session of ours; return its key."""
     session = SessionStore()
     session.update(content)
@@ -56,11 +56,11 @@ def test_sealed_session_moves_back_when_it_is_read(stack: Stack) -> None:
     assert dict(back.items()) == {USER_ID: "7", "a": 1}
     assert back.session_key == key
     assert old_engine.content(key) == {USER_ID: "7", "a": 1}
-    assert stored(key) == {}
+    assert stored_item(key) == {}
 
 
 def test_session_whose_key_was_just_changed_asks_for_a_retry(stack: Stack) -> None:
-    ours = SessionStore(sealed(a=1))
+    ours = SessionStore(seal_session(a=1))
     key = str(ours.session_key)
     ours.cycle_key()
     back = moving_out.SessionStore(key)
@@ -73,7 +73,7 @@ def test_session_whose_key_was_just_changed_asks_for_a_retry(stack: Stack) -> No
 
 
 def test_session_found_by_the_next_cookie_moves_back(fake: Stack) -> None:
-    ours = SessionStore(sealed(a=1))
+    ours = SessionStore(seal_session(a=1))
     key = str(ours.session_key)
     ours.cycle_key()
     new = str(ours.session_key)
@@ -91,7 +91,7 @@ def test_session_found_by_the_next_cookie_moves_back(fake: Stack) -> None:
 
 
 def test_row_of_the_old_engine_takes_precedence_when_moving_back(fake: Stack) -> None:
-    key = saved(a=1)
+    key = save_content(a=1)
     assert dict(moving_out.SessionStore(key).items()) == {"a": 1}
 
 
@@ -114,7 +114,7 @@ def test_outage_when_moving_back_keeps_everyone_signed_in(fake: Stack) -> None:
 def test_two_first_requests_on_the_way_back_both_have_the_session(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = sealed(a=1)
+    key = seal_session(a=1)
     put = moving_out.MovingOut._put
     between = iter([moving_out.SessionStore(key).load])
 
@@ -136,14 +136,14 @@ def test_signed_out_session_is_dead_in_both_on_the_way_back(stack: Stack) -> Non
     ours.save()
     key = str(ours.session_key)
     moving_out.SessionStore(key).flush()
-    assert stored(key) == {}
+    assert stored_item(key) == {}
     assert moving_out.SessionStore(key).load() == {}
 
 
 def test_row_that_an_old_process_changes_meanwhile_is_not_taken_for_the_session(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = saved(a=1)
+    key = save_content(a=1)
     moving_in.SessionStore(key).load()
     put = moving_out.MovingOut._put
 
@@ -162,17 +162,17 @@ def test_row_that_an_old_process_changes_meanwhile_is_not_taken_for_the_session(
 def test_session_that_others_change_all_the_time_is_unavailable(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key, steady = sealed(a=1), FakeClock(0.0)
+    key, steady = seal_session(a=1), FakeClock(0.0)
     install(replace(fake.services, write_queues=WriteQueues(steady), sleep=steady.advance))
     monkeypatch.setattr(moving_out.MovingOut, "_put", lambda *_: False)
     with pytest.raises(StoreUnavailable):
         moving_out.SessionStore(key).load()
     monkeypatch.undo()
-    assert stored(key) == {"a": 1}
+    assert stored_item(key) == {"a": 1}
 
 
 def test_session_that_outlived_its_old_row_moves_back(fake: Stack) -> None:
-    key = saved(a=1)
+    key = save_content(a=1)
     moving_in.SessionStore(key).load()
     expire_row(key)
     assert dict(moving_out.SessionStore(key).items()) == {"a": 1}
@@ -199,7 +199,7 @@ def test_key_of_another_form_is_the_old_engines_own(fake: Stack) -> None:
 
 
 def test_async_methods_do_the_same(fake: Stack) -> None:
-    key, ended, left = sealed(a=1), sealed(b=1), saved(c=1)
+    key, ended, left = seal_session(a=1), seal_session(b=1), save_content(c=1)
     moving_in.SessionStore(left).load()
     fake.delete_item(id_of(left))
 
@@ -218,7 +218,7 @@ def test_async_methods_do_the_same(fake: Stack) -> None:
 
 
 def test_session_stays_sealed_when_its_row_is_rolled_back(stack: Stack) -> None:
-    key = sealed(a=1)
+    key = seal_session(a=1)
     with transaction.atomic():
         assert moving_out.SessionStore(key).load() == {"a": 1}
         transaction.set_rollback(True)
@@ -227,18 +227,18 @@ def test_session_stays_sealed_when_its_row_is_rolled_back(stack: Stack) -> None:
 
 
 def test_session_is_a_row_from_the_commit_on(stack: Stack) -> None:
-    key = sealed(a=1)
+    key = seal_session(a=1)
     with transaction.atomic():
         session = moving_out.SessionStore(key)
         session["b"] = 2
-        assert stored(key) == {"a": 1}
+        assert stored_item(key) == {"a": 1}
         session.save()
-    assert stored(key) == {}
+    assert stored_item(key) == {}
     assert dict(moving_out.SessionStore(key).items()) == {"a": 1, "b": 2}
 
 
 def test_sign_out_that_is_rolled_back_ends_nothing(fake: Stack) -> None:
-    key, row = sealed(a=1), saved(b=1)
+    key, row = seal_session(a=1), save_content(b=1)
     with transaction.atomic():
         moving_out.SessionStore().delete(key)
         moving_out.SessionStore(row).flush()
@@ -248,13 +248,13 @@ def test_sign_out_that_is_rolled_back_ends_nothing(fake: Stack) -> None:
 
 
 def test_sign_out_in_a_transaction_ends_the_session_it_moved_back(stack: Stack) -> None:
-    key = sealed(a=1)
+    key = seal_session(a=1)
     with transaction.atomic():
         session = moving_out.SessionStore(key)
         session.load()
         session.flush()
     assert moving_out.SessionStore(key).load() == {}
-    assert stored(key) == {}
+    assert stored_item(key) == {}
 
 
 # By `cached_db`
@@ -294,7 +294,12 @@ def cached_session(**content: Any) -> str:
 
 
 def test_clearing_ends_the_rows_of_sessions_that_ended_meanwhile(stack: Stack) -> None:
-    ended, lives, untouched, expired = saved(a=1), saved(b=1), saved(c=1), saved(d=1)
+    ended, lives, untouched, expired = (
+        save_content(a=1),
+        save_content(b=1),
+        save_content(c=1),
+        save_content(d=1),
+    )
     for key in (ended, lives):
         moving_in.SessionStore(key).load()
     backend.SessionStore().delete(ended)
@@ -314,7 +319,7 @@ def test_clearing_reads_a_large_table_a_few_rows_at_a_time(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(moving_out, "CHUNK", 2, raising=False)
-    ended = [saved(a=number) for number in range(5)]
+    ended = [save_content(a=number) for number in range(5)]
     for key in ended:
         moving_in.SessionStore(key).load()
         backend.SessionStore().delete(key)
@@ -328,7 +333,7 @@ def test_clearing_reads_a_large_table_a_few_rows_at_a_time(
 
 
 def test_clearing_reads_each_live_row_once(fake: Stack) -> None:
-    saved(a=1)
-    saved(b=1)
+    save_content(a=1)
+    save_content(b=1)
     moving_out.SessionStore.clear_expired()
     assert fake.dynamodb.calls == ["GetItem moved"] * 2

@@ -19,7 +19,7 @@ from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.sealed_items.leases import Leases
 from tests.sessions_kms.support.commands import Run, run
 from tests.sessions_kms.support.memory_dynamodb import after
-from tests.sessions_kms.support.sessions import saved
+from tests.sessions_kms.support.sessions import save_session
 from tests.sessions_kms.support.stacks import Stack, install
 from tests.sessions_kms.support.stepping import as_coroutine
 
@@ -54,7 +54,7 @@ def clear(*arguments: str) -> Run:
 
 @pytest.mark.parametrize("arguments", [[], ["--force"]])
 def test_where_ttl_is_on_nothing_is_done(stack: Stack, arguments: list[str]) -> None:
-    saved()
+    save_session()
     stack.clock.advance(2 * WEEK)
     done = clear(*arguments)
     assert (done.status, "Nothing to do" in done.out) == (0, True)
@@ -73,7 +73,7 @@ def test_disabled_ttl_is_reported_and_nothing_is_deleted(
     stack: Stack, arguments: list[str], status: int, says: str
 ) -> None:
     disable_ttl(stack)
-    saved()
+    save_session()
     stack.clock.advance(2 * WEEK)
     done = clear(*arguments)
     assert (done.status, says in done.out) == (status, True)
@@ -106,13 +106,13 @@ def test_outage_is_not_reported_as_a_disabled_ttl(fake: Stack, arguments: list[s
 
 def test_force_deletes_only_expired_items_of_every_kind(stack: Stack) -> None:
     disable_ttl(stack)
-    saved(), saved()
+    save_session(), save_session()
     run_sync(Leases(services.services()).claim("a" * 32, "holder", seconds=10))
     stack.put_item({"id": {"S": "not-before#django"}, "version": {"N": "1"},
                     "notBefore": {"N": "5"}, "ttl": {"N": "5"}})  # fmt: skip
     stack.put_item({"id": {"S": "of-somebody-else"}, "ttl": {"N": "5"}})
     stack.clock.advance(2 * WEEK)
-    live = saved()
+    live = save_session()
     done = clear("--force", "--json")
     # Two sessions, the lease, and the data key of two weeks ago.
     assert done.json == {"ttl": False, "deleted": 4, "more": False}
@@ -124,7 +124,7 @@ def test_force_deletes_only_expired_items_of_every_kind(stack: Stack) -> None:
 
 def test_clocks_that_differ_a_little_end_no_session(fake: Stack) -> None:
     disable_ttl(fake)
-    saved()
+    save_session()
     item = next(iter(fake.sessions().values()))
     fake.clock.now = int(item["ttl"]["N"]) + 299
     clear("--force")
@@ -138,7 +138,7 @@ def test_session_that_was_renewed_meanwhile_is_not_deleted(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disable_ttl(fake)
-    saved()
+    save_session()
     fake.clock.advance(2 * WEEK)
 
     def renew() -> None:
@@ -154,7 +154,7 @@ def test_session_that_was_renewed_meanwhile_is_not_deleted(
 def test_number_deleted_is_bounded_and_the_next_run_continues(fake: Stack) -> None:
     disable_ttl(fake)
     for _ in range(5):
-        saved()
+        save_session()
     fake.clock.advance(2 * WEEK)
     done = [clear("--force", "--json", "--max-items", "4") for _ in range(2)]
     assert [each.json["deleted"] for each in done] == [4, 2]  # The sessions and their data key.
@@ -168,7 +168,7 @@ def test_bound_must_be_a_number_of_items(fake: Stack) -> None:
 
 def test_needs_no_kms(fake: Stack) -> None:
     disable_ttl(fake)
-    saved()
+    save_session()
     fake.clock.advance(2 * WEEK)
     none: Any = None
     install(replace(services.services(), keyring=none))

@@ -11,10 +11,10 @@ from sessions_kms.operations import ending
 from sessions_kms.storage.not_before import NAMES_MAX, NamedNotBefores, NotBefore
 from tests.sessions_kms.support.commands import end
 from tests.sessions_kms.support.fakes import together
-from tests.sessions_kms.support.faults import Fault, answer, applied, dropped
+from tests.sessions_kms.support.faults import Fault, answer, apply_and, drop_connection
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
-from tests.sessions_kms.support.sessions import lives, saved
+from tests.sessions_kms.support.sessions import is_alive, save_session
 from tests.sessions_kms.support.stacks import Stack, install, on_aws
 from tests.sessions_kms.support.stepping import as_coroutine
 from tests.support.clock import FakeClock
@@ -29,16 +29,16 @@ def item(stack: Stack, name: str = "not-before#django") -> dict[str, str]:
 
 
 def test_sessions_created_until_the_moment_end_and_later_ones_stay(stack: Stack) -> None:
-    before, at = saved(), saved()
+    before, at = save_session(), save_session()
     stack.clock.advance(1)
-    after = saved()
+    after = save_session()
     assert ending.end_before(services.services(), NOW)
-    assert [lives(session) for session in (before, at, after)] == [False, False, True]
+    assert [is_alive(session) for session in (before, at, after)] == [False, False, True]
     assert item(stack) == {"id": "not-before#django", "version": "1", "notBefore": str(NOW)}
 
 
 def test_nothing_is_deleted(stack: Stack) -> None:
-    saved()
+    save_session()
     ending.end_before(services.services(), NOW)
     assert len(stack.sessions()) == 1
 
@@ -67,10 +67,10 @@ def test_another_process_obeys_within_30_seconds(stack: Stack) -> None:
 
 
 def test_own_process_obeys_at_once(stack: Stack) -> None:
-    session = saved()
-    assert lives(session)
+    session = save_session()
+    assert is_alive(session)
     ending.end_before(services.services(), NOW)
-    assert not lives(session)
+    assert not is_alive(session)
 
 
 def test_of_many_that_raise_it_at_once_the_latest_remains(stack: Stack) -> None:
@@ -80,9 +80,9 @@ def test_of_many_that_raise_it_at_once_the_latest_remains(stack: Stack) -> None:
 
 
 def test_named_moment_ends_no_session(stack: Stack) -> None:
-    session = saved()
+    session = save_session()
     assert ending.end_before_of(services.services(), "google", NOW)
-    assert lives(session)
+    assert is_alive(session)
     assert item(stack, "not-before#django#google")["notBefore"] == str(NOW)
     assert run_sync(services.services().not_before_of("google").moment()) == NOW
     assert run_sync(services.services().not_before_of("github").moment()) == 0
@@ -96,7 +96,7 @@ def test_unreadable_cutoff_is_reported_and_not_overwritten(stack: Stack) -> None
 
 
 @pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
-@pytest.mark.parametrize("fault", [applied(dropped), applied(answer(b"{}"))])
+@pytest.mark.parametrize("fault", [apply_and(drop_connection), apply_and(answer(b"{}"))])
 def test_lost_answer_is_no_error(make_faulty: MakeFaulty, fault: Fault) -> None:
     faulty = make_faulty()
     faulty.table.on("PutItem", fault, times=1)
@@ -140,19 +140,19 @@ def test_fresh_cutoff_is_returned_without_reading(clock: FakeClock) -> None:
 
 
 def test_runbook_for_a_future_cutoff_keeps_ended_sessions_ended(stack: Stack) -> None:
-    ended = saved()
+    ended = save_session()
     ending.end_before(services.services(), NOW)  # As the admin does, which deletes nothing.
     stack.put_item({"id": {"S": "not-before#django"}, "version": {"N": "1"},
                     "notBefore": {"N": str(NOW + 100 * 365 * 86_400)}})  # fmt: skip
     _start_anew(stack)
-    assert lives(ended)  # Nobody who still knows of the earlier moment is there.
+    assert is_alive(ended)  # Nobody who still knows of the earlier moment is there.
     stack.clock.advance(1)
     # docs/operations.md: end all.
     assert end("--all").status == 0
     _start_anew(stack)
-    assert not lives(ended)
+    assert not is_alive(ended)
     stack.clock.advance(1)
-    assert lives(saved())
+    assert is_alive(save_session())
 
 
 def _start_anew(stack: Stack) -> None:

@@ -20,8 +20,8 @@ from sessions_kms.operations import purging as clearing
 from sessions_kms.signals import session_ended
 from sessions_kms.testing.dynamodb import Handle
 from tests.sessions_kms.support.commands import end, run
-from tests.sessions_kms.support.memory_dynamodb import after, refused, unharmed
-from tests.sessions_kms.support.sessions import id_of_record, lives, saved
+from tests.sessions_kms.support.memory_dynamodb import after, pass_unharmed, refuse_write
+from tests.sessions_kms.support.sessions import id_of_record, is_alive, save_session
 from tests.sessions_kms.support.stacks import Stack, install, on_aws
 from tests.sessions_kms.support.stepping import as_coroutine
 
@@ -33,7 +33,7 @@ def of_namespace(stack: Stack, namespace: str, user: str | None = None) -> None:
     """Save a session of another project that shares the table and the KMS key."""
     ours = services.services()
     install(services.build(replace(ours.config, namespace=namespace), clock=stack.clock))
-    saved(user)
+    save_session(user)
     install(ours)
 
 
@@ -50,25 +50,25 @@ class Unanswering:
 
 
 def test_sessions_until_the_moment_are_over_and_gone_and_later_ones_stay(stack: Stack) -> None:
-    old = [saved(), saved("7")]
+    old = [save_session(), save_session("7")]
     stack.clock.advance(5)
-    new = [saved(), saved("7")]
+    new = [save_session(), save_session("7")]
     done = end("--before", str(NOW), "--json")
     assert (done.status, done.json["deleted"]) == (0, 2)
     assert (done.json["moment"], done.json["raised"]) == (NOW, True)
-    assert [lives(session) for session in old + new] == [False, False, True, True]
+    assert [is_alive(session) for session in old + new] == [False, False, True, True]
     assert len(stack.sessions()) == 2
 
 
 @pytest.mark.parametrize("time", ["2027-01-15T08:00:00Z", "2027-01-15T09:00:00+01:00"])
 def test_time_may_be_written_as_a_date(fake: Stack, time: str) -> None:
-    session = saved()
+    session = save_session()
     assert end("--before", time).status == 0
-    assert not lives(session)
+    assert not is_alive(session)
 
 
 def test_all_ends_every_session_created_until_now(stack: Stack) -> None:
-    saved(), saved("7")
+    save_session(), save_session("7")
     done = end("--all", "--json")
     assert (done.json["moment"], done.json["deleted"]) == (NOW, 2)
     assert stack.sessions() == {}
@@ -105,7 +105,7 @@ def test_known_user_without_sessions_is_done(fake: Stack, seven: None) -> None:
 
 
 def test_sessions_of_a_user_who_was_deleted_are_ended(fake: Stack, db: None) -> None:
-    saved("8")
+    save_session("8")
     assert end("--user", "8", "--json").json["ended"] == 1
 
 
@@ -133,12 +133,12 @@ def is_active() -> bool:
 
 
 def test_user_is_found_by_their_account(fake: Stack, account: None) -> None:
-    others = saved("8")
-    session = saved("7")
+    others = save_session("8")
+    session = save_session("7")
     done = end("--account", "corp", "1001", "--json")
     expected = {"user": "7", "account": {"provider": "corp", "subject": "1001"}, "ended": 1}
     assert (done.status, done.json) == (0, expected)
-    assert (lives(session), lives(others), is_active()) == (False, True, True)
+    assert (is_alive(session), is_alive(others), is_active()) == (False, True, True)
 
 
 @pytest.mark.parametrize(
@@ -151,10 +151,10 @@ def test_user_is_found_by_their_account(fake: Stack, account: None) -> None:
 def test_unknown_account_is_refused_with_the_nearest(
     fake: Stack, account: None, named: tuple[str, str], expected: str
 ) -> None:
-    session = saved("7")
+    session = save_session("7")
     done = end("--account", *named, "--deactivate")
     assert (done.status, expected in done.err) == (2, True)
-    assert lives(session)
+    assert is_alive(session)
     assert is_active()
 
 
@@ -162,7 +162,7 @@ def test_unknown_account_is_refused_with_the_nearest(
 def test_user_is_deactivated_before_their_sessions_end(
     fake: Stack, account: None, which: list[str]
 ) -> None:
-    session, states = saved("7"), list[bool]()
+    session, states = save_session("7"), list[bool]()
 
     def note(**_: Any) -> None:
         states.append(is_active())
@@ -176,23 +176,23 @@ def test_user_is_deactivated_before_their_sessions_end(
     assert (done.status, states) == (0, [False])
     assert done.out.strip() == "User 7 is now deactivated. Ended 1 live sessions."
     assert (again.json["deactivated"], again.json["ended"]) == (False, 0)
-    assert not lives(session)
+    assert not is_alive(session)
 
 
 def test_dry_run_shows_both_parts_and_does_neither(fake: Stack, account: None) -> None:
-    session = saved("7")
+    session = save_session("7")
     done = end("--user", "7", "--deactivate", "--dry-run")
     assert "Would deactivate user 7, and end 1 sessions of user 7" in done.out
     shown = end("--user", "7", "--deactivate", "--dry-run", "--json").json
     assert (shown["would_deactivate"], shown["found"]) == (True, 1)
-    assert lives(session)
+    assert is_alive(session)
     assert is_active()
 
 
 def test_store_that_fails_leaves_the_user_deactivated_and_the_work_incomplete(
     fake: Stack, account: None
 ) -> None:
-    saved("7")
+    save_session("7")
     assert fake.memory is not None
     fake.memory.unavailable = True
     done = end("--user", "7", "--deactivate")
@@ -209,17 +209,17 @@ def test_database_that_fails_is_told_before_anything_is_done(
     def down(*_: Any) -> Any:
         raise OperationalError("connection refused")
 
-    session = saved("7")
+    session = save_session("7")
     monkeypatch.setattr("sessions_kms.operations.users.get_users", down)
     done = end("--user", "7", "--deactivate")
     assert (done.status, "connection refused. Nothing was done." in done.err) == (1, True)
-    assert lives(session)
+    assert is_alive(session)
 
 
 def test_sessions_of_a_deleted_user_end_although_nobody_can_be_deactivated(
     fake: Stack, db: None
 ) -> None:
-    saved("8")
+    save_session("8")
     done = end("--user", "8", "--deactivate")
     assert done.status == 0
     assert "No user has this id, so nobody was deactivated. Ended 1 live sessions." in done.out
@@ -259,11 +259,11 @@ def test_rows_not_yet_imported_are_not_reported_as_ended(
 def test_sessions_have_ended_before_the_first_is_deleted(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sessions = [saved() for _ in range(3)]
+    sessions = [save_session() for _ in range(3)]
     seen: list[bool] = []
 
     def look() -> None:
-        seen.append(any(lives(session) for session in sessions))
+        seen.append(any(is_alive(session) for session in sessions))
 
     fake.dynamodb.on("DeleteItem session", after(look))
     end("--all")
@@ -271,15 +271,15 @@ def test_sessions_have_ended_before_the_first_is_deleted(
 
 
 def test_deletion_can_be_left_to_ttl(stack: Stack) -> None:
-    session = saved()
+    session = save_session()
     done = end("--all", "--no-delete")
     assert "Nothing was deleted" in done.out
-    assert not lives(session)
+    assert not is_alive(session)
     assert len(stack.sessions()) == 1
 
 
 def test_second_run_does_the_same_and_changes_nothing(stack: Stack) -> None:
-    saved()
+    save_session()
     first, second = [end("--before", str(NOW), "--json").json for _ in range(2)]
     assert (first["raised"], first["deleted"]) == (True, 1)
     assert (second["raised"], second["deleted"]) == (False, 0)
@@ -289,7 +289,7 @@ def test_second_run_does_the_same_and_changes_nothing(stack: Stack) -> None:
 def test_sessions_of_another_namespace_stay(stack: Stack) -> None:
     of_namespace(stack, "shop")
     of_namespace(stack, "shop", "7")
-    saved(), saved("7")
+    save_session(), save_session("7")
     assert end("--all", "--json").json["deleted"] == 2
     assert len(stack.sessions()) == 2
 
@@ -298,7 +298,7 @@ def test_session_that_began_meanwhile_is_not_deleted(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Signed in again under the same key, between the page and the delete.
-    session = saved()
+    session = save_session()
     session_id = next(iter(fake.sessions()))
 
     def begin() -> None:
@@ -311,14 +311,14 @@ def test_session_that_began_meanwhile_is_not_deleted(
 
 
 def test_items_of_other_kinds_stay(stack: Stack) -> None:
-    saved()
+    save_session()
     others = {name for name in stack.items() if "#" in name}
     end("--all")
     assert {name for name in stack.items() if "#" in name} == others | {"not-before#django"}
 
 
 def test_interruption_reports_how_to_continue(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved()
+    save_session()
 
     def interrupted(*_: Any, **__: Any) -> bool:
         raise KeyboardInterrupt
@@ -338,7 +338,7 @@ def test_interruption_before_the_first_delete_is_reported(
     def interrupted(*_: Any, **__: Any) -> int:
         raise KeyboardInterrupt
 
-    saved()
+    save_session()
     fake.dynamodb.on("DescribeTable", interrupted)
     done = end(*arguments)
     assert (done.status, "Run the same command again" in done.err) == (3, True)
@@ -354,8 +354,8 @@ def test_faulty_settings_are_reported_without_a_traceback(settings: Settings) ->
 def test_outage_halfway_reports_how_to_continue(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    saved()
-    fake.dynamodb.on("DeleteItem session", refused)
+    save_session()
+    fake.dynamodb.on("DeleteItem session", refuse_write)
     done = end("--all")
     assert (done.status, "have ended" in done.err) == (3, True)
 
@@ -363,18 +363,18 @@ def test_outage_halfway_reports_how_to_continue(
 def test_call_that_fails_for_a_moment_is_tried_again(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    saved()
-    failures = iter([refused, refused])
+    save_session()
+    failures = iter([refuse_write, refuse_write])
 
     def fail_first(handle: Handle) -> Any:
-        return next(failures, unharmed)(handle)
+        return next(failures, pass_unharmed)(handle)
 
     fake.dynamodb.on("DeleteItem session", fail_first)
     assert end("--all", "--json").json["deleted"] == 1
 
 
 def test_unreachable_from_the_start_nothing_is_done(fake: Stack) -> None:
-    saved()
+    save_session()
     fake.dynamodb.unavailable = True
     done = end("--all")
     assert done.status == 1
@@ -383,11 +383,11 @@ def test_unreachable_from_the_start_nothing_is_done(fake: Stack) -> None:
 
 
 def test_ended_sessions_are_announced_and_expired_ones_are_not(fake: Stack) -> None:
-    expired = saved()
+    expired = save_session()
     expired.set_expiry(10)
     expired.save()
     fake.clock.advance(60)
-    saved()
+    save_session()
     expected: list[str] = []
 
     def heard(session: str, **_: Any) -> None:
@@ -406,17 +406,19 @@ def test_ended_sessions_are_announced_and_expired_ones_are_not(fake: Stack) -> N
 
 
 def test_sessions_of_one_user_end(stack: Stack) -> None:
-    theirs, others = [saved("7"), saved("7")], [saved("8"), saved()]
+    theirs, others = [save_session("7"), save_session("7")], [save_session("8"), save_session()]
     done = end("--user", "7", "--json")
     assert done.json == {"user": "7", "ended": 2}
-    assert [lives(session) for session in theirs + others] == [False, False, True, True]
+    assert [is_alive(session) for session in theirs + others] == [False, False, True, True]
 
 
 def test_user_whose_sessions_go_on_beginning_is_not_called_signed_out(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        fake.services.queries, "owned_ids", as_coroutine(lambda _: [id_of_record(saved("7"))])
+        fake.services.queries,
+        "owned_ids",
+        as_coroutine(lambda _: [id_of_record(save_session("7"))]),
     )
     done = end("--user", "7")
     assert done.status == 3
@@ -431,7 +433,7 @@ def test_user_whose_sessions_go_on_beginning_is_not_called_signed_out(
 def test_dry_run_changes_nothing_and_reports_what_it_would_do(
     stack: Stack, which: list[str]
 ) -> None:
-    saved("7")
+    save_session("7")
     before = stack.items()
     done = run("end_sessions", "--dry-run", *which)
     assert (done.status, done.out.startswith("Would end")) == (0, True)
@@ -446,7 +448,7 @@ class Terminal(io.StringIO):
 
 
 def test_nothing_is_done_without_confirmation(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved()
+    save_session()
     for typed, status, left in [("", 1, 1), ("\n", 1, 1), ("no\n", 1, 1), ("y\n", 0, 0)]:
         monkeypatch.setattr(sys, "stdin", Terminal(typed))
         done = run("end_sessions", "--all")
@@ -458,7 +460,7 @@ def test_ctrl_c_at_the_question_does_nothing(fake: Stack, monkeypatch: pytest.Mo
     def interrupted(*_: Any) -> str:
         raise KeyboardInterrupt
 
-    saved()
+    save_session()
     terminal = Terminal()
     monkeypatch.setattr(terminal, "readline", interrupted)
     monkeypatch.setattr(sys, "stdin", terminal)
@@ -469,7 +471,7 @@ def test_ctrl_c_at_the_question_does_nothing(fake: Stack, monkeypatch: pytest.Mo
 def test_prompt_is_not_written_to_stdout(
     fake: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    saved()
+    save_session()
     monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
     done = run("end_sessions", "--all", "--json")
     assert done.json["deleted"] == 1
@@ -479,7 +481,7 @@ def test_prompt_is_not_written_to_stdout(
 
 def test_noninteractive_run_requires_no_input(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO())
-    saved()
+    save_session()
     done = run("end_sessions", "--all")
     assert (done.status, "--no-input" in done.err, len(fake.sessions())) == (1, True, 1)
 
@@ -502,7 +504,7 @@ def test_noninteractive_run_requires_no_input(fake: Stack, monkeypatch: pytest.M
 def test_contradictory_options_are_rejected_and_nothing_is_done(
     fake: Stack, arguments: list[str], said: str
 ) -> None:
-    saved("7")
+    save_session("7")
     done = end(*arguments)
     assert done.status == 2
     assert said in done.err
@@ -514,7 +516,7 @@ def test_contradictory_options_are_rejected_and_nothing_is_done(
 
 
 def test_session_unreadable_without_kms_is_kept_and_reported(fake: Stack) -> None:
-    saved(), saved("7")
+    save_session(), save_session("7")
     fake.services.keyring._keyring = Unanswering()  # type: ignore[attr-defined]
     fake.clock.advance(3600)
     done = end("--all", "--json")
@@ -525,7 +527,7 @@ def test_session_unreadable_without_kms_is_kept_and_reported(fake: Stack) -> Non
 def test_pages_are_followed_to_the_end(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sessions_kms.operations.table_scan.ITEMS", 3)
     for _ in range(10):
-        saved()
+        save_session()
     assert end("--all", "--json").json["deleted"] == 10
     assert clearing.Clearing(fake.services).cleared.scanned == 0
 

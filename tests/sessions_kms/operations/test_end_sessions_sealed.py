@@ -16,9 +16,9 @@ from sessions_kms.testing.kms import MemoryKMS
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.commands import end
 from tests.sessions_kms.support.fakes import FOREIGN_KEY
-from tests.sessions_kms.support.sessions import lives, saved
+from tests.sessions_kms.support.sessions import is_alive, save_session
 from tests.sessions_kms.support.stacks import Stack, install, on_aws
-from tests.sessions_kms.support.stepping import as_coroutine, blocking
+from tests.sessions_kms.support.stepping import as_coroutine, run_blocking
 
 NOW = 1_800_000_000
 PERIOD = NOW - NOW % 86_400
@@ -26,18 +26,18 @@ PERIOD = NOW - NOW % 86_400
 
 @on_aws
 def test_sessions_of_a_leaked_data_key_end_and_another_key_replaces_it(stack: Stack) -> None:
-    leaked = [saved(), saved("7")]
+    leaked = [save_session(), save_session("7")]
     before = stack.items()[f"data-key#django#{PERIOD}"]["encryptedKey"]
     done = end("--key-period", str(PERIOD), "--json")
     assert (done.status, done.json["deleted"]) == (0, 2)
-    assert [lives(session) for session in leaked] == [False, False]
+    assert [is_alive(session) for session in leaked] == [False, False]
     item = stack.items()[f"data-key#django#{PERIOD}"]
     assert item["encryptedKey"] != before
     assert item["replacedAt"] == {"N": str(NOW)}
     stack.clock.advance(300)
-    session = saved()
+    session = save_session()
     assert next(iter(stack.sessions().values()))["encryptedKey"] == item["encryptedKey"]
-    assert lives(session)
+    assert is_alive(session)
 
 
 @on_aws
@@ -45,7 +45,7 @@ def test_sessions_sealed_under_the_old_key_during_the_wait_end_too(
     make_stack: MakeStack,
 ) -> None:
     stack = make_stack()
-    saved()
+    save_session()
     other = services.build(stack.config, clock=stack.clock, sleep=lambda _: None)
     run_sync(other.sealing_key())
     late: list[SessionStore] = []
@@ -54,7 +54,7 @@ def test_sessions_sealed_under_the_old_key_during_the_wait_end_too(
         if not late:  # Another process still holds the old data key.
             ours = services.services()
             install(other)
-            late.append(saved())
+            late.append(save_session())
             install(ours)
         stack.clock.advance(seconds)
 
@@ -70,7 +70,7 @@ def test_sessions_sealed_by_an_idle_process_after_the_period_end_too(
     make_stack: MakeStack,
 ) -> None:
     stack = make_stack(data_key_cache_age=3600)
-    saved()
+    save_session()
     other = services.build(stack.config, clock=stack.clock, sleep=lambda _: None)
     other.keyring._background = Background(None)  # type: ignore[attr-defined]  # Not in time.
     stack.clock.now = PERIOD + 86_400 - 100
@@ -82,7 +82,7 @@ def test_sessions_sealed_by_an_idle_process_after_the_period_end_too(
         if not late:
             ours = services.services()
             install(other)
-            late.append(saved())
+            late.append(save_session())
             install(ours)
             (record,) = stack.sessions().values()
             assert record["keyPeriod"] == {"N": str(PERIOD)}
@@ -96,14 +96,14 @@ def test_sessions_sealed_by_an_idle_process_after_the_period_end_too(
 
 @on_aws
 def test_second_run_keeps_sessions_under_the_new_key(stack: Stack) -> None:
-    saved()
+    save_session()
     end("--key-period", str(PERIOD))
     item = stack.items()[f"data-key#django#{PERIOD}"]
     stack.clock.advance(300)
-    session = saved()
+    session = save_session()
     assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 0
     assert stack.items()[f"data-key#django#{PERIOD}"] == item
-    assert lives(session)
+    assert is_alive(session)
 
 
 @on_aws
@@ -112,10 +112,10 @@ def test_second_run_after_the_period_keeps_sessions_under_the_new_key(
 ) -> None:
     end("--key-period", str(PERIOD))
     stack.clock.advance(300)
-    session = saved()
+    session = save_session()
     stack.clock.now = PERIOD + 86_400 + 300
     assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 0
-    assert lives(session)
+    assert is_alive(session)
 
 
 @on_aws
@@ -123,7 +123,7 @@ def test_second_run_after_the_period_keeps_sessions_under_the_new_key(
 def test_damaged_published_item_keeps_no_session_of_a_past_period(
     stack: Stack, encrypted: bytes
 ) -> None:
-    saved()
+    save_session()
     item_id = f"data-key#django#{PERIOD}"
     stack.clock.advance(2 * 86_400)
     stack.put_item(stack.items()[item_id] | {"encryptedKey": {"B": encrypted}})
@@ -132,20 +132,20 @@ def test_damaged_published_item_keeps_no_session_of_a_past_period(
 
 @on_aws
 def test_data_key_of_a_past_period_is_not_replaced(stack: Stack) -> None:
-    saved()
+    save_session()
     stack.clock.advance(86_400)
-    later = saved()
+    later = save_session()
     item = stack.items()[f"data-key#django#{PERIOD}"]
     assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 1
     assert stack.items()[f"data-key#django#{PERIOD}"] == item
-    assert lives(later)
+    assert is_alive(later)
 
 
 @pytest.mark.parametrize("moment", [PERIOD + 1, PERIOD + 3600, NOW])
 def test_moment_at_which_no_period_began_is_refused_and_the_right_one_named(
     stack: Stack, moment: int
 ) -> None:
-    saved()
+    save_session()
     before = stack.items()
     done = end("--key-period", str(moment))
     assert done.status == 2
@@ -160,7 +160,7 @@ def test_earlier_period_of_another_length_is_recognised_by_its_published_key(
     before = make_stack(data_key_period=3600)
     period = NOW - NOW % 3600 + 3600
     before.clock.advance(3600)
-    saved()
+    save_session()
     now = replace(before.services, config=replace(before.config, data_key_period=86_400))
     install(now)
     done = end("--key-period", str(period), "--json")
@@ -168,16 +168,16 @@ def test_earlier_period_of_another_length_is_recognised_by_its_published_key(
     assert "replacedAt" in before.items()[f"data-key#django#{period}"]
 
 
-def saving_in_scans(stack: Stack, monkeypatch: pytest.MonkeyPatch, before: Any) -> list[None]:
+def save_in_scans(stack: Stack, monkeypatch: pytest.MonkeyPatch, before: Any) -> list[None]:
     """Store a session before each scan, as other processes do; return a list of the scans."""
     scans: list[None] = []
     queries: Any = stack.services.queries
-    page = blocking(queries.scan)
+    page = run_blocking(queries.scan)
 
     def scan(*arguments: Any, **more: Any) -> Any:
         scans.append(None)
         before()
-        saved()
+        save_session()
         return page(*arguments, **more)
 
     monkeypatch.setattr(queries, "scan", as_coroutine(scan))
@@ -188,11 +188,11 @@ def test_sessions_under_keys_of_their_own_end_while_others_are_written(
     make_fake: MakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake = make_fake(data_key_period=0)
-    ended = [saved(), saved("7")]
-    scans = saving_in_scans(fake, monkeypatch, lambda: fake.clock.advance(1))
+    ended = [save_session(), save_session("7")]
+    scans = save_in_scans(fake, monkeypatch, lambda: fake.clock.advance(1))
     done = end("--key-period", str(PERIOD), "--json")
     assert (done.status, len(scans)) == (0, 2)
-    assert [lives(session) for session in ended] == [False, False]
+    assert [is_alive(session) for session in ended] == [False, False]
     assert not [name for name in fake.items() if "#" in name]
 
 
@@ -200,7 +200,7 @@ def test_it_terminates_while_processes_cannot_use_the_published_key(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     item_id = f"data-key#django#{PERIOD}"
-    saved()
+    save_session()
     keyring = fake.services.keyring._keyring._keyring  # type: ignore[attr-defined]
     monkeypatch.setattr(end_sessions, "build_kms_keyring", lambda _config: keyring)
     foreign = MemoryKMS.generate_data_key(keyring._kms, FOREIGN_KEY, {}).ciphertext
@@ -211,45 +211,45 @@ def test_it_terminates_while_processes_cannot_use_the_published_key(
         fake.clock.advance(400)
 
     plant()
-    session = saved()
+    session = save_session()
     own = fake.items()[services.id_of(str(session.session_key))]
     assert own["keyPeriod"] == {"N": str(PERIOD)}
-    scans = saving_in_scans(fake, monkeypatch, plant)
+    scans = save_in_scans(fake, monkeypatch, plant)
     done = end("--key-period", str(PERIOD), "--json")
     assert (done.status, len(scans)) == (0, 2)
-    assert not lives(session)
+    assert not is_alive(session)
     assert own["encryptedKey"] not in [item["encryptedKey"] for item in fake.sessions().values()]
 
 
 @on_aws
 def test_leaked_key_that_was_put_back_is_replaced_again(stack: Stack) -> None:
-    saved()
+    save_session()
     leaked = stack.items()[f"data-key#django#{PERIOD}"]
     end("--key-period", str(PERIOD))
     stack.put_item(leaked | {"replacedAt": {"N": str(NOW)}})
     stack.clock.advance(300)
-    session = saved()
-    assert lives(session)
+    session = save_session()
+    assert is_alive(session)
     assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 0
     assert end("--key-period", str(PERIOD), "--again", "--json").json["deleted"] == 1
-    assert not lives(session)
+    assert not is_alive(session)
     assert stack.items()[leaked["id"]["S"]]["encryptedKey"] != leaked["encryptedKey"]
 
 
 @on_aws
 def test_leaked_key_that_was_put_back_keeps_no_session_of_a_past_period(stack: Stack) -> None:
-    session = saved()
+    session = save_session()
     leaked = stack.items()[f"data-key#django#{PERIOD}"]
     stack.put_item(leaked | {"replacedAt": {"N": str(NOW)}})
     stack.clock.advance(2 * 86_400)
     assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 0
     assert end("--key-period", str(PERIOD), "--again", "--json").json["deleted"] == 1
-    assert not lives(session)
+    assert not is_alive(session)
 
 
 @on_aws
 def test_data_keys_that_somebody_prepared_are_deleted_and_counted(stack: Stack) -> None:
-    saved()
+    save_session()
     ours = stack.items()[f"data-key#django#{PERIOD}"]
     periods = [PERIOD + days * 86_400 for days in (1, 2, 3, 1000)]
     for period in periods:
@@ -270,9 +270,9 @@ def test_data_keys_that_somebody_prepared_are_deleted_and_counted(stack: Stack) 
 def test_session_missing_in_a_lagging_scan_ends_too(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = saved()
+    session = save_session()
     queries: Any = stack.services.queries
-    page = blocking(queries.scan)
+    page = run_blocking(queries.scan)
 
     def lagging(start: Any = None, *, consistent: bool = False, **more: Any) -> Any:
         found = page(start, consistent=consistent, **more)
@@ -280,12 +280,12 @@ def test_session_missing_in_a_lagging_scan_ends_too(
 
     monkeypatch.setattr(queries, "scan", as_coroutine(lagging))
     assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 1
-    assert not lives(session)
+    assert not is_alive(session)
 
 
 @on_aws
 def test_key_that_stays_in_use_is_reported(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved()
+    save_session()
     monkeypatch.setattr(stack.services.table, "delete", as_coroutine(lambda *_, **__: True))
     done = end("--key-period", str(PERIOD))
     assert (done.status, "keeps using" in done.err) == (3, True)
@@ -308,14 +308,14 @@ def test_key_that_stays_in_use_is_reported(stack: Stack, monkeypatch: pytest.Mon
 def test_published_item_that_cannot_be_read_is_replaced(
     stack: Stack, changed: dict[str, Any]
 ) -> None:
-    session = saved()
+    session = save_session()
     item_id = f"data-key#django#{PERIOD}"
     altered = stack.items()[item_id] | changed
     stack.put_item({name: value for name, value in altered.items() if value is not None})
     assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 1
-    assert not lives(session)
+    assert not is_alive(session)
     stack.clock.advance(300)
-    later = saved()
+    later = save_session()
     replaced = stack.items()[item_id]
     assert replaced["replacedAt"] == replaced["createdAt"]
     assert stack.items()[id_of(later.session_key or "")]["encryptedKey"] == replaced["encryptedKey"]
@@ -323,7 +323,7 @@ def test_published_item_that_cannot_be_read_is_replaced(
 
 @on_aws
 def test_published_item_that_cannot_be_read_starts_its_period(stack: Stack) -> None:
-    saved()
+    save_session()
     begun = PERIOD - 3600
     stack.put_item({"id": {"S": f"data-key#django#{begun}"}, "version": {"N": "1"}})
     assert end("--key-period", str(begun)).status == 0
@@ -331,7 +331,7 @@ def test_published_item_that_cannot_be_read_starts_its_period(stack: Stack) -> N
 
 @on_aws
 def test_replacement_of_a_replacement_by_another_run_is_kept(stack: Stack) -> None:
-    saved()
+    save_session()
     item_id = f"data-key#django#{PERIOD}"
     stack.put_item({"id": {"S": item_id}, "version": {"N": "1"}})
     end("--key-period", str(PERIOD))
@@ -344,7 +344,7 @@ def test_replacement_of_a_replacement_by_another_run_is_kept(stack: Stack) -> No
 
 @on_aws
 def test_forged_time_of_a_replacement_delays_nothing(stack: Stack) -> None:
-    saved()
+    save_session()
     item = stack.items()[f"data-key#django#{PERIOD}"]
     far = {"N": str(NOW + 10**9)}
     stack.put_item(item | {"replacedAt": far, "createdAt": far})

@@ -189,7 +189,7 @@ def test_session_is_ended_once(stack: Stack) -> None:
     assert ids(Inspection(services.services()).list_table().rows) == [other]
 
 
-def stored_by(neighbour: Stack, ours: Stack, user: str | None = None) -> str:
+def store_by(neighbour: Stack, ours: Stack, user: str | None = None) -> str:
     """Store a session of another project in the table that it shares with ours."""
     install(neighbour.services)
     made = saved_id(user)
@@ -218,13 +218,13 @@ def assert_hidden(stack: Stack, foreign: list[str]) -> None:
 
 def test_sessions_of_another_project_are_neither_shown_nor_ended(stack: Stack) -> None:
     other = neighbour_of(stack)
-    assert_hidden(stack, [stored_by(other, stack, "7"), stored_by(other, stack)])
+    assert_hidden(stack, [store_by(other, stack, "7"), store_by(other, stack)])
 
 
 @pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 def test_sessions_under_another_projects_kms_key_are_not_shown(make_stack: MakeStack) -> None:
     other, stack = make_stack(namespace="other"), make_stack()
-    assert_hidden(stack, [stored_by(other, stack, "7"), stored_by(other, stack)])
+    assert_hidden(stack, [store_by(other, stack, "7"), store_by(other, stack)])
 
 
 def test_page_of_the_list_unwraps_few_data_keys(make_fake: MakeStack) -> None:

@@ -26,7 +26,7 @@ NOW = 1_800_000_000
 DAY = 86_400
 
 
-def signed_in(**content: Any) -> str:
+def sign_in_user(**content: Any) -> str:
     """Save a session of user 7; return its id."""
     session = SessionStore()
     session.update({USER_ID: "7", **content})
@@ -34,11 +34,11 @@ def signed_in(**content: Any) -> str:
     return id_of(session.session_key or "")
 
 
-def listed() -> list[str]:
+def listed_ids() -> list[str]:
     return [row.id for row in run_sync(Inspection(services()).list_user_sessions("7")).rows]
 
 
-def counted() -> Count:
+def count_calls() -> Count:
     """Count, without which ones that were."""
     return replace(run_sync(Inspection(services()).count_user_sessions("7")), newest=())
 
@@ -48,7 +48,7 @@ def calls(stack: Stack) -> Counter[str]:
     return Counter(found)
 
 
-def asked_in_a_loop(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def calls_in_loop(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return what the thread of an event loop waits for the table for, from now on."""
     found: list[str] = []
     block = BotoRequest.block
@@ -74,7 +74,7 @@ def test_only_sessions_of_the_user_are_listed_newest_first(stack: Stack) -> None
     first.update({USER_ID: "7"})
     first.save()
     stack.clock.advance(10)
-    newest = signed_in()
+    newest = sign_in_user()
     other = SessionStore()
     other.update({USER_ID: "8"})
     other.save()
@@ -83,9 +83,9 @@ def test_only_sessions_of_the_user_are_listed_newest_first(stack: Stack) -> None
     assert [row.current for row in rows] == [False, True]
     assert [int(row.created_at.timestamp()) for row in rows] == [NOW + 10, NOW]
     assert int(rows[0].ends_at.timestamp()) == NOW + 10 + 7 * DAY
-    assert counted() == Count(2, more=False)
+    assert count_calls() == Count(2, more=False)
     found = run_sync(Inspection(services()).count_user_sessions("7")).newest
-    assert [session_id for session_id, _ in found] == listed()
+    assert [session_id for session_id, _ in found] == listed_ids()
 
 
 def test_index_is_read_only_as_far_as_is_shown(
@@ -93,22 +93,22 @@ def test_index_is_read_only_as_far_as_is_shown(
 ) -> None:
     monkeypatch.setattr(inspection, "OWNED_ROWS", 3)
     for _ in range(7):
-        signed_in()
+        sign_in_user()
     run_sync(fake.services.not_before.moment())  # Each process asks for it now and then.
     fake.dynamodb.calls.clear()
-    assert len(listed()) == 3
+    assert len(listed_ids()) == 3
     assert calls(fake) == {"Query user": 1, "GetItem session": 3}
 
 
 def test_count_is_one_call_and_bounded(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inspection, "COUNTED", 3)
     for _ in range(3):
-        signed_in()
-    assert counted() == Count(3, more=False)
-    signed_in()
+        sign_in_user()
+    assert count_calls() == Count(3, more=False)
+    sign_in_user()
     run_sync(fake.services.not_before.moment())  # Each process asks for it now and then.
     fake.dynamodb.calls.clear()
-    assert counted() == Count(3, more=True)
+    assert count_calls() == Count(3, more=True)
     assert calls(fake) == {"Query user": 1}
 
 
@@ -116,10 +116,10 @@ def test_what_has_ended_hides_no_older_session(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inspection, "OWNED_ROWS", 3)
-    old = {signed_in() for _ in range(2)}
+    old = {sign_in_user() for _ in range(2)}
     stack.clock.advance(10)
     for _ in range(3):
-        signed_in(_session_expiry=10)
+        sign_in_user(_session_expiry=10)
     stack.clock.advance(60)
     first = run_sync(Inspection(services()).list_user_sessions("7"))
     assert first.rows == []
@@ -129,24 +129,24 @@ def test_what_has_ended_hides_no_older_session(
 
 
 def test_what_has_ended_by_its_age_is_not_counted(stack: Stack) -> None:
-    signed_in()
+    sign_in_user()
     stack.clock.advance(7 * DAY - 1)
-    assert counted() == Count(1, more=False)
+    assert count_calls() == Count(1, more=False)
     stack.clock.advance(1)
-    assert (counted(), listed()) == (Count(0, more=False), [])
+    assert (count_calls(), listed_ids()) == (Count(0, more=False), [])
 
 
 def test_what_began_before_the_not_before_is_not_counted(make_stack: MakeStack) -> None:
     stack = make_stack(not_before=NOW)
-    signed_in()
+    sign_in_user()
     stack.clock.advance(1)
-    signed_in()
-    assert counted() == Count(1, more=False)
+    sign_in_user()
+    assert count_calls() == Count(1, more=False)
 
 
 @pytest.mark.parametrize("user_id", ["", "x" * 2000, "\ud800"])
 def test_user_id_that_cannot_exist_has_no_sessions_to_count(stack: Stack, user_id: str) -> None:
-    signed_in()
+    sign_in_user()
     SessionStore().create()
     assert run_sync(Inspection(services()).count_user_sessions(user_id)) == Count(0, more=False)
 
@@ -163,30 +163,30 @@ def test_user_id_that_cannot_exist_has_no_sessions_to_count(stack: Stack, user_i
 def test_record_that_no_process_can_have_sealed_now_is_not_listed(
     stack: Stack, changed: dict[str, str]
 ) -> None:
-    session = signed_in()
+    session = sign_in_user()
     forge(stack, "A", session, **changed)
-    assert listed() == [session]
+    assert listed_ids() == [session]
 
 
 def test_record_of_a_time_to_come_is_not_counted(stack: Stack) -> None:
-    forge(stack, "A", signed_in(), createdAt="9" * 30)
-    assert counted() == Count(1, more=False)
+    forge(stack, "A", sign_in_user(), createdAt="9" * 30)
+    assert count_calls() == Count(1, more=False)
 
 
 def test_record_within_the_skew_of_clocks_is_listed(stack: Stack) -> None:
-    session = signed_in()
+    session = sign_in_user()
     forge(stack, "A", session, createdAt=str(NOW + 300))
-    assert listed() == ["A" * 43, session]
-    assert counted() == Count(2, more=False)
+    assert listed_ids() == ["A" * 43, session]
+    assert count_calls() == Count(2, more=False)
 
 
 def test_session_that_is_anothers_by_its_record_is_not_listed(fake: Stack) -> None:
     """The index lags behind, and lists what was this person's."""
-    mine = signed_in()
+    mine = sign_in_user()
     fake.dynamodb.stop_index()
     owner = fake.items()[mine]["owner"]["S"]
     fake.put_item({**fake.items()[mine], "owner": {"S": owner.removesuffix("7") + "8"}})
-    assert listed() == []
+    assert listed_ids() == []
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_event_loop_waits_for_nothing_where_the_not_before_must_be_read_again(
     session.update({USER_ID: "7"})
     session.save()
     fake.clock.advance(READ_EVERY)
-    waited = asked_in_a_loop(monkeypatch)
+    waited = calls_in_loop(monkeypatch)
     found = asyncio.run(read(Inspection(services(), session.session_key)))
     assert found
     assert waited == []
@@ -219,7 +219,7 @@ def test_event_loop_waits_for_nothing_where_the_not_before_must_be_read_again(
 NAMES = "a" * 64, "b" * 64
 
 
-def linked(name: str = NAMES[0]) -> list[str]:
+def linked_ids(name: str = NAMES[0]) -> list[str]:
     return run_sync(Inspection(services()).find_linked_ids("7", name))
 
 
@@ -227,23 +227,23 @@ def test_sessions_that_list_a_name_are_found_among_others_newest_first(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inspection, "KEYS", 1)  # on a page
-    signed_in()
-    first = signed_in(**{LINKS: [NAMES[0]]})
-    signed_in(**{LINKS: [NAMES[1]]})
+    sign_in_user()
+    first = sign_in_user(**{LINKS: [NAMES[0]]})
+    sign_in_user(**{LINKS: [NAMES[1]]})
     stack.clock.advance(1)
-    second = signed_in(**{LINKS: [*NAMES]})
+    second = sign_in_user(**{LINKS: [*NAMES]})
     other = SessionStore()
     other.update({USER_ID: "8", LINKS: [NAMES[0]]})
     other.save()
     stack.clock.advance(1)
-    signed_in()
+    sign_in_user()
     others = id_of(str(other.session_key))
-    assert linked() == [second, first]
+    assert linked_ids() == [second, first]
     rows = run_sync(Inspection(services()).read_rows("7", [first, others, second]))
     assert [row.id for row in rows] == [first, second]
     assert ending.end_session(services(), first, user_id="7")
-    assert linked() == [second]
-    assert linked("c" * 64) == []
+    assert linked_ids() == [second]
+    assert linked_ids("c" * 64) == []
     assert run_sync(Inspection(services()).find_linked_ids("", NAMES[0])) == []
 
 
@@ -252,10 +252,10 @@ def test_finding_them_reads_only_keys_and_a_bounded_number_of_pages(
 ) -> None:
     monkeypatch.setattr(inspection, "KEYS", 2)
     monkeypatch.setattr(inspection, "PAGES_MAX", 3)
-    found = [signed_in(**{LINKS: [NAMES[0]]})]
+    found = [sign_in_user(**{LINKS: [NAMES[0]]})]
     for _ in range(6):
         fake.clock.advance(1)
-        found.insert(0, signed_in(**{LINKS: [NAMES[0]]}))
+        found.insert(0, sign_in_user(**{LINKS: [NAMES[0]]}))
     fake.dynamodb.calls.clear()
-    assert linked() == found[:6]
+    assert linked_ids() == found[:6]
     assert calls(fake) == {"Query user": 3, "Query logout": 3}

@@ -14,8 +14,8 @@ from sessions_kms.operations.other_sessions import CANDIDATES_MAX, OtherSessions
 from sessions_kms.sealed_items import about
 from sessions_kms.services import id_of, services
 from tests.sessions_kms.conftest import MakeStack
-from tests.sessions_kms.support.memory_dynamodb import refused
-from tests.sessions_kms.support.sessions import id_of_record, saved, saved_id
+from tests.sessions_kms.support.memory_dynamodb import refuse_write
+from tests.sessions_kms.support.sessions import id_of_record, save_session, saved_id
 from tests.sessions_kms.support.stacks import Stack, install
 
 APP = {about.CLIENT: "A tool", "provider": "corp"}
@@ -50,8 +50,8 @@ def test_every_grant_is_found_and_the_first_browser_ends_the_search(stack: Stack
 
 
 def test_others_anonymous_and_ended_sessions_do_not_count(stack: Stack) -> None:
-    saved("8")
-    saved()
+    save_session("8")
+    save_session()
     ended, of_another = saved_id("7"), saved_id("7")
     stack.dynamodb.stop_index()  # It goes on to list all of them.
     assert ending.end_session(services(), ended, user_id="7")
@@ -67,7 +67,7 @@ def test_each_kind_has_its_own_maximum_age(
     stack: Stack, session_age: int, grant_age: int, counts: about.Labels | None
 ) -> None:
     """The maximum ages were shortened since: no record has expired by its own time."""
-    saved("7", **{about.ABOUT: BROWSER})
+    save_session("7", **{about.ABOUT: BROWSER})
     start_grant()
     now = services()
     config = replace(now.config, absolute_timeout=session_age, grant_timeout=grant_age)
@@ -79,7 +79,7 @@ def test_each_kind_has_its_own_maximum_age(
 def test_old_grant_whose_metadata_is_missing_counts(make_fake: MakeStack) -> None:
     stack = make_fake(absolute_timeout=3600, grant_timeout=30 * 86_400)
     without_metadata(stack, start_grant())
-    saved("7")
+    save_session("7")
     stack.clock.advance(3601)
     assert find() == [{}]
 
@@ -108,7 +108,7 @@ def test_session_counts_in_doubt(
 
 
 def test_session_that_changes_its_key_meanwhile_is_found(stack: Stack) -> None:
-    session = saved("7")
+    session = save_session("7")
     stack.dynamodb.stop_index()
     session.cycle_key()
     assert id_of_record(session) in stack.items()
@@ -119,7 +119,7 @@ def test_session_that_changes_its_key_meanwhile_is_found(stack: Stack) -> None:
 @pytest.mark.parametrize("call", ["Query user", "GetItem session", "GetItem about"])
 def test_failed_read_is_an_error(stack: Stack, call: str) -> None:
     start_grant()
-    stack.dynamodb.on(call, refused)
+    stack.dynamodb.on(call, refuse_write)
     with pytest.raises(StoreUnavailable):
         find()
 

@@ -15,7 +15,7 @@ from sessions_kms.format.record import SessionRecord
 from sessions_kms.operations.listing import Ownership
 from sessions_kms.services import id_of
 from tests.sessions_kms.support.stacks import Stack
-from tests.sessions_kms.support.stepping import blocking
+from tests.sessions_kms.support.stepping import run_blocking
 
 
 class Answering:
@@ -47,8 +47,8 @@ def anonymous(stack: Stack) -> SessionRecord:
     return record
 
 
-def belonging(stack: Stack, keyring: Answering) -> Callable[[SessionRecord], bool]:
-    return blocking(Ownership(replace(stack.services, keyring=keyring)).is_ours)
+def ownership_check(stack: Stack, keyring: Answering) -> Callable[[SessionRecord], bool]:
+    return run_blocking(Ownership(replace(stack.services, keyring=keyring)).is_ours)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def belonging(stack: Stack, keyring: Answering) -> Callable[[SessionRecord], boo
 )
 def test_answer_is_remembered(fake: Stack, error: Exception | None, ours: bool) -> None:
     keyring = Answering(error)
-    belongs = belonging(fake, keyring)
+    belongs = ownership_check(fake, keyring)
     assert [belongs(anonymous(fake)) for _ in range(3)] == [ours] * 3
     assert keyring.asked == 1
 
@@ -65,7 +65,7 @@ def test_answer_is_remembered(fake: Stack, error: Exception | None, ours: bool) 
 @pytest.mark.parametrize("error", [KMSUnavailable(), KMSUnavailable(refused_key="arn")])
 def test_unknown_outcome_is_checked_again(fake: Stack, error: StoreUnavailable) -> None:
     keyring = Answering(error)
-    belongs, record = belonging(fake, keyring), anonymous(fake)
+    belongs, record = ownership_check(fake, keyring), anonymous(fake)
     for _ in range(2):
         with pytest.raises(KMSUnavailable):
             belongs(record)
@@ -77,7 +77,7 @@ def test_data_keys_remembered_are_bounded_in_number(
 ) -> None:
     monkeypatch.setattr(wrapped_keys, "REMEMBERED", 2)
     keyring = Answering(None)
-    belongs, record = belonging(fake, keyring), anonymous(fake)
+    belongs, record = ownership_check(fake, keyring), anonymous(fake)
     for blob in (b"1", b"2", b"3", b"3", b"2", b"1"):
         assert belongs(replace(record, encrypted_key=blob))
     assert keyring.asked == 4
@@ -85,7 +85,7 @@ def test_data_keys_remembered_are_bounded_in_number(
 
 def test_owner_is_known_without_kms(fake: Stack) -> None:
     keyring = Answering(KMSUnavailable())
-    belongs, record = belonging(fake, keyring), anonymous(fake)
+    belongs, record = ownership_check(fake, keyring), anonymous(fake)
     assert belongs(replace(record, owner="user#django#7"))
     assert not belongs(replace(record, owner="user#django2#7"))
     assert keyring.asked == 0

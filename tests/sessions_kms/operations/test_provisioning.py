@@ -51,7 +51,7 @@ def alias() -> str:
     return f"alias/test-{uuid.uuid4().hex[:12]}"
 
 
-def standing(client: Any, name: str, **options: Any) -> None:
+def create_standing_table(client: Any, name: str, **options: Any) -> None:
     """Create a table as somebody else might have."""
     client.create_table(
         **{
@@ -126,7 +126,7 @@ def test_two_runs_at_once_make_one_table(
 
 
 def test_bare_table_is_completed(dynamodb: Any, name: str) -> None:
-    standing(dynamodb, name)
+    create_standing_table(dynamodb, name)
     assert list(create_table(dynamodb, name)) == [
         "enabled deletion protection",
         "enabled TTL on ttl",
@@ -195,7 +195,7 @@ def test_only_what_is_missing_is_done(dynamodb: Any, name: str, undo: str, done:
 def test_table_of_another_key_schema_is_refused_and_left_alone(
     dynamodb: Any, name: str, options: dict[str, Any]
 ) -> None:
-    standing(dynamodb, name, **options)
+    create_standing_table(dynamodb, name, **options)
     before = state(dynamodb, name)
     with pytest.raises(ProvisioningError, match=r"another key schema.*Choose another name\."):
         list(create_table(dynamodb, name))
@@ -204,7 +204,7 @@ def test_table_of_another_key_schema_is_refused_and_left_alone(
 
 def test_index_of_the_name_with_another_schema_is_refused(dynamodb: Any, name: str) -> None:
     index = INDEX | {"KeySchema": [{"AttributeName": "owner", "KeyType": "HASH"}]}
-    standing(
+    create_standing_table(
         dynamodb,
         name,
         AttributeDefinitions=[ID, {"AttributeName": "owner", "AttributeType": "S"}],
@@ -215,7 +215,7 @@ def test_index_of_the_name_with_another_schema_is_refused(dynamodb: Any, name: s
 
 
 def test_ttl_on_another_attribute_is_refused(dynamodb: Any, name: str) -> None:
-    standing(dynamodb, name)
+    create_standing_table(dynamodb, name)
     dynamodb.update_time_to_live(
         TableName=name,
         TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires"},

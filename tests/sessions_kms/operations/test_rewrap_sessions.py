@@ -77,7 +77,7 @@ def spend(tokens: Tokens, token: str) -> None:
         run_sync(tokens.exchange(spending))
 
 
-def opens(stack: Stack, *keys: str) -> bool:
+def can_open(stack: Stack, *keys: str) -> bool:
     """Return True if a process that knows the present KMS key only opens all of these."""
     restart(stack, decrypt_key_ids=())
     return all(SessionStore(key).get("token") == "t" for key in keys)
@@ -101,7 +101,7 @@ def test_everything_moves_and_the_old_key_is_no_longer_needed(stack: Stack) -> N
     switch(stack)
     done = rewrap()
     assert (done.status, done.json["moved"], done.json["invalid"]) == (0, 9, 0)
-    assert opens(stack, *keys)
+    assert can_open(stack, *keys)
     assert run_sync(about.SessionMetadata(stack.services).read(id_of(keys[1]))) == {
         "browser": "Firefox"
     }
@@ -168,7 +168,7 @@ def test_what_a_process_seals_with_the_old_blob_meanwhile_is_found_after_the_wai
     install(stack.services)
     done = rewrap()
     assert (done.json["moved"], done.json["passes"]) == (3, 3)
-    assert opens(stack, *late)
+    assert can_open(stack, *late)
 
 
 def test_interrupted_wait_is_resumed(stack: Stack) -> None:
@@ -192,7 +192,7 @@ def test_wait_can_be_left_out(stack: Stack) -> None:
     switch(stack)
     assert rewrap("--no-wait").json["moved"] == 2
     assert stack.clock() == NOW
-    assert opens(stack, key)
+    assert can_open(stack, key)
 
 
 def test_second_run_moves_nothing(stack: Stack) -> None:
@@ -210,7 +210,7 @@ def test_strict_mode_moves_the_data_key_of_each_record_and_does_not_wait(
     done = rewrap()
     assert (done.json["moved"], done.json["data_keys"]) == (3, 3)
     assert stack.clock() == NOW
-    assert opens(stack, *keys)
+    assert can_open(stack, *keys)
 
 
 def test_several_previous_keys_and_periods_move_at_once(stack: Stack) -> None:
@@ -221,7 +221,7 @@ def test_several_previous_keys_and_periods_move_at_once(stack: Stack) -> None:
     second = switch(stack)
     restart(stack, decrypt_key_ids=(first, second))
     assert rewrap().json["moved"] == 4
-    assert opens(stack, *keys)
+    assert can_open(stack, *keys)
 
 
 def test_records_of_another_namespace_are_left_as_they_are(stack: Stack) -> None:
@@ -285,7 +285,7 @@ def test_record_saved_in_the_meantime_is_kept(
 
     monkeypatch.setattr(rewrapping.Rewrapping, "_put", saved_meanwhile)
     assert rewrap("--no-wait").status == 0
-    assert opens(stack, key)
+    assert can_open(stack, key)
     assert SessionStore(key)["more"] == 1
 
 
@@ -323,7 +323,7 @@ def test_previous_key_that_cannot_be_used_is_named_and_nothing_is_lost(stack: St
     client.enable_key(KeyId=old)
     client.close()
     assert rewrap().status == 0
-    assert opens(stack, key)
+    assert can_open(stack, key)
 
 
 @pytest.mark.parametrize("operation", ["ReEncrypt", "UpdateItem", "Scan"])
@@ -335,7 +335,7 @@ def test_throttled_run_continues(make_faulty: MakeFaulty, operation: str) -> Non
     proxy = faulty.kms if operation == "ReEncrypt" else faulty.table
     proxy.on(operation, fault, times=7)  # The SDK tries three times for one of ours.
     assert rewrap().json["moved"] == 2
-    assert opens(faulty.stack, key)
+    assert can_open(faulty.stack, key)
 
 
 def test_outage_reports_that_another_run_continues(make_faulty: MakeFaulty) -> None:
@@ -347,7 +347,7 @@ def test_outage_reports_that_another_run_continues(make_faulty: MakeFaulty) -> N
     assert (done.status, "Run the same command again" in done.err) == (3, True)
     faulty.table.heal()
     assert rewrap().status == 0
-    assert opens(faulty.stack, key)
+    assert can_open(faulty.stack, key)
 
 
 def test_number_of_data_keys_remembered_is_bounded(

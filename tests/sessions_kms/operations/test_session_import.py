@@ -24,8 +24,8 @@ from sessions_kms.operations.session_import import AllEnded, Importer
 from sessions_kms.services import id_of, services
 from sessions_kms.session.links import LINKS
 from tests.sessions_kms.support import old_engine
-from tests.sessions_kms.support.old_engine import ENGINE, saved
-from tests.sessions_kms.support.sessions import stored
+from tests.sessions_kms.support.old_engine import ENGINE, save_content
+from tests.sessions_kms.support.sessions import stored_item
 from tests.sessions_kms.support.stacks import Stack
 
 LINK = "a" * 64
@@ -53,13 +53,13 @@ def run(*arguments: str) -> tuple[dict[str, Any], int]:
 
 
 def test_live_sessions_are_stored_under_the_keys_that_visitors_hold(stack: Stack) -> None:
-    signed_in, anonymous = saved(**{USER_ID: "7", "cart": [1]}), saved(language="de")
+    signed_in, anonymous = save_content(**{USER_ID: "7", "cart": [1]}), save_content(language="de")
     assert run("--from", ENGINE) == (
         NOTHING | {"imported": 2},
         0,
     )
-    assert stored(signed_in) == {USER_ID: "7", "cart": [1]}
-    assert stored(anonymous) == {"language": "de"}
+    assert stored_item(signed_in) == {USER_ID: "7", "cart": [1]}
+    assert stored_item(anonymous) == {"language": "de"}
     owners = {item["id"]["S"]: item.get("owner") for item in stack.sessions().values()}
     assert owners == {id_of(signed_in): {"S": "user#django#7"}, id_of(anonymous): None}
 
@@ -87,24 +87,24 @@ def test_expired_session_is_left(fake: Stack) -> None:
 
 
 def test_command_may_be_run_again(stack: Stack) -> None:
-    key = saved(a=1)
+    key = save_content(a=1)
     run()
     moved_on = SessionStore(key)
     moved_on["a"] = 2
     moved_on.save()
     assert run()[0] == NOTHING | {"there_already": 1}
-    assert stored(key) == {"a": 2}
+    assert stored_item(key) == {"a": 2}
 
 
 def test_more_rows_than_one_chunk_are_all_taken(fake: Stack) -> None:
-    keys = {saved(number=number) for number in range(CHUNK + 5)}
+    keys = {save_content(number=number) for number in range(CHUNK + 5)}
     assert run()[0]["imported"] == CHUNK + 5
     assert set(fake.sessions()) == {id_of(key) for key in keys}
 
 
 def test_outage_in_the_middle_loses_nothing_and_the_next_run_finishes(fake: Stack) -> None:
     for number in range(CHUNK + 5):
-        saved(number=number)
+        save_content(number=number)
     importer = Importer(fake.services, load_engine(ENGINE))
     taken = importer.import_all()
     assert next(taken) == CHUNK
@@ -123,8 +123,8 @@ def test_sessions_that_cannot_be_imported_are_counted_and_change_the_exit_status
     Session.objects.create(
         session_key="x" * 32, session_data="forged", expire_date=timezone.now() + timedelta(days=1)
     )
-    saved(large="x" * 500_000)
-    good = saved(a=1)
+    save_content(large="x" * 500_000)
+    good = save_content(a=1)
     counts, status = run()
     assert (counts["imported"], counts["unreadable"], counts["too_large"]) == (1, 1, 1)
     assert status == 3
@@ -132,7 +132,7 @@ def test_sessions_that_cannot_be_imported_are_counted_and_change_the_exit_status
 
 
 def test_dry_run_writes_nothing(fake: Stack) -> None:
-    key = saved(a=1)
+    key = save_content(a=1)
     assert run("--dry-run") == ({"live": 1}, 0)
     assert fake.sessions() == {}
     assert old_engine.content(key) == {"a": 1}
@@ -161,7 +161,7 @@ def test_table_lost_in_the_middle_is_reported(fake: Stack, monkeypatch: pytest.M
     def lost(*_: Any) -> set[str]:
         raise OperationalError("server closed the connection")
 
-    saved(a=1)
+    save_content(a=1)
     monkeypatch.setattr(DatabaseEngine, "live_keys", lost)
     with pytest.raises(CommandError, match=r"server closed.*Run it again") as caught:
         run()
@@ -170,12 +170,12 @@ def test_table_lost_in_the_middle_is_reported(fake: Stack, monkeypatch: pytest.M
 
 def test_import_after_an_end_of_all_sessions_must_be_asked_for(make_fake: Any) -> None:
     fake = make_fake(not_before=1)
-    key = saved(a=1)
+    key = save_content(a=1)
     with pytest.raises(CommandError, match="ended"):
         run()
     assert fake.sessions() == {}
     assert run("--ignore-not-before")[0]["imported"] == 1
-    assert stored(key) == {"a": 1}
+    assert stored_item(key) == {"a": 1}
 
 
 def test_moment_too_far_ahead_to_count_stops_no_import(make_fake: Any) -> None:
@@ -183,19 +183,19 @@ def test_moment_too_far_ahead_to_count_stops_no_import(make_fake: Any) -> None:
     fake = make_fake(not_before=far)
     fake.put_item({"id": {"S": "not-before#django"}, "version": {"N": "1"},
                    "notBefore": {"N": str(far)}})  # fmt: skip
-    key = saved(a=1)
+    key = save_content(a=1)
     assert run()[0]["imported"] == 1
-    assert stored(key) == {"a": 1}
+    assert stored_item(key) == {"a": 1}
 
 
 def test_row_stays_for_the_old_engines_processes(fake: Stack) -> None:
-    key = saved(a=1)
+    key = save_content(a=1)
     run()
     assert old_engine.content(key) == {"a": 1}
 
 
 def test_session_that_was_ended_after_the_import_is_not_imported_again(stack: Stack) -> None:
-    key = saved(a=1)
+    key = save_content(a=1)
     run()
     SessionStore(key).delete()
     assert run()[0] == NOTHING | {"there_already": 1}
@@ -206,7 +206,7 @@ def test_session_that_was_ended_after_the_import_is_not_imported_again(stack: St
 def test_session_that_ended_in_the_old_engine_meanwhile_is_not_brought_back(
     stack: Stack, end: str
 ) -> None:
-    key = saved(a=1)
+    key = save_content(a=1)
     importer = Importer(stack.services, load_engine(ENGINE))
     (sessions,) = load_engine(ENGINE).sessions()
     outcomes = [importer.import_at(each, importer.get_start()) for each in sessions]
@@ -217,13 +217,13 @@ def test_session_that_ended_in_the_old_engine_meanwhile_is_not_brought_back(
         old_process.cycle_key()
     importer._settle(sessions, outcomes)
     assert importer.counts["ended meanwhile"] == 1
-    assert stored(key) == {}
+    assert stored_item(key) == {}
 
 
 def test_session_that_ended_here_between_its_reading_and_its_sealing_stays_ended(
     stack: Stack,
 ) -> None:
-    key = saved(a=1)
+    key = save_content(a=1)
     importer = Importer(stack.services, load_engine(ENGINE))
     (sessions,) = load_engine(ENGINE).sessions()
     visitor = moving_in.SessionStore(key)
@@ -232,11 +232,11 @@ def test_session_that_ended_here_between_its_reading_and_its_sealing_stays_ended
     assert [importer.import_at(each, importer.get_start()) for each in sessions] == [
         "there already"
     ]
-    assert stored(key) == {}
+    assert stored_item(key) == {}
 
 
 def test_session_whose_key_was_changed_here_meanwhile_lives_on(stack: Stack) -> None:
-    key = saved(a=1)
+    key = save_content(a=1)
     importer = Importer(stack.services, load_engine(ENGINE))
     (sessions,) = load_engine(ENGINE).sessions()
     outcomes = [importer.import_at(each, importer.get_start()) for each in sessions]
@@ -245,19 +245,19 @@ def test_session_whose_key_was_changed_here_meanwhile_lives_on(stack: Stack) -> 
     importer._settle(sessions, outcomes)
     assert importer.counts["imported"] == 1
     assert importer.counts["ended meanwhile"] == 0
-    assert stored(str(visitor.session_key)) == {"a": 1}
+    assert stored_item(str(visitor.session_key)) == {"a": 1}
     assert [importer.import_at(each, importer.get_start()) for each in sessions] == [
         "there already"
     ]
     with pytest.raises(SessionMoved):
-        stored(key)
+        stored_item(key)
 
 
 def test_end_of_all_sessions_during_an_import_applies_to_later_rows(
     make_fake: Any,
 ) -> None:
     fake = make_fake()
-    keys = [saved(number=number) for number in range(CHUNK + 5)]
+    keys = [save_content(number=number) for number in range(CHUNK + 5)]
     importer = Importer(fake.services, load_engine(ENGINE))
     taken = importer.import_all()
     next(taken)
@@ -265,7 +265,7 @@ def test_end_of_all_sessions_during_an_import_applies_to_later_rows(
     with pytest.raises(AllEnded):
         next(taken)
     fake.clock.advance(60)
-    assert [key for key in keys if stored(key)] == []
+    assert [key for key in keys if stored_item(key)] == []
 
 
 def test_session_that_went_back_is_taken_over_again_with_its_links(stack: Stack) -> None:
@@ -277,15 +277,15 @@ def test_session_that_went_back_is_taken_over_again_with_its_links(stack: Stack)
     for item_id in list(stack.items()):
         stack.delete_item(item_id)  # Their time is over.
     assert run()[0]["imported"] == 1
-    assert stored(key) == {USER_ID: "7", LINKS: [LINK]}
+    assert stored_item(key) == {USER_ID: "7", LINKS: [LINK]}
     assert ending.end_linked(services(), LINK) == 1
-    assert stored(key) == {}
+    assert stored_item(key) == {}
 
 
 def test_session_with_invalid_links_stays_valid_and_is_reported(
     stack: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
-    key, other = saved(**{USER_ID: "7", LINKS: ["https://example.org/"]}), saved(a=1)
+    key, other = save_content(**{USER_ID: "7", LINKS: ["https://example.org/"]}), save_content(a=1)
     with caplog.at_level(logging.WARNING, "sessions_kms"):
         assert run() == (NOTHING | {"imported": 2}, 0)
     assert f"{id_of(key)[:8]}...: the value under '{LINKS}' is not a list" in caplog.text
@@ -293,4 +293,4 @@ def test_session_with_invalid_links_stays_valid_and_is_reported(
     session = SessionStore(key)
     session["b"] = 1
     session.save()
-    assert stored(key) == {USER_ID: "7", LINKS: ["https://example.org/"], "b": 1}
+    assert stored_item(key) == {USER_ID: "7", LINKS: ["https://example.org/"], "b": 1}

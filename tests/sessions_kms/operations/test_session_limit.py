@@ -37,8 +37,8 @@ from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.model.world import World
 from tests.sessions_kms.support import wire
 from tests.sessions_kms.support.browser import Browser, limit_sessions, sign_in_view
-from tests.sessions_kms.support.memory_dynamodb import after, refused
-from tests.sessions_kms.support.sessions import again, lives
+from tests.sessions_kms.support.memory_dynamodb import after, refuse_write
+from tests.sessions_kms.support.sessions import again, is_alive
 from tests.sessions_kms.support.stacks import Stack
 
 ADA, GRACE = "7", "8"
@@ -87,8 +87,8 @@ def grant(user: str = ADA) -> GrantStore:
     return made
 
 
-def left(sessions: list[SessionStore]) -> list[bool]:
-    return [lives(each) for each in sessions]
+def are_left(sessions: list[SessionStore]) -> list[bool]:
+    return [is_alive(each) for each in sessions]
 
 
 # Which sessions end
@@ -97,10 +97,10 @@ def left(sessions: list[SessionStore]) -> list[bool]:
 def test_earliest_sign_ins_end_beyond_the_limit(stack: Stack) -> None:
     strangers = [sign_in(GRACE) for _ in range(3)]
     sessions = [sign_in() for _ in range(5)]
-    assert left(sessions) == [False, False, True, True, True]
+    assert are_left(sessions) == [False, False, True, True, True]
     [ended] = sessions[4].ended_at_sign_in
     assert ended.id == id_of(str(sessions[1].session_key))
-    assert left(strangers) == [True] * 3
+    assert are_left(strangers) == [True] * 3
 
 
 def test_use_of_a_session_does_not_count(stack: Stack) -> None:
@@ -109,13 +109,13 @@ def test_use_of_a_session_does_not_count(stack: Stack) -> None:
     used["a"] = 1
     used.save()
     sessions.append(sign_in())
-    assert left(sessions) == [False, True, True, True]
+    assert are_left(sessions) == [False, True, True, True]
 
 
 def test_without_a_limit_nothing_ends_and_nothing_is_read(stack: Stack) -> None:
     limit_sessions(stack, None)
     sessions = [sign_in() for _ in range(5)]
-    assert left(sessions) == [True] * 5
+    assert are_left(sessions) == [True] * 5
     assert QUERY not in stack.dynamodb.calls
 
 
@@ -132,14 +132,14 @@ def test_sign_in_in_the_same_browser_counts_once(stack: Stack) -> None:
     browser = sign_in()
     for _ in range(5):
         browser = sign_in(session=again(browser))
-        assert left([*others, browser]) == [True, True, True]
+        assert are_left([*others, browser]) == [True, True, True]
 
 
 def test_sign_in_in_the_session_that_signed_in_first_ends_the_next_one(stack: Stack) -> None:
     sessions = [sign_in() for _ in range(3)]
     sign_in(session=again(sessions[0]))
     sign_in()
-    assert left(sessions) == [True, False, True]
+    assert are_left(sessions) == [True, False, True]
 
 
 def test_save_or_key_change_is_no_sign_in(stack: Stack) -> None:
@@ -150,7 +150,7 @@ def test_save_or_key_change_is_no_sign_in(stack: Stack) -> None:
     session.save()
     session.cycle_key()
     session.save()
-    assert left([*sessions[:2], session]) == [True, True, True]
+    assert are_left([*sessions[:2], session]) == [True, True, True]
 
 
 def test_sign_in_that_changes_the_key_ends_what_exceeds_the_limit(stack: Stack) -> None:
@@ -160,7 +160,7 @@ def test_sign_in_that_changes_the_key_ends_what_exceeds_the_limit(stack: Stack) 
     limit_sessions(stack, 1)
     session = begin_sign_in(session=again(anonymous))
     session.cycle_key()
-    assert left([other, session]) == [False, True]
+    assert are_left([other, session]) == [False, True]
     assert len(session.ended_at_sign_in) == 1
 
 
@@ -170,7 +170,7 @@ def test_session_that_is_another_users_by_now_does_not_end(stack: Stack) -> None
     shared = sign_in()
     stack.dynamodb.stop_index()
     shared = sign_in(GRACE, session=again(shared))
-    assert left([shared, sign_in()]) == [True, True]
+    assert are_left([shared, sign_in()]) == [True, True]
 
 
 def test_metadata_of_an_ended_session_is_deleted(stack: Stack) -> None:
@@ -185,7 +185,7 @@ def test_grants_neither_count_nor_end(stack: Stack) -> None:
     sessions = [sign_in(), sign_in()]
     grants.append(grant())
     sessions += [sign_in() for _ in range(3)]
-    assert left(sessions) == [False, False, True, True, True]
+    assert are_left(sessions) == [False, False, True, True, True]
     assert all(run_sync(GrantStore(each.session_key).load_grant()) for each in grants)
 
 
@@ -195,7 +195,7 @@ def test_grant_whose_metadata_is_not_readable_does_not_end(stack: Stack) -> None
         if name.startswith("about#"):
             stack.put_item(item | {"authTag": {"B": b"0" * 16}})
     sessions = [sign_in() for _ in range(4)]
-    assert left(sessions) == [False, True, True, True]
+    assert are_left(sessions) == [False, True, True, True]
     assert all(run_sync(GrantStore(each.session_key).load_grant()) for each in grants)
 
 
@@ -207,7 +207,7 @@ def test_expired_sessions_do_not_count(stack: Stack) -> None:
         sign_in(session=short)
         stack.clock.advance(5)
     sessions.append(sign_in())
-    assert left(sessions) == [True, True, True]
+    assert are_left(sessions) == [True, True, True]
 
 
 def test_at_most_ten_sessions_end_at_once_the_earliest_first(stack: Stack) -> None:
@@ -215,10 +215,10 @@ def test_at_most_ten_sessions_end_at_once_the_earliest_first(stack: Stack) -> No
     sessions = [sign_in() for _ in range(20)]
     limit_sessions(stack, 3)
     sessions.append(sign_in())
-    assert left(sessions) == [False] * ENDED_MAX + [True] * 11
+    assert are_left(sessions) == [False] * ENDED_MAX + [True] * 11
     sessions.append(sign_in())
-    assert left(sessions)[-4:] == [False, True, True, True]
-    assert sum(left(sessions)) == 3
+    assert are_left(sessions)[-4:] == [False, True, True, True]
+    assert sum(are_left(sessions)) == 3
 
 
 def test_number_of_reads_is_bounded(stack: Stack) -> None:
@@ -253,7 +253,7 @@ def test_many_sessions_are_read_at_the_same_time(stack: Stack, *, in_loop: bool)
     else:
         sessions[-1].save()
     stack.dynamodb.heal()
-    assert left(sessions) == [False] + [True] * (FEW + 5)
+    assert are_left(sessions) == [False] + [True] * (FEW + 5)
     assert max(each or deadline.REQUEST for each in left_for_call) <= SECONDS_MAX
 
 
@@ -261,10 +261,10 @@ def test_error_of_one_of_many_reads_ends_nothing(stack: Stack) -> None:
     limit_sessions(stack, None)
     sessions = [sign_in() for _ in range(FEW + 5)]
     limit_sessions(stack, 3)
-    stack.dynamodb.on("GetItem about", refused)
+    stack.dynamodb.on("GetItem about", refuse_write)
     sessions.append(sign_in())
     stack.dynamodb.heal()
-    assert left(sessions) == [True] * (FEW + 6)
+    assert are_left(sessions) == [True] * (FEW + 6)
 
 
 def test_signal_gives_the_reason(stack: Stack) -> None:
@@ -297,19 +297,19 @@ def test_two_sign_ins_at_the_same_time_never_end_each_other(stack: Stack) -> Non
 
     stack.dynamodb.on(QUERY, after(sign_in_elsewhere))
     first = sign_in()
-    assert True in left([first, *others])
+    assert True in are_left([first, *others])
     last = sign_in()
-    assert left([first, *others, last]) == [False, False, True]
+    assert are_left([first, *others, last]) == [False, False, True]
 
 
 def test_index_that_lags_leaves_one_too_many_until_the_next_sign_in(stack: Stack) -> None:
     limit_sessions(stack, 1)
     stack.dynamodb.stop_index()
     sessions = [sign_in(), sign_in()]
-    assert left(sessions) == [True, True]
+    assert are_left(sessions) == [True, True]
     stack.dynamodb.catch_up()
     sessions.append(sign_in())
-    assert left(sessions) == [False, False, True]
+    assert are_left(sessions) == [False, False, True]
 
 
 def test_session_in_which_somebody_signs_in_meanwhile_does_not_end(stack: Stack) -> None:
@@ -321,12 +321,12 @@ def test_session_in_which_somebody_signs_in_meanwhile_does_not_end(stack: Stack)
 
     stack.dynamodb.on(DELETE, after(sign_in_again))
     last = sign_in()
-    assert lives(sessions[0])
-    assert lives(last)
+    assert is_alive(sessions[0])
+    assert is_alive(last)
 
 
 @pytest.mark.parametrize("call", [QUERY, "GetItem session", "GetItem about", DELETE])
-@pytest.mark.parametrize("fault", [refused, wire.unreachable])
+@pytest.mark.parametrize("fault", [refuse_write, wire.unreachable])
 def test_failure_is_logged_and_fails_no_sign_in(
     stack: Stack,
     call: str,
@@ -340,13 +340,13 @@ def test_failure_is_logged_and_fails_no_sign_in(
     with caplog.at_level(logging.WARNING, logger="sessions_kms"):
         sessions.append(sign_in())
     stack.dynamodb.heal()
-    assert left(sessions) == [True] * 4
+    assert are_left(sessions) == [True] * 4
     assert "The limit of a user's sessions could not be applied" in caplog.text
     assert "Traceback" not in caplog.text
     assert counted.count("session_limit.failures") == 1
     assert all(run_sync(GrantStore(each.session_key).load_grant()) for each in grants)
     sessions.append(sign_in())
-    assert left(sessions) == [False, False, True, True, True]
+    assert are_left(sessions) == [False, False, True, True, True]
 
 
 def test_fault_of_the_code_is_logged_and_fails_no_sign_in(
@@ -357,7 +357,7 @@ def test_fault_of_the_code_is_logged_and_fails_no_sign_in(
 ) -> None:
     limit_sessions(stack, 1)
     monkeypatch.setattr(session_limit, "load_head", None)
-    assert left([sign_in(), sign_in()]) == [True, True]
+    assert are_left([sign_in(), sign_in()]) == [True, True]
     assert "Traceback" in caplog.text
     assert counted.count("session_limit.failures") == 1
 
@@ -369,7 +369,7 @@ def test_three_newest_sessions_are_left_after_disturbed_sign_ins(
     """Eight processes make fifty sign-ins, with faults and a lagging index, then five without."""
     chance = random.Random(seed)  # noqa: S311 - a test's
     world = World(processes=8, max_sessions_per_user=3)
-    faults = [refused, *(fault for name, fault in wire.FAULTS.items() if name not in SLOW)]
+    faults = [refuse_write, *(fault for name, fault in wire.FAULTS.items() if name not in SLOW)]
     sessions: list[SessionStore] = []
     with world.running(0):
         grants = [grant() for _ in range(3)]
@@ -392,10 +392,10 @@ def test_three_newest_sessions_are_left_after_disturbed_sign_ins(
                 continue
             finally:
                 world.wire.heal()
-            assert number < 50 or lives(session)
+            assert number < 50 or is_alive(session)
             sessions.append(session)
     with world.running(0):
-        assert left(sessions)[-3:] == [True] * 3
+        assert are_left(sessions)[-3:] == [True] * 3
         assert world.sessions() == 3 + len(grants)
         assert all(run_sync(GrantStore(each.session_key).load_grant()) for each in grants)
 
@@ -408,7 +408,7 @@ def ada(db: None) -> User:
     return User.objects.create_user("ada", password="correct horse")
 
 
-def stored(client: Client) -> SessionStore:
+def stored_session(client: Client) -> SessionStore:
     return SessionStore(client.session.session_key)
 
 
@@ -421,10 +421,10 @@ def test_sign_in_of_the_test_client_ends_the_session_of_another_one(
     one.force_login(ada)
     stack.clock.advance(0 if same_second else 1)
     other.force_login(ada)
-    assert not lives(stored(one))
+    assert not is_alive(stored_session(one))
     assert one.login(username="ada", password="correct horse")
-    assert not lives(stored(other))
-    assert lives(stored(one))
+    assert not is_alive(stored_session(other))
+    assert is_alive(stored_session(one))
 
 
 async def test_async_sign_in_ends_the_session_of_another_client(

@@ -18,7 +18,7 @@ from sessions_kms.sealed_items.about import ABOUT
 from sessions_kms.services import services
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.commands import run
-from tests.sessions_kms.support.memory_dynamodb import refused
+from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.sessions import id_of_record
 from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.stepping import as_coroutine
@@ -28,14 +28,14 @@ WORDS = {"browser": "Firefox", "system": "Windows"}
 WEEK = 7 * 86_400
 
 
-def signed_in(words: Any = WORDS, **content: Any) -> SessionStore:
+def sign_in_user(words: Any = WORDS, **content: Any) -> SessionStore:
     session = SessionStore()
     session.update({USER_ID: ADA, ABOUT: words, **content})
     session.save()
     return session
 
 
-def told(stack: Stack, session: SessionStore) -> about.Labels:
+def read_labels(stack: Stack, session: SessionStore) -> about.Labels:
     return run_sync(about.SessionMetadata(stack.services).read(id_of_record(session)))
 
 
@@ -55,11 +55,11 @@ def test_sign_in_stores_the_metadata_before_the_session(
     session[USER_ID] = ADA
     session.save()
     assert fake.dynamodb.calls == ["PutItem about", "PutItem session"]
-    assert told(fake, session) == WORDS
+    assert read_labels(fake, session) == WORDS
 
 
 def test_item_has_no_plaintext_and_the_longest_lifetime(stack: Stack) -> None:
-    session = signed_in(_session_expiry=3600)
+    session = sign_in_user(_session_expiry=3600)
     ((name, item),) = about_items(stack).items()
     assert name == f"about#django#{id_of_record(session)}"
     assert "owner" not in item
@@ -69,7 +69,7 @@ def test_item_has_no_plaintext_and_the_longest_lifetime(stack: Stack) -> None:
 
 
 def test_save_that_changes_no_word_writes_the_session_alone(fake: Stack) -> None:
-    session = signed_in()
+    session = sign_in_user()
     fake.dynamodb.calls.clear()
     session["more"] = 1
     session.save()
@@ -77,10 +77,10 @@ def test_save_that_changes_no_word_writes_the_session_alone(fake: Stack) -> None
 
 
 def test_changed_words_are_put_and_removed_ones_deleted(stack: Stack) -> None:
-    session = signed_in()
+    session = sign_in_user()
     session[ABOUT] = {"browser": "Chrome"}
     session.save()
-    assert told(stack, session) == {"browser": "Chrome"}
+    assert read_labels(stack, session) == {"browser": "Chrome"}
     del session[ABOUT]
     session.save()
     assert about_items(stack) == {}
@@ -90,7 +90,7 @@ def test_without_an_absolute_timeout_the_item_ends_no_earlier_than_the_session(
     make_stack: MakeStack,
 ) -> None:
     stack = make_stack(absolute_timeout=None)
-    session = signed_in()
+    session = sign_in_user()
     stack.clock.advance(WEEK - 60)
     session["more"] = 1
     session.save()
@@ -99,16 +99,16 @@ def test_without_an_absolute_timeout_the_item_ends_no_earlier_than_the_session(
 
 
 def test_key_change_moves_it_in_the_same_transaction(stack: Stack) -> None:
-    session = signed_in()
+    session = sign_in_user()
     old = id_of_record(session)
     session.cycle_key()
     assert list(about_items(stack)) == [f"about#django#{id_of_record(session)}"]
-    assert told(stack, session) == WORDS
+    assert read_labels(stack, session) == WORDS
     assert run_sync(about.SessionMetadata(stack.services).read(old)) == {}
 
 
 def test_key_change_that_fails_moves_nothing(stack: Stack) -> None:
-    session = signed_in()
+    session = sign_in_user()
     other = SessionStore(session.session_key)
     assert other[USER_ID] == ADA
     before = about_items(stack)
@@ -119,7 +119,7 @@ def test_key_change_that_fails_moves_nothing(stack: Stack) -> None:
 
 
 def test_end_of_a_session_deletes_its_metadata(stack: Stack) -> None:
-    own, one, many, first = signed_in(), signed_in(), signed_in(), signed_in()
+    own, one, many, first = sign_in_user(), sign_in_user(), sign_in_user(), sign_in_user()
     own.flush()
     assert ending.end_session(services(), id_of_record(one), user_id=ADA)
     assert Inspection(services()).end(id_of_record(first))
@@ -131,8 +131,8 @@ def test_end_of_a_session_deletes_its_metadata(stack: Stack) -> None:
 def test_session_ends_even_if_its_metadata_cannot_be_deleted(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = signed_in()
-    fake.dynamodb.on("DeleteItem about", refused)
+    session = sign_in_user()
+    fake.dynamodb.on("DeleteItem about", refuse_write)
     assert ending.end_sessions_of(services(), ADA) == 1
     assert not SessionStore().exists(session.session_key or "")
 
@@ -140,10 +140,10 @@ def test_session_ends_even_if_its_metadata_cannot_be_deleted(
 def test_item_that_cannot_be_written_stops_no_sign_in(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake.dynamodb.on("PutItem about", refused)
-    session = signed_in()
+    fake.dynamodb.on("PutItem about", refuse_write)
+    session = sign_in_user()
     assert SessionStore(session.session_key)[USER_ID] == ADA
-    assert told(fake, session) == {}
+    assert read_labels(fake, session) == {}
 
 
 @pytest.mark.parametrize(
@@ -153,25 +153,25 @@ def test_item_that_cannot_be_written_stops_no_sign_in(
 def test_invalid_label_stays_in_the_session_and_is_not_published(
     fake: Stack, malformed: Any
 ) -> None:
-    session = signed_in(malformed)
+    session = sign_in_user(malformed)
     session.cycle_key()
     assert SessionStore(session.session_key)[ABOUT] == malformed
     assert about_items(fake) == {}
 
 
 def test_metadata_of_another_session_is_ignored(stack: Stack) -> None:
-    ada, mallory = signed_in(), signed_in({"browser": "Opera"})
+    ada, mallory = sign_in_user(), sign_in_user({"browser": "Opera"})
     ours, theirs = about_items(stack)[f"about#django#{id_of_record(ada)}"], id_of_record(mallory)
     stack.put_item(ours | {"id": {"S": f"about#django#{theirs}"}})
-    assert told(stack, mallory) == {}
+    assert read_labels(stack, mallory) == {}
     stack.put_item(ours | {"encryptedData": {"B": b"x" * 20_000}})
-    assert told(stack, ada) == {}
+    assert read_labels(stack, ada) == {}
 
 
 def test_unavailable_kms_is_waited_for_once_and_shows_no_metadata(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session, asked = signed_in(), []
+    session, asked = sign_in_user(), []
 
     def refuse(encrypted: bytes, period: int) -> Any:
         asked.append(period)
@@ -184,11 +184,11 @@ def test_unavailable_kms_is_waited_for_once_and_shows_no_metadata(
 
 
 def test_clearing_by_time_or_data_key_deletes_it(stack: Stack) -> None:
-    signed_in()
+    sign_in_user()
     (ours,) = about_items(stack).values()
     stack.put_item(ours | {"id": {"S": "about#django2#x"}})
     stack.clock.advance(60)
-    later = signed_in()
+    later = sign_in_user()
     until = int(stack.clock()) - 30
     clearing = Clearing(stack.services)
     list(clearing.delete_created(until))
@@ -200,13 +200,13 @@ def test_clearing_by_time_or_data_key_deletes_it(stack: Stack) -> None:
 
 
 def test_expired_item_is_cleared(fake: Stack) -> None:
-    signed_in()
+    sign_in_user()
     fake.clock.advance(2 * WEEK)
     list(Clearing(fake.services).delete_expired(at_most=10))
     assert about_items(fake) == {}
 
 
 def test_dry_run_of_ending_deletes_none(fake: Stack) -> None:
-    signed_in()
+    sign_in_user()
     run("end_sessions", "--all", "--dry-run", "--no-input")
     assert len(about_items(fake)) == 1

@@ -14,29 +14,29 @@ from sessions_kms.sealed_items.leases import Claim, Leases
 from sessions_kms.sealed_items.sealing import Sealing
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.stacks import Stack
-from tests.sessions_kms.support.stepping import cancelled_at, resume, waits_in
+from tests.sessions_kms.support.stepping import cancel_at, resume, waits_in
 
 SECRET = "s" * 32
 WORDS = {"browser": "Firefox"}
 
 
-def sealed(stack: Stack) -> SessionRecord:
+def seal_record(stack: Stack) -> SessionRecord:
     seal = run_sync(Sealing(stack.services).seal(b"{}"))
     return seal.record(SECRET, revision=1, created_at=seal.now, ttl=seal.now + 60)
 
 
-def held(stack: Stack) -> Leases:
+def hold_lease(stack: Stack) -> Leases:
     leases = Leases(stack.services)
     assert run_sync(leases.claim(SECRET, "one", seconds=30)).held
     return leases
 
 
-def kept(stack: Stack) -> Leases:
-    return completed(stack)[0]
+def keep_lease(stack: Stack) -> Leases:
+    return complete_lease(stack)[0]
 
 
-def completed(stack: Stack) -> tuple[Leases, bytes]:
-    leases = held(stack)
+def complete_lease(stack: Stack) -> tuple[Leases, bytes]:
+    leases = hold_lease(stack)
     stamp = run_sync(leases.complete(SECRET, "one", b"result", keep=600))
     assert stamp is not None
     return leases, stamp
@@ -50,8 +50,8 @@ async def replaces(leases: Leases, stamp: bytes) -> bool:
     return await leases.replace(SECRET, "one", b"result", stamp=stamp, keep=60)
 
 
-def told(stack: Stack) -> tuple[SessionMetadata, SessionRecord]:
-    about, record = SessionMetadata(stack.services), sealed(stack)
+def write_metadata(stack: Stack) -> tuple[SessionMetadata, SessionRecord]:
+    about, record = SessionMetadata(stack.services), seal_record(stack)
     run_sync(about.write(record, WORDS))
     return about, record
 
@@ -66,31 +66,31 @@ CASES: dict[
         Claim(held=True),
     ),
     "claim what is done": (
-        kept,
+        keep_lease,
         lambda leases: leases.claim(SECRET, "two", seconds=30),
         Claim(held=False, result=b"result"),
     ),
-    "renew": (held, lambda leases: leases.renew(SECRET, "one", seconds=30), True),
-    "complete": (held, completes, True),
-    "replace": (completed, lambda prepared: replaces(*prepared), True),
-    "release": (held, lambda leases: leases.release(SECRET, "one"), None),
+    "renew": (hold_lease, lambda leases: leases.renew(SECRET, "one", seconds=30), True),
+    "complete": (hold_lease, completes, True),
+    "replace": (complete_lease, lambda prepared: replaces(*prepared), True),
+    "release": (hold_lease, lambda leases: leases.release(SECRET, "one"), None),
     "write": (
-        lambda stack: (SessionMetadata(stack.services), sealed(stack)),
+        lambda stack: (SessionMetadata(stack.services), seal_record(stack)),
         lambda prepared: prepared[0].write(prepared[1], WORDS),
         None,
     ),
     "read": (
-        told,
+        write_metadata,
         lambda prepared: prepared[0].read(prepared[1].id),
         WORDS,
     ),
     "open": (
-        lambda stack: (Sealing(stack.services), sealed(stack)),
+        lambda stack: (Sealing(stack.services), seal_record(stack)),
         lambda prepared: prepared[0].open(prepared[1], SECRET),
         b"{}",
     ),
     "is live": (
-        lambda stack: (stack.services, sealed(stack)),
+        lambda stack: (stack.services, seal_record(stack)),
         lambda prepared: prepared[0].is_live(prepared[1]),
         True,
     ),
@@ -121,7 +121,7 @@ def test_it_is_done_in_a_loop_and_can_be_cancelled_anywhere(
         stack = make_fake()
         prepared = prepare(stack)
         forget(stack)
-        is_cancelled = cancelled_at(begin(prepared), at)
+        is_cancelled = cancel_at(begin(prepared), at)
         assert nobody_flies(stack)
         if is_cancelled:
             assert run_sync(begin(prepared)) == outcome

@@ -15,7 +15,7 @@ from sessions_kms.sealed_items.documents import (
     SealedDocuments,
     StoredDocument,
 )
-from tests.sessions_kms.support.memory_dynamodb import refused
+from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.stacks import Stack
 
 NAME = "pin/wiki"
@@ -27,13 +27,13 @@ def documents(stack: Stack) -> SealedDocuments:
     return SealedDocuments(stack.services)
 
 
-def loaded(documents: SealedDocuments) -> StoredDocument:
+def load_document(documents: SealedDocuments) -> StoredDocument:
     found = run_sync(documents.load(NAME))
     assert found is not None
     return found
 
 
-def stored(stack: Stack) -> Item:
+def stored_item(stack: Stack) -> Item:
     return stack.items()[ITEM_ID]
 
 
@@ -41,11 +41,11 @@ def test_one_of_two_writers_wins_and_the_other_sees_it(documents: SealedDocument
     assert run_sync(documents.load(NAME)) is None
     assert run_sync(documents.store(NAME, b"first", expected=None))
     assert not run_sync(documents.store(NAME, b"second", expected=None))
-    before = loaded(documents)
+    before = load_document(documents)
     assert before.content == b"first"
     assert run_sync(documents.store(NAME, b"third", expected=before.version))
     assert not run_sync(documents.store(NAME, b"fourth", expected=before.version))
-    assert loaded(documents).content == b"third"
+    assert load_document(documents).content == b"third"
     run_sync(documents.delete(NAME))
     assert run_sync(documents.load(NAME)) is None
     assert not run_sync(documents.store(NAME, b"fifth", expected=before.version))
@@ -53,20 +53,20 @@ def test_one_of_two_writers_wins_and_the_other_sees_it(documents: SealedDocument
 
 def test_table_shows_no_content(stack: Stack, documents: SealedDocuments) -> None:
     run_sync(documents.store(NAME, b"the content", expected=None))
-    assert b"the content" not in json.dumps(stored(stack), default=repr).encode()
-    assert "the content" not in repr(loaded(documents))
+    assert b"the content" not in json.dumps(stored_item(stack), default=repr).encode()
+    assert "the content" not in repr(load_document(documents))
 
 
 def test_document_in_use_never_expires(stack: Stack, documents: SealedDocuments) -> None:
     run_sync(documents.store(NAME, b"content", expected=None))
-    first = stored(stack)
+    first = stored_item(stack)
     assert int(first["ttl"]["N"]) == int(stack.clock()) + LIFETIME
     stack.clock.advance(RENEWED_AFTER - 1)
-    loaded(documents)
-    assert stored(stack) == first, "a young one is not written"
+    load_document(documents)
+    assert stored_item(stack) == first, "a young one is not written"
     stack.clock.advance(1)
-    found = loaded(documents)
-    again = stored(stack)
+    found = load_document(documents)
+    again = stored_item(stack)
     assert int(again["ttl"]["N"]) == int(stack.clock()) + LIFETIME
     assert again["keyPeriod"] != first["keyPeriod"]
     assert run_sync(documents.store(NAME, b"next", expected=found.version)), "its new version"
@@ -78,13 +78,13 @@ def test_document_that_has_ended_is_missing_and_is_replaced(
     """A forger with the leaked data key chooses `ttl`, but not a time after the key's period."""
     run_sync(documents.store(NAME, b"forged", expected=None))
     stack.clock.advance(LIFETIME)
-    ended = stored(stack) | {"ttl": {"N": str(int(stack.clock()) + LIFETIME)}}
+    ended = stored_item(stack) | {"ttl": {"N": str(int(stack.clock()) + LIFETIME)}}
     stack.put_item(ended)
     assert run_sync(documents.load(NAME)) is None
-    assert stored(stack) == ended, "it is not renewed"
+    assert stored_item(stack) == ended, "it is not renewed"
     assert run_sync(documents.store(NAME, b"next", expected=None))
     assert not run_sync(documents.store(NAME, b"late", expected=None))
-    assert loaded(documents).content == b"next"
+    assert load_document(documents).content == b"next"
 
 
 def test_ended_document_that_another_writer_replaces_stays_theirs(fake: Stack) -> None:
@@ -100,15 +100,15 @@ def test_ended_document_that_another_writer_replaces_stays_theirs(fake: Stack) -
 
     documents._find_ended = find_late  # type: ignore[method-assign]
     assert not run_sync(documents.store(NAME, b"ours", expected=None))
-    assert loaded(documents).content == b"theirs"
+    assert load_document(documents).content == b"theirs"
 
 
 def test_document_is_read_although_it_cannot_be_written_again(fake: Stack) -> None:
     documents = SealedDocuments(fake.services)
     run_sync(documents.store(NAME, b"content", expected=None))
     fake.clock.advance(RENEWED_AFTER + 1)
-    fake.dynamodb.on("PutItem document", refused)
-    assert loaded(documents).content == b"content"
+    fake.dynamodb.on("PutItem document", refuse_write)
+    assert load_document(documents).content == b"content"
 
 
 def test_clearsessions_deletes_it_only_past_its_time(
@@ -128,8 +128,8 @@ def test_it_ends_with_a_leaked_data_key_and_not_with_all_sessions(
 ) -> None:
     run_sync(documents.store(NAME, b"content", expected=None))
     list(Clearing(stack.services).delete_created(int(stack.clock()) + 60))
-    assert loaded(documents).content == b"content"
-    period = int(stored(stack)["keyPeriod"]["N"])
+    assert load_document(documents).content == b"content"
+    period = int(stored_item(stack)["keyPeriod"]["N"])
     list(Clearing(stack.services).delete_sealed(period, but=None, since=stack.clock()))
     assert run_sync(documents.load(NAME)) is None
 
@@ -138,7 +138,7 @@ def test_damaged_document_is_not_missing_but_can_be_deleted(
     stack: Stack, documents: SealedDocuments, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_sync(documents.store(NAME, b"content", expected=None))
-    stack.put_item(stored(stack) | {"authTag": {"B": bytes(16)}})
+    stack.put_item(stored_item(stack) | {"authTag": {"B": bytes(16)}})
     with pytest.raises(TableUnavailable):
         run_sync(documents.load(NAME))
     assert f"The document {NAME} was refused: authentication" in caplog.messages
@@ -157,7 +157,7 @@ def test_content_is_bounded(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(ValueError, match="at most"):
         run_sync(documents.store(NAME, bytes(CONTENT_MAX + 1), expected=None))
     assert run_sync(documents.store(NAME, bytes(CONTENT_MAX), expected=None))
-    assert len(loaded(documents).content) == CONTENT_MAX
+    assert len(load_document(documents).content) == CONTENT_MAX
     monkeypatch.setattr("sessions_kms.sealed_items.documents.CONTENT_MAX", CONTENT_MAX - 1)
     with pytest.raises(TableUnavailable):
-        loaded(documents)
+        load_document(documents)

@@ -22,10 +22,10 @@ from sessions_kms.sealed_items.tokens import (
     new_stamp,
 )
 from sessions_kms.services import services
-from tests.sessions_kms.support.memory_dynamodb import refused
+from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.stacks import Stack
-from tests.sessions_kms.support.stepping import blocking
-from tests.sessions_kms.support.wire import lost
+from tests.sessions_kms.support.stepping import run_blocking
+from tests.sessions_kms.support.wire import lose_response
 
 ONE, NEXT, ACCESS = (f"gw{each}_" + each * 32 for each in "rca")
 CONTENT = b'{"canary": "5d1f"}'
@@ -34,16 +34,16 @@ SESSION = session_id("django", "k" * 32)
 
 @pytest.fixture
 def tokens(stack: Stack) -> Tokens:
-    return begun(stack)
+    return begin_tokens(stack)
 
 
-def begun(stack: Stack) -> Tokens:
+def begin_tokens(stack: Stack) -> Tokens:
     made = Tokens(stack.services)
     run_sync(made.begin(NewToken(ONE, CONTENT, int(stack.clock()) + 3600)))
     return made
 
 
-def found(tokens: Tokens, token: str = ONE) -> SealedToken:
+def find_token(tokens: Tokens, token: str = ONE) -> SealedToken:
     opened = run_sync(tokens.find(token))
     assert isinstance(opened, SealedToken)
     return opened
@@ -52,7 +52,7 @@ def found(tokens: Tokens, token: str = ONE) -> SealedToken:
 def exchange(tokens: Tokens, **changes: Any) -> Exchange:
     ttl = int(services().clock()) + 3600
     members: dict[str, Any] = {
-        "expected": found(tokens).stamp,
+        "expected": find_token(tokens).stamp,
         "stamp": new_stamp(),
         "spent": NewToken(ONE, b"spent", ttl),
         "answer": NewToken(ONE, b"answer", ttl),
@@ -66,7 +66,7 @@ def is_done(tokens: Tokens, spending: Exchange) -> bool:
     try:
         return run_sync(tokens.exchange(spending))
     except FateUnknown:
-        return found(tokens, spending.spent.token).stamp == spending.stamp
+        return find_token(tokens, spending.spent.token).stamp == spending.stamp
 
 
 def tombstone(tokens: Tokens, token: str, ttl: int) -> TokenTombstone:
@@ -76,7 +76,7 @@ def tombstone(tokens: Tokens, token: str, ttl: int) -> TokenTombstone:
 
 
 def test_token_opens_its_item_and_no_other_does(tokens: Tokens) -> None:
-    assert found(tokens).content == CONTENT
+    assert find_token(tokens).content == CONTENT
     assert run_sync(tokens.find(NEXT)) is None
     assert run_sync(tokens.find(ONE.replace("gwr_", "gwa_"))) is None
 
@@ -91,7 +91,7 @@ def test_item_shows_no_content_and_no_token(stack: Stack, tokens: Tokens) -> Non
 
 
 def test_item_under_another_tokens_id_opens_nothing(fake: Stack) -> None:
-    tokens = begun(fake)
+    tokens = begin_tokens(fake)
     item = fake.dynamodb.items[tokens.id_of(ONE)]
     fake.put_item(item | {"id": {"S": tokens.id_of(NEXT)}})
     assert run_sync(tokens.find(NEXT)) is None
@@ -100,10 +100,13 @@ def test_item_under_another_tokens_id_opens_nothing(fake: Stack) -> None:
 def test_exchange_is_atomic_and_happens_once(stack: Stack, tokens: Tokens) -> None:
     spending = exchange(tokens)
     assert is_done(tokens, spending)
-    assert found(tokens).content == b"spent"
-    assert found(tokens).stamp == spending.stamp
+    assert find_token(tokens).content == b"spent"
+    assert find_token(tokens).stamp == spending.stamp
     assert run_sync(tokens.answer(ONE)) == b"answer"
-    assert (found(tokens, NEXT).content, found(tokens, ACCESS).content) == (b"next", b"access")
+    assert (find_token(tokens, NEXT).content, find_token(tokens, ACCESS).content) == (
+        b"next",
+        b"access",
+    )
     before = stack.items()
     assert not is_done(tokens, exchange(tokens, expected=new_stamp()))
     assert not is_done(tokens, exchange(tokens)), "its successors are there already"
@@ -117,7 +120,7 @@ def test_exchange_buries_the_token_before_and_forgets_its_answer(
     ttl = int(stack.clock()) + 3600
     spending = exchange(
         tokens,
-        expected=found(tokens, NEXT).stamp,
+        expected=find_token(tokens, NEXT).stamp,
         spent=NewToken(NEXT, b"spent", ttl),
         answer=NewToken(NEXT, b"answer", ttl),
         successors=[],
@@ -131,22 +134,22 @@ def test_exchange_buries_the_token_before_and_forgets_its_answer(
 
 
 def test_exchange_whose_answer_is_lost_is_not_sent_again(fake: Stack) -> None:
-    tokens = begun(fake)
+    tokens = begin_tokens(fake)
     spending = exchange(tokens)
     fake.dynamodb.calls.clear()
-    fake.dynamodb.on("TransactWriteItems token answer token token", lost)
+    fake.dynamodb.on("TransactWriteItems token answer token token", lose_response)
     with pytest.raises(FateUnknown):
         run_sync(tokens.exchange(spending))
     assert len(fake.dynamodb.calls) == 1
-    assert found(tokens).stamp == spending.stamp
+    assert find_token(tokens).stamp == spending.stamp
 
 
 def test_first_token_whose_answer_is_lost_is_recognised(fake: Stack) -> None:
-    fake.dynamodb.on("PutItem token", lost)
+    fake.dynamodb.on("PutItem token", lose_response)
     with pytest.raises(TableUnavailable):
-        begun(fake)
+        begin_tokens(fake)
     fake.dynamodb.heal()
-    assert found(Tokens(fake.services)).content == CONTENT
+    assert find_token(Tokens(fake.services)).content == CONTENT
 
 
 def test_everything_ends_at_its_ttl(stack: Stack, tokens: Tokens) -> None:
@@ -167,7 +170,7 @@ def test_everything_ends_at_its_ttl(stack: Stack, tokens: Tokens) -> None:
 def test_altered_item_opens_nothing_and_is_logged(
     fake: Stack, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    tokens = begun(fake)
+    tokens = begin_tokens(fake)
     item = fake.dynamodb.items[tokens.id_of(ONE)]
     item[name] = {"B": bytes([item[name]["B"][0] ^ 1]) + item[name]["B"][1:]}
     with caplog.at_level(logging.WARNING, "sessions_kms.sealed_items.tokens"):
@@ -178,7 +181,7 @@ def test_altered_item_opens_nothing_and_is_logged(
 
 
 def test_one_wrong_answer_is_read_again(fake: Stack) -> None:
-    tokens = begun(fake)
+    tokens = begin_tokens(fake)
     whole = fake.dynamodb.items[tokens.id_of(ONE)]
     answers = iter([{**whole, "stamp": {"B": b""}}])
 
@@ -189,31 +192,31 @@ def test_one_wrong_answer_is_read_again(fake: Stack) -> None:
         return answer
 
     fake.dynamodb.on("GetItem token", wrong_once)
-    assert found(tokens).content == CONTENT
+    assert find_token(tokens).content == CONTENT
 
 
 def test_table_away_is_no_answer(fake: Stack) -> None:
-    tokens = begun(fake)
-    fake.dynamodb.on("GetItem token", refused)
-    fake.dynamodb.on("GetItem answer", refused)
-    for ask in (blocking(tokens.find), blocking(tokens.answer)):
+    tokens = begin_tokens(fake)
+    fake.dynamodb.on("GetItem token", refuse_write)
+    fake.dynamodb.on("GetItem answer", refuse_write)
+    for ask in (run_blocking(tokens.find), run_blocking(tokens.answer)):
         with pytest.raises(StoreUnavailable):
             ask(ONE)
 
 
 @pytest.mark.parametrize("done", [True, False])
 def test_answer_is_forgotten_or_left_to_its_ttl(fake: Stack, *, done: bool) -> None:
-    tokens = begun(fake)
+    tokens = begin_tokens(fake)
     assert is_done(tokens, exchange(tokens))
     if not done:
-        fake.dynamodb.on("DeleteItem answer", refused)
+        fake.dynamodb.on("DeleteItem answer", refuse_write)
     assert run_sync(tokens.forget(tokens.id_of(ONE))) is done
     assert (run_sync(tokens.answer(ONE)) is None) is done
 
 
 def test_expired_item_is_reported_for_each_use_of_its_token(fake: Stack) -> None:
     told: list[tuple[str, int]] = []
-    tokens = begun(fake)
+    tokens = begin_tokens(fake)
     watched = Tokens(fake.services, lambda item_id, ttl: told.append((item_id, ttl)))
     assert is_done(tokens, exchange(tokens))
     buried, now = "gwr_" + "b" * 32, int(fake.clock())
@@ -233,7 +236,7 @@ def test_expired_item_is_reported_for_each_use_of_its_token(fake: Stack) -> None
 def test_clock_that_is_wrong_makes_nothing_be_over(fake: Stack) -> None:
     """What would delete it believes no clock that the table's last answer contradicts."""
     told: list[str] = []
-    begun(fake)
+    begin_tokens(fake)
     clock, now = ServerClock(fake.clock), fake.clock()
     for offset in (7200, 7200, 7200, 0):
         clock.observe(formatdate(now + offset, usegmt=True))
@@ -255,10 +258,10 @@ def test_item_is_removed_if_it_had_ended_by_then(
 
 
 def test_tombstone_with_a_ciphertext_is_invalid(fake: Stack) -> None:
-    tokens = begun(fake)
+    tokens = begin_tokens(fake)
     added = tombstone(tokens, ONE, int(fake.clock()) + 60).to_item()
     fake.dynamodb.items[tokens.id_of(ONE)] |= {name: added[name] for name in ("session", "spentAt")}
-    assert found(tokens).content == CONTENT
+    assert find_token(tokens).content == CONTENT
 
 
 # Who tends them
@@ -285,7 +288,7 @@ def test_sessions_of_a_moment_end_with_their_tokens(stack: Stack, tokens: Tokens
 
 
 def test_content_is_as_documented_and_bounded(fake: Stack) -> None:
-    tokens = begun(fake)
-    assert json.loads(found(tokens).content) == {"canary": "5d1f"}
+    tokens = begin_tokens(fake)
+    assert json.loads(find_token(tokens).content) == {"canary": "5d1f"}
     run_sync(tokens.begin(NewToken(NEXT, bytes(40 * 1024), int(fake.clock()) + 60)))
     assert run_sync(tokens.find(NEXT)) is None

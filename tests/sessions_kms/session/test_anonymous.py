@@ -17,7 +17,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import SessionTooLarge
 from sessions_kms.session.pending import AnonymousSessionTooLarge
 from tests.sessions_kms.conftest import MakeStack
-from tests.sessions_kms.support.sessions import saved
+from tests.sessions_kms.support.sessions import save_session
 from tests.sessions_kms.support.stacks import Stack, install
 
 LIMIT = 2048
@@ -34,9 +34,9 @@ def bounded(make_stack: MakeStack) -> Stack:
 
 
 def test_session_is_kept_up_to_the_limit(bounded: Stack) -> None:
-    saved(a=FITS)
+    save_session(a=FITS)
     with pytest.raises(AnonymousSessionTooLarge, match=r"2,049 bytes are more than the 2,048"):
-        saved(a=TOO_MUCH)
+        save_session(a=TOO_MUCH)
     assert len(bounded.sessions()) == 1
 
 
@@ -47,17 +47,17 @@ def test_error_is_both_kinds() -> None:
 
 def test_without_the_setting_there_is_no_limit(make_fake: MakeStack) -> None:
     make_fake()
-    saved(a="x" * 300_000)
+    save_session(a="x" * 300_000)
 
 
 def test_signed_in_user_may_store_more(bounded: Stack) -> None:
-    session = saved(a=TOO_MUCH, **{USER_ID: "7"})
+    session = save_session(a=TOO_MUCH, **{USER_ID: "7"})
     session["b"] = "x" * 100_000
     session.save()
 
 
 def test_rejected_save_keeps_the_stored_version(bounded: Stack) -> None:
-    session = saved(a="old")
+    session = save_session(a="old")
     before = bounded.sessions()
     session["a"] = TOO_MUCH
     with pytest.raises(AnonymousSessionTooLarge):
@@ -66,7 +66,7 @@ def test_rejected_save_keeps_the_stored_version(bounded: Stack) -> None:
 
 
 def test_rejected_key_change_keeps_the_stored_version(bounded: Stack) -> None:
-    session = saved(a="old")
+    session = save_session(a="old")
     before = bounded.sessions()
     session["a"] = TOO_MUCH
     with pytest.raises(AnonymousSessionTooLarge):
@@ -86,12 +86,12 @@ def test_refused_create_gives_no_key(bounded: Stack) -> None:
 def test_rejected_save_makes_no_call(make_fake: MakeStack) -> None:
     stack = make_fake(anonymous_max_size=LIMIT)
     with pytest.raises(AnonymousSessionTooLarge):
-        saved(a=TOO_MUCH)
+        save_session(a=TOO_MUCH)
     assert stack.dynamodb.calls == []
 
 
 def test_what_two_requests_keep_fits_together_or_not_at_all(bounded: Stack) -> None:
-    session = saved(c=1)
+    session = save_session(c=1)
     mine, theirs = (SessionStore(session.session_key) for _ in range(2))
     mine["a"], theirs["b"] = "x" * 1500, "x" * 1500
     theirs.save()
@@ -111,7 +111,7 @@ async def test_async_methods_refuse_it_too(bounded: Stack) -> None:
 
 def test_session_from_before_the_limit_stays_and_may_shrink(make_fake: MakeStack) -> None:
     stack = make_fake()
-    session = saved(a="x" * 4000, b="x" * 4000)
+    session = save_session(a="x" * 4000, b="x" * 4000)
     config = dataclasses.replace(stack.config, anonymous_max_size=LIMIT)
     install(dataclasses.replace(stack.services, config=config))
     session = SessionStore(session.session_key)
@@ -125,7 +125,7 @@ def test_session_from_before_the_limit_stays_and_may_shrink(make_fake: MakeStack
 
 
 def test_limit_applies_after_the_user_id_is_removed(bounded: Stack) -> None:
-    session = saved(a="x" * 9000, **{USER_ID: "7"})
+    session = save_session(a="x" * 9000, **{USER_ID: "7"})
     del session[USER_ID]
     with pytest.raises(AnonymousSessionTooLarge):
         session.save()

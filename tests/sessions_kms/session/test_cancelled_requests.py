@@ -122,7 +122,7 @@ class Left(Wait):
         return await self.wait.suspend()
 
 
-async def left_at(
+async def leave_at(
     story: Story,
     leaving: Leaving,
     monkeypatch: pytest.MonkeyPatch,
@@ -179,7 +179,7 @@ async def test_request_cancelled_at_any_wait_leaves_a_valid_session(
         caplog.clear()
         world = World(1)
         install(world.processes[0])
-        if not await left_at(story(world), Leaving(at, fate, world.wire), monkeypatch, caplog):
+        if not await leave_at(story(world), Leaving(at, fate, world.wire), monkeypatch, caplog):
             break
     assert at, "nothing was waited for"
 
@@ -191,7 +191,7 @@ def world() -> World:
     return made
 
 
-async def changed(key: str, **changes: Any) -> SessionStore:
+async def change_session(key: str, **changes: Any) -> SessionStore:
     session = SessionStore(key)
     await session.aupdate(changes)
     return session
@@ -199,7 +199,7 @@ async def changed(key: str, **changes: Any) -> SessionStore:
 
 @pytest.mark.parametrize("asked", ["acreate", "asave", "acycle_key", "adelete"])
 async def test_write_that_had_not_begun_never_does(world: World, asked: str) -> None:
-    session = await changed(save_content(a=1), b=2)
+    session = await change_session(save_content(a=1), b=2)
     world.wire.calls.clear()
     task = asyncio.ensure_future(getattr(session, asked)())
     task.cancel()
@@ -212,7 +212,7 @@ async def test_write_that_had_not_begun_never_does(world: World, asked: str) -> 
 async def test_failed_write_of_a_cancelled_request_is_logged(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    session = await changed(save_content(a=1), b=2)
+    session = await change_session(save_content(a=1), b=2)
     await SessionStore(session.session_key).adelete()
     leaving = Leaving(0, "meanwhile", world.wire)
     leaving.watch_writes(monkeypatch)
@@ -232,7 +232,7 @@ async def test_writes_of_one_process_are_bounded_and_more_begin_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mixins._writes, "_maximum", 2)
-    sessions = [await changed(save_content(a=1), b=each) for each in range(3)]
+    sessions = [await change_session(save_content(a=1), b=each) for each in range(3)]
     keys = [str(session.session_key) for session in sessions]
     told = await asyncio.wait_for(
         asyncio.gather(*(session.asave() for session in sessions), return_exceptions=True), WITHIN
@@ -286,7 +286,7 @@ async def test_session_ended_during_a_load_is_not_restored(world: World, is_read
 async def test_error_of_a_write_is_raised_in_a_request_that_was_not_cancelled(
     world: World, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = await changed(save_content(a=1), b=2)
+    session = await change_session(save_content(a=1), b=2)
 
     async def failing(*_: Any) -> None:
         await Pause(0)

@@ -19,7 +19,7 @@ from sessions_kms.exceptions import InvalidRecord, SessionMoved, StoreUnavailabl
 from sessions_kms.session.repository import SessionRepository
 from sessions_kms.signals import session_refused
 from tests.sessions_kms.support.memory_dynamodb import after
-from tests.sessions_kms.support.sessions import open_again, saved, stored
+from tests.sessions_kms.support.sessions import open_again, save_session, stored_item
 from tests.sessions_kms.support.stacks import Stack, another_process, install
 from tests.support.clock import FakeClock
 
@@ -47,18 +47,18 @@ def at_once(*calls: Callable[[], object]) -> list[BaseException | None]:
 
 
 def test_changes_of_two_requests_to_different_keys_are_both_kept(stack: Stack) -> None:
-    session = saved(a=1, b=1, c=1)
+    session = save_session(a=1, b=1, c=1)
     mine, theirs = open_again(session), open_again(session)
     theirs["b"] = 2
     theirs.save()
     mine["a"] = 2
     mine.save()
-    assert stored(session) == {"a": 2, "b": 2, "c": 1}
+    assert stored_item(session) == {"a": 2, "b": 2, "c": 1}
     assert dict(mine.items()) == {"a": 2, "b": 2, "c": 1}
 
 
 def test_merged_state_is_in_the_same_dict_and_is_the_new_baseline(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     mine, theirs = open_again(session), open_again(session)
     held = mine._session
     theirs["b"] = 2
@@ -68,32 +68,32 @@ def test_merged_state_is_in_the_same_dict_and_is_the_new_baseline(stack: Stack) 
     assert held is mine._session
     del mine["b"]
     mine.save()
-    assert stored(session) == {"a": 2}
+    assert stored_item(session) == {"a": 2}
 
 
 def test_nested_mutation_counts_as_a_change(stack: Stack) -> None:
-    session = saved(cart={"items": [1]}, other=1)
+    session = save_session(cart={"items": [1]}, other=1)
     mine, theirs = open_again(session), open_again(session)
     theirs["other"] = 2
     theirs.save()
     mine["cart"]["items"].append(2)
     assert not mine.modified
     mine.save()
-    assert stored(session) == {"cart": {"items": [1, 2]}, "other": 2}
+    assert stored_item(session) == {"cart": {"items": [1, 2]}, "other": 2}
 
 
 def test_this_requests_value_wins_if_both_changed_one_key(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     mine, theirs = open_again(session), open_again(session)
     theirs["a"] = 2
     theirs.save()
     mine["a"] = 3
     mine.save()
-    assert stored(session) == {"a": 3}
+    assert stored_item(session) == {"a": 3}
 
 
 def test_conflict_with_an_invalid_record_is_announced_and_changes_nothing(fake: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     mine, theirs = open_again(session), open_again(session)
     theirs["b"] = 2
     theirs.save()
@@ -117,7 +117,7 @@ def test_conflict_with_an_invalid_record_is_announced_and_changes_nothing(fake: 
 def test_record_that_arrives_invalid_once_is_read_again(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     mine, theirs = open_again(session), open_again(session)
     theirs["b"] = 2
     theirs.save()
@@ -131,13 +131,13 @@ def test_record_that_arrives_invalid_once_is_read_again(
     monkeypatch.setattr(SessionRepository, "decrypt", decrypt_later)
     mine["a"] = 2
     mine.save()
-    assert stored(session) == {"a": 2, "b": 2}
+    assert stored_item(session) == {"a": 2, "b": 2}
     assert next(arrived) > 1
 
 
 @pytest.mark.parametrize("deleter", ["mine", "theirs"])
 def test_key_deleted_on_either_side_stays_deleted(stack: Stack, deleter: str) -> None:
-    session = saved(a=1, b=1)
+    session = save_session(a=1, b=1)
     mine, theirs = open_again(session), open_again(session)
     for name, side in (("theirs", theirs), ("mine", mine)):
         if name == deleter:
@@ -146,27 +146,27 @@ def test_key_deleted_on_either_side_stays_deleted(stack: Stack, deleter: str) ->
             side["a"] = 2
         side["from " + name] = True
         side.save()
-    assert stored(session) == {"b": 1, "from theirs": True, "from mine": True}
+    assert stored_item(session) == {"b": 1, "from theirs": True, "from mine": True}
 
 
 def test_unrelated_save_does_not_put_an_old_value_back(stack: Stack) -> None:
-    session = saved(token="old")
+    session = save_session(token="old")
     slow, refresher = open_again(session), open_again(session)
     refresher["token"] = "new"
     refresher.save()
     slow["visited"] = True
     slow.save()
-    assert stored(session) == {"token": "new", "visited": True}
+    assert stored_item(session) == {"token": "new", "visited": True}
 
 
 def test_ended_session_has_what_others_stored_since_it_was_loaded(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     mine, theirs = open_again(session), open_again(session)
     theirs["b"] = 2
     theirs.save()
     mine.flush()
     assert mine.ended_content == {"a": 1, "b": 2}
-    alone = open_again(saved(a=1))
+    alone = open_again(save_session(a=1))
     alone.flush()
     assert alone.ended_content is None
 
@@ -174,7 +174,7 @@ def test_ended_session_has_what_others_stored_since_it_was_loaded(stack: Stack) 
 def test_end_does_not_fail_because_of_what_others_stored(
     stack: Stack, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     mine, theirs = open_again(session), open_again(session)
     theirs["b"] = 2
     theirs.save()
@@ -189,7 +189,7 @@ def test_end_does_not_fail_because_of_what_others_stored(
 
 
 def test_session_that_does_not_merge_is_saved_as_it_was_loaded_or_not_at_all(stack: Stack) -> None:
-    session = saved(a=1, b=1)
+    session = save_session(a=1, b=1)
     mine, theirs = open_again(session), open_again(session)
     mine.merges = False
     del mine["a"]
@@ -197,16 +197,16 @@ def test_session_that_does_not_merge_is_saved_as_it_was_loaded_or_not_at_all(sta
     theirs.save()
     with pytest.raises(UpdateError):
         mine.save()
-    assert stored(session) == {"a": 1, "b": 2}
+    assert stored_item(session) == {"a": 1, "b": 2}
     again = open_again(session)
     again.merges = False
     del again["a"]
     again.save()
-    assert stored(session) == {"b": 2}
+    assert stored_item(session) == {"b": 2}
 
 
 def test_of_sessions_that_do_not_merge_one_is_saved_and_delays_no_other(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     removing, others = ([open_again(session) for _ in range(4)] for _ in "12")
     for each in removing:
         each.merges = False
@@ -216,24 +216,24 @@ def test_of_sessions_that_do_not_merge_one_is_saved_and_delays_no_other(stack: S
     errors = at_once(*(each.save for each in [*removing, *others]))
     assert errors[4:] == [None] * 4
     assert {type(each) for each in errors[:4]} <= {UpdateError, type(None)}
-    assert errors[:4].count(None) == ("a" not in stored(session))
+    assert errors[:4].count(None) == ("a" not in stored_item(session))
 
 
 def test_session_that_catches_up_with_another_object_keeps_its_own_changes(stack: Stack) -> None:
-    session = saved(a=1, b=1)
+    session = save_session(a=1, b=1)
     mine, theirs = open_again(session), open_again(session)
     theirs["b"] = 2
     theirs.save()
     mine["a"] = 2
     mine.catch_up(theirs)
     assert dict(mine.items()) == {"a": 2, "b": 2}
-    assert stored(session) == {"a": 1, "b": 2}
+    assert stored_item(session) == {"a": 1, "b": 2}
     mine.save()
-    assert stored(session) == {"a": 2, "b": 2}
+    assert stored_item(session) == {"a": 2, "b": 2}
 
 
 def test_session_that_caught_up_and_changed_nothing_is_not_written_again(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     mine, theirs = open_again(session), open_again(session)
     theirs["b"] = 2
     theirs.save()
@@ -245,7 +245,7 @@ def test_session_that_caught_up_and_changed_nothing_is_not_written_again(stack: 
 
 
 def test_replaced_content_is_not_merged(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     mine, theirs = SessionStore(session.session_key), open_again(session)
     mine.clear()
     theirs["b"] = 2
@@ -253,11 +253,11 @@ def test_replaced_content_is_not_merged(stack: Stack) -> None:
     mine.catch_up(theirs)
     mine["c"] = 3
     mine.save()
-    assert stored(session) == {"c": 3}
+    assert stored_item(session) == {"c": 3}
 
 
 def test_session_that_caught_up_does_not_go_back(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     mine, earlier, later = open_again(session), open_again(session), open_again(session)
     earlier["a"] = 2
     earlier.save()
@@ -270,7 +270,7 @@ def test_session_that_caught_up_does_not_go_back(stack: Stack) -> None:
 
 
 def test_session_that_caught_up_and_was_ended_since_is_not_kept_alive(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     mine, theirs = open_again(session), open_again(session)
     theirs["b"] = 2
     theirs.save()
@@ -281,14 +281,14 @@ def test_session_that_caught_up_and_was_ended_since_is_not_kept_alive(stack: Sta
 
 
 def test_session_does_not_catch_up_with_one_of_another_key(stack: Stack) -> None:
-    mine, theirs = open_again(saved(a=1)), open_again(saved(a=2))
+    mine, theirs = open_again(save_session(a=1)), open_again(save_session(a=2))
     mine.catch_up(theirs)
     assert dict(mine.items()) == {"a": 1}
     assert not mine.modified
 
 
 def test_session_does_not_catch_up_with_another_users(stack: Stack) -> None:
-    session = saved(**{USER_ID: "1"})
+    session = save_session(**{USER_ID: "1"})
     mine, theirs = open_again(session), open_again(session)
     theirs[USER_ID] = "2"
     theirs.save()
@@ -298,20 +298,20 @@ def test_session_does_not_catch_up_with_another_users(stack: Stack) -> None:
 
 
 def test_direct_load_beside_unsaved_changes_does_not_move_the_baseline(stack: Stack) -> None:
-    session = saved(a=1, b=1)
+    session = save_session(a=1, b=1)
     mine, theirs = open_again(session), open_again(session)
     mine["a"] = 2
     theirs["b"] = 2
     theirs.save()
     assert mine.load() == {"a": 1, "b": 2}
     mine.save()
-    assert stored(session) == {"a": 2, "b": 2}
+    assert stored_item(session) == {"a": 2, "b": 2}
 
 
 def test_clear_before_any_read_replaces_everything_even_on_conflict(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     mine = SessionStore(session.session_key)
     mine.clear()
     mine["only"] = True
@@ -324,11 +324,11 @@ def test_clear_before_any_read_replaces_everything_even_on_conflict(
 
     fake.dynamodb.on("PutItem session", after(save_theirs))
     mine.save()
-    assert stored(session) == {"only": True}
+    assert stored_item(session) == {"only": True}
 
 
 def test_clear_before_any_read_of_an_ended_session_raises_update_error(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     mine = SessionStore(session.session_key)
     mine.clear()
     session.delete()
@@ -337,18 +337,18 @@ def test_clear_before_any_read_of_an_ended_session_raises_update_error(stack: St
 
 
 def test_merge_across_a_change_of_user_is_refused(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     mine, theirs = open_again(session), open_again(session)
     theirs[USER_ID] = "7"
     theirs.save()
     mine["a"] = 2
     with pytest.raises(UpdateError):
         mine.save()
-    assert stored(session) == {"a": 1, USER_ID: "7"}
+    assert stored_item(session) == {"a": 1, USER_ID: "7"}
 
 
 def test_session_that_expired_meanwhile_raises_update_error(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     mine = open_again(session)
     stack.clock.advance(8 * 86400)
     mine["a"] = 2
@@ -357,7 +357,7 @@ def test_session_that_expired_meanwhile_raises_update_error(stack: Stack) -> Non
 
 
 def test_revision_counts_writes_and_every_write_has_a_fresh_salt_and_iv(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     seen = set()
     for number in range(2, 5):
         session["a"] = number
@@ -373,7 +373,7 @@ def test_time_is_bounded_not_tries_and_then_the_store_is_unavailable(
 ) -> None:
     steady = FakeClock(0.0)
     install(replace(fake.services, write_queues=WriteQueues(steady)))
-    session = saved(a=0)
+    session = save_session(a=0)
     mine = open_again(session)
     rivals = itertools.count()
 
@@ -390,13 +390,13 @@ def test_time_is_bounded_not_tries_and_then_the_store_is_unavailable(
     mine["a"] = 1
     with pytest.raises(StoreUnavailable):
         mine.save()
-    assert 45 < stored(session).pop("rival") < 50
-    assert stored(session)["a"] == 0
+    assert 45 < stored_item(session).pop("rival") < 50
+    assert stored_item(session)["a"] == 0
     assert steady.now < deadline.REQUEST
 
 
 def test_many_threads_save_different_keys_and_none_is_lost(stack: Stack) -> None:
-    session = saved()
+    session = save_session()
     requests = [open_again(session) for _ in range(6)]
 
     def save(number: int) -> None:
@@ -405,7 +405,7 @@ def test_many_threads_save_different_keys_and_none_is_lost(stack: Stack) -> None
 
     errors = at_once(*(lambda number=number: save(number) for number in range(6)))
     assert errors == [None] * 6
-    assert stored(session) == {f"key{number}": number for number in range(6)}
+    assert stored_item(session) == {f"key{number}": number for number in range(6)}
 
 
 def test_two_threads_that_create_one_key_have_one_winner(stack: Stack) -> None:
@@ -420,7 +420,7 @@ def test_two_threads_that_create_one_key_have_one_winner(stack: Stack) -> None:
 
 def test_logout_against_save_never_leaves_a_session(stack: Stack) -> None:
     for _ in range(5):
-        session = saved(a=1)
+        session = save_session(a=1)
         mine, leaver = open_again(session), open_again(session)
         mine["a"] = 2
         save_error, logout_error = at_once(mine.save, leaver.flush)
@@ -432,13 +432,13 @@ def test_logout_against_save_never_leaves_a_session(stack: Stack) -> None:
 
 def test_cycling_against_logout_leaves_at_most_the_moved_session(stack: Stack) -> None:
     for _ in range(5):
-        session = saved(a=1)
+        session = save_session(a=1)
         cycler, leaver = open_again(session), open_again(session)
         cycle_error, logout_error = at_once(cycler.cycle_key, leaver.flush)
         assert not SessionStore().exists(session.session_key or "")
         if cycle_error is None:  # It came first; the logout found that the session had moved.
             assert isinstance(logout_error, SessionMoved)
-            assert stored(cycler) == {"a": 1}
+            assert stored_item(cycler) == {"a": 1}
             cycler.delete()
         else:
             assert logout_error is None
@@ -447,7 +447,7 @@ def test_cycling_against_logout_leaves_at_most_the_moved_session(stack: Stack) -
 
 
 def test_cycling_of_an_ended_session_is_interrupted_and_revives_nothing(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     mine = open_again(session)
     session.delete()
     with pytest.raises(SessionInterrupted):
@@ -456,42 +456,42 @@ def test_cycling_of_an_ended_session_is_interrupted_and_revives_nothing(stack: S
 
 
 def test_cycling_keeps_a_token_that_another_request_refreshed(stack: Stack) -> None:
-    session = saved(token="old", a=1)
+    session = save_session(token="old", a=1)
     cycler, refresher = open_again(session), open_again(session)
     refresher["token"] = "new"
     refresher.save()
     cycler["a"] = 2
     cycler.cycle_key()
-    assert stored(cycler) == {"token": "new", "a": 2}
+    assert stored_item(cycler) == {"token": "new", "a": 2}
     assert not SessionStore().exists(session.session_key or "")
 
 
 def test_save_after_a_key_change_elsewhere_asks_for_a_retry(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     mine, cycler = open_again(session), open_again(session)
     cycler.cycle_key()
     mine["a"] = 2
     with pytest.raises(SessionMoved):
         mine.save()
-    assert stored(cycler) == {"a": 1}
+    assert stored_item(cycler) == {"a": 1}
 
 
 def test_cycling_against_a_token_change_in_threads_loses_nothing(stack: Stack) -> None:
     for _ in range(5):
-        session = saved(token="old")
+        session = save_session(token="old")
         cycler, refresher = open_again(session), open_again(session)
         refresher["token"] = "new"
         cycle_error, refresh_error = at_once(cycler.cycle_key, refresher.save)
         assert cycle_error is None
         if refresh_error is None:
-            assert stored(cycler) == {"token": "new"}
+            assert stored_item(cycler) == {"token": "new"}
         else:  # The refresh gets an error, so that its token is not lost silently.
             assert isinstance(refresh_error, SessionMoved)
-            assert stored(cycler) == {"token": "old"}
+            assert stored_item(cycler) == {"token": "old"}
 
 
 def test_error_of_a_moved_session_does_not_refer_to_an_item(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     mine = open_again(session)
     open_again(session).cycle_key()
     mine["a"] = 2
@@ -501,7 +501,7 @@ def test_error_of_a_moved_session_does_not_refer_to_an_item(stack: Stack) -> Non
 
 
 def test_other_requests_see_a_request_as_it_was_when_it_saved(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     draft = session._get_pending(session._key, session._repository())
     session[USER_ID] = "9"  # by another of its threads, while this one waits to write
     assert draft.user_id is None

@@ -79,11 +79,11 @@ def test_cookies_as_a_browser_sends_them_come_through(cookies: dict[str, str]) -
     sent = {name.encode(): value.strip().encode() for name, value in cookies.items()}
     own = {name: value for name, value in sent.items() if STRICT.is_ours(name)}
     for kind, counting in ((PLAIN, sent), (HOST, sent), (STRICT, own)):
-        assert sift(joined(sent), kind).header == joined(counting)
-        assert sift(joined(sent), kind).duplicated == frozenset()
+        assert sift(join_cookies(sent), kind).header == join_cookies(counting)
+        assert sift(join_cookies(sent), kind).duplicated == frozenset()
 
 
-def joined(cookies: dict[bytes, bytes]) -> bytes:
+def join_cookies(cookies: dict[bytes, bytes]) -> bytes:
     return b"; ".join(name + b"=" + value for name, value in cookies.items()).strip(b" ")
 
 

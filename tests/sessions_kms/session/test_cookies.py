@@ -137,7 +137,7 @@ def ask_wsgi(cookie: bytes, path: str) -> Any:
     return Client().get(path, HTTP_COOKIE=cookie.decode("latin-1"))
 
 
-def told(serve: Serve, cookie: bytes) -> Any:
+def ask_server(serve: Serve, cookie: bytes) -> Any:
     """Give what a server's page could read of the request's cookies."""
     with serve() as port:
         found = answer(port, cookie, path="/cookies/")
@@ -151,7 +151,7 @@ def test_dropped_cookies_are_read_by_nothing(
 ) -> None:
     settings.MIDDLEWARE = [*earlier, OURS]
     cookie = b"a=1; \xa0__Host-sessionid=planted; b=2; __Secure-x=planted; __Secure-x=planted"
-    found = told(SERVERS[server], cookie)
+    found = ask_server(SERVERS[server], cookie)
     assert found[:3] == [{"a": "1", "b": "2"}, "a=1; b=2", "a=1; b=2"]
     assert "planted" not in str(found)
 
@@ -168,9 +168,9 @@ def test_names_of_a_site_without_prefixes_are_its_own_too(ask: Ask, settings: Se
 def test_cookies_that_all_count_are_left_as_they_came(server: str, settings: Settings) -> None:
     cookie = b'a=1;b="x\\054y";  f\xc3\xb6\xc3\xb6=\xa0; bare; \xa0=; a=2'
     settings.MIDDLEWARE = []
-    untouched = told(SERVERS[server], cookie)
+    untouched = ask_server(SERVERS[server], cookie)
     settings.MIDDLEWARE = [OURS]
-    assert told(SERVERS[server], cookie) == untouched
+    assert ask_server(SERVERS[server], cookie) == untouched
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -184,7 +184,7 @@ def test_no_cookie_is_decoded_by_python(
 
     settings.MIDDLEWARE = [OURS]
     monkeypatch.setattr(python_cookies, "_unquote", decode)
-    decoded, *_ = told(SERVERS[server], b'a="x\\054y\\"z"; b="\\"; f\xc3\xb6="\xa0"; a.b=1')
+    decoded, *_ = ask_server(SERVERS[server], b'a="x\\054y\\"z"; b="\\"; f\xc3\xb6="\xa0"; a.b=1')
     name, blank = ("f\xc3\xb6", "\xa0") if server != "wsgi" else ("f\xf6", "\ufffd")
     assert decoded == {"a": 'x,y"z', "b": "\\", name: blank, "a.b": "1"}
 

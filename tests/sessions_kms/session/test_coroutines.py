@@ -38,7 +38,7 @@ from tests.sessions_kms.support.stories import (
     SavesWithoutALook,
     Story,
     check_next_request,
-    opened,
+    open_session,
     request_with_key,
     save_content,
     wait_until_true,
@@ -159,7 +159,7 @@ async def in_lanes(world: World) -> list[WriteQueue[Any]]:
 
 async def test_tasks_that_save_one_session_share_writes(world: World) -> None:
     key = save_content(a=1)
-    requests = [await opened(key, **{f"key{each}": each}) for each in range(5)]
+    requests = [await open_session(key, **{f"key{each}": each}) for each in range(5)]
     world.wire.calls.clear()
     await asyncio.gather(*(request._save() for request in requests))
     stands = world.truth(key)
@@ -172,7 +172,7 @@ async def test_tasks_that_save_one_session_share_writes(world: World) -> None:
 @pytest.mark.parametrize("who", [0, 1])
 async def test_others_write_when_one_of_them_is_cancelled(world: World, who: int) -> None:
     key = save_content(a=1)
-    requests = [await opened(key, **{f"key{each}": each}) for each in range(3)]
+    requests = [await open_session(key, **{f"key{each}": each}) for each in range(3)]
     tasks = [asyncio.ensure_future(request._save()) for request in requests]
     (lane,) = await in_lanes(world)
     await wait_until_true(lambda: len(lane.waiting()) == len(tasks))
@@ -188,7 +188,7 @@ async def test_others_write_when_one_of_them_is_cancelled(world: World, who: int
 
 async def test_threads_and_tasks_wait_in_one_lane(world: World) -> None:
     key = save_content(a=1)
-    requests = [await opened(key, **{f"key{each}": each}) for each in range(6)]
+    requests = [await open_session(key, **{f"key{each}": each}) for each in range(6)]
     threads = [threading.Thread(target=run_sync, args=(each._save(),)) for each in requests[::2]]
     for thread in threads:
         thread.start()
@@ -202,7 +202,7 @@ async def test_threads_and_tasks_wait_in_one_lane(world: World) -> None:
 
 async def test_tasks_of_one_request_share_one_load(world: World) -> None:
     session = SessionStore(save_content(a=1))
-    await opened(str(session.session_key))  # The not-before moment is known from now on.
+    await open_session(str(session.session_key))  # The not-before moment is known from now on.
     world.wire.calls.clear()
     found = await asyncio.gather(*(session._get_content() for _ in range(5)))
     assert found == [{"a": 1}] * 5
@@ -235,7 +235,7 @@ async def test_load_that_uses_its_own_session_is_rejected(world: World) -> None:
 # The turn
 
 
-async def taking(turn: CoroutineLock, results: list[str], name: str) -> None:
+async def take_turn(turn: CoroutineLock, results: list[str], name: str) -> None:
     await turn.acquire()
     results.append(name)
     turn.release()
@@ -247,7 +247,7 @@ async def test_lock_goes_to_the_longest_waiter_that_has_not_left() -> None:
     others = []
     for name in ("first", "second", "third"):
         context = Context()
-        others.append(asyncio.Task(taking(turn, results, name), context=context))
+        others.append(asyncio.Task(take_turn(turn, results, name), context=context))
         await wait_until_true(lambda: len(turn._waiting) == len(others))
     others[0].cancel()
     await asyncio.wait([others[0]])
@@ -261,12 +261,12 @@ async def test_turn_of_a_cancelled_waiter_is_passed_on() -> None:
     turn, results = CoroutineLock(), list[str]()
     await turn.acquire()
     context = Context()
-    other = asyncio.Task(taking(turn, results, "other"), context=context)
+    other = asyncio.Task(take_turn(turn, results, "other"), context=context)
     await wait_until_true(lambda: len(turn._waiting) == 1)
     turn.release()  # It is woken, and has not run yet.
     other.cancel()
     await asyncio.wait([other])
-    await asyncio.wait_for(taking(turn, results, "next"), WITHIN)
+    await asyncio.wait_for(take_turn(turn, results, "next"), WITHIN)
     assert results == ["next"]
 
 

@@ -24,7 +24,7 @@ from sessions_kms.session.mixins import forbid_in_event_loop
 from sessions_kms.signals import session_created, session_cycled, session_ended, session_refused
 from tests.sessions_kms.model.world import World
 from tests.sessions_kms.support.memory_dynamodb import after
-from tests.sessions_kms.support.sessions import saved_key, stored
+from tests.sessions_kms.support.sessions import saved_key, stored_item
 from tests.sessions_kms.support.stacks import Stack, install
 from tests.sessions_kms.support.stories import WITHIN, save_content, wait_until_true
 
@@ -318,5 +318,5 @@ async def test_person_signs_in_and_out_in_async_views(fake: Stack, settings: Set
     assert (await client.get("/who")).content == b"ada"
     assert (await client.get("/lazily")).content == b"refused"
     await client.get("/leave")
-    assert await asyncio.to_thread(stored, key) == {}
+    assert await asyncio.to_thread(stored_item, key) == {}
     assert (await client.get("/who")).content == b""

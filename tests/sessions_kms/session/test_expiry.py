@@ -12,7 +12,7 @@ from pytest_django import Settings
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from tests.sessions_kms.conftest import MakeStack
-from tests.sessions_kms.support.sessions import again, saved
+from tests.sessions_kms.support.sessions import again, save_session
 from tests.sessions_kms.support.stacks import Stack, install
 from tests.support.clock import FakeClock
 
@@ -29,7 +29,7 @@ def stack(make_fake: MakeStack, settings: Settings) -> Stack:
     return make_fake(absolute_timeout=ABSOLUTE)
 
 
-def touched(session: SessionStore) -> SessionStore:
+def touch(session: SessionStore) -> SessionStore:
     """Give the session as the next request has it, saved with a change."""
     session = again(session)
     session["visits"] = session.get("visits", 0) + 1
@@ -37,7 +37,7 @@ def touched(session: SessionStore) -> SessionStore:
     return session
 
 
-def lives(session: SessionStore) -> bool:
+def is_alive(session: SessionStore) -> bool:
     found = again(session).get("a") is not None
     assert SessionStore().exists(session.session_key or "") == found
     return found
@@ -56,90 +56,90 @@ def at(seconds: float) -> datetime:
 
 
 def test_idle_session_ends_at_its_second(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     stack.clock.advance(IDLE - 0.001)
-    assert lives(session)
+    assert is_alive(session)
     stack.clock.advance(0.001)
-    assert not lives(session)
+    assert not is_alive(session)
 
 
 def test_every_change_moves_the_idle_end(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     stack.clock.advance(IDLE - 1)
-    session = touched(session)
+    session = touch(session)
     assert number(stack, "ttl") == START + IDLE - 1 + IDLE
     stack.clock.advance(IDLE - 1)
-    assert lives(session)
+    assert is_alive(session)
 
 
 def test_item_that_dynamodb_has_not_deleted_yet_is_no_session(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     stack.clock.advance(3 * DAY)
     assert len(stack.sessions()) == 1
-    assert not lives(session)
+    assert not is_alive(session)
 
 
 # Absolute
 
 
 def test_absolute_timeout_ends_a_session_in_use_at_its_second(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     for _ in range(8):
         stack.clock.advance(600)
-        session = touched(session)
+        session = touch(session)
     assert number(stack, "ttl") == START + ABSOLUTE
     stack.clock.now = START + ABSOLUTE - 0.001
-    assert lives(session)
+    assert is_alive(session)
     stack.clock.now = START + ABSOLUTE
-    assert not lives(session)
+    assert not is_alive(session)
 
 
 def test_lowered_absolute_timeout_ends_old_sessions_too(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     lowered = replace(stack.config, absolute_timeout=300)
     install(replace(stack.services, config=lowered))
     stack.clock.advance(299)
-    assert lives(session)
+    assert is_alive(session)
     stack.clock.advance(1)
-    assert not lives(session)
+    assert not is_alive(session)
 
 
 def test_raised_absolute_timeout_holds_from_the_next_save(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     session.set_expiry(10 * DAY)
     session.save()
     install(replace(stack.services, config=replace(stack.config, absolute_timeout=DAY)))
     assert number(stack, "ttl") == START + ABSOLUTE
-    session = touched(session)
+    session = touch(session)
     assert number(stack, "ttl") == START + DAY
 
 
 def test_none_disables_the_absolute_timeout(make_fake: MakeStack, settings: Settings) -> None:
     settings.SESSION_COOKIE_AGE = 30 * DAY
     stack = make_fake(absolute_timeout=None)
-    session = saved(a=1)
+    session = save_session(a=1)
     assert session.absolute_end() is None
     assert session.get_expiry_age() == 30 * DAY
     stack.clock.advance(29 * DAY)
-    session = touched(session)
+    session = touch(session)
     stack.clock.advance(29 * DAY)
-    assert lives(session)
+    assert is_alive(session)
 
 
 def test_absolute_end_is_seven_days_by_default(make_fake: MakeStack) -> None:
     make_fake()
-    assert saved(a=1).absolute_end() == at(START + 7 * DAY)
+    assert save_session(a=1).absolute_end() == at(START + 7 * DAY)
 
 
 def test_absolute_end_counts_from_creation_and_of_a_new_session_from_now(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     stack.clock.advance(600)
     assert again(session).absolute_end() == at(START + ABSOLUTE)
     assert SessionStore().absolute_end() == at(START + 600 + ABSOLUTE)
 
 
 def test_creation_survives_cycle_key(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     stack.clock.advance(600)
     session = again(session)
     session.cycle_key()
@@ -152,7 +152,7 @@ def test_creation_survives_cycle_key(stack: Stack) -> None:
 def test_another_user_in_the_session_restarts_the_limit_without_a_signal(
     stack: Stack, user_id: str, created: int
 ) -> None:
-    session = saved(**{USER_ID: "7"})
+    session = save_session(**{USER_ID: "7"})
     stack.clock.advance(600)
     session = again(session)
     session[USER_ID] = user_id
@@ -163,7 +163,7 @@ def test_another_user_in_the_session_restarts_the_limit_without_a_signal(
 
 
 def test_flushed_session_is_new(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     stack.clock.advance(600)
     session.flush()
     session["a"] = 2
@@ -175,10 +175,10 @@ def test_flushed_session_is_new(stack: Stack) -> None:
 
 
 def test_expiry_age_and_date_are_capped(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     for _ in range(5):
         stack.clock.advance(900)
-        session = touched(session)
+        session = touch(session)
     assert session.get_expiry_age() == ABSOLUTE - 4500
     assert session.get_expiry_date() == at(START + ABSOLUTE)
 
@@ -201,7 +201,7 @@ def test_capped_expiry_date_is_right_across_a_change_to_winter_time(
     settings.SESSION_COOKIE_AGE = 14 * DAY
     stack = make_fake(absolute_timeout=2 * DAY)
     stack.clock.now = 1_792_490_400  # 2026-10-20T12:00 in Berlin, five days before the change
-    assert saved(a=1).get_expiry_date() == datetime(2026, 10, 22, 12)  # noqa: DTZ001 - naive
+    assert save_session(a=1).get_expiry_date() == datetime(2026, 10, 22, 12)  # noqa: DTZ001 - naive
 
 
 @pytest.mark.parametrize(
@@ -224,18 +224,18 @@ def test_capped_expiry_date_is_right_across_a_change_to_winter_time(
 def test_set_expiry_of_every_kind_keeps_its_meaning_below_the_cap(
     stack: Stack, expiry: Any, age: int
 ) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     session.set_expiry(expiry)
     assert session.get_expiry_age() == age
     session.save()
     assert number(stack, "ttl") == START + age
-    assert lives(session) == (age > 0)
+    assert is_alive(session) == (age > 0)
     assert again(session).get_expire_at_browser_close() == (expiry == 0 and age > 0)
 
 
 def test_set_expiry_by_timedelta_is_a_date(stack: Stack) -> None:
     stack.clock.now = int(timezone.now().timestamp())  # Django counts from the real now.
-    session = saved(a=1)
+    session = save_session(a=1)
     session.set_expiry(timedelta(seconds=300))
     assert 300 <= session.get_expiry_age() <= 302
     session.set_expiry(timedelta(days=300))
@@ -243,14 +243,14 @@ def test_set_expiry_by_timedelta_is_a_date(stack: Stack) -> None:
 
 
 def test_fixed_end_does_not_move_with_use(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     session.set_expiry(at(START + 800))
     session.save()
     stack.clock.advance(500)
-    session = touched(session)
+    session = touch(session)
     assert session.get_expiry_age() == 300
     stack.clock.advance(300)
-    assert not lives(session)
+    assert not is_alive(session)
 
 
 # Saves that change nothing
@@ -266,11 +266,11 @@ def calls_of(stack: Stack, session: SessionStore) -> list[str]:
 
 
 def test_unchanged_save_makes_no_call(stack: Stack) -> None:
-    assert calls_of(stack, saved(a=1)) == []
+    assert calls_of(stack, save_session(a=1)) == []
 
 
 def test_unchanged_save_rewrites_only_beyond_a_tenth_of_the_idle_age(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     stack.clock.advance(IDLE / 10)
     assert calls_of(stack, session) == []
     stack.clock.advance(1)
@@ -280,7 +280,7 @@ def test_unchanged_save_rewrites_only_beyond_a_tenth_of_the_idle_age(stack: Stac
 
 
 def test_unchanged_save_of_a_capped_session_rewrites_nothing_more(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     session.set_expiry(10 * DAY)
     session.save()
     stack.clock.advance(ABSOLUTE - 1)
@@ -290,7 +290,7 @@ def test_unchanged_save_of_a_capped_session_rewrites_nothing_more(stack: Stack) 
 def test_unchanged_save_rewrites_when_the_end_comes_nearer(
     stack: Stack, settings: Settings
 ) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     settings.SESSION_COOKIE_AGE = 100
     assert calls_of(stack, session) == ["PutItem session"]
     assert number(stack, "ttl") == START + 100
@@ -303,7 +303,7 @@ def test_unchanged_save_of_a_session_that_was_never_stored_stores_it(stack: Stac
 
 
 def test_limits_are_unavailable_during_an_outage(stack: Stack) -> None:
-    session = again(saved(a=1))
+    session = again(save_session(a=1))
     stack.dynamodb.unavailable = True  # a fake stack
     with pytest.raises(StoreUnavailable):
         session.absolute_end()
@@ -312,9 +312,9 @@ def test_limits_are_unavailable_during_an_outage(stack: Stack) -> None:
 def test_clock_set_back_does_not_lengthen_the_absolute_limit(
     stack: Stack, clock: FakeClock
 ) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     clock.advance(-200)
-    session = touched(session)
+    session = touch(session)
     assert number(stack, "createdAt") == START
     assert number(stack, "ttl") <= START + ABSOLUTE
 

@@ -40,7 +40,7 @@ def proxy(
         services.reset()
 
 
-def signed_in() -> Browser:
+def sign_in_browser() -> Browser:
     session = SessionStore()
     session[USER_ID] = ADA
     session.save()
@@ -50,17 +50,17 @@ def signed_in() -> Browser:
 def whole(proxy: CuttingProxy) -> int:
     """Return how many bytes the exchange of a key change has."""
     proxy.heal()
-    signed_in().ask("rotate")
+    sign_in_browser().ask("rotate")
     assert proxy.passed > 1000
     return proxy.passed
 
 
-def signed_out(proxy: CuttingProxy, cuts: Iterable[int], *, down_then: bool) -> list[int]:
+def count_sign_outs(proxy: CuttingProxy, cuts: Iterable[int], *, down_then: bool) -> list[int]:
     """Cut after so many bytes, each in turn; return where that signed her out."""
     found = []
     for after in cuts:
         proxy.heal()
-        ada = signed_in()
+        ada = sign_in_browser()
         proxy.cut(after, down_then=down_then)
         status = ada.ask("rotate").status_code
         assert status == (503 if down_then else 200), after
@@ -74,7 +74,7 @@ def signed_out(proxy: CuttingProxy, cuts: Iterable[int], *, down_then: bool) -> 
 def test_cut_in_a_key_change_keeps_everyone_signed_in(proxy: CuttingProxy, down_then: bool) -> None:
     length = whole(proxy)
     cuts = [*range(0, length, 211), *range(length - 6, length)]
-    assert signed_out(proxy, cuts, down_then=down_then) == []
+    assert count_sign_outs(proxy, cuts, down_then=down_then) == []
 
 
 @pytest.mark.long
@@ -83,4 +83,4 @@ def test_cut_in_a_key_change_keeps_everyone_signed_in(proxy: CuttingProxy, down_
 def test_cut_at_any_byte_of_a_key_change_keeps_everyone_signed_in(
     proxy: CuttingProxy, down_then: bool
 ) -> None:
-    assert signed_out(proxy, range(whole(proxy)), down_then=down_then) == []
+    assert count_sign_outs(proxy, range(whole(proxy)), down_then=down_then) == []

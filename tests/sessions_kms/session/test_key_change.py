@@ -91,7 +91,7 @@ def sign_outs(world: World, page: str, *, with_outage: bool) -> list[str]:
 
 
 @pytest.mark.parametrize("with_outage", [False, True])
-@pytest.mark.parametrize("page", ["rotate", "login", "replaced"])
+@pytest.mark.parametrize("page", ["rotate", "login", "replace_session"])
 def test_no_fault_at_any_call_of_a_key_change_signs_out(
     world: World, page: str, with_outage: bool
 ) -> None:
@@ -105,7 +105,7 @@ def test_key_change_with_a_lost_response_is_resolved_by_another_cookie(
     for _ in range(20):
         ada = browser(**{USER_ID: ADA})
         outage(world, 2)
-        world.wire.strike(1, wire.lost)
+        world.wire.strike(1, wire.lose_response)
         response = ada.ask("rotate")
         world.wire.heal()
         assert response.status_code == 503
@@ -117,7 +117,7 @@ def test_late_key_change_keeps_everyone_signed_in(world: World) -> None:
     ada = browser(**{USER_ID: ADA})
     old = ada.key
     for call in range(1, 40):
-        world.wire.strike(call, wire.delayed_for_long if call == 1 else wire.unreachable)
+        world.wire.strike(call, wire.delay_for_long if call == 1 else wire.unreachable)
     assert ada.ask("rotate").status_code == 503
     world.wire.heal()
     assert ada.key == old
@@ -131,7 +131,7 @@ def test_late_key_change_keeps_everyone_signed_in(world: World) -> None:
 def test_create_of_unknown_outcome_is_never_repeated_under_its_key(world: World) -> None:
     browser()
     before = world.sessions()
-    world.wire.strike(0, wire.delayed_for_long)
+    world.wire.strike(0, wire.delay_for_long)
     ada = browser(**{USER_ID: ADA})
     assert world.wire.calls[-3:] == ["PutItem", "GetItem", "PutItem"]
     key = str(ada.key)
@@ -162,7 +162,7 @@ def together(
 
 PAIRS = [
     ("rotate", "view"), ("rotate", "save"), ("rotate", "rotate"), ("login", "save"),
-    ("save", "rotate"), ("view", "rotate"), ("save", "login"), ("rotate", "replaced"),
+    ("save", "rotate"), ("view", "rotate"), ("save", "login"), ("rotate", "replace_session"),
 ]  # fmt: skip
 
 
@@ -185,7 +185,7 @@ def test_two_tabs_stay_signed_in_whichever_response_comes_first(
     assert reached >= 2
 
 
-def lives(world: World) -> bool:
+def is_alive(world: World) -> bool:
     """Return True if a session of somebody who is signed in is stored."""
     return any("owner" in item and "encryptedData" in item for item in world.table.items.values())
 
@@ -206,7 +206,7 @@ def test_acknowledged_logout_is_one_whatever_key_change_is_under_way(
                 world.wire.arrive()
                 left = answers[0 if pages[1] == leave and were_two else -1]
                 if were_two and left.status_code != 503:
-                    assert not lives(world), (pages, fault, call)
+                    assert not is_alive(world), (pages, fault, call)
 
 
 def test_logout_ends_the_session_that_the_request_settled_on(world: World) -> None:
@@ -214,11 +214,11 @@ def test_logout_ends_the_session_that_the_request_settled_on(world: World) -> No
         world.table.items.clear()
         ada = browser(**{USER_ID: ADA})
         outage(world, 2)
-        world.wire.strike(1, wire.lost)
+        world.wire.strike(1, wire.lose_response)
         assert ada.ask("rotate").status_code == 503
         world.wire.heal()
         assert ada.ask(leave).status_code == 200
-        assert not lives(world)
+        assert not is_alive(world)
         assert ada.key is None
 
 
@@ -281,7 +281,7 @@ def test_answer_carries_the_key_that_its_request_changed_to_whatever_its_status(
 ) -> None:
     ada = browser(**{USER_ID: ADA})
     old = ada.key
-    response = ada.ask("replaced")
+    response = ada.ask("replace_session")
     assert response.status_code == 500
     assert ada.key != old
     assert len(next_cookies(response)) == 1
@@ -318,7 +318,7 @@ def test_chain_of_key_changes_is_followed_so_many_keys_far(world: World) -> None
         assert is_signed_in(world, ada) is followed
 
 
-def named(old: str, keys: list[str]) -> dict[str, str]:
+def name_keys(old: str, keys: list[str]) -> dict[str, str]:
     """Return cookies that each say that a key has followed the old one."""
     name = live_settings.SESSION_COOKIE_NAME
     return {f"{name}-next-{id_of(key)[:8]}": f"{key}.{id_of(old)[:8]}" for key in keys}
@@ -344,7 +344,7 @@ def test_next_cookies_of_a_key_without_a_tombstone_are_not_followed(
     for key in ("x" * 32, str(expired.key), str(ended.key)):
         cookies = {name: key}
         alone = reads_of(world, page, cookies)
-        assert reads_of(world, page, cookies | named(key, made_up)) <= max(alone, 1)
+        assert reads_of(world, page, cookies | name_keys(key, made_up)) <= max(alone, 1)
 
 
 def test_bounded_number_of_keys_is_tried_after_a_tombstone_and_no_invalid_one(
@@ -357,8 +357,8 @@ def test_bounded_number_of_keys_is_tried_after_a_tombstone_and_no_invalid_one(
     session = {live_settings.SESSION_COOKIE_NAME: old}
     made_up = [f"{number:032}" for number in range(40)]
     assert reads_of(world, "view", session) == 1
-    assert reads_of(world, "view", session | named(old, made_up)) == 1 + TRIED_MAX
-    further = named(old, made_up[:3]) | named(made_up[0], made_up[3:])
+    assert reads_of(world, "view", session | name_keys(old, made_up)) == 1 + TRIED_MAX
+    further = name_keys(old, made_up[:3]) | name_keys(made_up[0], made_up[3:])
     assert reads_of(world, "view", session | further) == 1 + 3
 
 
@@ -380,7 +380,7 @@ def test_only_the_first_of_the_named_keys_may_be_read_twice(
     world.clock.advance(15)
     monkeypatch.setattr(SessionRepository, "_load_key", load_noted)
     made_up = [f"{number:032}" for number in range(3)]
-    send("view", {live_settings.SESSION_COOKIE_NAME: old} | named(old, made_up))
+    send("view", {live_settings.SESSION_COOKIE_NAME: old} | name_keys(old, made_up))
     assert confirmed == [Confirm.LIMITED, Confirm.LIMITED, Confirm.NEVER, Confirm.NEVER]
 
 

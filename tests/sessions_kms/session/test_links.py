@@ -15,9 +15,9 @@ from sessions_kms.services import id_of, services
 from sessions_kms.session.links import LINKS, LINKS_MAX
 from sessions_kms.testing.dynamodb import Handle
 from tests.sessions_kms.support.leaks import TOKEN, Secrets, in_error, in_reports
-from tests.sessions_kms.support.sessions import again, link_items, lives
+from tests.sessions_kms.support.sessions import again, is_alive, link_items
 from tests.sessions_kms.support.stacks import Stack
-from tests.sessions_kms.support.stepping import as_coroutine, blocking
+from tests.sessions_kms.support.stepping import as_coroutine, run_blocking
 
 LINK, OTHER_LINK = "a" * 64, "b" * 64
 MALFORMED = [
@@ -31,14 +31,14 @@ MALFORMED = [
 KEY = "k" * 32
 
 
-def linked(*names: str, **content: Any) -> SessionStore:
+def save_linked(*names: str, **content: Any) -> SessionStore:
     session = SessionStore()
     session.update({USER_ID: "7", LINKS: list(names), **content})
     session.save()
     return session
 
 
-def imported(stack: Stack, **content: Any) -> SessionStore:
+def import_session(stack: Stack, **content: Any) -> SessionStore:
     """Store a session without looking at its links, as one of another engine is taken over."""
     store = SessionStore(KEY)
     seal = run_sync(Sealing(stack.services).seal(store._codec.dumps({USER_ID: "7", **content})))
@@ -69,21 +69,21 @@ def test_session_that_is_being_stored_while_its_link_is_ended_can_be_ended_later
 ) -> None:
     items = stack.services.session_items
     before(monkeypatch, items, "create", lambda: ending.end_linked(services(), LINK))
-    session = linked(LINK)
-    assert lives(session)
+    session = save_linked(LINK)
+    assert is_alive(session)
     assert ending.end_linked(services(), LINK) == 1
-    assert not lives(session)
+    assert not is_alive(session)
 
 
 def test_session_stored_between_two_queries_is_ended(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = linked(LINK)
+    session = save_linked(LINK)
     session_id = id_of(session.session_key or "")
     item = fake.items()[session_id]
     fake.delete_item(session_id)  # Only its link is written yet.
     looks: list[str] = []
-    owned = blocking(fake.services.queries.owned_ids)
+    owned = run_blocking(fake.services.queries.owned_ids)
 
     def looked(owner: str) -> list[str]:
         looks.append(owner)
@@ -93,17 +93,17 @@ def test_session_stored_between_two_queries_is_ended(
 
     monkeypatch.setattr(fake.services.queries, "owned_ids", as_coroutine(looked))
     assert ending.end_linked(services(), LINK) == 1
-    assert not lives(session)
+    assert not is_alive(session)
     assert link_items(fake) == set()
 
 
 def test_session_that_changes_its_key_while_its_link_is_ended_is_ended(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = linked(LINK)
+    session = save_linked(LINK)
     old = id_of(session.session_key or "")
     queries = fake.services.queries
-    owned = blocking(queries.owned_ids)
+    owned = run_blocking(queries.owned_ids)
     ended: list[int] = []
 
     def move_meanwhile(move: Handle) -> Any:
@@ -128,18 +128,18 @@ def test_session_that_changes_its_key_while_its_link_is_ended_is_ended(
     fake.dynamodb.on("TransactWriteItems session session", move_meanwhile)
     session.cycle_key()
     assert ended == [1]
-    assert not lives(session)
+    assert not is_alive(session)
 
 
 def test_link_of_a_deleted_session_stays_and_ends_nothing(stack: Stack) -> None:
-    session = linked(LINK)
+    session = save_linked(LINK)
     session.delete()
     assert ending.end_linked(services(), LINK) == 0
     assert len(link_items(stack)) == 1
 
 
 def test_link_that_a_session_lists_no_longer_is_deleted(stack: Stack) -> None:
-    session = linked(LINK)
+    session = save_linked(LINK)
     session[LINKS] = []
     session.save()
     assert link_items(stack) == set()
@@ -152,7 +152,7 @@ def test_link_that_a_session_lists_no_longer_is_deleted(stack: Stack) -> None:
 def test_stored_session_with_malformed_links_is_read_and_saved(
     stack: Stack, malformed: Any
 ) -> None:
-    imported(stack, **{LINKS: malformed}, a=1)
+    import_session(stack, **{LINKS: malformed}, a=1)
     session = SessionStore(KEY)
     assert session["a"] == 1
     session["a"] = 2
@@ -164,20 +164,20 @@ def test_stored_session_with_malformed_links_is_read_and_saved(
 
 def test_excess_and_invalid_links_are_ignored(stack: Stack) -> None:
     names = [f"{n:064x}" for n in range(LINKS_MAX + 1)]
-    imported(stack, **{LINKS: ["x", *names]})
+    import_session(stack, **{LINKS: ["x", *names]})
     session = SessionStore(KEY)
     session.cycle_key()
     assert len(link_items(stack)) == LINKS_MAX
     assert ending.end_linked(services(), names[-1]) == 0
     assert ending.end_linked(services(), names[0]) == 1
-    assert not lives(session)
+    assert not is_alive(session)
 
 
 @pytest.mark.parametrize("malformed", MALFORMED)
 def test_malformed_links_that_the_application_sets_are_refused_and_nothing_is_stored(
     fake: Stack, malformed: Any
 ) -> None:
-    session = linked(LINK, a=1)
+    session = save_linked(LINK, a=1)
     before = fake.items()
     session[LINKS] = malformed
     with pytest.raises(ValueError, match="link"):
@@ -188,7 +188,7 @@ def test_malformed_links_that_the_application_sets_are_refused_and_nothing_is_st
 def test_malformed_links_that_are_changed_to_other_malformed_ones_are_refused(
     fake: Stack,
 ) -> None:
-    imported(fake, **{LINKS: ["x"]})
+    import_session(fake, **{LINKS: ["x"]})
     session = SessionStore(KEY)
     session[LINKS].append("y")
     with pytest.raises(ValueError, match="link"):
@@ -196,7 +196,7 @@ def test_malformed_links_that_are_changed_to_other_malformed_ones_are_refused(
 
 
 def test_malformed_links_can_be_replaced(stack: Stack) -> None:
-    imported(stack, **{LINKS: ["x"]})
+    import_session(stack, **{LINKS: ["x"]})
     session = SessionStore(KEY)
     session[LINKS] = [LINK]
     session.save()
@@ -204,7 +204,7 @@ def test_malformed_links_can_be_replaced(stack: Stack) -> None:
 
 
 def test_links_that_two_requests_added_are_cut_to_what_a_session_may_list(stack: Stack) -> None:
-    session = linked()
+    session = save_linked()
     one, two = again(session), again(session)
     one.load(), two.load()
     one[LINKS] = [f"{n:064x}" for n in range(10)]
@@ -215,7 +215,7 @@ def test_links_that_two_requests_added_are_cut_to_what_a_session_may_list(stack:
 
 
 def test_two_requests_leave_malformed_links_as_they_are(stack: Stack) -> None:
-    imported(stack, **{LINKS: ["x"]})
+    import_session(stack, **{LINKS: ["x"]})
     one, two = SessionStore(KEY), SessionStore(KEY)
     one["a"], two["b"] = 1, 2
     one.save()
@@ -227,7 +227,7 @@ def test_two_requests_leave_malformed_links_as_they_are(stack: Stack) -> None:
 def test_error_of_malformed_links_shows_nothing_of_the_session(fake: Stack) -> None:
     secrets = Secrets()
     secrets.add("token", TOKEN)
-    session = linked(LINK, token=TOKEN)
+    session = save_linked(LINK, token=TOKEN)
     session[LINKS] = ["x"]
     with pytest.raises(ValueError, match="link") as caught:
         session.save()

@@ -21,8 +21,8 @@ from sessions_kms.exceptions import SessionMoved, SessionTooLarge, StoreUnavaila
 from sessions_kms.format.attributes import ITEM_MAX_BYTES
 from sessions_kms.session.pending import PendingSave
 from sessions_kms.testing.dynamodb import Handle
-from tests.sessions_kms.support.memory_dynamodb import after, unharmed
-from tests.sessions_kms.support.sessions import open_again, saved, stored
+from tests.sessions_kms.support.memory_dynamodb import after, pass_unharmed
+from tests.sessions_kms.support.sessions import open_again, save_session, stored_item
 from tests.sessions_kms.support.stacks import Stack, another_process, install
 from tests.sessions_kms.support.stepping import in_time
 from tests.sessions_kms.support.stories import wait_until_true
@@ -116,21 +116,21 @@ KEYS = {f"key{number}": number for number in range(5)}
 
 
 def test_writers_arriving_during_a_write_share_the_next_one(gate: Gate) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     requests = writers(session, 5)
     assert Writers(gate, requests).finish() == ["ok"] * 5
     assert gate.writes == 2
-    assert stored(session) == {"a": 1, **KEYS}
+    assert stored_item(session) == {"a": 1, **KEYS}
     for request in requests[1:]:  # All who share it go on from what it has stored.
         assert dict(request.items()) == {"a": 1, **KEYS}
     requests[3]["later"] = True
     requests[3].save()
-    assert stored(session) == {"a": 1, **KEYS, "later": True}
+    assert stored_item(session) == {"a": 1, **KEYS, "later": True}
     assert gate.writes == 3
 
 
 def test_changes_are_laid_over_each_other_in_the_order_in_which_they_came(gate: Gate) -> None:
-    session = saved(a=1, b=1, c=1)
+    session = save_session(a=1, b=1, c=1)
     requests = [open_again(session) for _ in range(4)]
     requests[0]["first"] = True
     requests[1]["a"] = 2
@@ -139,11 +139,11 @@ def test_changes_are_laid_over_each_other_in_the_order_in_which_they_came(gate: 
     requests[2]["b"] = 3
     del requests[3]["c"]
     assert Writers(gate, requests).finish() == ["ok"] * 4
-    assert stored(session) == {"first": True, "a": 3}
+    assert stored_item(session) == {"first": True, "a": 3}
 
 
 def test_what_a_request_holds_of_its_session_stays_the_same_object(gate: Gate) -> None:
-    session = saved(cart=[1])
+    session = save_session(cart=[1])
     requests = writers(session, 3)
     held = requests[1]._session, requests[1]["cart"]
     held[1].append(2)
@@ -151,11 +151,11 @@ def test_what_a_request_holds_of_its_session_stays_the_same_object(gate: Gate) -
     assert requests[1]._session is held[0]
     held[1].append(3)
     requests[1].save()
-    assert stored(session)["cart"] == [1, 2, 3]
+    assert stored_item(session)["cart"] == [1, 2, 3]
 
 
 def test_change_that_is_too_large_fails_alone(gate: Gate) -> None:
-    session = saved(**{USER_ID: "1"})
+    session = save_session(**{USER_ID: "1"})
     requests = writers(session, 5)
     for number in (2, 3):  # Each has room, but not beside the other.
         requests[number]["large"] = str(number)
@@ -163,13 +163,13 @@ def test_change_that_is_too_large_fails_alone(gate: Gate) -> None:
     told = Writers(gate, requests)
     assert told.finish() == ["ok", "ok", "ok", "SessionTooLarge", "ok"]
     assert isinstance(told.told[3], SessionTooLarge)
-    content = stored(session)
+    content = stored_item(session)
     assert content.pop("large2")
     assert content == {USER_ID: "1", "large": "2", **{k: v for k, v in KEYS.items() if v != 3}}
 
 
 def test_change_that_may_not_be_stored_by_itself_is_refused_before_it_queues(gate: Gate) -> None:
-    session = saved()
+    session = save_session()
     requests = writers(session, 3)
     requests[1]["_links"] = ["no link"]
     gate.writes = 0
@@ -179,26 +179,26 @@ def test_change_that_may_not_be_stored_by_itself_is_refused_before_it_queues(gat
 
 
 def test_sign_in_shares_no_write_and_others_get_an_error(gate: Gate) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     requests = writers(session, 4)
     requests[1][USER_ID] = "7"
     # The first one is stored before, so that the sign-in finds a changed record.
     assert Writers(gate, requests).finish() == ["ok", "UpdateError", "ok", "ok"]
-    assert stored(session) == {"a": 1, "key0": 0, "key2": 2, "key3": 3}
+    assert stored_item(session) == {"a": 1, "key0": 0, "key2": 2, "key3": 3}
 
 
 def test_save_based_on_a_version_before_a_sign_in_gets_an_error(gate: Gate) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     requests = writers(session, 3)
     requests[0][USER_ID] = "7"
     assert Writers(gate, requests).finish() == ["ok", "UpdateError", "UpdateError"]
-    assert stored(session) == {"a": 1, "key0": 0, USER_ID: "7"}
+    assert stored_item(session) == {"a": 1, "key0": 0, USER_ID: "7"}
     assert USER_ID not in requests[1]
 
 
 def test_too_large_change_gets_its_own_error_from_one_who_fails_otherwise(gate: Gate) -> None:
     """The sign-in leads and has failed already when it writes for the other."""
-    session = saved("1", a=1)
+    session = save_session("1", a=1)
     requests = writers(session, 3)
     requests[0]["large"] = "x" * (ITEM_MAX_BYTES // 2)
     requests[1][USER_ID] = "7"
@@ -210,7 +210,7 @@ def test_too_large_change_gets_its_own_error_from_one_who_fails_otherwise(gate: 
 def test_repeated_sign_in_restarts_the_limit_also_in_a_write_of_several(
     gate: Gate, number: int
 ) -> None:
-    session = saved("1", a=1)
+    session = save_session("1", a=1)
     gate.stack.clock.advance(600)
     requests = writers(session, 4)
     requests[number]._signed_in = True
@@ -221,19 +221,19 @@ def test_repeated_sign_in_restarts_the_limit_also_in_a_write_of_several(
 
 
 def test_who_replaces_everything_shares_no_write(gate: Gate) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     requests = writers(session, 4)
     requests[2] = SessionStore(session.session_key)
     requests[2].clear()
     requests[2]["only"] = True
     assert Writers(gate, requests).finish() == ["ok"] * 4
     assert gate.writes == 3
-    assert stored(session) == {"only": True}
+    assert stored_item(session) == {"only": True}
     assert dict(requests[3].items()) == {"a": 1, "key0": 0, "key1": 1, "key3": 3}
 
 
 def test_one_that_ends_in_the_middle_of_its_write_leaves_the_others_to_theirs(gate: Gate) -> None:
-    session = saved()
+    session = save_session()
 
     def dies(put: Handle) -> Any:
         put()
@@ -241,30 +241,30 @@ def test_one_that_ends_in_the_middle_of_its_write_leaves_the_others_to_theirs(ga
 
     gate.then = [dies]
     assert Writers(gate, writers(session, 3)).finish() == ["SystemExit", "ok", "ok"]
-    assert stored(session) == {"key0": 0, "key1": 1, "key2": 2}
+    assert stored_item(session) == {"key0": 0, "key1": 1, "key2": 2}
 
 
 def test_lost_answer_of_a_shared_write_is_everybodys(gate: Gate) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
 
     def lost(put: Handle) -> Any:
         put()
         with another_process():
             theirs = open_again(session)
             theirs["key1"] = "theirs"
-            gate.then.insert(0, unharmed)
+            gate.then.insert(0, pass_unharmed)
             theirs.save()
         raise ConnectionError
 
-    gate.then = [unharmed, lost]
+    gate.then = [pass_unharmed, lost]
     assert Writers(gate, writers(session, 4)).finish() == ["ok"] * 4
     # Not laid over what another one saved after it was applied.
-    assert stored(session) == {"a": 1, "key0": 0, "key1": "theirs", "key2": 2, "key3": 3}
+    assert stored_item(session) == {"a": 1, "key0": 0, "key1": "theirs", "key2": 2, "key3": 3}
     assert gate.writes == 3
 
 
 def test_shared_write_that_was_not_applied_is_made_again_for_all(gate: Gate) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
 
     def beaten(put: Handle) -> Any:
         with another_process():
@@ -273,15 +273,15 @@ def test_shared_write_that_was_not_applied_is_made_again_for_all(gate: Gate) -> 
             theirs.save()
         raise ConnectionError
 
-    gate.then = [unharmed, beaten]
+    gate.then = [pass_unharmed, beaten]
     assert Writers(gate, writers(session, 3)).finish() == ["ok"] * 3
     expected = {"a": 1, "theirs": True, "key0": 0, "key1": 1, "key2": 2}
-    assert stored(session) == expected
+    assert stored_item(session) == expected
 
 
 @pytest.mark.parametrize(("ends", "told"), [("delete", "UpdateError"), ("cycle", "SessionMoved")])
 def test_end_or_move_of_the_session_reaches_all_waiters(gate: Gate, ends: str, told: str) -> None:
-    session = saved()
+    session = save_session()
     other = open_again(session)
     running = Writers(gate, writers(session, 3))
     other.delete() if ends == "delete" else other.cycle_key()
@@ -293,7 +293,7 @@ def test_end_or_move_of_the_session_reaches_all_waiters(gate: Gate, ends: str, t
 def test_who_has_no_time_left_leaves_and_is_not_written(
     gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = saved()
+    session = save_session()
     requests = writers(session, 3)
     steady = FakeClock(0.0)
     install(replace(gate.stack.services, write_queues=WriteQueues(steady)))
@@ -312,11 +312,11 @@ def test_who_has_no_time_left_leaves_and_is_not_written(
         requests[1].save()
     gate.open()
     first.join(WITHIN)
-    assert stored(session) == {"key0": 0}
+    assert stored_item(session) == {"key0": 0}
 
 
 def test_request_waits_for_another_ones_write_on_its_own_account(gate: Gate) -> None:
-    session = saved()
+    session = save_session()
     requests = writers(session, 2)
     first = threading.Thread(target=requests[0].save)
     gate.close()
@@ -330,14 +330,14 @@ def test_request_waits_for_another_ones_write_on_its_own_account(gate: Gate) -> 
     assert left <= deadline.LEAST
     gate.open()
     first.join(WITHIN)
-    assert stored(session) == {"key0": 0}
+    assert stored_item(session) == {"key0": 0}
 
 
 def test_more_than_may_wait_are_refused_at_once(
     gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(write_queue, "WAITING_MAX", 2)
-    session = saved()
+    session = save_session()
     requests = writers(session, 3)
     running = Writers(gate, requests[:2])
     with pytest.raises(StoreUnavailable):
@@ -362,7 +362,7 @@ def resting(stack: Stack, latency: float) -> Iterator[tuple[Stack, list[float]]]
 
 def test_process_that_won_pauses_for_one_latency(fake: Stack) -> None:
     with resting(fake, 0.05) as (_, pauses):
-        session = saved()
+        session = save_session()
         mine = open_again(session)
         with another_process():
             theirs = open_again(session)
@@ -381,7 +381,7 @@ def test_process_that_won_pauses_for_one_latency(fake: Stack) -> None:
 
 def test_process_without_conflicts_never_pauses(fake: Stack) -> None:
     with resting(fake, 0.05) as (stack, pauses):
-        session = saved()
+        session = save_session()
         for number in range(5):
             session["number"] = number
             session.save()
@@ -398,7 +398,7 @@ def test_rests_are_not_kept(fake: Stack) -> None:
 
 
 def test_objects_of_a_shared_write_show_no_secret(gate: Gate) -> None:
-    session = saved(token="canary")
+    session = save_session(token="canary")
     running = Writers(gate, writers(session, 2))
     (lane,) = gate.stack.services.write_queues._queues.values()
     key = session.session_key or ""
@@ -410,7 +410,7 @@ def test_objects_of_a_shared_write_show_no_secret(gate: Gate) -> None:
 
 
 async def test_64_tasks_that_wait_hold_up_no_load_and_take_no_thread(gate: Gate) -> None:
-    session, other = await asyncio.to_thread(lambda: (saved(), saved(other=1)))
+    session, other = await asyncio.to_thread(lambda: (save_session(), save_session(other=1)))
     requests = await asyncio.to_thread(writers, session, 64)
     gate.close()
     saves = [asyncio.create_task(request.asave()) for request in requests]
@@ -422,7 +422,9 @@ async def test_64_tasks_that_wait_hold_up_no_load_and_take_no_thread(gate: Gate)
     assert executor("sessions_kms-calls", CALLS)._work_queue.qsize() == 0
     gate.open()
     await asyncio.wait_for(asyncio.gather(*saves), WITHIN)
-    assert await asyncio.to_thread(stored, session) == {f"key{each}": each for each in range(64)}
+    assert await asyncio.to_thread(stored_item, session) == {
+        f"key{each}": each for each in range(64)
+    }
     assert len(gate.stack.services.write_queues) == 0
 
 
@@ -432,7 +434,7 @@ def test_save_that_blocks_a_loop_does_not_wait_for_a_task_of_that_loop(
     """Django may allow it; the task that writes cannot go on meanwhile, nor can anybody else."""
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
     monkeypatch.setattr(write_queue, "RETRY_BUDGET", 10 * WITHIN)
-    session = saved(a=1)
+    session = save_session(a=1)
     first, second = writers(session, 2)
 
     async def visits() -> str:
@@ -447,4 +449,4 @@ def test_save_that_blocks_a_loop_does_not_wait_for_a_task_of_that_loop(
         return "saved"
 
     assert in_time(lambda: asyncio.run(visits())) == "saved"
-    assert {"key0", "key1"} <= set(stored(session))
+    assert {"key0", "key1"} <= set(stored_item(session))

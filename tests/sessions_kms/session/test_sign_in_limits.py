@@ -28,15 +28,15 @@ def stack(make_fake: MakeStack, settings: Settings) -> Stack:
 
 @pytest.fixture
 def ada() -> User:
-    return made("ada")
+    return make_user("ada")
 
 
 @pytest.fixture
 def grace() -> User:
-    return made("grace")
+    return make_user("grace")
 
 
-def made(name: str) -> User:
+def make_user(name: str) -> User:
     user: User = get_user_model().objects.create_user(name, password="correct horse")
     return user
 
@@ -50,7 +50,7 @@ def change(request: HttpRequest) -> None:
     request.session["visits"] = request.session.get("visits", 0) + 1
 
 
-def changing(expiry: int) -> View:
+def change_expiry(expiry: int) -> View:
     def view(request: HttpRequest) -> None:
         change(request)
         request.session.set_expiry(expiry)
@@ -58,7 +58,7 @@ def changing(expiry: int) -> View:
     return view
 
 
-def ends(stack: Stack) -> tuple[int, int]:
+def end_times(stack: Stack) -> tuple[int, int]:
     """Give when the one session was created and when it ends, from its START."""
     (item,) = stack.sessions().values()
     return int(item["createdAt"]["N"]) - START, int(item["ttl"]["N"]) - START
@@ -66,29 +66,29 @@ def ends(stack: Stack) -> tuple[int, int]:
 
 def test_cookie_lives_as_long_as_the_session(stack: Stack, browser: Browser) -> None:
     browser.visit(change)
-    assert (browser.max_age, ends(stack)) == (IDLE, (0, IDLE))
+    assert (browser.max_age, end_times(stack)) == (IDLE, (0, IDLE))
     for _ in range(5):
         stack.clock.advance(900)
         browser.visit(change)
-    assert (browser.max_age, ends(stack)) == (500, (0, ABSOLUTE))
+    assert (browser.max_age, end_times(stack)) == (500, (0, ABSOLUTE))
 
 
 def test_sign_in_restarts_the_limit_of_an_anonymous_session(
     stack: Stack, browser: Browser, ada: User
 ) -> None:
-    browser.visit(changing(10**6))
+    browser.visit(change_expiry(10**6))
     stack.clock.advance(600)
     before = browser.key
     browser.visit(sign_in_view(ada))
     assert browser.key != before
-    assert (browser.max_age, ends(stack)) == (ABSOLUTE, (600, 600 + ABSOLUTE))
+    assert (browser.max_age, end_times(stack)) == (ABSOLUTE, (600, 600 + ABSOLUTE))
 
 
 def test_sign_in_without_a_session_starts_the_limit(
     stack: Stack, browser: Browser, ada: User
 ) -> None:
     browser.visit(sign_in_view(ada))
-    assert ends(stack) == (0, IDLE)
+    assert end_times(stack) == (0, IDLE)
 
 
 def test_sign_in_of_another_user_restarts_the_limit(
@@ -97,7 +97,7 @@ def test_sign_in_of_another_user_restarts_the_limit(
     browser.visit(sign_in_view(ada))
     stack.clock.advance(600)
     browser.visit(sign_in_view(grace))
-    assert ends(stack) == (600, 600 + IDLE)
+    assert end_times(stack) == (600, 600 + IDLE)
 
 
 def test_sign_in_of_the_same_user_restarts_the_limit_and_keeps_the_key(
@@ -109,7 +109,7 @@ def test_sign_in_of_the_same_user_restarts_the_limit_and_keeps_the_key(
     stack.clock.advance(600)
     browser.visit(sign_in_view(ada))
     assert browser.key == key
-    assert (browser.max_age, ends(stack)) == (ABSOLUTE, (600, 600 + ABSOLUTE))
+    assert (browser.max_age, end_times(stack)) == (ABSOLUTE, (600, 600 + ABSOLUTE))
 
 
 async def test_async_sign_in_of_the_same_user_restarts_the_limit(
@@ -129,7 +129,7 @@ async def test_async_sign_in_of_the_same_user_restarts_the_limit(
         answer: Any = SessionMiddleware(get_response)(request)
         browser.keep(await answer)
         stack.clock.advance(600)
-    assert ends(stack) == (600, 600 + IDLE)
+    assert end_times(stack) == (600, 600 + IDLE)
 
 
 def test_cycled_key_alone_does_not_restart_the_limit(
@@ -140,7 +140,7 @@ def test_cycled_key_alone_does_not_restart_the_limit(
     key = browser.key
     browser.visit(lambda request: request.session.cycle_key())
     assert browser.key != key
-    assert ends(stack) == (0, 600 + IDLE)
+    assert end_times(stack) == (0, 600 + IDLE)
 
 
 def test_changed_password_does_not_restart_the_limit(
@@ -158,7 +158,7 @@ def test_changed_password_does_not_restart_the_limit(
 
     browser.visit(change_password)
     assert browser.key != key
-    assert ends(stack) == (0, 600 + IDLE)
+    assert end_times(stack) == (0, 600 + IDLE)
 
 
 def test_sign_out_leaves_nothing(stack: Stack, browser: Browser, ada: User) -> None:
@@ -176,9 +176,9 @@ def test_sign_out_leaves_nothing(stack: Stack, browser: Browser, ada: User) -> N
 def test_cookie_of_a_browser_session_has_no_age_and_the_store_still_ends_it(
     stack: Stack, browser: Browser
 ) -> None:
-    browser.visit(changing(expiry=0))
+    browser.visit(change_expiry(expiry=0))
     assert browser.max_age == ""
-    assert ends(stack) == (0, IDLE)
+    assert end_times(stack) == (0, IDLE)
 
 
 def test_save_every_request_renews_the_cookie_and_seldom_the_record(
@@ -188,7 +188,7 @@ def test_save_every_request_renews_the_cookie_and_seldom_the_record(
     browser.visit(change)
     stack.clock.advance(100)
     browser.visit(lambda request: request.session.get("visits"))
-    assert (browser.max_age, ends(stack)) == (IDLE, (0, IDLE))
+    assert (browser.max_age, end_times(stack)) == (IDLE, (0, IDLE))
     stack.clock.advance(1)
     browser.visit(lambda request: request.session.get("visits"))
-    assert (browser.max_age, ends(stack)) == (IDLE, (0, 101 + IDLE))
+    assert (browser.max_age, end_times(stack)) == (IDLE, (0, 101 + IDLE))

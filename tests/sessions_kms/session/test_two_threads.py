@@ -30,15 +30,15 @@ Act = Callable[[SessionStore], object]
 Made = Callable[[], SessionStore]
 
 
-def stored() -> SessionStore:
+def stored_session() -> SessionStore:
     session = SessionStore()
     session["a"] = 1
     session.save()
     return SessionStore(session.session_key)
 
 
-def loaded() -> SessionStore:
-    session = stored()
+def load_session() -> SessionStore:
+    session = stored_session()
     assert session["a"] == 1
     return session
 
@@ -51,8 +51,8 @@ def sets_and_saves(session: SessionStore) -> None:
 SESSIONS: dict[str, Made] = {
     "new": SessionStore,
     "ended": lambda: SessionStore("e" * 32),
-    "stored": stored,
-    "loaded": loaded,
+    "stored": stored_session,
+    "loaded": load_session,
 }
 FIRST: dict[str, Act] = {
     "saves": lambda session: session.save(),

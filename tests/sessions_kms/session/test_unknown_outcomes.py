@@ -41,39 +41,39 @@ def with_record(items: Items) -> SessionRecord:
     return FIRST
 
 
-def marked(items: Items) -> Any:
+def mark_item(items: Items) -> Any:
     return run_sync(items.sessions.mark(FIRST.id, expected=FIRST, mark=MARK, now=NOW))
 
 
-def given_back(items: Items) -> Any:
+def give_back(items: Items) -> Any:
     return run_sync(
         items.sessions.give_back(FIRST.id, expected=FIRST, mark_id=MARK["id"]["S"], now=NOW)
     )
 
 
-def rewrapped(items: Items) -> Any:
+def rewrap_key(items: Items) -> Any:
     # Whether it was this request that did it is not always told.
     old = equal("encryptedKey", as_binary(FIRST.encrypted_key))
     run_sync(items.table.update(FIRST.id, {"encryptedKey": as_binary(b"other")}, when=old))
 
 
-def raised(items: Items) -> Any:
+def raise_cutoff(items: Items) -> Any:
     run_sync(items.moments.raise_to(NOW, latest=NOW + 300))
 
 
-def published(items: Items) -> Any:
+def publish_key(items: Items) -> Any:
     run_sync(items.data_keys.publish(data_key(b"mine")))
 
 
-def replaced(items: Items) -> Any:
+def replace_session(items: Items) -> Any:
     run_sync(items.data_keys.replace(data_key(b"mine"), old=b"old"))
 
 
-def created(items: Items) -> Any:
+def create_item(items: Items) -> Any:
     return run_sync(items.sessions.create(FIRST, now=NOW))
 
 
-def deleted(items: Items) -> Any:
+def delete_item(items: Items) -> Any:
     return run_sync(items.table.delete(FIRST.id))
 
 
@@ -81,18 +81,18 @@ Prepare = Callable[[Items], object]
 NOTHING: Prepare = lambda _: None  # noqa: E731
 # Its words in the document, what is there before, and the write.
 WRITES: dict[str, tuple[str, Prepare, Callable[[Items], Any]]] = {
-    "create": ("Creating a session", NOTHING, created),
+    "create": ("Creating a session", NOTHING, create_item),
     "end": ("Deleting", with_record, lambda items: run_sync(items.sessions.end(FIRST.id))),
-    "delete": ("`logout#`", with_record, deleted),
+    "delete": ("`logout#`", with_record, delete_item),
     "put": ("`logout#`", NOTHING, lambda items: run_sync(items.table.put(NAMED))),
-    "mark": ("`moved#`", with_record, marked),
+    "mark": ("`moved#`", with_record, mark_item),
     "take over": (
         "Moving a session", NOTHING,
         lambda items: run_sync(items.sessions.take_over(FIRST, mark=MARK, now=NOW)),
     ),
     "give back": (
         "Moving a session",
-        lambda items: (with_record(items), marked(items)), given_back,
+        lambda items: (with_record(items), mark_item(items)), give_back,
     ),
     "lease, first": (
         "Leases", NOTHING, lambda items: run_sync(items.table.put_stamped(LEASE, expected=None)),
@@ -101,17 +101,17 @@ WRITES: dict[str, tuple[str, Prepare, Callable[[Items], Any]]] = {
         "Leases", lambda items: run_sync(items.table.put(LEASE | {"stamp": {"B": b"old"}})),
         lambda items: run_sync(items.table.put_stamped(LEASE, expected=b"old")),
     ),
-    "not-before": ("not-before", NOTHING, raised),
+    "not-before": ("not-before", NOTHING, raise_cutoff),
     "not-before, with a name": (
         "not-before", NOTHING,
         lambda items: run_sync(items.moments.raise_to(NOW, "google", latest=NOW + 300)) and None,
     ),
-    "publish": ("data-key items", NOTHING, published),
+    "publish": ("data-key items", NOTHING, publish_key),
     "replace": (
         "data-key items",
-        lambda items: run_sync(items.data_keys.publish(data_key(b"old"))), replaced,
+        lambda items: run_sync(items.data_keys.publish(data_key(b"old"))), replace_session,
     ),
-    "rewrap": ("`rewrap_sessions`", with_record, rewrapped),
+    "rewrap": ("`rewrap_sessions`", with_record, rewrap_key),
 }  # fmt: skip
 
 
@@ -180,7 +180,7 @@ def test_lease_taken_over_after_a_lost_response_is_not_reported_as_lost() -> Non
     result: list[Any] = []
 
     def taken(handle: Handle) -> Any:
-        wire.handled(handle)
+        wire.handle_now(handle)
         memory.items[LEASE["id"]["S"]] = LEASE | {"stamp": {"B": b"of another"}}
         raise ConnectionError
 

@@ -20,8 +20,8 @@ from sessions_kms.session.visits import PAUSE, VisitPause
 from sessions_kms.storage import session_items
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support import wire
-from tests.sessions_kms.support.memory_dynamodb import after, refused
-from tests.sessions_kms.support.sessions import again, saved
+from tests.sessions_kms.support.memory_dynamodb import after, refuse_write
+from tests.sessions_kms.support.sessions import again, save_session
 from tests.sessions_kms.support.stacks import Stack, another_process
 
 IDLE = 1000
@@ -70,15 +70,15 @@ def end_of(stack: Stack) -> int:
     return int(item["ttl"]["N"])
 
 
-async def saved_anew(**content: Any) -> SessionStore:
-    return await asyncio.to_thread(lambda: saved(**content))
+async def save_anew(**content: Any) -> SessionStore:
+    return await asyncio.to_thread(lambda: save_session(**content))
 
 
 @both
 async def test_session_that_is_visited_lasts_until_its_absolute_end(
     stack: Stack, visit: Visit
 ) -> None:
-    session = await saved_anew(a=1)
+    session = await save_anew(a=1)
     began, stored = stack.clock(), writes(stack)
     in_one_idle_timeout = []
     while stack.clock() + STEP < began + ABSOLUTE:
@@ -98,7 +98,7 @@ async def test_session_that_is_visited_lasts_until_its_absolute_end(
 
 @both
 async def test_visit_after_the_idle_end_finds_no_session(stack: Stack, visit: Visit) -> None:
-    session = await saved_anew(a=1)
+    session = await save_anew(a=1)
     stack.clock.advance(IDLE)
     found = again(session)
     assert not await visit(found)
@@ -110,7 +110,7 @@ async def test_visit_after_the_idle_end_finds_no_session(stack: Stack, visit: Vi
 async def test_visit_at_a_tenth_of_the_idle_timeout_writes_nothing(
     stack: Stack, visit: Visit
 ) -> None:
-    session = await saved_anew(a=1)
+    session = await save_anew(a=1)
     stack.clock.advance(IDLE / 10)
     assert not await visit(again(session))
     assert writes(stack) == 1
@@ -120,7 +120,7 @@ async def test_visit_at_a_tenth_of_the_idle_timeout_writes_nothing(
 
 
 def test_change_is_left_to_the_save_of_the_request(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     stack.clock.advance(IDLE / 2)
     changed = again(session)
     changed["b"] = 2
@@ -131,18 +131,18 @@ def test_change_is_left_to_the_save_of_the_request(stack: Stack) -> None:
 
 
 def test_session_that_was_not_loaded_is_not_visited(stack: Stack) -> None:
-    session = saved(a=1)
+    session = save_session(a=1)
     stack.clock.advance(IDLE / 2)
     again(session).visit()
     assert writes(stack) == 1
 
 
 @both
-@pytest.mark.parametrize("fault", [refused, wire.throttled, wire.unreachable])
+@pytest.mark.parametrize("fault", [refuse_write, wire.throttle, wire.unreachable])
 async def test_store_that_fails_at_the_write_fails_no_visit(
     stack: Stack, visit: Visit, fault: wire.Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
-    session = await saved_anew(a=1)
+    session = await save_anew(a=1)
     stack.clock.advance(IDLE / 2)
     visitor = again(session)
     await visitor.aget("a")
@@ -157,7 +157,7 @@ async def test_visits_after_a_failure_wait_for_nothing_for_a_while(
     stack: Stack, service: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reads work and writes do not: requests do not wait for them one after the other."""
-    session = await saved_anew(a=1)
+    session = await save_anew(a=1)
     stack.clock.advance(IDLE / 2)
     failed: list[KMSUnavailable] = []
 
@@ -169,7 +169,7 @@ async def test_visits_after_a_failure_wait_for_nothing_for_a_while(
         if service == "KMS":
             kms.setattr(stack.services.keyring, "generate", fail)
         else:
-            stack.dynamodb.on(PUT, refused)
+            stack.dynamodb.on(PUT, refuse_write)
         for _ in range(3):
             assert not await visit_in_loop(again(session))
     assert writes(stack) + len(failed) == 2, "one visit was tried"
@@ -184,7 +184,7 @@ async def test_visits_after_a_failure_wait_for_nothing_for_a_while(
 async def test_session_that_has_just_ended_fails_no_visit_of_others(
     stack: Stack, visit: Visit
 ) -> None:
-    ended, other = await saved_anew(a=1), await saved_anew(a=2)
+    ended, other = await save_anew(a=1), await save_anew(a=2)
     stack.clock.advance(IDLE / 2)
     visitor = again(ended)
     await visitor.aget("a")
@@ -197,7 +197,7 @@ async def test_session_that_has_just_ended_fails_no_visit_of_others(
 async def test_session_whose_item_cannot_grow_can_be_visited(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = await saved_anew(a="x" * 20_000)
+    session = await save_anew(a="x" * 20_000)
     stack.clock.advance(IDLE / 2)
     monkeypatch.setattr(session_items, "ITEM_MAX_BYTES", 20_000)
     assert ITEM_MAX_BYTES > 20_000
@@ -205,7 +205,7 @@ async def test_session_whose_item_cannot_grow_can_be_visited(
 
 
 async def test_visit_waits_for_the_store_no_longer_than_a_request_may(stack: Stack) -> None:
-    session, left = await saved_anew(a=1), list[float | None]()
+    session, left = await save_anew(a=1), list[float | None]()
     stack.clock.advance(IDLE / 2)
     stack.dynamodb.on(PUT, after(lambda: left.append(deadline.budget_left())))
     assert await visit_in_loop(again(session))
@@ -215,7 +215,7 @@ async def test_visit_waits_for_the_store_no_longer_than_a_request_may(stack: Sta
 @pytest.mark.parametrize("processes", [1, 2])
 async def test_visits_at_the_same_time_write_once(stack: Stack, processes: int) -> None:
     """Another request, of this process or another one, extends it while this one is writing."""
-    session = await saved_anew(a=1)
+    session = await save_anew(a=1)
     stack.clock.advance(IDLE / 2)
     one, other = again(session), again(session)
     await one.aget("a")

@@ -34,7 +34,7 @@ def anonymous(request: HttpRequest) -> HttpResponse:
     return HttpResponse("anonymous")
 
 
-def broken(request: HttpRequest) -> HttpResponse:
+def raise_error(request: HttpRequest) -> HttpResponse:
     raise RuntimeError("not the store's fault")
 
 
@@ -42,7 +42,7 @@ def template(request: HttpRequest, name: str) -> HttpResponse:
     return render(request, f"{name}.html")
 
 
-def deferred(request: HttpRequest, name: str) -> HttpResponseBase:
+def defer(request: HttpRequest, name: str) -> HttpResponseBase:
     return TemplateResponse(request, f"{name}.html")
 
 
@@ -99,9 +99,9 @@ urlpatterns = [
     path("flush/", flush),
     path("cookies/", cookies),
     path("anonymous/", anonymous),
-    path("broken/", broken),
+    path("broken/", raise_error),
     path("template/<name>/", template),
-    path("deferred/<name>/", deferred),
+    path("deferred/<name>/", defer),
     path("async-read/", async_read),
     path("async-write/", async_write),
     path("thread/", thread),

@@ -17,35 +17,35 @@ def keys(stack: Stack) -> DataKeyItems:
     return stack.services.data_key_items
 
 
-def published(encrypted: bytes = b"wrapped", period: int = PERIOD) -> PublishedKey:
+def published_key(encrypted: bytes = b"wrapped", period: int = PERIOD) -> PublishedKey:
     return PublishedKey(period, encrypted, NOW, NOW + 86400)
 
 
 def test_data_key_is_published_once(keys: DataKeyItems) -> None:
     assert run_sync(keys.get(PERIOD)) is None
-    assert run_sync(keys.publish(published(b"first")))
-    assert not run_sync(keys.publish(published(b"second")))
-    assert run_sync(keys.get(PERIOD)) == published(b"first")
+    assert run_sync(keys.publish(published_key(b"first")))
+    assert not run_sync(keys.publish(published_key(b"second")))
+    assert run_sync(keys.get(PERIOD)) == published_key(b"first")
     assert run_sync(keys.get(PERIOD + 86400)) is None
 
 
 def test_data_key_is_replaced_only_if_the_blob_matches(keys: DataKeyItems) -> None:
-    assert not run_sync(keys.replace(published(b"new"), old=b"old"))
+    assert not run_sync(keys.replace(published_key(b"new"), old=b"old"))
     assert run_sync(keys.get(PERIOD)) is None
-    run_sync(keys.publish(published(b"old")))
-    assert not run_sync(keys.replace(published(b"new"), old=b"other"))
-    assert run_sync(keys.replace(published(b"new"), old=b"old"))
-    assert run_sync(keys.get(PERIOD)) == published(b"new")
+    run_sync(keys.publish(published_key(b"old")))
+    assert not run_sync(keys.replace(published_key(b"new"), old=b"other"))
+    assert run_sync(keys.replace(published_key(b"new"), old=b"old"))
+    assert run_sync(keys.get(PERIOD)) == published_key(b"new")
 
 
 def test_racing_publications_have_one_winner(keys: DataKeyItems) -> None:
-    results = together(6, lambda i: run_sync(keys.publish(published(b"%d" % i))))
+    results = together(6, lambda i: run_sync(keys.publish(published_key(b"%d" % i))))
     assert sorted(map(str, results)) == ["False"] * 5 + ["True"]
-    assert run_sync(keys.get(PERIOD)) == published(b"%d" % results.index(True))
+    assert run_sync(keys.get(PERIOD)) == published_key(b"%d" % results.index(True))
 
 
 def test_data_key_item_of_another_period_is_invalid(stack: Stack, keys: DataKeyItems) -> None:
-    stack.put_item(published(period=PERIOD + 1).to_item(f"data-key#django#{PERIOD}"))
+    stack.put_item(published_key(period=PERIOD + 1).to_item(f"data-key#django#{PERIOD}"))
     with pytest.raises(InvalidRecord) as caught:
         run_sync(keys.get(PERIOD))
     assert caught.value.reason == "keyPeriod"

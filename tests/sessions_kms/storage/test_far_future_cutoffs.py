@@ -17,7 +17,7 @@ from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.commands import end
 from tests.sessions_kms.support.cutoff_source import CutoffSource
 from tests.sessions_kms.support.fakes import together
-from tests.sessions_kms.support.sessions import lives, saved
+from tests.sessions_kms.support.sessions import is_alive, save_session
 from tests.sessions_kms.support.stacks import Stack, install
 from tests.sessions_kms.support.stepping import as_coroutine
 from tests.support.clock import FakeClock
@@ -42,11 +42,11 @@ def put(stack: Stack, moment: int, item_id: str = ITEM) -> None:
     stack.put_item({"id": {"S": item_id}, "version": {"N": "1"}, "notBefore": {"N": str(moment)}})
 
 
-def stored(stack: Stack, item_id: str = ITEM) -> int:
+def stored_cutoff(stack: Stack, item_id: str = ITEM) -> int:
     return int(stack.items()[item_id]["notBefore"]["N"])
 
 
-def restarted(stack: Stack) -> None:
+def restart(stack: Stack) -> None:
     """Have another process in this one's place, which remembers nothing."""
     install(services.build(stack.config, clock=stack.clock, **parts_of(stack)))
 
@@ -226,48 +226,48 @@ def test_log_handler_that_reads_the_cutoff_gets_it(source: CutoffSource, clock: 
 
 
 def test_far_future_item_locks_nobody_out(stack: Stack) -> None:
-    before = saved()
+    before = save_session()
     put(stack, FAR)
     stack.clock.advance(60)
-    after = saved()
-    assert lives(before)
-    assert lives(after)
-    restarted(stack)
-    assert lives(before)
-    assert lives(after)
+    after = save_session()
+    assert is_alive(before)
+    assert is_alive(after)
+    restart(stack)
+    assert is_alive(before)
+    assert is_alive(after)
 
 
 def test_far_future_setting_locks_nobody_out(make_fake: MakeStack) -> None:
     make_fake(not_before=FAR)
-    assert lives(saved())
+    assert is_alive(save_session())
 
 
 def test_far_future_item_does_not_hide_a_known_cutoff(stack: Stack) -> None:
-    ended = saved()
+    ended = save_session()
     ending.end_before(services.services(), NOW)
     put(stack, FAR)
     stack.clock.advance(60)
-    assert not lives(ended)
+    assert not is_alive(ended)
 
 
 @pytest.mark.parametrize("ahead", [AHEAD + 1, 86_400])
 def test_moment_far_ahead_is_overwritten(fake: Stack, ahead: int) -> None:
     put(fake, NOW + ahead)
     assert ending.end_before(services.services(), NOW - 5)
-    assert stored(fake) == NOW - 5
+    assert stored_cutoff(fake) == NOW - 5
 
 
 def test_moment_very_far_ahead_is_overwritten_in_every_store(stack: Stack) -> None:
     put(stack, FAR)
     assert ending.end_before(services.services(), NOW - 5)
-    assert stored(stack) == NOW - 5
+    assert stored_cutoff(stack) == NOW - 5
 
 
 @pytest.mark.parametrize("ahead", [-4, 0, AHEAD])
 def test_later_moment_that_counts_is_not_lowered(fake: Stack, ahead: int) -> None:
     put(fake, NOW + ahead)
     assert not ending.end_before(services.services(), NOW - 5)
-    assert stored(fake) == NOW + ahead
+    assert stored_cutoff(fake) == NOW + ahead
 
 
 def test_slow_clock_lowers_nothing_that_counts_by_the_clock_of_aws(
@@ -277,14 +277,14 @@ def test_slow_clock_lowers_nothing_that_counts_by_the_clock_of_aws(
     fake.clock.advance(-3600)
     monkeypatch.setattr(fake.services.queries, "server_time", as_coroutine(lambda: float(NOW)))
     assert not ending.end_before(services.services(), NOW - 7200)
-    assert stored(fake) == NOW
+    assert stored_cutoff(fake) == NOW
 
 
 def test_of_many_that_overwrite_it_at_once_the_latest_remains(stack: Stack) -> None:
     put(stack, FAR)
     raised = together(8, lambda index: ending.end_before(services.services(), NOW - index))
     assert True in raised
-    assert stored(stack) == NOW
+    assert stored_cutoff(stack) == NOW
 
 
 @pytest.mark.parametrize("make_stack", ["moto"], indirect=True)
@@ -306,15 +306,15 @@ def test_cutoff_set_far_ahead_again_in_the_meantime_is_a_failure(
 
 
 def test_command_ends_all_despite_a_far_future_cutoff_and_reports_it(stack: Stack) -> None:
-    ended = saved()
+    ended = save_session()
     put(stack, FAR)
     stack.clock.advance(1)
     done = end("--all", "--no-delete", "--json")
     assert (done.status, done.json["raised"]) == (0, True)
     stack.clock.advance(1)
-    after = saved()
-    restarted(stack)
-    assert [lives(ended), lives(after)] == [False, True]
+    after = save_session()
+    restart(stack)
+    assert [is_alive(ended), is_alive(after)] == [False, True]
 
 
 def test_named_moment_far_ahead_does_not_count_and_is_overwritten(stack: Stack) -> None:
@@ -322,5 +322,5 @@ def test_named_moment_far_ahead_does_not_count_and_is_overwritten(stack: Stack) 
     put(stack, FAR, item_id)
     assert run_sync(services.services().not_before_of("google").moment()) == 0
     assert ending.end_before_of(services.services(), "google", NOW)
-    assert stored(stack, item_id) == NOW
+    assert stored_cutoff(stack, item_id) == NOW
     assert run_sync(services.services().not_before_of("google").moment()) == NOW

@@ -20,7 +20,7 @@ from tests.sessions_kms.support.recording import (
     nothing_done,
     record,
 )
-from tests.sessions_kms.support.wire import Fault, truncated
+from tests.sessions_kms.support.wire import Fault, truncate_response
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_take_over_outlasts_another_one_of_the_same_session(
 @pytest.mark.parametrize(
     ("fault", "operations"),
     [
-        pytest.param(truncated, ["transact_write_items", "get_item"], id="applied"),
+        pytest.param(truncate_response, ["transact_write_items", "get_item"], id="applied"),
         pytest.param(
             nothing_done,
             ["transact_write_items", "get_item", "transact_write_items"],
@@ -122,7 +122,7 @@ def test_changed_record_is_not_given_back(
 
 
 @pytest.mark.parametrize(
-    ("fault", "again"), [pytest.param(truncated, 0, id="applied"), (nothing_done, 1)]
+    ("fault", "again"), [pytest.param(truncate_response, 0, id="applied"), (nothing_done, 1)]
 )
 def test_mark_and_its_end_are_looked_for_when_the_answer_was_lost(
     client: Recording, records: SessionItems, fault: Fault, again: int

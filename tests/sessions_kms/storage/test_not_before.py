@@ -16,7 +16,7 @@ from tests.sessions_kms.support.cutoff_source import CutoffSource
 from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.sessions import saved_key
 from tests.sessions_kms.support.stacks import Stack
-from tests.sessions_kms.support.stepping import as_coroutine, blocking
+from tests.sessions_kms.support.stepping import as_coroutine, run_blocking
 from tests.support.clock import FakeClock
 
 
@@ -220,7 +220,7 @@ def test_no_thread_waits_for_a_read_while_a_good_moment_is_held(
     not_before = NotBefore(as_coroutine(slow), at_least=0, clock=clock)
     run_sync(not_before.moment())
     clock.advance(30)
-    thread = threading.Thread(target=blocking(not_before.moment))
+    thread = threading.Thread(target=run_blocking(not_before.moment))
     thread.start()
     assert reading.wait(10)
     assert run_sync(not_before.moment()) == 1000  # The other one is still reading.

@@ -32,7 +32,7 @@ ITEM = {"id": {"S": "x"}}
 Drive = Callable[[Coroutine[Any, Any, Any]], object]
 
 
-def answered(code: str, status: int = 400) -> ClientError:
+def error_response(code: str, status: int = 400) -> ClientError:
     metadata: Any = {"HTTPStatusCode": status}
     return ClientError({"Error": {"Code": code}, "ResponseMetadata": metadata}, "PutItem")
 
@@ -41,14 +41,14 @@ UNKNOWN: dict[str, Exception] = {
     "no answer in time": ReadTimeoutError(**URL),
     "cut": ConnectionClosedError(**URL),
     "garbled": InvalidResponse(),
-    "internal error": answered("InternalServerError", 500),
-    "of a proxy": answered("503", 503),
+    "internal error": error_response("InternalServerError", 500),
+    "of a proxy": error_response("503", 503),
 }
 NOT_APPLIED: dict[str, Exception] = {
     "no connection": EndpointConnectionError(**URL),
     "no connection in time": ConnectTimeoutError(**URL),
-    "throttled": answered("ThrottlingException"),
-    "in conflict": answered("TransactionConflictException"),
+    "throttled": error_response("ThrottlingException"),
+    "in conflict": error_response("TransactionConflictException"),
 }
 
 
@@ -89,12 +89,12 @@ def table_of(client: Any) -> Table:
     return Table(client, name="sessions", pause=lambda _: Pause(0))
 
 
-async def written(client: Client) -> Any:
+async def write_item(client: Client) -> Any:
     """Send a write that may not be applied twice."""
     return await table_of(client).put_once(ITEM)
 
 
-async def repeated(client: Client) -> None:
+async def repeat_write(client: Client) -> None:
     """Send a write that may."""
     return await table_of(client).put(ITEM)
 
@@ -103,7 +103,7 @@ async def repeated(client: Client) -> None:
 def test_write_of_unknown_outcome_is_sent_once(name: str, clock: FakeClock, drive: Drive) -> None:
     client = Client(UNKNOWN[name], clock)
     with pytest.raises(FateUnknown):
-        drive(written(client))
+        drive(write_item(client))
     assert client.asked == 1
 
 
@@ -114,16 +114,16 @@ def test_write_certainly_not_applied_is_repeated(
     monkeypatch.setattr("sessions_kms.aws.circuit.TIMEOUTS_MAX", 100)
     client = Client(NOT_APPLIED[name], clock)
     with pytest.raises(NotApplied):
-        drive(written(client))
+        drive(write_item(client))
     assert client.asked == len(PAUSES) + 1
 
 
 def test_refused_write_is_not_repeated_and_its_outcome_is_known(
     clock: FakeClock, drive: Drive
 ) -> None:
-    client = Client(answered("AccessDeniedException"), clock)
+    client = Client(error_response("AccessDeniedException"), clock)
     with pytest.raises(TableUnavailable) as caught:
-        drive(written(client))
+        drive(write_item(client))
     assert caught.type is TableUnavailable
     assert client.asked == 1
 
@@ -131,7 +131,7 @@ def test_refused_write_is_not_repeated_and_its_outcome_is_known(
 def hang(client: Client, drive: Drive) -> None:
     for _ in range(TIMEOUTS_MAX):
         with pytest.raises(FateUnknown):
-            drive(written(client))
+            drive(write_item(client))
 
 
 def test_write_that_a_service_which_hangs_is_spared_is_certainly_not_applied(
@@ -141,7 +141,7 @@ def test_write_that_a_service_which_hangs_is_spared_is_certainly_not_applied(
     hang(client, drive)
     client.asked = 0
     with pytest.raises(TableUnavailable) as caught:
-        drive(written(client))
+        drive(write_item(client))
     assert caught.type is TableUnavailable
     assert client.asked == 0
 
@@ -151,7 +151,7 @@ def test_write_for_which_no_time_is_left_is_certainly_not_applied(
 ) -> None:
     client = Client(ReadTimeoutError(**URL), clock)
     with deadline.request(0.05), pytest.raises(TableUnavailable) as caught:
-        drive(written(client))
+        drive(write_item(client))
     assert caught.type is TableUnavailable
     assert client.asked == 0
 
@@ -162,7 +162,7 @@ def test_write_that_timed_out_in_transit_has_an_unknown_outcome(
     client = Client(ReadTimeoutError(**URL), clock)
     client.took = 3.0
     with deadline.request(), pytest.raises(FateUnknown):
-        drive(written(client))
+        drive(write_item(client))
     assert client.asked == 1
 
 
@@ -185,7 +185,7 @@ def test_no_pause_is_begun_after_which_no_time_is_left(clock: FakeClock, drive: 
 def test_refused_write_is_not_repeated_after_a_pause_that_used_all_time(
     clock: FakeClock, drive: Drive
 ) -> None:
-    client: Any = Client(answered("ThrottlingException"), clock)
+    client: Any = Client(error_response("ThrottlingException"), clock)
 
     def pause(_: float) -> Pause:
         clock.advance(2.95)  # The machine was busy, or asleep.
@@ -197,7 +197,7 @@ def test_refused_write_is_not_repeated_after_a_pause_that_used_all_time(
 
 
 def test_pauses_before_a_refused_write_are_bounded_one_by_one(clock: FakeClock) -> None:
-    client: Any = Client(answered("ThrottlingException"), clock)
+    client: Any = Client(error_response("ThrottlingException"), clock)
     paused: list[float] = []
 
     def pause(seconds: float) -> Pause:
@@ -212,7 +212,7 @@ def test_pauses_before_a_refused_write_are_bounded_one_by_one(clock: FakeClock) 
 
 @pytest.mark.parametrize(
     "send",
-    [written, repeated],
+    [write_item, repeat_write],
     ids=["once", "what may be applied twice"],
 )
 def test_all_attempts_of_a_write_are_one_call(
@@ -231,7 +231,7 @@ def test_what_may_be_applied_twice_is_not_sent_again_without_time(
     client = Client(ReadTimeoutError(**URL), clock)
     client.took = 2.0
     with pytest.raises(TableUnavailable):
-        drive(repeated(client))
+        drive(repeat_write(client))
     assert client.asked == 2
 
 
@@ -240,7 +240,7 @@ def test_what_may_be_applied_twice_is_sent_again_while_time_is_left(
 ) -> None:
     client = Client(ReadTimeoutError(**URL), clock)
     with pytest.raises(TableUnavailable):
-        drive(repeated(client))
+        drive(repeat_write(client))
     assert client.asked == REPEATS_MAX
 
 
@@ -251,10 +251,10 @@ def test_what_finds_no_thread_in_time_is_not_sent_and_the_table_is_out_of_reach(
         raise deadline.OutOfTime
 
     monkeypatch.setattr(deadline, "charge_queueing", too_late)
-    client = Client(answered("ThrottlingException"), FakeClock())
+    client = Client(error_response("ThrottlingException"), FakeClock())
     with pytest.raises(TableUnavailable, match="Too many wait"):
         asyncio.run(table_of(client).get("a"))
     with pytest.raises(TableUnavailable) as raised:
-        asyncio.run(written(client))
+        asyncio.run(write_item(client))
     assert not isinstance(raised.value, FateUnknown)
     assert client.asked == 0

@@ -24,8 +24,8 @@ from tests.sessions_kms.support.recording import (
     nothing_done,
     record,
 )
-from tests.sessions_kms.support.stepping import blocking
-from tests.sessions_kms.support.wire import truncated, twice
+from tests.sessions_kms.support.stepping import run_blocking
+from tests.sessions_kms.support.wire import truncate_response, twice
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_write_whose_answer_was_lost_is_looked_for(
     client: Recording, table: Table, records: SessionItems
 ) -> None:
     made = record("a")
-    client.memory.wire.strike(0, truncated)
+    client.memory.wire.strike(0, truncate_response)
     run_sync(records.create(made, now=NOW))
     assert client.operations() == ["put_item", "get_item"]
     assert run_sync(table.get("a")) == made.to_item()
@@ -115,8 +115,8 @@ def test_write_whose_answer_was_lost_is_looked_for(
 def test_delete_whose_answer_was_lost_is_made_again(
     client: Recording, table: Table, records: SessionItems
 ) -> None:
-    for fault in (truncated, nothing_done):
-        for delete in (blocking(table.delete), blocking(records.end)):
+    for fault in (truncate_response, nothing_done):
+        for delete in (run_blocking(table.delete), run_blocking(records.end)):
             run_sync(records.create(record("a"), now=NOW))
             client.calls.clear()
             client.memory.wire.strike(0, fault)
@@ -125,7 +125,7 @@ def test_delete_whose_answer_was_lost_is_made_again(
             assert client.memory.items == {}
 
 
-def acknowledged(on: Suspect, old: Item | None) -> dict[str, Any]:
+def acknowledge(on: Suspect, old: Item | None) -> dict[str, Any]:
     """Return the answer to a write, which came on a connection."""
     there = {} if old is None else {"Attributes": old}
     return {"ConsumedCapacity": {}, "ResponseMetadata": {CONNECTION: on}, **there}
@@ -137,7 +137,7 @@ EXISTS = Condition("attribute_exists(#id)")
 
 
 def test_update_counts_by_the_old_item_in_its_answer(client: Recording, table: Table) -> None:
-    client.told["update_item"] = [acknowledged(connection := Suspect(), HELD)]
+    client.told["update_item"] = [acknowledge(connection := Suspect(), HELD)]
     assert run_sync(table.update("a", CHANGES, when=equal("key", {"B": b"1"})))
     assert client.operations() == ["update_item"]
     assert not connection.is_distrusted
@@ -147,7 +147,7 @@ def test_update_is_sent_again_after_the_answer_of_another(client: Recording, tab
     client.memory.items["a"] = HELD
     suspects = [Suspect() for _ in range(REPEATS_MAX - 1)]
     others: list[Item | None] = [None, HELD | {"key": {"B": b"3"}}]
-    client.told["update_item"] = list(map(acknowledged, suspects, others))
+    client.told["update_item"] = list(map(acknowledge, suspects, others))
     assert run_sync(table.update("a", CHANGES, when=equal("key", {"B": b"1"})))
     assert client.operations() == ["update_item"] * REPEATS_MAX
     assert [each.is_distrusted for each in suspects] == [True, True]
@@ -159,12 +159,12 @@ def test_update_whose_answer_is_no_evidence_is_looked_for(
     client: Recording, table: Table, old: Item | None
 ) -> None:
     client.memory.items["a"] = HELD | CHANGES
-    client.told["update_item"] = [acknowledged(connection := Suspect(), old)]
+    client.told["update_item"] = [acknowledge(connection := Suspect(), old)]
     assert run_sync(table.update("a", CHANGES, when=EXISTS))
     assert client.operations() == ["update_item", "get_item"]
     assert not connection.is_distrusted
     client.memory.items["a"] = HELD
-    client.told["update_item"] = [acknowledged(connection, old)]
+    client.told["update_item"] = [acknowledge(connection, old)]
     assert run_sync(table.update("a", CHANGES, when=EXISTS))
     assert client.operations()[2:] == ["update_item", "get_item", "update_item"]
     assert connection.is_distrusted
@@ -177,12 +177,12 @@ def test_first_stamp_is_looked_for_where_its_answer_is_no_evidence(
     client: Recording, table: Table
 ) -> None:
     client.memory.items["a"] = STAMPED
-    client.told["put_item"] = [acknowledged(connection := Suspect(), None)]
+    client.told["put_item"] = [acknowledge(connection := Suspect(), None)]
     assert run_sync(table.put_stamped(STAMPED, expected=None))
     assert client.operations() == ["put_item", "get_item"]
     assert not connection.is_distrusted
     del client.memory.items["a"]
-    client.told["put_item"] = [acknowledged(other := Suspect(), None)]
+    client.told["put_item"] = [acknowledge(other := Suspect(), None)]
     assert run_sync(table.put_stamped(STAMPED, expected=None))
     assert client.operations()[2:] == ["put_item", "get_item", "put_item"]
     assert other.is_distrusted
@@ -192,7 +192,7 @@ def test_stamp_over_a_known_one_is_sent_again_after_the_answer_of_another(
     client: Recording, table: Table
 ) -> None:
     client.memory.items["a"] = STAMPED | {"stamp": {"B": b"1"}}
-    client.told["put_item"] = [acknowledged(connection := Suspect(), None)]
+    client.told["put_item"] = [acknowledge(connection := Suspect(), None)]
     assert run_sync(table.put_stamped(STAMPED, expected=b"1"))
     assert client.operations() == ["put_item"] * 2
     assert connection.is_distrusted

@@ -45,7 +45,7 @@ def contend(
     )
 
 
-def expected(processes: int, *, writers: int, saves: int) -> dict[str, int]:
+def expected_content(processes: int, *, writers: int, saves: int) -> dict[str, int]:
     """Return the session's content if no save was lost."""
     return {
         f"{process}.{writer}": saves for process in range(processes) for writer in range(writers)

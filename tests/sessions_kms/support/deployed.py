@@ -23,7 +23,7 @@ from tests.sessions_kms.support.stacks import REGION, install
 from tests.support.clock import FakeClock
 
 
-def printed(*options: str) -> str:
+def run_and_print(*options: str) -> str:
     """Return the output of the command."""
     out = io.StringIO()
     call_command("session_store_template", *options, stdout=out, no_color=True)
@@ -39,7 +39,7 @@ def template(*options: str) -> dict[str, Any]:
 
 
 def printed_yaml(*options: str) -> str:
-    return printed("--format", "cloudformation", *options)
+    return run_and_print("--format", "cloudformation", *options)
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def _not_before(_: Names) -> int:
     return run_sync(services().not_before.moment())
 
 
-def _moved(_: Names) -> bool:
+def _move_item(_: Names) -> bool:
     return session_import.is_marked(services(), "elsewhere")
 
 
@@ -175,7 +175,7 @@ READINGS: dict[ItemType, Callable[[Names], Any]] = {
     item_types.TOMBSTONE: _tombstone,
     item_types.DATA_KEY: _data_key,
     item_types.NOT_BEFORE: _not_before,
-    item_types.MOVED: _moved,
+    item_types.MOVED: _move_item,
     item_types.LEASE: _lease,
     item_types.LINK: _link,
     item_types.LOGOUT_TOKEN: _logout_token,
@@ -221,10 +221,10 @@ def unknown(kind: ItemType) -> dict[str, Any]:
 
 def read(names: Names, afresh: Callable[[], None]) -> dict[str, Any]:
     """Return what is seen of each kind by a process that has read nothing before."""
-    return {kind.name: _seen(READINGS[kind], names, afresh) for kind in item_types.ITEM_TYPES}
+    return {kind.name: _see(READINGS[kind], names, afresh) for kind in item_types.ITEM_TYPES}
 
 
-def _seen(reading: Callable[[Names], Any], names: Names, afresh: Callable[[], None]) -> Any:
+def _see(reading: Callable[[Names], Any], names: Names, afresh: Callable[[], None]) -> Any:
     afresh()
     try:
         return reading(names)

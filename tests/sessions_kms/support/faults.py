@@ -111,7 +111,7 @@ def answer(body: bytes, status: int = 200) -> Fault:
     return lambda _: Answer(status, {}, body)
 
 
-def applied(fault: Fault) -> Fault:
+def apply_and(fault: Fault) -> Fault:
     """Forward the request, then apply the fault to the response."""
 
     def after_the_fact(exchange: Exchange) -> Answer:
@@ -121,7 +121,7 @@ def applied(fault: Fault) -> Fault:
     return after_the_fact
 
 
-def changed(change: Callable[[bytes], bytes], *, status: int | None = None) -> Fault:
+def change_response(change: Callable[[bytes], bytes], *, status: int | None = None) -> Fault:
     """Forward, and change the bytes of the response."""
 
     def change_answer(exchange: Exchange) -> Answer:
@@ -137,22 +137,22 @@ def cut_off(exchange: Exchange) -> Answer:
     return honest._replace(body=honest.body[: len(honest.body) // 2], length=len(honest.body))
 
 
-def claimed_shorter(exchange: Exchange) -> Answer:
+def claim_shorter(exchange: Exchange) -> Answer:
     """Forward, with a Content-Length one byte short: the rest stays in the connection."""
     honest = exchange.forward()
     return honest._replace(length=len(honest.body) - 1)
 
 
-def delayed(exchange: Exchange) -> Answer:
+def delay(exchange: Exchange) -> Answer:
     exchange.closing.wait(0.05)
     return exchange.forward()
 
 
-def dropped(exchange: Exchange) -> Answer:
+def drop_connection(exchange: Exchange) -> Answer:
     raise Dropped
 
 
-def held(exchange: Exchange) -> Answer:
+def hold_exchange(exchange: Exchange) -> Answer:
     """Do not respond until the proxy ends."""
     exchange.closing.wait(HOLD_MAX)
     raise Dropped

@@ -7,7 +7,7 @@ from sessions_kms.data_keys.cached_keyring import CachingKeyring
 from sessions_kms.data_keys.keyring import DataKey, KMSKeyring, SharedKeyring
 from sessions_kms.testing.kms import MemoryKMS
 from tests.sessions_kms.support.fakes import KEY, OLD_KEY, FakeDataKeyTable, FakeKMS
-from tests.sessions_kms.support.stepping import blocking
+from tests.sessions_kms.support.stepping import run_blocking
 from tests.support.clock import FakeClock
 
 DAY = 24 * 3600
@@ -64,8 +64,8 @@ class Process:
             },
         )
         self.keyring = self.cache
-        self.generate = blocking(self.keyring.generate)
-        self.unwrap = blocking(self.keyring.unwrap)
+        self.generate = run_blocking(self.keyring.generate)
+        self.unwrap = run_blocking(self.keyring.unwrap)
 
     def run_jobs(self) -> int:
         """Run the queued background renewals, and return their number."""
@@ -82,10 +82,10 @@ class Process:
 
 def earlier_key(process: Process, *, key_id: str = KEY, period: int = PERIOD - DAY) -> DataKey:
     """Return a data key of another process that this one has not unwrapped yet."""
-    return made_elsewhere(process.kms, period, key_id=key_id)
+    return make_elsewhere(process.kms, period, key_id=key_id)
 
 
-def made_elsewhere(kms: FakeKMS, period: int = PERIOD, *, key_id: str = KEY) -> DataKey:
+def make_elsewhere(kms: FakeKMS, period: int = PERIOD, *, key_id: str = KEY) -> DataKey:
     """Return a data key, without counting the calls that made it."""
     context = kms_keyring(kms, key_id=key_id).context(period)
     made = MemoryKMS.generate_data_key(kms, key_id, context)

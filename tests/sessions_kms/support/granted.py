@@ -3,7 +3,7 @@
 from sessions_kms import GrantStore, about, id_of
 
 
-def granted(client: str, *, client_id: str = "tool", user_id: str = "7") -> str:
+def grant_access(client: str, *, client_id: str = "tool", user_id: str = "7") -> str:
     """Store a grant; return its session's id."""
     stored = GrantStore()
     stored["_auth_user_id"] = user_id

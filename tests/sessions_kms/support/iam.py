@@ -54,7 +54,7 @@ class Enforcement:
         policies = [self.policy]
         if request.action.startswith("kms:"):
             policies.append(self.key_policy)
-        return all(allowed_by(policy, request, asked) for policy in policies)
+        return all(does_allow(policy, request, asked) for policy in policies)
 
     def _check(self, params: dict[str, Any], model: Any, context: Any, **_: Any) -> None:
         for request in requests_of(model, params, context["client_region"]):
@@ -100,7 +100,7 @@ def _table(params: dict[str, Any], region: str) -> str:
     return f"{table}/index/{params['IndexName']}" if "IndexName" in params else table
 
 
-def allowed_by(policy: dict[str, Any], request: Request, asked: Mapping[str, str]) -> bool:
+def does_allow(policy: dict[str, Any], request: Request, asked: Mapping[str, str]) -> bool:
     return any(
         statement["Effect"] == "Allow"
         and any(fnmatchcase(request.action, each) for each in some(statement["Action"]))

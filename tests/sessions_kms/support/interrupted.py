@@ -62,15 +62,15 @@ class Calls:
         return answer
 
 
-def counted(monkeypatch: pytest.MonkeyPatch, *methods: tuple[type, str]) -> Calls:
+def count_calls(monkeypatch: pytest.MonkeyPatch, *methods: tuple[type, str]) -> Calls:
     """Count the calls of these methods."""
     calls = Calls()
     for owner, name in methods:
-        monkeypatch.setattr(owner, name, _counting(calls, getattr(owner, name)))
+        monkeypatch.setattr(owner, name, _count(calls, getattr(owner, name)))
     return calls
 
 
-def _counting(calls: Calls, method: Callable[..., Any]) -> Callable[..., Any]:
+def _count(calls: Calls, method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
         return calls.made(lambda: method(*args, **kwargs))

@@ -45,7 +45,7 @@ def login(request: HttpRequest) -> HttpResponse:
     return HttpResponse("signed in")
 
 
-def replaced(request: HttpRequest) -> HttpResponse:
+def replace_session(request: HttpRequest) -> HttpResponse:
     """Change the key, replace the session object, as allauth does, and fail."""
     request.session.cycle_key()
     request.session = type(request.session)(request.session.session_key)
@@ -76,7 +76,7 @@ def logout_unread(request: HttpRequest) -> HttpResponse:
     return HttpResponse("signed out")
 
 
-async def rotated(request: HttpRequest) -> HttpResponse:
+async def get_user_together(request: HttpRequest) -> HttpResponse:
     """Get the user, as Django does, when TOGETHER requests have read the session."""
     await request.session.aget(USER_ID)
     await _together().wait()
@@ -91,7 +91,17 @@ def _together() -> asyncio.Barrier:
     return _barriers.setdefault(asyncio.get_running_loop(), asyncio.Barrier(TOGETHER))
 
 
-PAGES = (rotate, login, replaced, view, save, cookies, logout, logout_unread, rotated)
+PAGES = (
+    rotate,
+    login,
+    replace_session,
+    view,
+    save,
+    cookies,
+    logout,
+    logout_unread,
+    get_user_together,
+)
 urlpatterns = [path(f"{page.__name__}/", page) for page in PAGES]
 
 

@@ -27,7 +27,7 @@ def table() -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in (COLUMNS, ["---"] * len(COLUMNS), *rows))
 
 
-def written() -> str:
+def write_table() -> str:
     """Return the table that the page has."""
     return PAGE.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
 
@@ -50,12 +50,14 @@ def _versions(kind: ItemType) -> str:
 
 
 def _attributes(kind: ItemType) -> str:
-    needed = _named(kind.attributes)
-    more = _named({name: of for name, of in kind.optional.items() if name not in kind.attributes})
+    needed = _name_attributes(kind.attributes)
+    more = _name_attributes(
+        {name: of for name, of in kind.optional.items() if name not in kind.attributes}
+    )
     return f"{needed}; may have {more}" if more else needed
 
 
-def _named(attributes: Attributes) -> str:
+def _name_attributes(attributes: Attributes) -> str:
     """Return attributes with their types, the required ones of a session as one word."""
     names = dict(attributes)
     sealed = SESSION.attributes.items() <= names.items() or SEALED_ONLY.items() <= names.items()

@@ -161,7 +161,7 @@ class ReporterFilter(SafeExceptionReporterFilter):
 
 
 @cache
-def _compiled(source: str) -> Template:
+def _compile(source: str) -> Template:
     """Return a template of Django's reports, which Django compiles for each report anew."""
     return Engine.from_string(DEBUG_ENGINE, source)
 
@@ -170,7 +170,7 @@ def in_reports(error: BaseException, request: HttpRequest, secrets: Secrets) -> 
     """Return the secrets in Django's reports of an error."""
     request.exception_reporter_filter = ReporterFilter()
     reporter = ExceptionReporter(request, type(error), error, error.__traceback__)
-    with patch.object(DEBUG_ENGINE, "from_string", _compiled):
+    with patch.object(DEBUG_ENGINE, "from_string", _compile):
         reports = {
             "text": reporter.get_traceback_text(),
             "html": reporter.get_traceback_html(),
@@ -232,7 +232,7 @@ def record_everything(monkeypatch: pytest.MonkeyPatch) -> EveryRecord:
     return handler
 
 
-def raised_by(call: Callable[[], object]) -> BaseException | None:
+def error_of(call: Callable[[], object]) -> BaseException | None:
     try:
         call()
     except Exception as exc:  # noqa: BLE001 - handed to the test

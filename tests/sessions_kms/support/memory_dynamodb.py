@@ -67,7 +67,7 @@ class MemoryDynamoDB(dynamodb.MemoryDynamoDB):
         self.calls.append(call)
         if self.unavailable:
             raise refusal(operation)
-        fault = self._rules.get(call, unharmed)
+        fault = self._rules.get(call, pass_unharmed)
         answer: Response = fault(lambda: self.wire.send(operation, lambda: self._handle(handle)))
         if self.has_connections and isinstance(answer, dict):
             answer = answer | {"ResponseMetadata": {CONNECTION: Connection()}}
@@ -79,7 +79,7 @@ def kind_of(item_id: str) -> str:
     return item_id.partition("#")[0] if "#" in item_id else "session"
 
 
-def unharmed(handle: Handle) -> Any:
+def pass_unharmed(handle: Handle) -> Any:
     """No fault: the call is handled."""
     return handle()
 
@@ -94,7 +94,7 @@ def after(do: Callable[[], object]) -> Fault:
     return done_first
 
 
-def refused(_: Handle) -> Any:
+def refuse_write(_: Handle) -> Any:
     """The call is refused: it is not handled, and not sent again."""
     raise refusal("any")
 

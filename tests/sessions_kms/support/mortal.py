@@ -41,7 +41,7 @@ class Mortals(TalkingProcess):
             self._pids.get()
 
 
-def killing(mortals: Mortals, *, applied: bool) -> Fault:
+def kill_at(mortals: Mortals, *, applied: bool) -> Fault:
     """Kill the child that made this call, before or after the service has handled it."""
 
     def fault(exchange: Exchange) -> Answer:

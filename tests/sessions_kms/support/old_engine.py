@@ -46,7 +46,7 @@ def in_use(settings: Settings, clock: FakeClock, transactional_db: None) -> Iter
         yield
 
 
-def saved(**content: Any) -> str:
+def save_content(**content: Any) -> str:
     """Store a session in the old engine; return its key."""
     session = DatabaseStore()
     session.update(content)

@@ -58,14 +58,14 @@ def prepare() -> Scene:
     )
 
 
-def stored(key: str | None) -> dict[str, Any]:
+def stored_item(key: str | None) -> dict[str, Any]:
     """Return the session of a key; empty if the key was changed, recently or long ago."""
     with suppress(SessionMoved):
         return dict(SessionStore(key).items())
     return {}
 
 
-def told(key: str) -> about.Labels:
+def read_labels(key: str) -> about.Labels:
     return run_sync(about.SessionMetadata(services()).read(id_of(key)))
 
 
@@ -73,7 +73,7 @@ def told(key: str) -> about.Labels:
 
 
 def load(scene: Scene) -> None:
-    assert stored(scene.ada) == OLD
+    assert stored_item(scene.ada) == OLD
 
 
 def create(scene: Scene) -> None:
@@ -141,18 +141,18 @@ def work_once(scene: Scene) -> None:
 # The allowed states afterwards
 
 
-def unchanged(scene: Scene, answer: Answer) -> None:
-    assert stored(scene.ada) == OLD
+def check_unchanged(scene: Scene, answer: Answer) -> None:
+    assert stored_item(scene.ada) == OLD
 
 
-def created(scene: Scene, answer: Answer) -> None:
-    unchanged(scene, answer)
+def check_created(scene: Scene, answer: Answer) -> None:
+    check_unchanged(scene, answer)
     if answer == "ok":
-        assert stored(scene.moved) == {"token": "new"}
+        assert stored_item(scene.moved) == {"token": "new"}
 
 
-def changed(scene: Scene, answer: Answer) -> None:
-    found, new = stored(scene.ada), OLD | {"token": "new"}
+def check_changed(scene: Scene, answer: Answer) -> None:
+    found, new = stored_item(scene.ada), OLD | {"token": "new"}
     if answer == "ok":
         assert found == new | scene.acknowledged
     else:
@@ -160,58 +160,58 @@ def changed(scene: Scene, answer: Answer) -> None:
     assert found.items() >= scene.acknowledged.items(), "what was acknowledged is lost"
 
 
-def linked(scene: Scene, answer: Answer) -> None:
-    found, new = stored(scene.ada), OLD | {"token": "new", LINKS: [SECOND]}
+def check_linked(scene: Scene, answer: Answer) -> None:
+    found, new = stored_item(scene.ada), OLD | {"token": "new", LINKS: [SECOND]}
     assert found in ([new] if answer == "ok" else [OLD, new])
     end_linked(services(), found[LINKS][0])
-    assert stored(scene.ada) == {}, "what a session lists does not end it"
+    assert stored_item(scene.ada) == {}, "what a session lists does not end it"
 
 
-def cycled(scene: Scene, answer: Answer) -> None:
+def check_cycled(scene: Scene, answer: Answer) -> None:
     new = OLD | {"token": "new"}
     if answer == "ok":
-        assert stored(scene.moved) == new
-        assert stored(scene.ada) == {}
-        assert told(scene.ada) == {}
-        assert told(scene.moved or "") == WORDS
+        assert stored_item(scene.moved) == new
+        assert stored_item(scene.ada) == {}
+        assert read_labels(scene.ada) == {}
+        assert read_labels(scene.moved or "") == WORDS
         end_linked(services(), FIRST)
-        assert stored(scene.moved) == {}, "what a session lists does not end it"
+        assert stored_item(scene.moved) == {}, "what a session lists does not end it"
     elif answer == "unavailable" and scene.faults == 1:
-        assert stored(scene.ada) == OLD
+        assert stored_item(scene.ada) == OLD
     else:
         # The transaction was applied, and then the process was killed, or both the response and
         # the read after it were lost: nobody got the new key.
-        assert stored(scene.ada) in (OLD, {})
+        assert stored_item(scene.ada) in (OLD, {})
 
 
-def signed_in(scene: Scene, answer: Answer) -> None:
-    unchanged(scene, answer)
+def check_signed_in(scene: Scene, answer: Answer) -> None:
+    check_unchanged(scene, answer)
     if answer == "ok":
-        assert stored(scene.moved) == ANONYMOUS | {USER_ID: ADA}
-        assert stored(scene.anonymous) == {}
+        assert stored_item(scene.moved) == ANONYMOUS | {USER_ID: ADA}
+        assert stored_item(scene.anonymous) == {}
     else:
         # The one case that Django's contract requires: cycled, but the save after it failed.
-        assert stored(scene.anonymous) in (ANONYMOUS, {})
+        assert stored_item(scene.anonymous) in (ANONYMOUS, {})
 
 
-def flushed(scene: Scene, answer: Answer) -> None:
-    assert stored(scene.ada) in ([{}] if answer == "ok" else [OLD, {}])
+def check_flushed(scene: Scene, answer: Answer) -> None:
+    assert stored_item(scene.ada) in ([{}] if answer == "ok" else [OLD, {}])
 
 
-def ended(scene: Scene, answer: Answer) -> None:
+def check_ended(scene: Scene, answer: Answer) -> None:
     if answer != "ok":
         end_sessions_of(services(), ADA)  # Repeating it completes it.
-    assert stored(scene.ada) == stored(scene.also_ada) == {}
+    assert stored_item(scene.ada) == stored_item(scene.also_ada) == {}
 
 
 def ended_by_link(scene: Scene, answer: Answer) -> None:
     if answer != "ok":
         end_linked(services(), FIRST)
-    assert stored(scene.ada) == {}
-    assert stored(scene.also_ada)
+    assert stored_item(scene.ada) == {}
+    assert stored_item(scene.also_ada)
 
 
-def worked(scene: Scene, answer: Answer, advance: Callable[[float], None]) -> None:
+def check_worked(scene: Scene, answer: Answer, advance: Callable[[float], None]) -> None:
     """The next process finds the result, or can take over the work after the lease."""
     claim = run_sync(Leases(services()).claim(scene.secret, "next", seconds=LEASE))
     if answer == "ok":
@@ -228,25 +228,25 @@ def worked(scene: Scene, answer: Answer, advance: Callable[[float], None]) -> No
 
 Act = Callable[[Scene], None]
 OPERATIONS: dict[str, tuple[Act, Callable[..., None]]] = {
-    "load": (load, unchanged),
-    "create": (create, created),
-    "save": (save, changed),
-    "merge": (merge, changed),
-    "save links": (save_links, linked),
-    "cycle": (cycle, cycled),
-    "sign in": (sign_in, signed_in),
-    "flush": (flush, flushed),
-    "end all of a user": (end_all, ended),
+    "load": (load, check_unchanged),
+    "create": (create, check_created),
+    "save": (save, check_changed),
+    "merge": (merge, check_changed),
+    "save links": (save_links, check_linked),
+    "cycle": (cycle, check_cycled),
+    "sign in": (sign_in, check_signed_in),
+    "flush": (flush, check_flushed),
+    "end all of a user": (end_all, check_ended),
     "end by link": (end_by_link, ended_by_link),
-    "work once": (work_once, worked),
+    "work once": (work_once, check_worked),
 }
 
 
 def check(name: str, scene: Scene, answer: Answer, advance: Callable[[float], None]) -> None:
     """Compare the stored state after an operation with the states that the design allows."""
     hold = OPERATIONS[name][1]
-    if hold is worked:
+    if hold is check_worked:
         hold(scene, answer, advance)
     else:
         hold(scene, answer)
-    assert stored(scene.bob) == {USER_ID: BOB, "token": "his"}
+    assert stored_item(scene.bob) == {USER_ID: BOB, "token": "his"}

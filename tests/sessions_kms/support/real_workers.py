@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from tests.sessions_kms.conftest import MakeStack
-from tests.sessions_kms.support.sessions import saved_key, stored
+from tests.sessions_kms.support.sessions import saved_key, stored_item
 from tests.sessions_kms.support.stacks import Stack, settings_of
 from tests.sessions_kms.support.worker import Worker
 from tests.support.clock import FakeClock
@@ -49,4 +49,4 @@ def save_now(stack: Stack, **content: Any) -> str:
 
 def read_now(stack: Stack, key: str) -> dict[str, Any]:
     stack.clock.now = time.time()
-    return stored(key)
+    return stored_item(key)

@@ -98,7 +98,7 @@ def encryption_context(
 
 def derive(data_key: bytes, session_key: str, namespace: str, item: Item) -> tuple[bytes, bytes]:
     """Return the record's key and its commitment."""
-    info = prefixed(info_fields(namespace, item))
+    info = prefix_lengths(info_fields(namespace, item))
     return halves(hkdf(data_key + secret_of(session_key), item["salt"]["B"], info))
 
 
@@ -142,7 +142,7 @@ def associated_fields(namespace: str, item: Item) -> list[bytes]:
     ]
 
 
-def prefixed(fields: list[bytes]) -> bytes:
+def prefix_lengths(fields: list[bytes]) -> bytes:
     return b"".join(len(field).to_bytes(4, "big") + field for field in fields)
 
 
@@ -166,7 +166,9 @@ def seal(
     key, commitment = derive(data_key, session_key, namespace, header)
     item = {name: dict(value) for name, value in header.items()}
     item |= {"iv": {"B": iv}, "commitment": {"B": commitment}}
-    ciphertext, tag = gcm_encrypt(key, iv, plaintext, prefixed(associated_fields(namespace, item)))
+    ciphertext, tag = gcm_encrypt(
+        key, iv, plaintext, prefix_lengths(associated_fields(namespace, item))
+    )
     return item | {"encryptedData": {"B": ciphertext}, "authTag": {"B": tag}}
 
 
@@ -234,7 +236,7 @@ def open_document(item: Item, *, namespace: str, name: str, now: float, unwrap: 
     if item.get("id") != {"S": item_id}:
         raise CannotTell("id")
     numbers = checked_numbers(item)
-    if len(typed(item, "stamp", "B", bytes)) != 16:
+    if len(typed_value(item, "stamp", "B", bytes)) != 16:
         raise Invalid("stamp")
     check_end(numbers["updatedAt"] + LONGEST_AGE, now)
     check_times(numbers, now)
@@ -256,8 +258,8 @@ def open_token(
     if item.get("id") != {"S": item_id}:
         raise CannotTell("id")
     if "spentAt" in item and "encryptedData" not in item and "authTag" not in item:
-        return buried(item, now)
-    if len(typed(item, "stamp", "B", bytes)) != 16:
+        return bury(item, now)
+    if len(typed_value(item, "stamp", "B", bytes)) != 16:
         raise Invalid("stamp")
     given: Any = {"namespace": namespace, "now": now, "grant_timeout": grant_timeout}
     return json.loads(open_under(item, token, unwrap=unwrap, **given))
@@ -293,13 +295,13 @@ def open_under(
     return decrypt(item, namespace, secret, data_key)
 
 
-def buried(item: Item, now: float) -> tuple[str, int]:
+def bury(item: Item, now: float) -> tuple[str, int]:
     if number(item, "version") != 1:
         raise Invalid("version")
     spent_at, ttl = number(item, "spentAt"), number(item, "ttl")
-    if len(typed(item, "stamp", "B", bytes)) != 16:
+    if len(typed_value(item, "stamp", "B", bytes)) != 16:
         raise Invalid("stamp")
-    session = typed(item, "session", "S", str)
+    session = typed_value(item, "session", "S", str)
     if not re.fullmatch("[A-Za-z0-9_-]{43}", session):
         raise Invalid("session")
     if ttl <= now:
@@ -334,7 +336,7 @@ def checked_numbers(item: Item) -> dict[str, int]:
         raise Invalid("version")
     numbers = {name: number(item, name) for name in NUMBERS}
     for name, lengths in BINARIES.items():
-        if len(typed(item, name, "B", bytes)) not in lengths:
+        if len(typed_value(item, name, "B", bytes)) not in lengths:
             raise Invalid(name)
     check_text(item, "id")
     if "owner" in item:
@@ -343,7 +345,7 @@ def checked_numbers(item: Item) -> dict[str, int]:
 
 
 def number(item: Item, name: str) -> int:
-    text = typed(item, name, "N", str)
+    text = typed_value(item, name, "N", str)
     if not re.fullmatch("0|[1-9][0-9]{0,37}", text):
         raise Invalid(name)
     return int(text)
@@ -351,14 +353,14 @@ def number(item: Item, name: str) -> int:
 
 def check_text(item: Item, name: str) -> None:
     try:
-        length = len(typed(item, name, "S", str).encode())
+        length = len(typed_value(item, name, "S", str).encode())
     except UnicodeEncodeError:
         raise Invalid(name) from None
     if not 1 <= length <= 1_024:
         raise Invalid(name)
 
 
-def typed(item: Item, name: str, kind: str, python_type: type) -> Any:
+def typed_value(item: Item, name: str, kind: str, python_type: type) -> Any:
     value = item.get(name)
     if (
         not isinstance(value, Mapping)
@@ -406,7 +408,7 @@ def decrypt_bytes(item: Item, namespace: str, session_key: str, data_key: bytes)
     if not hmac.compare_digest(commitment, item["commitment"]["B"]):
         raise Invalid("commitment")
     decryptor = Cipher(AES(key), GCM(item["iv"]["B"], item["authTag"]["B"])).decryptor()
-    decryptor.authenticate_additional_data(prefixed(associated_fields(namespace, item)))
+    decryptor.authenticate_additional_data(prefix_lengths(associated_fields(namespace, item)))
     plaintext = decryptor.update(item["encryptedData"]["B"])
     try:
         decryptor.finalize()
@@ -440,7 +442,7 @@ def fetch(dynamodb: Any, table: str, namespace: str, session_key: str) -> Item:
     raise NoSession if "ConsumedCapacity" in answer else CannotTell
 
 
-def unwrapping(
+def unwrap_with(
     kms: Any, key_arn: str, namespace: str, configured: Mapping[str, str] | None = None
 ) -> Unwrap:
     """Return a function that unwraps data keys with this KMS key."""

@@ -20,7 +20,7 @@ from tests.sessions_kms.support.reference_format import (
     checked_numbers,
     decrypt,
     number,
-    typed,
+    typed_value,
 )
 
 MAC_LABEL = b"gateway audit checkpoint 1\0"
@@ -61,8 +61,8 @@ def open_lease(item: Item, *, namespace: str, secret: str, now: float, unwrap: U
 def _open_lease(item: Item, namespace: str, secret: str, now: float, unwrap: Unwrap) -> bytes:
     require_version(item)
     ends, ttl = number(item, "ends"), number(item, "ttl")
-    typed(item, "holder", "S", str)
-    if len(typed(item, "stamp", "B", bytes)) != 16:
+    typed_value(item, "holder", "S", str)
+    if len(typed_value(item, "stamp", "B", bytes)) != 16:
         raise Invalid("stamp")
     if "encryptedData" not in item:
         raise Held(ends + 5) if ends + 5 > now else Free
@@ -83,7 +83,7 @@ def published_key(item: Item, *, namespace: str, period: int, unwrap: Unwrap) ->
         numbers = [number(item, name) for name in ("keyPeriod", "createdAt", "ttl")]
         if "replacedAt" in item:
             number(item, "replacedAt")
-        size = len(typed(item, "encryptedKey", "B", bytes))
+        size = len(typed_value(item, "encryptedKey", "B", bytes))
     except Invalid:
         raise Unusable from None
     if numbers[0] != period or not 1 <= size <= 6_144:
@@ -110,7 +110,7 @@ def checkpoint(
     if item.get("id") != {"S": f"audit#{namespace}#{writer}"}:
         raise Invalid("id")
     require_version(item)
-    line = typed(item, "checkpoint", "B", bytes)
+    line = typed_value(item, "checkpoint", "B", bytes)
     unsigned, _, end = line.rpartition(b',"mac":"')
     try:
         event: Any = json.loads(line)

@@ -53,7 +53,7 @@ def open_(record: SessionRecord, **changes: Any) -> bytes:
     return envelope.open_(record, **(members | changes))
 
 
-def refused(read: Callable[[], bytes]) -> str:
+def rejection_of(read: Callable[[], bytes]) -> str:
     """Return the reason of a rejection, which must not contain plaintext."""
     with pytest.raises(InvalidRecord) as caught:
         read()
@@ -83,7 +83,7 @@ def frames(traceback: TracebackType | None) -> Iterator[FrameType]:
         traceback = traceback.tb_next
 
 
-def flipped(value: bytes) -> Iterator[bytes]:
+def flips_of(value: bytes) -> Iterator[bytes]:
     number = int.from_bytes(value, "big")
     for bit in range(8 * len(value)):
         yield (number ^ 1 << bit).to_bytes(len(value), "big")

@@ -10,7 +10,7 @@ from sessions_kms.services import services
 from tests.sessions_kms.support.stacks import Stack
 
 
-def saved(user: str | None = None, /, **content: Any) -> SessionStore:
+def save_session(user: str | None = None, /, **content: Any) -> SessionStore:
     """Save a new session of a signed-in user, or an anonymous one."""
     session = SessionStore()
     session.update(content | ({} if user is None else {USER_ID: user}))
@@ -18,7 +18,7 @@ def saved(user: str | None = None, /, **content: Any) -> SessionStore:
     return session
 
 
-async def asaved(**content: Any) -> SessionStore:
+async def asave_session(**content: Any) -> SessionStore:
     session = SessionStore()
     await session.aupdate(content)
     await session.asave()
@@ -27,12 +27,12 @@ async def asaved(**content: Any) -> SessionStore:
 
 def saved_key(user: str | None = None, /, **content: Any) -> str:
     """Save a new session; return its key."""
-    return str(saved(user, **content).session_key)
+    return str(save_session(user, **content).session_key)
 
 
 def saved_id(user: str | None = None, /, **content: Any) -> str:
     """Save a new session; return the id of its record."""
-    return id_of_record(saved(user, **content))
+    return id_of_record(save_session(user, **content))
 
 
 def id_of_record(session: SessionStore) -> str:
@@ -44,13 +44,13 @@ def again(session: SessionStore) -> SessionStore:
     return SessionStore(session.session_key)
 
 
-def stored(session: SessionStore | str | None) -> dict[str, Any]:
+def stored_item(session: SessionStore | str | None) -> dict[str, Any]:
     """Return the content of a session, or of a key, for the next request."""
     key = session.session_key if isinstance(session, SessionStore) else session
     return dict(SessionStore(key).items())
 
 
-def lives(session: SessionStore) -> bool:
+def is_alive(session: SessionStore) -> bool:
     return SessionStore().exists(session.session_key or "")
 
 

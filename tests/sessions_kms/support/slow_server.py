@@ -74,7 +74,7 @@ def _serve(
     with selectors.DefaultSelector() as incoming:
         incoming.register(listener, selectors.EVENT_READ)
         while not server._ended.wait(EVERY):
-            while made := _accepted(listener, tls):
+            while made := _accept(listener, tls):
                 server.accepted += 1
                 server.open.add(made)
                 sent[made] = 0
@@ -88,7 +88,7 @@ def _serve(
                 _try(server, each, lambda each=each, byte=byte: each.send(byte))  # type: ignore[misc]
 
 
-def _accepted(listener: socket.socket, tls: ssl.SSLContext | None) -> socket.socket | None:
+def _accept(listener: socket.socket, tls: ssl.SSLContext | None) -> socket.socket | None:
     try:
         made, _ = listener.accept()
     except BlockingIOError:

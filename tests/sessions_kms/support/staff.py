@@ -11,7 +11,7 @@ from django.test import Client
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.services import id_of
-from tests.oauth.support.shown import shown_to
+from tests.oauth.support.shown import shown_fields
 
 SESSIONS = "/admin/sessions_kms/session/"
 
@@ -43,13 +43,13 @@ class Staff:
     def post(self, path: str = "", form: dict[str, Any] | None = None, *, status: int = 200) -> str:
         """Post a form, and return the page after the redirect."""
         answer = self.client.post(
-            SESSIONS + path, shown_to(self.user.pk) | (form or {"post": "yes"}), follow=True
+            SESSIONS + path, shown_fields(self.user.pk) | (form or {"post": "yes"}), follow=True
         )
         assert answer.status_code == status, answer.content
         return _text(answer)
 
 
-def signed_in(user: Any, **content: Any) -> SessionStore:
+def sign_in_staff(user: Any, **content: Any) -> SessionStore:
     """Store a session of a user."""
     session = SessionStore()
     session.update({USER_ID: str(getattr(user, "pk", user)), **content})

@@ -29,7 +29,7 @@ def as_coroutine(call: Callable[..., T]) -> Callable[..., Coroutine[Any, Any, T]
     return called
 
 
-def blocking(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+def run_blocking(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
     """Return a coroutine function as a blocking function."""
     return lambda *args, **kwargs: run_sync(function(*args, **kwargs))
 
@@ -110,7 +110,7 @@ class Hanging(Wait):
         await asyncio.Event().wait()
 
 
-def cancelled_at(coroutine: Coroutine[Any, Any, object], at: int) -> bool:
+def cancel_at(coroutine: Coroutine[Any, Any, object], at: int) -> bool:
     """Run it in an event loop and cancel it in one of its waits; False if it ends before that."""
     hanging = Hanging()
 

@@ -33,7 +33,7 @@ def save_content(**content: Any) -> str:
     return str(session.session_key)
 
 
-async def opened(key: str, **changes: Any) -> SessionStore:
+async def open_session(key: str, **changes: Any) -> SessionStore:
     """Load a session, and change it."""
     session = SessionStore(key)
     content = await session._get_content()
@@ -88,7 +88,7 @@ class Saves(Story):
     theirs: ClassVar[Content] = {}
 
     async def prepare(self) -> None:
-        self.session = await opened(str(self.key), mine=1)
+        self.session = await open_session(str(self.key), mine=1)
 
     async def steps(self) -> Any:
         return await self.session._save()
@@ -104,7 +104,7 @@ class SavesOverAnother(Saves):
     async def prepare(self) -> None:
         await super().prepare()
         with another_process():
-            await (await opened(str(self.key), theirs=1))._save()
+            await (await open_session(str(self.key), theirs=1))._save()
 
 
 class SavesWithoutALook(Saves):
@@ -123,7 +123,7 @@ class ChangesItsKey(Story):
     theirs: ClassVar[Content] = {}
 
     async def prepare(self) -> None:
-        self.session = await opened(str(self.key), mine=1)
+        self.session = await open_session(str(self.key), mine=1)
 
     async def steps(self) -> Any:
         return await self.session._cycle()
@@ -139,12 +139,12 @@ class ChangesItsKeyOverAnother(ChangesItsKey):
     async def prepare(self) -> None:
         await super().prepare()
         with another_process():
-            await (await opened(str(self.key), theirs=1))._save()
+            await (await open_session(str(self.key), theirs=1))._save()
 
 
 class Ends(Story):
     async def prepare(self) -> None:
-        self.session = await opened(str(self.key))
+        self.session = await open_session(str(self.key))
 
     async def steps(self) -> Any:
         return await self.session._delete()
@@ -166,7 +166,7 @@ async def check_next_request(story: Story, found: Content | None) -> None:
     if found is None:
         assert await SessionStore(story.key)._load_session() is None or story.key is None
         return
-    await (await opened(str(story.key), later=1))._save()
+    await (await open_session(str(story.key), later=1))._save()
     stands = story.world.truth(str(story.key))
     assert stands is not None
     assert stands.content == found | {"later": 1}

@@ -68,14 +68,14 @@ WRITES: dict[str, Callable[[Items], object]] = {
     "get": lambda items: run_sync(items.sessions.get("a")),
     "head": lambda items: run_sync(items.sessions.head("a")),
     "owned page": lambda items: ids_of(run_sync(Queries(items.table).owned(OWNER))),
-    "owned, page by page": lambda items: paged(
+    "owned, page by page": lambda items: read_pages(
         lambda start: run_sync(Queries(items.table).owned(OWNER, start, limit=1))
     ),
     "scan": lambda items: ids_of(run_sync(Queries(items.table).scan())),
     "scan, whole and consistent": lambda items: ids_of(
         run_sync(Queries(items.table).scan(whole=True, consistent=True))
     ),
-    "scan, page by page": lambda items: paged(
+    "scan, page by page": lambda items: read_pages(
         lambda start: run_sync(Queries(items.table).scan(start, limit=2))
     ),
     "delete created": lambda items: run_sync(items.table.delete("a", when=created_until(NOW - 5))),
@@ -99,7 +99,7 @@ WRITES: dict[str, Callable[[Items], object]] = {
         items.sessions.take_over(record("a", b"n" * 16), mark=MARK, now=NOW)
     ),
     "take over what was": lambda items: run_sync(
-        items.sessions.take_over(record("a", b"n" * 16), mark=stamped(b"2"), now=NOW)
+        items.sessions.take_over(record("a", b"n" * 16), mark=stamped_item(b"2"), now=NOW)
     ),
     "mark": lambda items: run_sync(items.sessions.mark("a", expected=EXPECTED, mark=MARK, now=NOW)),
     "give back": lambda items: run_sync(
@@ -115,11 +115,13 @@ WRITES: dict[str, Callable[[Items], object]] = {
     "replace other key": lambda items: run_sync(
         items.data_keys.replace(PublishedKey(2, b"new", NOW, NOW), old=b"other")
     ),
-    "stamp": lambda items: run_sync(items.table.put_stamped(stamped(b"2"), expected=b"1")),
+    "stamp": lambda items: run_sync(items.table.put_stamped(stamped_item(b"2"), expected=b"1")),
     "stamp of another": lambda items: run_sync(
-        items.table.put_stamped(stamped(b"2"), expected=b"3")
+        items.table.put_stamped(stamped_item(b"2"), expected=b"3")
     ),
-    "stamp of none": lambda items: run_sync(items.table.put_stamped(stamped(b"2"), expected=None)),
+    "stamp of none": lambda items: run_sync(
+        items.table.put_stamped(stamped_item(b"2"), expected=None)
+    ),
 }
 
 
@@ -127,7 +129,7 @@ def ids_of(page: Page) -> list[str]:
     return sorted(str(sorted(item.items())) for item in page.items)
 
 
-def paged(read: Callable[[Any], Page]) -> list[str]:
+def read_pages(read: Callable[[Any], Page]) -> list[str]:
     """Return what all pages have; the order of a scan is DynamoDB's own."""
     page = read(None)
     found = ids_of(page)
@@ -156,7 +158,7 @@ def record(name: str, salt: bytes, *, revision: int = 1, ttl: int = NOW + 10) ->
     )
 
 
-def stamped(stamp: bytes) -> dict[str, dict[str, Any]]:
+def stamped_item(stamp: bytes) -> dict[str, dict[str, Any]]:
     return {"id": {"S": "lease#a"}, "stamp": {"B": stamp}}
 
 
@@ -171,7 +173,7 @@ def outcome(items: Items, name: str, state: Stored | None) -> tuple[str, list[st
         )
     run_sync(table.put(record("c", b"c" * 16).to_item()))
     run_sync(table.put(PublishedKey(2, b"key", NOW, NOW).to_item("data-key#django#2")))
-    run_sync(table.put(stamped(b"1")))
+    run_sync(table.put(stamped_item(b"1")))
     try:
         told = WRITES[name](items)
     except Exception as exc:  # noqa: BLE001 - its type is what is compared

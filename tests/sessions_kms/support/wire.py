@@ -77,7 +77,7 @@ class Wire:
         due = [handle for until, handle in self._late if until <= call]
         self._late = [each for each in self._late if each[0] > call]
         for handle in due:
-            handled(handle)
+            handle_now(handle)
         return bool(due)
 
 
@@ -121,77 +121,84 @@ def stray(_: Handle) -> Any:
     return {"ConsumedCapacity": {"CapacityUnits": 1.0}}
 
 
-def lost(handle: Handle) -> Any:
+def lose_response(handle: Handle) -> Any:
     """The service does what it was asked, and its answer is lost."""
-    handled(handle)
+    handle_now(handle)
     raise ConnectionError
 
 
 def late(handle: Handle) -> Any:
     """The service does what it was asked, later than anybody waits."""
-    handled(handle)
+    handle_now(handle)
     raise ReadTimeoutError(endpoint_url="aws")
 
 
-def delayed_by_a_call(handle: Handle) -> Any:
+def delay_by_call(handle: Handle) -> Any:
     """The service does what it was asked after whoever asked has looked."""
     raise Delayed(1)
 
 
-def delayed_by_two_calls(handle: Handle) -> Any:
+def delay_by_two_calls(handle: Handle) -> Any:
     """The service does what it was asked after another call."""
     raise Delayed(2)
 
 
-def delayed_for_long(handle: Handle) -> Any:
+def delay_for_long(handle: Handle) -> Any:
     """The service does what it was asked long after nobody waits for it any more."""
     raise Delayed(1000)
 
 
-def unconnected(handle: Handle) -> Any:
+def refuse_connection(handle: Handle) -> Any:
     """There is no connection, so that nothing is sent."""
     raise EndpointConnectionError(endpoint_url="aws")
 
 
 def twice(handle: Handle) -> Any:
     """Something between sends the request again: it is handled twice."""
-    handled(handle)
+    handle_now(handle)
     return handle()
 
 
-def throttled(handle: Handle) -> Any:
+def throttle(handle: Handle) -> Any:
     """The service says that it has too much to do."""
     response: Any = {"Error": {"Code": "ThrottlingException", "Message": "told by a test"}}
     raise ClientError(response, "any")
 
 
-def truncated(handle: Handle) -> Any:
+def truncate_response(handle: Handle) -> Any:
     """The answer is cut so short that boto parses nothing of it."""
-    handled(handle)
+    handle_now(handle)
     return {}
 
 
-def killed(handle: Handle) -> Any:
+def kill(handle: Handle) -> Any:
     """The process dies before its request leaves."""
     raise Killed
 
 
-def killed_after(handle: Handle) -> Any:
+def kill_after(handle: Handle) -> Any:
     """The process dies before the answer reaches it."""
-    handled(handle)
+    handle_now(handle)
     raise Killed
 
 
 FAULTS: dict[str, Fault] = {
-    fault.__name__: fault
-    for fault in (
-        *(unreachable, unconnected, lost, late, twice, throttled, truncated, killed, killed_after),
-        *(delayed_by_a_call, delayed_by_two_calls, delayed_for_long),
-    )
+    "unreachable": unreachable,
+    "unconnected": refuse_connection,
+    "lost": lose_response,
+    "late": late,
+    "twice": twice,
+    "throttled": throttle,
+    "truncated": truncate_response,
+    "killed": kill,
+    "killed_after": kill_after,
+    "delayed_by_a_call": delay_by_call,
+    "delayed_by_two_calls": delay_by_two_calls,
+    "delayed_for_long": delay_for_long,
 }
 
 
-def handled(handle: Handle) -> None:
+def handle_now(handle: Handle) -> None:
     """Have the service handle a request whose answer nobody gets, be it an error."""
     with suppress(ClientError, KMSUnavailable, InvalidRecord):
         handle()

@@ -44,7 +44,7 @@ from tests.gateway_site.support.gateways import upstream_variables
 from tests.gateway_site.support.in_process import (
     Answer,
     ask,
-    forwarded,
+    forward_call,
     in_a_new_loop,
 )
 from tests.oauth.support.grants import ASKED
@@ -233,7 +233,7 @@ def test_calls_that_interleave_have_each_its_own_session(
     token: str, called: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A token that opens nothing does not get what another has just opened."""
-    monkeypatch.setattr(calls, "make_call", forwarded)
+    monkeypatch.setattr(calls, "make_call", forward_call)
     handler = gateway()
     read = Grants.session
 

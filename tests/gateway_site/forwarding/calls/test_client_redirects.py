@@ -70,7 +70,7 @@ def address(upstream: str, status: int, headers: list[list[str]], body: str = ""
     return f"{upstream}/answer?{urlencode(query)}"
 
 
-def redirected(
+def get_redirected(
     caller: Caller, location: str, status: int = 302, *, method: str = "GET", at: str = "open"
 ) -> requests.Response:
     path = address(at, status, [["location", location]])
@@ -119,7 +119,7 @@ def test_every_redirect_elsewhere_is_a_bad_gateway(callers: dict[str, Caller], s
     cases = [("GET", location) for location in elsewhere]
     cases += [(method, "https://evil.example/") for method in ("GET", "HEAD", "POST")]
     for method, location in cases:
-        answer = redirected(callers["open"], location, status, method=method)
+        answer = get_redirected(callers["open"], location, status, method=method)
         assert answer.status_code == 502, (location, method)
         assert answer.headers["X-Gateway-Problem"] == "misdirected"
         assert "Location" not in answer.headers
@@ -156,7 +156,7 @@ def test_redirect_within_the_upstream_is_returned(
 ) -> None:
     for status in EVERY_REDIRECT:
         for location in ("/x", f"http://127.0.0.1:{gateway.upstream_port}/x"):
-            answer = redirected(callers["open"], location, status)
+            answer = get_redirected(callers["open"], location, status)
             assert (answer.status_code, answer.headers["Location"]) == (status, "/gateway/open/x")
 
 
@@ -166,7 +166,7 @@ def test_redirect_to_a_host_that_the_operator_lists_is_returned(
     callers: dict[str, Caller], method: str, status: int
 ) -> None:
     for location in (LISTED, LISTED.replace(".com/", ".com:443/"), LISTED.replace("f", "F", 1)):
-        answer = redirected(callers["stored"], location, status, method=method, at="stored")
+        answer = get_redirected(callers["stored"], location, status, method=method, at="stored")
         assert (answer.status_code, answer.headers["Location"]) == (status, location)
 
 
@@ -189,7 +189,7 @@ def test_redirect_to_a_host_that_the_operator_lists_is_returned(
 def test_only_listed_hosts_are_passed_on(
     callers: dict[str, Caller], location: str, method: str
 ) -> None:
-    answer = redirected(callers["stored"], location, method=method, at="stored")
+    answer = get_redirected(callers["stored"], location, method=method, at="stored")
     assert_problem(answer, 502, "misdirected")
 
 

@@ -45,7 +45,7 @@ def read_as_stream(upstream: Upstream, *, has_result: bool = False) -> EventStre
     return EventStream(cast("Response", upstream), has_result=has_result)
 
 
-async def passed_on(stream: EventStream, *, end_before: int = -1) -> bytes:
+async def read_stream(stream: EventStream, *, end_before: int = -1) -> bytes:
     """Return what the client gets if the stream is ended before a piece."""
     found, number = b"", 0
     while not stream.has_ended:
@@ -76,7 +76,7 @@ async def test_stream_that_must_end_does_so_after_the_event_that_has_begun(
             rest = [sent[at : at + size] for at in range(cut, len(sent), size)]
             before = [sent[at : at + 1] for at in range(cut)]
             stream = read_as_stream(Upstream(*before, *rest, b""))
-            found = await passed_on(stream, end_before=cut)
+            found = await read_stream(stream, end_before=cut)
             expected = whole_events(events, cut)
             # The LF of a CRLF that arrives apart belongs to an event that was over at the CR.
             assert found in {expected, expected.removesuffix(b"\n")}, (cut, size)
@@ -84,7 +84,7 @@ async def test_stream_that_must_end_does_so_after_the_event_that_has_begun(
 
 async def test_stream_that_may_go_on_is_passed_on_as_it_is() -> None:
     sent = [b"data: a\n", b"\nda", b"ta: b\n\n", b""]
-    assert await passed_on(read_as_stream(Upstream(*sent))) == b"".join(sent)
+    assert await read_stream(read_as_stream(Upstream(*sent))) == b"".join(sent)
 
 
 async def test_silent_stream_is_woken_and_ends_at_once() -> None:

@@ -59,7 +59,7 @@ class Call:
         return f"{error.status} {error.code} after {error.headers['Retry-After']}"
 
 
-def opened(calls: list[Call]) -> list[bool]:
+def admitted_calls(calls: list[Call]) -> list[bool]:
     return [each.is_open for each in calls]
 
 
@@ -73,10 +73,10 @@ async def test_person_has_twice_the_limit_of_a_client_without_affecting_others()
     calls = UserCalls(FEW)
     ada, grace = of("ada", 6, calls), of("grace", 1, calls)
     await turns()
-    assert opened(ada) == [True] * 4 + [False] * 2
-    assert opened(grace) == [True]
+    assert admitted_calls(ada) == [True] * 4 + [False] * 2
+    assert admitted_calls(grace) == [True]
     await ada[1].end()
-    assert opened(ada) == [True, False, True, True, True, False]
+    assert admitted_calls(ada) == [True, False, True, True, True, False]
     for each in [*ada[:1], *ada[2:], *grace]:
         await each.end()
     assert len(calls) == 0
@@ -87,12 +87,12 @@ async def test_upstreams_share_one_limit_but_do_not_block_each_other() -> None:
     calls = UserCalls(FEW)
     first, second = of("ada", 6, calls, API), of("ada", 4, calls, TOOLS)
     await turns()
-    assert opened(first) == [True] * 4 + [False] * 2
-    assert opened(second) == [True, True, False, False]
+    assert admitted_calls(first) == [True] * 4 + [False] * 2
+    assert admitted_calls(second) == [True, True, False, False]
     await second[0].end()
-    assert opened(second) == [False, True, True, False]
+    assert admitted_calls(second) == [False, True, True, False]
     await first[0].end()  # Those that wait for this upstream have no place in all yet.
-    assert sum(opened(first)) + sum(opened(second)) == 6
+    assert sum(admitted_calls(first)) + sum(admitted_calls(second)) == 6
     for each in [*first, *second]:
         await each.end()
     assert len(calls) == 0
@@ -123,7 +123,7 @@ async def test_call_beyond_the_waiting_limit_is_rejected_immediately() -> None:
     assert not [each for each in ada[:-1] if each.task.done()]
     grace = of("grace", 5, calls)
     await turns()
-    assert opened(grace) == [True] * 4 + [False]
+    assert admitted_calls(grace) == [True] * 4 + [False]
     assert not grace[4].task.done()  # She waits in her own queue.
     for each in [*ada[:-1], *grace]:
         await each.end()

@@ -18,7 +18,7 @@ def replace(address: str) -> str | None:
     return f"https://gw/{address.removeprefix('api/')}" if address.startswith("api/") else None
 
 
-def replaced(*fields: str) -> list[str]:
+def replace_links(*fields: str) -> list[str]:
     return replace_link_addresses(list(fields), replace)
 
 
@@ -55,7 +55,7 @@ def replaced(*fields: str) -> list[str]:
     ],
 )
 def test_links_within_are_replaced_and_others_dropped(given: str, expected: str) -> None:
-    assert replaced(given) == [expected]
+    assert replace_links(given) == [expected]
 
 
 @each_case(
@@ -86,8 +86,8 @@ def test_links_within_are_replaced_and_others_dropped(given: str, expected: str)
     ],
 )
 def test_field_that_does_not_follow_the_grammar_is_dropped(given: str) -> None:
-    assert replaced(given) == []
-    assert replaced(given, "<api/y>") == ["<https://gw/y>"]
+    assert replace_links(given) == []
+    assert replace_links(given, "<api/y>") == ["<https://gw/y>"]
 
 
 @each_case(
@@ -106,7 +106,7 @@ def test_parameter_in_which_a_program_could_find_an_address_is_left_out(
     parameter: str, kept: bool
 ) -> None:
     expected = f"<https://gw/x>; rel=next{'; ' + parameter if kept else ''}; media=all"
-    assert replaced(f"<api/x>; rel=next; {parameter}; media=all") == [expected]
+    assert replace_links(f"<api/x>; rel=next; {parameter}; media=all") == [expected]
 
 
 @each_case(
@@ -125,7 +125,7 @@ def test_parameter_in_which_a_program_could_find_an_address_is_left_out(
     ],
 )
 def test_link_whose_meaning_depends_on_a_dropped_parameter_is_dropped(parameter: str) -> None:
-    assert replaced(f"<api/x>; {parameter}, <api/y>") == ["<https://gw/y>"]
+    assert replace_links(f"<api/x>; {parameter}, <api/y>") == ["<https://gw/y>"]
 
 
 @pytest.mark.parametrize(
@@ -151,5 +151,5 @@ def test_nothing_is_resolved_of_fields_beyond_the_bounds(fields: list[str]) -> N
 
 
 def test_as_many_links_as_allowed_are_returned() -> None:
-    (found,) = replaced(", ".join(["<api/x>; rel=next"] * LINKS_MAX))
+    (found,) = replace_links(", ".join(["<api/x>; rel=next"] * LINKS_MAX))
     assert found.count("<https://gw/x>; rel=next") == LINKS_MAX

@@ -17,7 +17,7 @@ from tests.gateway_site.support.mcp_clients import connected_client, text_of
 from tests.sessions_kms.support.commands import run
 
 
-def seen(gateway: Gateway) -> list[dict[str, Any]]:
+def seen_requests(gateway: Gateway) -> list[dict[str, Any]]:
     url = f"http://127.0.0.1:{gateway.mcp_port}/_seen"
     found: list[dict[str, Any]] = requests.get(url, timeout=10).json()
     return found
@@ -29,7 +29,7 @@ async def test_tools_are_called_with_the_token(tools: Gateway, mode: str) -> Non
         names = {tool.name for tool in (await client.list_tools()).tools}
         assert names == {"whoami", "count", "interrupted"}
         assert text_of(await client.call_tool("whoami")) == f"Bearer {TOKEN}"
-    for request in seen(tools):
+    for request in seen_requests(tools):
         assert request["headers"]["authorization"] == f"Bearer {TOKEN}"
         assert "cookie" not in request["headers"]
         assert "origin" not in request["headers"]
@@ -49,10 +49,10 @@ async def test_progress_arrives_while_the_tool_works(tools: Gateway, mode: str) 
 
 
 async def test_session_is_kept_listened_to_and_ended(tools: Gateway) -> None:
-    before = len(seen(tools))
+    before = len(seen_requests(tools))
     async with connected_client(tools, "legacy") as client:
         await client.call_tool("whoami")
-    requests_ = seen(tools)[before:]
+    requests_ = seen_requests(tools)[before:]
     assert {"POST", "GET", "DELETE"} == {request["method"] for request in requests_}
     sessions = {request["headers"].get("mcp-session-id") for request in requests_[1:]}
     assert len(sessions) == 1
@@ -97,19 +97,19 @@ def test_tools_are_pinned_as_the_server_lists_them_in_both_versions(
 
 
 async def test_interrupted_stream_is_resumed_by_its_last_event(tools: Gateway) -> None:
-    before = len(seen(tools))
+    before = len(seen_requests(tools))
     async with connected_client(tools, "legacy") as client:
         assert text_of(await client.call_tool("interrupted")) == "resumed"
     assert any(
         request["method"] == "GET" and "last-event-id" in request["headers"]
-        for request in seen(tools)[before:]
+        for request in seen_requests(tools)[before:]
     )
 
 
 async def test_client_without_the_csrf_token_is_refused(tools: Gateway) -> None:
-    before = len(seen(tools))
+    before = len(seen_requests(tools))
     cookies = {"gateway_sessionid": tools.keys[0]}
     async with httpx2.AsyncClient(cookies=cookies, timeout=20) as http:
         response = await http.post(f"{tools.url}/gateway/tools", json={"jsonrpc": "2.0"})
     assert response.status_code == 403
-    assert len(seen(tools)) == before
+    assert len(seen_requests(tools)) == before

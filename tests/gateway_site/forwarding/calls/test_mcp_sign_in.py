@@ -29,7 +29,7 @@ from tests.gateway_site.support.mcp_clients import text_of
 from tests.gateway_site.support.page_requests import Element, parse
 from tests.gateway_site.support.signing_in import TIMEOUT, Visitor
 from tests.oauth.support.fake_provider import FakeProvider
-from tests.oauth.support.shown import aged
+from tests.oauth.support.shown import age_field
 
 __all__ = ["tools"]
 REDIRECT_URI = "http://127.0.0.1:45671/callback"
@@ -90,7 +90,7 @@ class Person:
     def press(self, page: Any, label: str) -> Any:
         """Press a button, and go where its form leads: to the provider and back."""
         assert f"{label}" in page.text, (page.status_code, page.url, page.text)
-        form, button = found(parse(page.text), lambda each: label in each.text)
+        form, button = find_with_form(parse(page.text), lambda each: label in each.text)
         fields = {
             each.attributes["name"]: each.attributes["value"]
             for each in [*form.all("input"), button]
@@ -98,14 +98,14 @@ class Person:
         }
         address = urljoin(page.url, form.attributes["action"])
         if FIELD in fields:
-            fields[FIELD] = aged(fields[FIELD])
+            fields[FIELD] = age_field(fields[FIELD])
         led = self.browser.post(address, fields, allow_redirects=False, timeout=TIMEOUT)
         assert led.status_code == 302, led.text
         callback = self.provider.consent(led.headers["Location"])
         return self.browser.get(callback, timeout=TIMEOUT)
 
 
-def found(page: Element, matches: Callable[[Element], bool]) -> tuple[Element, Element]:
+def find_with_form(page: Element, matches: Callable[[Element], bool]) -> tuple[Element, Element]:
     """Return a form and its button."""
     (pair,) = [
         (form, button)
@@ -116,7 +116,7 @@ def found(page: Element, matches: Callable[[Element], bool]) -> tuple[Element, E
     return pair
 
 
-def signing_in(person: Person, storage: Storage) -> OAuthClientProvider:
+def oauth_provider_of(person: Person, storage: Storage) -> OAuthClientProvider:
     """Be a client that knows the server's address, and what it kept."""
     return OAuthClientProvider(
         server_url=f"{person.gateway.url}/gateway/mcp",
@@ -145,7 +145,7 @@ def person(tools: Gateway, provider: FakeProvider) -> Person:
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 async def test_client_signs_in_from_nothing_and_calls_a_tool(person: Person, mode: str) -> None:
     storage = Storage()
-    authorization = await call_a_tool(signing_in(person, storage), mode)
+    authorization = await call_a_tool(oauth_provider_of(person, storage), mode)
     assert authorization.removeprefix("Bearer ") in person.provider.secrets
     assert person.asked == 1
     assert storage.client is not None
@@ -153,27 +153,27 @@ async def test_client_signs_in_from_nothing_and_calls_a_tool(person: Person, mod
     assert storage.tokens is not None
     assert storage.tokens.scope == "mcp offline_access"
     # Another run uses the stored tokens.
-    assert await call_a_tool(signing_in(person, storage), mode) == authorization
+    assert await call_a_tool(oauth_provider_of(person, storage), mode) == authorization
     assert person.asked == 1
 
 
 @pytest.mark.slow
 async def test_client_whose_grant_has_ended_signs_in_once_more(person: Person) -> None:
     storage = Storage()
-    first = await call_a_tool(signing_in(person, storage))
+    first = await call_a_tool(oauth_provider_of(person, storage))
     assert storage.tokens is not None
     assert storage.client is not None
     form = {"token": storage.tokens.access_token, "client_id": str(storage.client.client_id)}
     answer = person.browser.post(f"{person.gateway.url}/oauth/revoke", form, timeout=TIMEOUT)
     assert answer.status_code == 200
-    second = await call_a_tool(signing_in(person, storage))
+    second = await call_a_tool(oauth_provider_of(person, storage))
     assert second != first
     assert person.asked == 2
 
 
 async def test_client_whose_access_token_has_expired_refreshes_silently(person: Person) -> None:
     storage = Storage()
-    auth = signing_in(person, storage)
+    auth = oauth_provider_of(person, storage)
     authorization = await call_a_tool(auth)
     assert storage.tokens is not None
     before = storage.tokens.access_token

@@ -38,7 +38,7 @@ class Answer:
         return rest.partition(b"\r\n")[0].decode() if there else ""
 
 
-async def asked(gateway: Gateway, path: str, *headers: str) -> Answer:
+async def send_call(gateway: Gateway, path: str, *headers: str) -> Answer:
     """Make a call by a connection of its own; return the answer once its head is there."""
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     lines = [f"GET /gateway/{path} HTTP/1.1", f"Host: 127.0.0.1:{gateway.port}", *headers]
@@ -73,7 +73,7 @@ async def calling(calls: Sequence[asyncio.Task[Answer]]) -> AsyncIterator[None]:
 
 
 def calls_of(gateway: Gateway, path: str, shown: Sequence[str]) -> list[asyncio.Task[Answer]]:
-    return [asyncio.ensure_future(asked(gateway, path, each)) for each in shown]
+    return [asyncio.ensure_future(send_call(gateway, path, each)) for each in shown]
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +90,7 @@ async def test_apps_of_one_person_share_twice_the_limit_of_one_app(gateway: Gate
     before = gateway.state().get("open streams", 0)
     calls = calls_of(gateway, "scarce/events", shown)
     async with calling(calls):
-        another = await asked(gateway, "scarce/x", cookie(gateway, -1))
+        another = await send_call(gateway, "scarce/x", cookie(gateway, -1))
         another.writer.close()
         answers = await asyncio.gather(*calls)
         counted = Counter((each.status, each.problem) for each in answers)
@@ -118,16 +118,16 @@ async def test_sessions_apps_and_addresses_of_a_person_count_together(gateway: G
     shown = [one, one, cookie(gateway, 0), cookie(gateway, 1)]
     streams = [
         asyncio.ensure_future(
-            asked(gateway, "scarce/events", each, f"X-Forwarded-For: 192.0.2.{number}")
+            send_call(gateway, "scarce/events", each, f"X-Forwarded-For: 192.0.2.{number}")
         )
         for number, each in enumerate(shown)
     ]
     async with calling(streams):
         assert {each.status for each in await asyncio.gather(*streams)} == {200}
-        refused = await asked(gateway, "scarce/x", other, "X-Forwarded-For: 198.51.100.1")
+        refused = await send_call(gateway, "scarce/x", other, "X-Forwarded-For: 198.51.100.1")
         refused.writer.close()
         assert (refused.status, refused.problem) == (503, "busy")
-        another = await asked(gateway, "scarce/x", cookie(gateway, -1))
+        another = await send_call(gateway, "scarce/x", cookie(gateway, -1))
         another.writer.close()
         assert another.status == 200
 
@@ -137,7 +137,7 @@ async def test_client_at_its_limit_is_rejected_immediately(gateway: Gateway) -> 
     streams = calls_of(gateway, "scarce/events", [bearer(own)] * CLIENT_MAY)
     async with calling(streams):
         await asyncio.gather(*streams)
-        refused = await asked(gateway, "scarce/x", bearer(own))
+        refused = await send_call(gateway, "scarce/x", bearer(own))
         refused.writer.close()
         assert (refused.status, refused.problem) == (429, "too_many_calls")
 
@@ -152,16 +152,16 @@ async def test_33_apps_with_64_calls_each_delay_nobody(tmp_path: Path) -> None:
         async with calling(held):
             for first in range(0, len(shown), EACH):
                 held += calls_of(gateway, "open/events", shown[first : first + EACH])
-                await asked_by_another(gateway)
+                await call_as_another(gateway)
             answers = await asyncio.gather(*held)
             open_ = [each for each in answers if each.status == 200]
             assert len(open_) == gateway.state()["open streams"] == 2 * EACH
             assert {each.problem for each in answers if each not in open_} == {"busy"}
             for _ in range(20):
-                await asked_by_another(gateway)
+                await call_as_another(gateway)
 
 
-async def asked_by_another(gateway: Gateway) -> None:
-    answer = await asked(gateway, "open/x", cookie(gateway, -1))
+async def call_as_another(gateway: Gateway) -> None:
+    answer = await send_call(gateway, "open/x", cookie(gateway, -1))
     answer.writer.close()
     assert (answer.status, answer.problem) == (200, "")

@@ -112,7 +112,7 @@ def test_sessions_of_one_person_share_the_rate_of_any_upstream(gateway: Gateway)
     assert refused.headers["RateLimit-Policy"] == '"calls";q=2;w=3600'
 
 
-def made(upstream: Upstream, grant: object = None) -> Any:
+def make_call(upstream: Upstream, grant: object = None) -> Any:
     """Return what rates need of an admitted call."""
     caller = SimpleNamespace(grant=grant)
     return SimpleNamespace(upstream=upstream, owner=SimpleNamespace(person="1"), caller=caller)
@@ -132,7 +132,7 @@ def test_clients_are_counted_apart_but_not_those_that_registered_themselves(
         labels = {about.CLIENT: "A", about.CLIENT_ID: client_id}
         grant = None if client_id is None else SimpleNamespace(labels=labels)
         try:
-            limit_rate(made(read_api(RATE="1/h"), grant), None)
+            limit_rate(make_call(read_api(RATE="1/h"), grant), None)
         except Problem:
             return False
         return True
@@ -159,7 +159,7 @@ def test_other_spelling_of_a_call_is_no_way_around_the_rate_of_a_tool(
     monkeypatch: pytest.MonkeyPatch, method: str, name: str, passes: bool
 ) -> None:
     monkeypatch.setattr(limits, "rate_counter", RateCounter(lambda: 0.0))
-    upstream_call = made(read_api(RATE="look=1/h"))
+    upstream_call = make_call(read_api(RATE="look=1/h"))
     limit_rate(upstream_call, read_message(call("tools/call", 1, name="look")))
     with nullcontext() if passes else pytest.raises(Problem):
         limit_rate(upstream_call, read_message(call(method, 2, name=name)))

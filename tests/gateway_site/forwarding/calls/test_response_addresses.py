@@ -121,7 +121,7 @@ def assert_within(upstream: Upstream, reference: str) -> None:
         assert url_rules.split_path(url.raw_path.decode().partition("?")[0])[0] == upstream.name
 
 
-def linked(value: str) -> Iterator[str]:
+def link_targets(value: str) -> Iterator[str]:
     """Yield each address that a program may take from a `Link` header."""
     yield from (each["url"] for each in parse_header_links(value))
     answer = httpx2.Response(200, headers=[(b"Link", value.encode("latin-1"))])
@@ -132,7 +132,9 @@ def linked(value: str) -> Iterator[str]:
     yield from (part.split(";")[0].strip(" \t<>\"'") for part in value.split(","))
 
 
-def answered(asked: UpstreamCall, status: int, came: Headers) -> dict[bytes, list[str]] | None:
+def forwarded_headers(
+    asked: UpstreamCall, status: int, came: Headers
+) -> dict[bytes, list[str]] | None:
     """Return what leaves, by name; None for a redirect that is not passed on."""
     try:
         found = rewrite_addresses(asked, status, came)
@@ -155,7 +157,7 @@ def test_location_points_to_the_upstream_or_a_listed_host(
 ) -> None:
     for upstream in UPSTREAMS.values():
         came = [(b"location", header(each)) for each in references]
-        found = answered(call(upstream, method=method), status, came) or {}
+        found = forwarded_headers(call(upstream, method=method), status, came) or {}
         for location in found.get(b"location", []):
             if location.startswith("/"):
                 assert_within(upstream, location)
@@ -176,7 +178,7 @@ def test_other_reference_points_to_the_upstream_or_is_dropped(
 ) -> None:
     for upstream in UPSTREAMS.values():
         came = [(name, header(each)) for each in references]
-        found = answered(call(upstream, client=False), status, came) or {}
+        found = forwarded_headers(call(upstream, client=False), status, came) or {}
         for value in found.get(name, []):
             assert_within(upstream, value)
 
@@ -185,7 +187,7 @@ def test_other_reference_points_to_the_upstream_or_is_dropped(
 def test_refresh_header_points_to_the_upstream_or_is_dropped(form: str, reference: str) -> None:
     for upstream in UPSTREAMS.values():
         came = [(b"refresh", header(form.format(reference)))]
-        found = answered(call(upstream, client=False), 200, came) or {}
+        found = forwarded_headers(call(upstream, client=False), 200, came) or {}
         for value in found.get(b"refresh", []):
             seconds, _, address = value.partition("; url=")
             assert seconds.isdecimal()
@@ -197,11 +199,11 @@ def test_refresh_header_points_to_the_upstream_or_is_dropped(form: str, referenc
 def test_links_lead_to_the_upstream_however_they_are_read(fields: list[str]) -> None:
     for upstream in UPSTREAMS.values():
         came = [(b"link", header(each)) for each in fields]
-        found = answered(call(upstream, client=False), 200, came) or {}
+        found = forwarded_headers(call(upstream, client=False), 200, came) or {}
         # A program may read each field, or all of them as one.
         values = found.get(b"link", [])
         for value in [*values, ", ".join(values)] if values else []:
-            for address in linked(value):
+            for address in link_targets(value):
                 assert_within(upstream, address)
 
 
@@ -219,7 +221,7 @@ def test_addresses_of_one_answer_are_resolved_up_to_a_bound(
         return within(upstream, base, reference, public=public)
 
     monkeypatch.setattr(url_rules, "gateway_address", noting)
-    found = answered(asked, 200, [(b"link", b", ".join([b"<#>; rel=next"] * 60))])
+    found = forwarded_headers(asked, 200, [(b"link", b", ".join([b"<#>; rel=next"] * 60))])
     assert found is not None
     assert found[b"link"][0].count("rel=next") == len(resolved) == 4
 
@@ -259,5 +261,5 @@ def test_path_that_the_gateway_would_not_take_is_not_looked_at() -> None:
 
 def test_what_connection_names_does_not_leave() -> None:
     came = [(b"connection", b"link, location"), (b"link", b"<x>"), (b"location", b"x")]
-    assert answered(call(UPSTREAMS["root"]), 201, came) == {}
-    assert answered(call(UPSTREAMS["root"]), 302, came) is None
+    assert forwarded_headers(call(UPSTREAMS["root"]), 201, came) == {}
+    assert forwarded_headers(call(UPSTREAMS["root"]), 302, came) is None

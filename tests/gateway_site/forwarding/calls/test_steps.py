@@ -42,9 +42,9 @@ from tests.gateway_site.support.in_process import (
     Answer,
     a_session,
     ask,
-    forwarded,
+    forward_call,
     in_a_new_loop,
-    signed_in,
+    signed_in_key,
 )
 from tests.sessions_kms.support.stacks import fake_stack, install
 from tests.support.clock import FakeClock
@@ -91,7 +91,7 @@ def test_call_waiting_for_a_thread_delays_no_call_without_one(
     monkeypatch.setattr("gateway_site.forwarding.calls.calls.ADMISSIONS", 1)
     monkeypatch.setattr("gateway_site.forwarding.calls.caller.THREADS", 1)
     go_on = threading.Event()
-    handler, key = GatewayHandler(), signed_in(1)
+    handler, key = GatewayHandler(), signed_in_key(1)
     threads = handler._calls._users._threads
     run = threads._threads.submit(go_on.wait, TIMEOUT)  # the only thread
 
@@ -155,7 +155,7 @@ def test_call_that_ends_early_sends_both_signals(
     async def end(*_: object) -> Never:
         raise error
 
-    handler, key = GatewayHandler(), signed_in(1)
+    handler, key = GatewayHandler(), signed_in_key(1)
     monkeypatch.setattr(handler._calls._users, "find", end)
     with suppress(CancelledError, ValueError):  # no response
         in_a_new_loop(lambda: ask(handler, "/gateway/api/x", key))
@@ -236,8 +236,8 @@ def test_call_that_is_cancelled_at_any_moment_keeps_no_permit(
     monkeypatch: pytest.MonkeyPatch, is_cached: bool
 ) -> None:
     monkeypatch.setattr(user_cache_module, "_user_of_request", user_of)
-    monkeypatch.setattr(calls, "make_call", forwarded)
-    handler, key = GatewayHandler(), signed_in(1)
+    monkeypatch.setattr(calls, "make_call", forward_call)
+    handler, key = GatewayHandler(), signed_in_key(1)
     admissions, threads = handler._calls._admissions, handler._calls._users._threads._semaphore
 
     async def cancel_after(turns: int) -> None:
@@ -275,7 +275,7 @@ def test_unexpected_error_of_an_exchange_is_reported_and_is_a_problem_if_no_resp
 
     monkeypatch.setattr(user_cache_module, "_user_of_request", user_of)
     monkeypatch.setattr(calls, "_exchange", fail)
-    handler, key = GatewayHandler(), signed_in(1)
+    handler, key = GatewayHandler(), signed_in_key(1)
     signals.got_request_exception.connect(note)
     try:
         if has_begun:  # The server then aborts the response.

@@ -59,12 +59,12 @@ def calls_under_rules(corp: FakeProvider, settings: Settings, tmp_path: Path) ->
     return called
 
 
-def listed(visitor: Visitor) -> list[str]:
+def listed_upstreams(visitor: Visitor) -> list[str]:
     found: list[str] = visitor.client.get("/gateway/").json()["upstreams"]
     return found
 
 
-def tried(visitor: Visitor) -> str:
+def try_call(visitor: Visitor) -> str:
     """Call it as a browser does, through the whole gateway."""
     response: Any = visitor.client.get("/try/ops/", headers={"Host": "testserver"})
     page: str = response.content.decode()
@@ -81,9 +81,9 @@ def test_only_groups_that_are_named_call_it_and_see_it(
     corp.more_of_id_token = {} if groups is None else {"groups": groups}
     visitor.sign_in(corp)
 
-    assert listed(visitor) == (["ops", "people"] if may else ["people"])
+    assert listed_upstreams(visitor) == (["ops", "people"] if may else ["people"])
     assert ("/try/ops/" in visitor.client.get("/").content.decode()) is may
-    page = tried(visitor)
+    page = try_call(visitor)
     assert ("the upstream&#x27;s answer" in page, bool(calls)) == (may, may)
     if not may:
         assert "403" in page
@@ -95,12 +95,12 @@ def test_groups_from_a_refresh_are_used(
 ) -> None:
     corp.more_of_id_token = {"groups": ["operators"]}
     visitor.sign_in(corp)
-    assert listed(visitor) == ["ops", "people"]
+    assert listed_upstreams(visitor) == ["ops", "people"]
     corp.more_of_id_token = {"groups": ["canteen"]}
     corp.clock.now += 3600  # type: ignore[attr-defined]
-    assert "Your groups at corp do not let you call this upstream." in tried(visitor)
+    assert "Your groups at corp do not let you call this upstream." in try_call(visitor)
     assert calls == []
-    assert listed(visitor) == ["people"]
+    assert listed_upstreams(visitor) == ["people"]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_groups_that_only_rules_name_come_from_the_sign_in(
 ) -> None:
     corp.more_of_id_token = {"groups": groups}
     visitor.sign_in(corp)
-    page = tried(visitor)
+    page = try_call(visitor)
     assert bool(calls_under_rules) is may
     assert ("The rules of this upstream do not allow this." in page) is not may
 
@@ -126,4 +126,4 @@ def test_who_holds_no_token_of_the_provider_sees_none_of_its_guarded_upstreams(
 ) -> None:
     other.more_of_id_token = {"groups": ["operators"]}
     visitor.sign_in(other, "other")
-    assert listed(visitor) == ["people"]
+    assert listed_upstreams(visitor) == ["people"]

@@ -23,9 +23,9 @@ from gateway_site.rules.upstream import read_upstreams
 from tests.gateway_site.support.gateways import upstream_variables
 from tests.gateway_site.support.in_process import (
     ask,
-    forwarded,
+    forward_call,
     in_a_new_loop,
-    signed_in,
+    signed_in_key,
 )
 from tests.sessions_kms.support.stacks import fake_stack, install
 from tests.support.clock import FakeClock
@@ -56,7 +56,7 @@ def database(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Da
     install(fake_stack(FakeClock()).services)
     found = Database()
     monkeypatch.setattr(caching, "_user_of_request", found.find)
-    monkeypatch.setattr(calls, "make_call", forwarded)
+    monkeypatch.setattr(calls, "make_call", forward_call)
     user_cache.cache_clear()
     yield found
     found.go_on.set()
@@ -83,7 +83,7 @@ def test_few_calls_look_a_person_up_and_another_is_admitted_meanwhile(
 ) -> None:
     handler = GatewayHandler()
     monkeypatch.setattr(handler._calls._users._queries, "_timeout", 30)
-    ada, grace = [signed_in(ADA) for _ in range(SESSIONS)], signed_in(GRACE)
+    ada, grace = [signed_in_key(ADA) for _ in range(SESSIONS)], signed_in_key(GRACE)
 
     async def many() -> tuple[int, Counter[tuple[int, bytes]]]:
         tasks = [asyncio.create_task(ask(handler, CALL, ada[n % SESSIONS])) for n in range(CALLS)]
@@ -103,7 +103,7 @@ def test_few_calls_look_a_person_up_and_another_is_admitted_meanwhile(
 def test_call_that_waits_too_long_for_the_persons_other_calls_is_asked_to_retry(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    handler, key = GatewayHandler(), signed_in(ADA)
+    handler, key = GatewayHandler(), signed_in_key(ADA)
     monkeypatch.setattr(handler._calls._users._queries, "_timeout", 0.01)
 
     async def one_too_many() -> tuple[int, list[int]]:

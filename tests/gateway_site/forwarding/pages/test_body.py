@@ -36,10 +36,10 @@ def status(
     body = b"x" * size
     if is_chunked:
         body = b"%x\r\n" % size + body + b"\r\n0\r\n\r\n"
-    return sent(gateway, path, framing, body, cookie)
+    return send_body(gateway, path, framing, body, cookie)
 
 
-def sent(gateway: Gateway, path: str, fields: str, body: bytes, cookie: str = "") -> int:
+def send_body(gateway: Gateway, path: str, fields: str, body: bytes, cookie: str = "") -> int:
     """Send a head with these fields, and as much of the body as the gateway listens to."""
     return int(raw(gateway, path, fields, body, cookie).split(b" ", 2)[1])
 
@@ -135,13 +135,13 @@ def test_too_large_body_is_rejected_before_it_is_sent(
 ) -> None:
     """And is not asked for: a client that waits for `100 Continue` sends nothing."""
     fields = f"Content-Length: {size + 1}\r\nExpect: 100-continue"
-    assert sent(gateway, path, fields, b"", gateway.keys[-1]) == 413
+    assert send_body(gateway, path, fields, b"", gateway.keys[-1]) == 413
 
 
 @pytest.mark.usefixtures("staff")
 def test_large_body_of_staff_is_read(gateway: Gateway) -> None:
     fields = f"Content-Length: {STAFF}\r\nExpect: 100-continue"
-    assert sent(gateway, USERS, fields, b"x" * STAFF, gateway.keys[0]) == 100
+    assert send_body(gateway, USERS, fields, b"x" * STAFF, gateway.keys[0]) == 100
 
 
 @pytest.mark.usefixtures("staff")

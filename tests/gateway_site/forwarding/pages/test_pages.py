@@ -19,12 +19,12 @@ from tests.support.clock import FakeClock
 
 
 @csrf_exempt
-def reading(request: HttpRequest) -> HttpResponse:
+def read_body_view(request: HttpRequest) -> HttpResponse:
     assert len(request.body) > len(request.POST["a"])
     return HttpResponse(len(request.POST["a"]))
 
 
-urlpatterns = [path("reading", reading), path("", include(urls))]
+urlpatterns = [path("reading", read_body_view), path("", include(urls))]
 
 
 @pytest.mark.django_db

@@ -37,7 +37,7 @@ ENDS: dict[str, Callable[[], None]] = {"refused": _refuse, "failed": _fail}
 
 
 @personal
-def shown(request: HttpRequest) -> HttpResponse:
+def show_place(request: HttpRequest) -> HttpResponse:
     for name in request.GET:
         ENDS[name]()
     return HttpResponse("read")
@@ -49,7 +49,7 @@ def slow(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns = [
-    path("shown", shown),
+    path("shown", show_place),
     path("slow", slow),
     path("login", lambda _: HttpResponse("sign in"), name=SIGN_IN_PAGE),
 ]

@@ -23,7 +23,7 @@ from tests.gateway_site.support.in_process import (
     a_session,
     ask,
     in_a_new_loop,
-    signed_in,
+    signed_in_key,
 )
 from tests.sessions_kms.support.stacks import fake_stack, install
 from tests.support.clock import FakeClock
@@ -38,16 +38,16 @@ def hold_in_a_thread(request: HttpRequest) -> str:
 
 
 @personal
-def listed(request: HttpRequest) -> HttpResponse:
+def list_page(request: HttpRequest) -> HttpResponse:
     return HttpResponse(hold_in_a_thread(request))
 
 
 @csrf_exempt
-def ended(request: HttpRequest) -> HttpResponse:
+def end_page(request: HttpRequest) -> HttpResponse:
     return HttpResponse(hold_in_a_thread(request))
 
 
-urlpatterns = [path("listed", listed), path("ended", ended)]
+urlpatterns = [path("listed", list_page), path("ended", end_page)]
 
 
 @pytest.fixture(params=["list", "end"])
@@ -78,7 +78,7 @@ def all_have_come(handler: GatewayHandler, waiting: int) -> bool:
     return own is not None and (own._free, len(own._waiting)) == (0, waiting)
 
 
-async def settled(handler: GatewayHandler, waiting: int) -> None:
+async def wait_until_settled(handler: GatewayHandler, waiting: int) -> None:
     while not all_have_come(handler, waiting):  # noqa: ASYNC110 - it has no event to wait for
         await asyncio.sleep(0.001)
     assert places(handler) == THREADS - pages.USER_PAGES
@@ -88,7 +88,7 @@ def test_person_of_many_tabs_and_sessions_leaves_places_to_others(
     handler: GatewayHandler, page: tuple[str, str]
 ) -> None:
     method, address = page
-    ada, grace = [signed_in(1) for _ in range(SESSIONS)], signed_in(2)
+    ada, grace = [signed_in_key(1) for _ in range(SESSIONS)], signed_in_key(2)
 
     async def many() -> tuple[int, list[int]]:
         tabs = [
@@ -97,7 +97,7 @@ def test_person_of_many_tabs_and_sessions_leaves_places_to_others(
             )
             for n in range(TABS)
         ]
-        await settled(handler, TABS - pages.USER_PAGES)
+        await wait_until_settled(handler, TABS - pages.USER_PAGES)
         another = (await ask(handler, address, grace, method=method))[0]
         assert not [each for each in tabs if each.done()]
         go_on.set()
@@ -113,14 +113,14 @@ def test_page_that_waits_too_long_for_the_persons_other_pages_is_asked_to_retry(
 ) -> None:
     monkeypatch.setattr(handler._pages._user_pages, "_timeout", 0.01)
     method, address = page
-    key = signed_in(1)
+    key = signed_in_key(1)
 
     async def one_too_many() -> tuple[int, list[int]]:
         tabs = [
             asyncio.create_task(ask(handler, f"{address}?held-up", key, method=method))
             for _ in range(pages.USER_PAGES)
         ]
-        await settled(handler, 0)
+        await wait_until_settled(handler, 0)
         late = (await ask(handler, address, key, method=method))[0]
         go_on.set()
         return late, [each[0] for each in await asyncio.gather(*tabs)]

@@ -414,7 +414,7 @@ def test_wrong_client_or_redirect_uri_shows_a_page_without_a_link(ada: Visitor, 
         assert_accessible(text)
 
 
-def known(redirect_uri: str, source: Source, host: str | None = None) -> dict[str, Any]:
+def known_client(redirect_uri: str, source: Source, host: str | None = None) -> dict[str, Any]:
     client = OAuthClient("listed", "Listed", (redirect_uri,), source, host)
     return SERVER | {"listed": {"listed": client}}
 
@@ -474,7 +474,9 @@ def assert_errors_redirect_as_they_should(
 ) -> None:
     (source, host), redirect_uri, lists, is_led = case
     named = {name: frozenset(hosts) for name, hosts in lists.items()}
-    settings.AUTHORIZATION_SERVER = AuthorizationServer(**known(redirect_uri, source, host) | named)
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(
+        **known_client(redirect_uri, source, host) | named
+    )
     app.client_id, app.redirect_uri = "listed", redirect_uri
     answers = [ada.client.get(app.address(**changes)) for changes in ERRORS]
     for answer in [*answers, decide(ada, app.address(), "deny")]:

@@ -13,7 +13,7 @@ from tests.gateway_site.support.page_requests import Element, assert_accessible,
 from tests.oauth.clients.support.app import ISSUER, RESOURCE, SERVER, App, WayBack
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
-from tests.oauth.support.shown import shown_to
+from tests.oauth.support.shown import shown_fields
 
 UNNAMED: dict[str, str | None] = {"resource": None, "scope": None}
 FILES = f"{ISSUER}/gateway/files"
@@ -28,7 +28,7 @@ def app(server: AuthorizationServer) -> App:
 
 
 def post(visitor: Visitor, address: str, **form: str) -> Any:
-    return visitor.client.post(address, ALLOW | shown_to(visitor.user_id) | form)
+    return visitor.client.post(address, ALLOW | shown_fields(visitor.user_id) | form)
 
 
 def radios(page: Any) -> dict[str, Element]:
@@ -111,7 +111,7 @@ def test_nothing_is_allowed_without_a_valid_choice(
 
 def test_early_choice_is_ignored(ada: Visitor, app: App) -> None:
     address, form = app.address(**UNNAMED), ALLOW | {"upstream": "files"}
-    for field in ({}, shown_to(ada.user_id, ago=0.5)):
+    for field in ({}, shown_fields(ada.user_id, ago=0.5)):
         page = ada.client.post(address, form | field)
         assert TOO_SOON.partition(",")[0] in page.content.decode()
         assert all("checked" not in each.attributes for each in radios(page).values())

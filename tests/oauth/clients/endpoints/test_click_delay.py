@@ -21,7 +21,7 @@ from tests.gateway_site.support.page_requests import parse
 from tests.oauth.clients.support.app import App
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
-from tests.oauth.support.shown import shown_to
+from tests.oauth.support.shown import shown_fields
 from tests.sessions_kms.support.stacks import Stack
 
 pytestmark = pytest.mark.django_db
@@ -163,13 +163,13 @@ def forged_or_foreign(ada: Visitor, store: Stack) -> list[str]:
     bob = User.objects.create_user("bob")
     at = f"{store.clock() - 60:.3f}"
     return [
-        shown_to(bob.pk)[FIELD],
-        shown_to(None)[FIELD],
-        shown_to(ada.user_id, ago=-60)[FIELD],
+        shown_fields(bob.pk)[FIELD],
+        shown_fields(None)[FIELD],
+        shown_fields(ada.user_id, ago=-60)[FIELD],
         Signer().sign(at),
         Signer(salt="oauth.click_delay").sign(at),
         Signer(salt=f"oauth.click_delay:{ada.user_id}", key="k" * 50).sign(at),
-        shown_to(ada.user_id)[FIELD].replace(":", ":x", 1),
+        shown_fields(ada.user_id)[FIELD].replace(":", ":x", 1),
     ]
 
 
@@ -212,7 +212,7 @@ def test_process_with_a_slow_clock_rejects_a_click_only_once(
 ) -> None:
     """The page says so, and restarts the delay by the clock of this process."""
     deed.show(ada)
-    field = shown_to(ada.user_id, ago=-86_400)
+    field = shown_fields(ada.user_id, ago=-86_400)
     answer = ada.client.post(deed.address, deed.form | field, follow=True)
     again = time_in(answer)
     store.clock.advance(1.01 * DELAY)

@@ -31,7 +31,7 @@ def german(ada: Visitor) -> Client:
     return ada.client
 
 
-def shown(response: Any) -> Element:
+def shown_page(response: Any) -> Element:
     return assert_accessible(response.content.decode(), "de")
 
 
@@ -42,7 +42,7 @@ def facts(page: Element) -> dict[str, str]:
 
 def test_consent_is_in_german(german: Client, app: App) -> None:
     app.register()
-    page = shown(german.get(app.address()))
+    page = shown_page(german.get(app.address()))
     assert page.all("h1")[0].text == "Einer App erlauben, tools zu verwenden?"
     found = facts(page)
     assert found["Ziel der Weiterleitung"] == "dieser Computer"
@@ -50,7 +50,7 @@ def test_consent_is_in_german(german: Client, app: App) -> None:
     assert ", oder nach 7 Tagen ohne Aufruf" in found["Läuft ab"]
     assert re.search(r"\d+\. \w+\.? \d{4}, \d\d:\d\d UTC in \d+ Tagen", found["Läuft ab"])
     assert [each.text for each in page.all("button")][-4:-2] == ["Erlauben", "Ablehnen"]
-    notice = shown(german.post(app.address(), {"decision": "allow"}))
+    notice = shown_page(german.post(app.address(), {"decision": "allow"}))
     assert "Das kam weniger als eine Sekunde" in notice.text
 
 
@@ -81,18 +81,18 @@ def test_what_the_client_gets_stays_in_english(german: Client, app: App) -> None
 
 def test_rejection_is_in_german(german: Client, app: App) -> None:
     app.register()
-    unknown = shown(german.get(app.address(client_id="x")))
+    unknown = shown_page(german.get(app.address(client_id="x")))
     assert "Der Client ist hier nicht bekannt." in unknown.text
-    missing = shown(german.get(app.address(client_id=None)))
+    missing = shown_page(german.get(app.address(client_id=None)))
     assert "Der Parameter client_id fehlt." in missing.text
-    without_pkce = shown(german.get(app.address(code_challenge=None)))
+    without_pkce = shown_page(german.get(app.address(code_challenge=None)))
     assert "PKCE mit der Methode S256 ist erforderlich" in without_pkce.text
 
 
 def test_imitating_name_is_marked_in_german(german: Client, app: App) -> None:
     app.name = "Cl\N{CYRILLIC SMALL LETTER A}ude"
     app.register()
-    assert "Dieser Name mischt Buchstaben" in shown(german.get(app.address())).text
+    assert "Dieser Name mischt Buchstaben" in shown_page(german.get(app.address())).text
 
 
 def rejections() -> dict[str, Callable[[], object]]:

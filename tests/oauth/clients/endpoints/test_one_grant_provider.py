@@ -29,11 +29,16 @@ from tests.oauth.clients.support.consent import allow
 from tests.oauth.support import fake_provider
 from tests.oauth.support.fake_provider import Answer
 from tests.oauth.support.fixtures import BOB, Visitor, configure, environment
-from tests.oauth.support.logout_fixtures import held_by, revoked, settled, sign_out
+from tests.oauth.support.logout_fixtures import (
+    revoked_tokens,
+    sign_out,
+    tokens_of,
+    wait_until_settled,
+)
 from tests.oauth.support.logout_provider import LogoutProvider
 from tests.oauth.support.requests import get_token
 from tests.oauth.support.stage import run_now
-from tests.sessions_kms.support.memory_dynamodb import after, refused
+from tests.sessions_kms.support.memory_dynamodb import after, refuse_write
 from tests.sessions_kms.support.stacks import Stack, install
 
 Log = pytest.LogCaptureFixture
@@ -85,7 +90,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def allowed(app: App, person: Visitor, corp: OneGrantProvider) -> dict[str, Any]:
+def allow_app(app: App, person: Visitor, corp: OneGrantProvider) -> dict[str, Any]:
     """Allow an app; return its tokens."""
     app.register()
     code = WayBack.of(allow(person, app, corp)).answer["code"]
@@ -96,20 +101,20 @@ def allowed(app: App, person: Visitor, corp: OneGrantProvider) -> dict[str, Any]
 def revoke(app: App, tokens: dict[str, Any]) -> None:
     form = {"token": tokens["refresh_token"], "client_id": app.client_id}
     assert app.post("/oauth/revoke", form).status_code == 200
-    settled()
+    wait_until_settled()
 
 
 def test_sign_out_ends_no_other_browser_until_the_last(
     ada: Visitor, phone: Visitor, corp: OneGrantProvider, counted: list[str], caplog: Log
 ) -> None:
     caplog.set_level("INFO")
-    held = held_by(phone)
+    held = tokens_of(phone)
     sign_out(ada)
-    assert revoked(corp) == []
+    assert revoked_tokens(corp) == []
     assert held.refresh_token in corp.refresh_tokens
     assert KEPT in caplog.text
     sign_out(phone)
-    assert revoked(corp) == [held.refresh_token]
+    assert revoked_tokens(corp) == [held.refresh_token]
     assert counted == ["kept", "revoked"]
 
 
@@ -117,18 +122,18 @@ def test_sign_out_and_an_apps_revocation_end_no_other_app(
     ada: Visitor, app: App, corp: OneGrantProvider
 ) -> None:
     first, second = app, App("Second")
-    tokens = [allowed(each, ada, corp) for each in (first, second)]
+    tokens = [allow_app(each, ada, corp) for each in (first, second)]
     revoke(first, tokens[0])  # The browser is there, and the other app.
     sign_out(ada)  # The other app is there.
-    assert revoked(corp) == []
+    assert revoked_tokens(corp) == []
     revoke(second, tokens[1])
-    assert len(revoked(corp)) == 1
+    assert len(revoked_tokens(corp)) == 1
 
 
 def test_app_of_another_provider_does_not_count(
     ada: Visitor, app: App, corp: OneGrantProvider, store: Stack, settings: Settings
 ) -> None:
-    allowed(app, ada, corp)
+    allow_app(app, ada, corp)
     variables = environment("corp", corp, CLIENT_ID="the-corp-client")
     with fake_provider.serving(OneGrantProvider) as other:
         other.clock, corp.client_id = store.clock, "the-corp-client"
@@ -138,7 +143,7 @@ def test_app_of_another_provider_does_not_count(
         visitor.connect(other)
         sign_out(ada)
         sign_out(visitor)
-        assert (len(revoked(corp)), len(revoked(other))) == (0, 1)
+        assert (len(revoked_tokens(corp)), len(revoked_tokens(other))) == (0, 1)
 
 
 @pytest.mark.parametrize(("choice", "number"), [("always", 1), ("never", 0)])
@@ -152,12 +157,12 @@ def test_other_choices_do_not_depend_on_others(  # noqa: PLR0917
     number: int,
 ) -> None:
     choose(settings, corp, choice)
-    store.dynamodb.on("Query user", refused)
+    store.dynamodb.on("Query user", refuse_write)
     sign_out(ada)
-    assert len(revoked(corp)) == number
+    assert len(revoked_tokens(corp)) == number
     if choice == "never":
         sign_out(phone)
-        assert revoked(corp) == []
+        assert revoked_tokens(corp) == []
 
 
 @pytest.mark.parametrize("choice", ["last", "always"])
@@ -167,9 +172,9 @@ def test_disconnected_account_is_revoked_whoever_else_uses_it(
     """The page says so (`test_disconnecting_says_what_else_ends`)."""
     choose(settings, corp, choice)
     give_another_account(ada)
-    held = held_by(ada)
+    held = tokens_of(ada)
     disconnect_corp(ada)
-    assert revoked(corp) == [held.refresh_token]
+    assert revoked_tokens(corp) == [held.refresh_token]
 
 
 def test_disconnected_account_is_kept_if_the_setting_is_never(
@@ -178,7 +183,7 @@ def test_disconnected_account_is_kept_if_the_setting_is_never(
     choose(settings, corp, "never")
     give_another_account(ada)
     disconnect_corp(ada)
-    assert revoked(corp) == []
+    assert revoked_tokens(corp) == []
 
 
 def give_another_account(person: Visitor) -> None:
@@ -198,9 +203,9 @@ def test_rejected_sign_in_ends_no_other_browser(
     """A session that began under another rule goes on until its next refresh."""
     configure(settings, environment("corp", corp, ALLOWED_DOMAINS="example.org"))
     assert Visitor().sign_in(corp).status_code == 403
-    assert revoked(corp) == []
+    assert revoked_tokens(corp) == []
     assert ada.sign_in(corp).status_code == 403  # This ends the browser's session.
-    assert len(revoked(corp)) == 2  # the new grant and the session's
+    assert len(revoked_tokens(corp)) == 2  # the new grant and the session's
 
 
 def test_rejected_sign_in_is_revoked_even_if_its_page_fails(
@@ -211,7 +216,7 @@ def test_rejected_sign_in_is_revoked_even_if_its_page_fails(
     stranger = Visitor()
     stranger.client.raise_request_exception = False
     assert stranger.sign_in(corp).status_code == 500
-    assert len(revoked(corp)) == 1
+    assert len(revoked_tokens(corp)) == 1
 
 
 def test_rejected_refresh_ends_no_other_browser(
@@ -219,14 +224,14 @@ def test_rejected_refresh_ends_no_other_browser(
 ) -> None:
     configure(settings, environment("corp", corp, ALLOWED_GROUPS="staff"))
     corp.more_of_id_token = {"groups": ["staff"]}
-    browsers = [signed_in(corp), ada]
+    browsers = [sign_in_at(corp), ada]
     ada.sign_in(corp)
     corp.more_of_id_token = {"groups": []}
     store.clock.advance(3600)
     for browser, number in zip(browsers, (0, 1), strict=True):
         with pytest.raises(NoLongerAllowed):
             get_token(browser)
-        assert len(revoked(corp)) == number
+        assert len(revoked_tokens(corp)) == number
 
 
 # Tokens that nobody will hold
@@ -238,10 +243,10 @@ def test_tokens_of_somebody_elses_account_are_revoked_after_a_consent(
     app.register()
     corp.person = BOB
     assert allow(ada, app, corp).status_code == 403
-    assert len(revoked(corp)) == 1  # Nobody here has this account.
-    signed_in(corp)
+    assert len(revoked_tokens(corp)) == 1  # Nobody here has this account.
+    sign_in_at(corp)
     assert allow(ada, app, corp).status_code == 403
-    assert len(revoked(corp)) == 1  # Its owner uses it.
+    assert len(revoked_tokens(corp)) == 1  # Its owner uses it.
 
 
 @pytest.mark.parametrize("choice", ["last", "always"])
@@ -253,7 +258,9 @@ def test_tokens_of_a_consent_that_came_too_late_are_revoked(
     late = AuthorizationServer(**{**SERVER, "upstreams": {"files": "corp"}})
     corp.hooks["/token"] = lambda: setattr(settings, "AUTHORIZATION_SERVER", late)
     allow(ada, app, corp)
-    assert len(revoked(corp)) == (1 if choice == "always" else 0)  # The browser holds others.
+    assert len(revoked_tokens(corp)) == (
+        1 if choice == "always" else 0
+    )  # The browser holds others.
 
 
 @pytest.mark.parametrize("choice", ["last", "always"])
@@ -262,37 +269,37 @@ def test_tokens_of_a_grant_that_cannot_be_stored_are_revoked(  # noqa: PLR0917
 ) -> None:
     choose(settings, corp, choice)
     app.register()
-    corp.hooks["/token"] = lambda: store.dynamodb.on("PutItem session", refused)
+    corp.hooks["/token"] = lambda: store.dynamodb.on("PutItem session", refuse_write)
     assert allow(ada, app, corp).status_code == 503
-    assert len(revoked(corp)) == (1 if choice == "always" else 0)
+    assert len(revoked_tokens(corp)) == (1 if choice == "always" else 0)
 
 
 def test_tokens_of_an_inactive_user_are_revoked_unless_other_sessions_use_them(
     ada: Visitor, corp: OneGrantProvider
 ) -> None:
     get_user_model().objects.update(is_active=False)
-    assert signed_in(corp).user_id is None
-    assert revoked(corp) == []
+    assert sign_in_at(corp).user_id is None
+    assert revoked_tokens(corp) == []
     sign_out(ada)
-    assert len(revoked(corp)) == 1
-    assert signed_in(corp).user_id is None
-    assert len(revoked(corp)) == 2
+    assert len(revoked_tokens(corp)) == 1
+    assert sign_in_at(corp).user_id is None
+    assert len(revoked_tokens(corp)) == 2
 
 
 def test_account_of_another_user_that_cannot_be_connected_is_revoked(
     ada: Visitor, corp: OneGrantProvider
 ) -> None:
     corp.person = BOB
-    bob = signed_in(corp)
-    held = held_by(bob)
+    bob = sign_in_at(corp)
+    held = tokens_of(bob)
     ada.connect(corp, "corp")
-    assert revoked(corp) == []
+    assert revoked_tokens(corp) == []
     assert held.refresh_token in corp.refresh_tokens
     sign_out(bob)
-    assert len(revoked(corp)) == 1
+    assert len(revoked_tokens(corp)) == 1
     ada.connect(corp, "corp")
-    assert held_by(ada).subject == "1001"
-    assert len(revoked(corp)) == 2
+    assert tokens_of(ada).subject == "1001"
+    assert len(revoked_tokens(corp)) == 2
 
 
 # Two browsers at the same moment
@@ -312,7 +319,7 @@ def test_last_of_two_sign_outs_revokes_in_every_order(
 
     for number in range(len(calls)):
         corp.revocations.clear()
-        first, second = signed_in(corp), signed_in(corp)
+        first, second = sign_in_at(corp), sign_in_at(corp)
         store.dynamodb.wire.strike(number, after(partial(sign_out, second)))
         sign_out(first)
         store.dynamodb.wire.heal()
@@ -324,13 +331,13 @@ def test_last_of_two_sign_outs_revokes_in_every_order(
 
 
 def calls_of_a_sign_out(corp: OneGrantProvider, store: Stack) -> list[str]:
-    person = signed_in(corp)
+    person = sign_in_at(corp)
     store.dynamodb.calls.clear()
     sign_out(person)
     return list(store.dynamodb.calls)
 
 
-def signed_in(corp: OneGrantProvider) -> Visitor:
+def sign_in_at(corp: OneGrantProvider) -> Visitor:
     visitor = Visitor()
     visitor.sign_in(corp)
     return visitor
@@ -343,11 +350,11 @@ def test_browser_that_the_index_does_not_show_yet_keeps_its_tokens(
     ada: Visitor, corp: OneGrantProvider, store: Stack
 ) -> None:
     store.dynamodb.stop_index()
-    phone = signed_in(corp)
+    phone = sign_in_at(corp)
     install(replace(store.services, sleep=lambda _: store.dynamodb.catch_up()))
     sign_out(ada)
-    assert revoked(corp) == []
-    assert held_by(phone).refresh_token in corp.refresh_tokens
+    assert revoked_tokens(corp) == []
+    assert tokens_of(phone).refresh_token in corp.refresh_tokens
 
 
 def test_sessions_that_have_ended_count_for_nothing(
@@ -355,9 +362,9 @@ def test_sessions_that_have_ended_count_for_nothing(
 ) -> None:
     store.dynamodb.stop_index()  # It goes on to list them.
     sign_out(phone)
-    assert revoked(corp) == []
+    assert revoked_tokens(corp) == []
     sign_out(ada)
-    assert len(revoked(corp)) == 1
+    assert len(revoked_tokens(corp)) == 1
 
 
 @pytest.mark.parametrize("call", ["Query user", "GetItem session", "GetItem about"])
@@ -370,10 +377,10 @@ def test_nothing_is_revoked_if_a_read_fails(  # noqa: PLR0917
     caplog: Log,
     call: str,
 ) -> None:
-    allowed(app, ada, corp)
-    store.dynamodb.on("DeleteItem session", then(lambda: store.dynamodb.on(call, refused)))
+    allow_app(app, ada, corp)
+    store.dynamodb.on("DeleteItem session", then(lambda: store.dynamodb.on(call, refuse_write)))
     sign_out(ada)
-    assert revoked(corp) == []
+    assert revoked_tokens(corp) == []
     assert UNREADABLE in caplog.text
     assert counted == ["undecided"]
 
@@ -397,8 +404,8 @@ def sign_out_and_in(ada: Visitor, corp: OneGrantProvider, store: Stack, pause: P
     phone.sign_in(corp)
     store.clock.advance(5)
     pause.is_over.set()
-    assert revoked(corp) == []
-    assert held_by(phone).refresh_token in corp.refresh_tokens
+    assert revoked_tokens(corp) == []
+    assert tokens_of(phone).refresh_token in corp.refresh_tokens
 
 
 @dataclass

@@ -101,7 +101,7 @@ def test_flood_of_registrations_leaves_nothing_behind(app: App, store: Stack) ->
     assert list(store.dynamodb.items) == []
 
 
-def refused(app: App, form: dict[str, Any] | str, path: str = "/oauth/token") -> str:
+def rejection_of(app: App, form: dict[str, Any] | str, path: str = "/oauth/token") -> str:
     body = form if isinstance(form, str) else urlencode(form)
     answer = app.http.post(path, body, FORM)
     assert answer.status_code == 400, answer.content
@@ -132,7 +132,7 @@ def test_incomplete_token_request_is_rejected_with_its_error_code(app: App, stor
         (client | {"grant_type": "refresh_token", "refresh_token": "x"}, "invalid_grant"),
         (client | code | verifier | {"resource": f"{ISSUER}/gateway/absent"}, "invalid_target"),
     ):
-        assert refused(app, form) == error, form
+        assert rejection_of(app, form) == error, form
 
 
 def test_repeated_parameters_are_rejected(app: App, store: Stack) -> None:
@@ -145,10 +145,10 @@ def test_repeated_parameters_are_rejected(app: App, store: Stack) -> None:
     body = urlencode(form)
     for name, value in form.items():
         for again in (value, ""):
-            assert refused(app, f"{body}&{urlencode({name: again})}") == "invalid_request"
+            assert rejection_of(app, f"{body}&{urlencode({name: again})}") == "invalid_request"
     twice = urlencode([("resource", RESOURCE)] * 2)
-    assert refused(app, f"{body}&{twice}") == "invalid_target"
-    assert refused(app, f"{body}&resource={RESOURCE}") == "invalid_grant"
+    assert rejection_of(app, f"{body}&{twice}") == "invalid_target"
+    assert rejection_of(app, f"{body}&resource={RESOURCE}") == "invalid_grant"
 
 
 def test_body_that_is_too_long_or_of_another_type_is_not_parsed(app: App, store: Stack) -> None:
@@ -158,13 +158,13 @@ def test_body_that_is_too_long_or_of_another_type_is_not_parsed(app: App, store:
         {"grant_type": "refresh_token", "client_id": client_id, "refresh_token": token}
     )
     fits = f"{form}&x=".ljust(8192, "x")
-    assert refused(app, fits) == "invalid_grant"
-    assert refused(app, fits + "x") == "invalid_request"
+    assert rejection_of(app, fits) == "invalid_grant"
+    assert rejection_of(app, fits + "x") == "invalid_request"
     for kind in ("text/plain", "application/json", ""):
         answer = app.http.post("/oauth/token", form, kind)
         assert answer.json()["error"] == "invalid_request"
     long = urlencode({"token": token, "client_id": client_id}) + "&x="
-    assert refused(app, long.ljust(8193, "x"), "/oauth/revoke") == "invalid_request"
+    assert rejection_of(app, long.ljust(8193, "x"), "/oauth/revoke") == "invalid_request"
 
 
 def test_code_or_token_in_a_query_or_a_header_is_ignored(app: App, pair: dict[str, Any]) -> None:
@@ -366,7 +366,7 @@ def test_seventeenth_concurrent_request_is_told_to_retry(app: App, store: Stack)
         answer = app.refresh("gwr_" + "a" * 32)
         assert answer.status_code == 503
         # Only requests that use the store need a slot: invalid ones and pages are answered.
-        assert refused(app, "x=1") == "invalid_request"
+        assert rejection_of(app, "x=1") == "invalid_request"
         assert Client().get("/").status_code == 200
     finally:
         done.set()

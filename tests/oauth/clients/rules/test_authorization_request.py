@@ -29,13 +29,13 @@ GOOD = {
 OFFERED = ("tools", "files")
 
 
-def wished(offered: tuple[str, ...] = OFFERED, /, **changes: str | None) -> RequestedGrant:
+def requested_grant(offered: tuple[str, ...] = OFFERED, /, **changes: str | None) -> RequestedGrant:
     members = {name: value for name, value in (GOOD | changes).items() if value is not None}
     return select_grant(parse_authorization_request(urlencode(members)), ISSUER, offered)
 
 
 def test_request_says_which_upstream_it_is_about() -> None:
-    assert wished(scope="openid files tools offline_access") == RequestedGrant(
+    assert requested_grant(scope="openid files tools offline_access") == RequestedGrant(
         upstream="tools",
         resource=f"{ISSUER}/gateway/tools",
         scope="tools offline_access",
@@ -48,7 +48,7 @@ def test_request_says_which_upstream_it_is_about() -> None:
 )
 def test_audience_is_the_upstream_whichever_of_its_addresses_is_named(resource: str) -> None:
     for origin in (ISSUER, "HTTPS://Gateway.EXAMPLE.com"):
-        assert wished(resource=origin + resource).resource == f"{ISSUER}/gateway/tools"
+        assert requested_grant(resource=origin + resource).resource == f"{ISSUER}/gateway/tools"
 
 
 @each_case(
@@ -74,20 +74,20 @@ def test_audience_is_the_upstream_whichever_of_its_addresses_is_named(resource: 
     ],
 )
 def test_unknown_resource_is_an_invalid_target(resource: str) -> None:
-    assert refused(resource=resource) == "invalid_target"
+    assert rejection_of(resource=resource) == "invalid_target"
 
 
 def test_missing_resource_is_derived_from_the_scope_or_the_only_upstream() -> None:
-    assert wished(resource=None, scope="openid files").upstream == "files"
-    assert wished(("tools",), resource=None).upstream == "tools"
-    assert refused(resource=None) == "invalid_target"
-    assert refused(resource=None, scope="tools files") == "invalid_target"
-    assert refused((), resource=None) == "invalid_target"
+    assert requested_grant(resource=None, scope="openid files").upstream == "files"
+    assert requested_grant(("tools",), resource=None).upstream == "tools"
+    assert rejection_of(resource=None) == "invalid_target"
+    assert rejection_of(resource=None, scope="tools files") == "invalid_target"
+    assert rejection_of((), resource=None) == "invalid_target"
 
 
-def refused(offered: tuple[str, ...] = OFFERED, /, **changes: Any) -> str:
+def rejection_of(offered: tuple[str, ...] = OFFERED, /, **changes: Any) -> str:
     with pytest.raises(RequestRejected) as caught:
-        wished(offered, **changes)
+        requested_grant(offered, **changes)
     return caught.value.code
 
 
@@ -112,13 +112,13 @@ def refused(offered: tuple[str, ...] = OFFERED, /, **changes: Any) -> str:
     ],
 )
 def test_unsupported_request_is_rejected(changes: dict[str, str], code: str) -> None:
-    assert refused(**changes) == code
+    assert rejection_of(**changes) == code
 
 
 @pytest.mark.parametrize("name", ["client_id", "redirect_uri"])
 def test_request_without_client_or_redirect_uri_is_rejected(name: str) -> None:
     for value in (None, ""):
-        assert refused(**{name: value}) == "invalid_request"
+        assert rejection_of(**{name: value}) == "invalid_request"
 
 
 @each_case("name", sorted(GOOD))

@@ -21,7 +21,7 @@ def register(**changes: Any) -> dict[str, Any]:
     return registration.register_client(METADATA | changes, DEFAULT_URIS)
 
 
-def forged(members: object, **more: Any) -> str:
+def forge_client_id(members: object, **more: Any) -> str:
     options: dict[str, Any] = {"separators": (",", ":"), "sort_keys": True}
     text = json.dumps(members, **options | more)
     return "dcr." + base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
@@ -113,31 +113,35 @@ GOOD = {"client_name": "Tool", "redirect_uris": ["https://a.example/cb"]}
         "dcr.!",
         "tool",
         "https://a.example/client.json",
-        forged(GOOD) + "=",
-        forged(GOOD) + "\n",
-        "DCR" + forged(GOOD)[3:],
-        forged(GOOD, separators=(", ", ": ")),
-        forged(GOOD, sort_keys=False) + "A",
-        forged({"redirect_uris": GOOD["redirect_uris"], "client_name": "Tool"}, sort_keys=False),
-        forged(GOOD | {"client_host": "claude.ai"}),
-        forged(GOOD | {"client_name": "a\u202eb"}),
-        forged(GOOD | {"client_name": "x" * 61}),
-        forged(GOOD | {"client_name": ""}),
-        forged(GOOD | {"client_name": None}),
-        forged(GOOD | {"redirect_uris": []}),
-        forged(GOOD | {"redirect_uris": ["https://a.example/cb"] * 2}),
-        forged(GOOD | {"redirect_uris": [f"https://a.example/{n}" for n in range(6)]}),
-        forged(GOOD | {"redirect_uris": ["http://evil.example/cb"]}),
-        forged(GOOD | {"redirect_uris": ["http://127.0.0.1:80/cb"]}),
-        forged(GOOD | {"redirect_uris": ["javascript:alert(1)"]}),
-        forged(GOOD | {"redirect_uris": "https://a.example/cb"}),
-        forged(GOOD | {"redirect_uris": ["https://a.example/" + each * 290 for each in "xy"]}),
-        forged([1]),
+        forge_client_id(GOOD) + "=",
+        forge_client_id(GOOD) + "\n",
+        "DCR" + forge_client_id(GOOD)[3:],
+        forge_client_id(GOOD, separators=(", ", ": ")),
+        forge_client_id(GOOD, sort_keys=False) + "A",
+        forge_client_id(
+            {"redirect_uris": GOOD["redirect_uris"], "client_name": "Tool"}, sort_keys=False
+        ),
+        forge_client_id(GOOD | {"client_host": "claude.ai"}),
+        forge_client_id(GOOD | {"client_name": "a\u202eb"}),
+        forge_client_id(GOOD | {"client_name": "x" * 61}),
+        forge_client_id(GOOD | {"client_name": ""}),
+        forge_client_id(GOOD | {"client_name": None}),
+        forge_client_id(GOOD | {"redirect_uris": []}),
+        forge_client_id(GOOD | {"redirect_uris": ["https://a.example/cb"] * 2}),
+        forge_client_id(GOOD | {"redirect_uris": [f"https://a.example/{n}" for n in range(6)]}),
+        forge_client_id(GOOD | {"redirect_uris": ["http://evil.example/cb"]}),
+        forge_client_id(GOOD | {"redirect_uris": ["http://127.0.0.1:80/cb"]}),
+        forge_client_id(GOOD | {"redirect_uris": ["javascript:alert(1)"]}),
+        forge_client_id(GOOD | {"redirect_uris": "https://a.example/cb"}),
+        forge_client_id(
+            GOOD | {"redirect_uris": ["https://a.example/" + each * 290 for each in "xy"]}
+        ),
+        forge_client_id([1]),
         "dcr." + base64.urlsafe_b64encode(b"[" * 590).decode().rstrip("="),
         "dcr." + base64.urlsafe_b64encode(b"\xff\xfe").decode().rstrip("="),
     ],
 )
 def test_made_up_id_that_would_never_be_given_out_is_no_client(client_id: str) -> None:
-    assert registration.decode_client_id(forged(GOOD), DEFAULT_URIS).name == "Tool"
+    assert registration.decode_client_id(forge_client_id(GOOD), DEFAULT_URIS).name == "Tool"
     with pytest.raises(UnknownClient):
         registration.decode_client_id(client_id, DEFAULT_URIS)

@@ -13,13 +13,13 @@ from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.mcp_server import (
     McpResource,
 )
-from tests.oauth.support.shown import shown_to
+from tests.oauth.support.shown import shown_fields
 
 TYPED = {"sec-fetch-site": "none"}  # of an address that was typed, or opened by a program
 
 
 def decide(visitor: Visitor, address: str, decision: str = "allow") -> Any:
-    return visitor.client.post(address, {"decision": decision} | shown_to(visitor.user_id))
+    return visitor.client.post(address, {"decision": decision} | shown_fields(visitor.user_id))
 
 
 def allow(visitor: Visitor, app: App, at: FakeProvider) -> Any:
@@ -53,7 +53,7 @@ class Consent:
 
     def confirm(self, **form: str) -> Any:
         """Allow what the page said."""
-        sent = {"decision": "allow", **self.named, **shown_to(self.person.user_id), **form}
+        sent = {"decision": "allow", **self.named, **shown_fields(self.person.user_id), **form}
         return self.person.client.post(self.address, sent)
 
     def go_on(self, **form: str) -> str:

@@ -61,7 +61,7 @@ def sent_by_boto(url: str, operation: str, params: dict[str, Any]) -> AWSPrepare
     return caught.value.request
 
 
-def parsed(request: bytes) -> tuple[str, dict[str, str], bytes]:
+def parse_request(request: bytes) -> tuple[str, dict[str, str], bytes]:
     head, _, body = request.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
     return first, dict(line.split(": ", 1) for line in lines), body
@@ -78,7 +78,7 @@ def test_request_is_the_one_that_boto_sends(url: str, monkeypatch: pytest.Monkey
     }
     target = Target(ENDPOINTS[url], "eu-west-1", expected["User-Agent"])
     exchange = DynamoDBRequest(target, "GetItem", params)
-    first, ours, body = parsed(exchange.to_bytes(CREDENTIALS, SECOND))
+    first, ours, body = parse_request(exchange.to_bytes(CREDENTIALS, SECOND))
     assert (first, ENDPOINTS[url].url) == ("POST / HTTP/1.1", url)
     assert json.loads(body) == params
     # Its signature covers its own body, which has spaces; the host is the connection's.
@@ -99,7 +99,7 @@ def test_repeated_transaction_has_the_same_token() -> None:
     once = exchange.to_bytes(CREDENTIALS, SECOND)
     again = exchange.to_bytes(CREDENTIALS, SECOND + 3600)
     assert once != again
-    assert parsed(once)[2] == parsed(again)[2]
+    assert parse_request(once)[2] == parse_request(again)[2]
     token = json.loads(exchange.body)["ClientRequestToken"]
     assert (
         token
@@ -116,12 +116,12 @@ def test_repeated_transaction_has_the_same_token() -> None:
 def test_every_operation_round_trips(operation: str) -> None:
     asked = example(REQUESTS[operation])
     exchange = DynamoDBRequest(TARGET, operation, asked)
-    _, headers, _ = parsed(exchange.to_bytes(CREDENTIALS, SECOND))
+    _, headers, _ = parse_request(exchange.to_bytes(CREDENTIALS, SECOND))
     assert headers["X-Amz-Target"] == f"DynamoDB_20120810.{operation}"
     capacity: Any = {"TableName": asked.get("TableName")}
     expected = {"ConsumedCapacity": [] if operation == "TransactWriteItems" else capacity}
     more: dict[str, Any] = {"Items": []} if operation == "Query" else {}
-    answer = exchange.parse(said(expected | more))
+    answer = exchange.parse(response_with(expected | more))
     assert answer.keys() == {*expected, *more, "ResponseMetadata"}
 
 
@@ -160,13 +160,13 @@ def test_key_id_that_would_be_read_as_another_header_is_not_sent() -> None:
         DynamoDBRequest(TARGET, "GetItem", {}).to_bytes(credentials, SECOND)
 
 
-def said(body: dict[str, Any]) -> Response:
+def response_with(body: dict[str, Any]) -> Response:
     return Response(200, {}, json.dumps(body).encode(), keep_alive=True)
 
 
 def is_believed(operation: str, asked: dict[str, Any], body: dict[str, Any]) -> bool:
     try:
-        DynamoDBRequest(TARGET, operation, asked).parse(said(body))
+        DynamoDBRequest(TARGET, operation, asked).parse(response_with(body))
     except InvalidResponse:
         return False
     return True
@@ -179,21 +179,21 @@ ASKED = {"TableName": "table", "ReturnConsumedCapacity": "TOTAL"}
 
 def test_response_to_another_read_is_rejected() -> None:
     exchange = DynamoDBRequest(TARGET, "GetItem", ASKED | {"Key": {"id": {"S": "mine"}}})
-    assert exchange.parse(said({"Item": MINE} | CAPACITY))["Item"] == MINE
-    assert exchange.parse(said({"Item": MINE}))["Item"] == MINE
-    assert "Item" not in exchange.parse(said(CAPACITY))
+    assert exchange.parse(response_with({"Item": MINE} | CAPACITY))["Item"] == MINE
+    assert exchange.parse(response_with({"Item": MINE}))["Item"] == MINE
+    assert "Item" not in exchange.parse(response_with(CAPACITY))
     for another in ({"Item": HERS} | CAPACITY, {"Item": {"a": {"N": "1"}}}, {}):
         with pytest.raises(InvalidResponse):
-            exchange.parse(said(another))
+            exchange.parse(response_with(another))
 
 
 @pytest.mark.parametrize("operation", [name for name in REQUESTS if name != "GetItem"])
 def test_response_without_the_requested_data_is_rejected(operation: str) -> None:
     asked = {name: ASKED[name] for name in ASKED if name in REQUESTS[operation].members}
     with pytest.raises(InvalidResponse):
-        DynamoDBRequest(TARGET, operation, asked).parse(said({}))
+        DynamoDBRequest(TARGET, operation, asked).parse(response_with({}))
     del asked["ReturnConsumedCapacity"]
-    assert DynamoDBRequest(TARGET, operation, asked).parse(said({}))
+    assert DynamoDBRequest(TARGET, operation, asked).parse(response_with({}))
 
 
 READ = {"TableName": "table", "Key": {"id": {"S": "mine"}}, "ReturnConsumedCapacity": "TOTAL"}

@@ -13,7 +13,7 @@ LAST = ("Authorization", "x")
 WHOLE = ("Authorization", "xyz")
 
 
-def written(
+def write_bytes(
     host: str, headers: Sequence[tuple[str, str]], body: bytes = b"", *, path: str = "/"
 ) -> bytes:
     return write_request(write_head(host, [*headers, LAST], path=path), "yz", body)
@@ -33,14 +33,14 @@ class Read(BaseHTTPRequestHandler):
 
 def test_request_is_read_as_it_was_written() -> None:
     headers = [("X-Amz-Target", "DynamoDB_20120810.GetItem"), ("User-Agent", "a b/1.0 #:;")]
-    read = Read(written(HOST, headers, b'{"a": 1}\r\n', path="/base/"))
+    read = Read(write_bytes(HOST, headers, b'{"a": 1}\r\n', path="/base/"))
     assert (read.command, read.path, read.request_version) == ("POST", "/base/", "HTTP/1.1")
     assert read.headers.items() == [("Host", HOST), *headers, WHOLE, ("Content-Length", "10")]
     assert read.rfile.read() == b'{"a": 1}\r\n'
 
 
 def test_request_without_headers_and_body_is_one() -> None:
-    read = Read(written(HOST, [], b""))
+    read = Read(write_bytes(HOST, [], b""))
     assert read.headers.items() == [("Host", HOST), WHOLE, ("Content-Length", "0")]
 
 
@@ -49,29 +49,29 @@ def test_what_could_be_read_as_more_is_refused_anywhere(odd: str) -> None:
     good = ("X-Amz-Date", "20300101T000000Z")
     for headers in ([good, ("X", f"a{odd}b")], [(f"X{odd}", "a"), good], [("X", odd), good]):
         with pytest.raises(ValueError, match="header"):
-            written(HOST, headers, b"")
+            write_bytes(HOST, headers, b"")
     with pytest.raises(ValueError, match="printable"):
-        written(f"{HOST}{odd}", [good], b"")
+        write_bytes(f"{HOST}{odd}", [good], b"")
     with pytest.raises(ValueError, match="printable"):
-        written(HOST, [good], b"", path=f"/{odd}")
+        write_bytes(HOST, [good], b"", path=f"/{odd}")
 
 
 @each_case("name", ["", " X", "X ", "X:", "X Y", "X: Y"])
 def test_name_that_is_no_token_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="token"):
-        written(HOST, [("A", "b"), (name, "c")], b"")
+        write_bytes(HOST, [("A", "b"), (name, "c")], b"")
 
 
 @pytest.mark.parametrize("path", ["", "x", " /", "/ HTTP/1.1", "*"])
 def test_invalid_path_is_rejected(path: str) -> None:
     with pytest.raises(ValueError, match="path"):
-        written(HOST, [], b"", path=path)
+        write_bytes(HOST, [], b"", path=path)
 
 
 @pytest.mark.parametrize("name", ["Host", "content-length", "Transfer-Encoding", "CONNECTION"])
 def test_framing_is_not_the_callers(name: str) -> None:
     with pytest.raises(ValueError, match="frames"):
-        written(HOST, [(name, "1")], b"")
+        write_bytes(HOST, [(name, "1")], b"")
 
 
 @pytest.mark.parametrize("odd", ["\r\nX: y", "\n", "\0", "é"])

@@ -68,7 +68,7 @@ VECTORS: dict[str, tuple[dict[str, str], bytes, str | None, str]] = {
 }
 
 
-def signed(
+def sign_headers(
     signer: Signer, headers: dict[str, str], body: bytes, credentials: Any, at: datetime
 ) -> dict[str, str]:
     """Return the headers that sign a request."""
@@ -83,7 +83,7 @@ REQUESTS = 100_000 if os.environ.get("FUZZ_EXAMPLES") else 2_000
 @each_case("name", VECTORS)
 def test_signature_is_the_one_that_aws_published(name: str) -> None:
     headers, body, token, signature = VECTORS[name]
-    found = signed(
+    found = sign_headers(
         Signer("us-east-1", "service"),
         {"Host": "example.amazonaws.com", **headers},
         body,
@@ -100,8 +100,8 @@ def test_day_and_secret_each_have_a_key_of_their_own() -> None:
     for secret, hours in (("a", 0), ("b", 0), ("b", 24), ("a", 24), ("a", 0)):
         credentials = ReadOnlyCredentials("id", secret, None)
         at = MOMENT + timedelta(hours=hours)
-        fresh = signed(Signer("eu-west-1", "dynamodb"), {"Host": "h"}, b"", credentials, at)
-        assert signed(used, {"Host": "h"}, b"", credentials, at) == fresh
+        fresh = sign_headers(Signer("eu-west-1", "dynamodb"), {"Host": "h"}, b"", credentials, at)
+        assert sign_headers(used, {"Host": "h"}, b"", credentials, at) == fresh
 
 
 def test_moment_of_another_zone_is_signed_as_the_same_one() -> None:
@@ -109,7 +109,7 @@ def test_moment_of_another_zone_is_signed_as_the_same_one() -> None:
 
     signer, credentials = Signer("us-east-1", "service"), ReadOnlyCredentials("id", "key", None)
     elsewhere = MOMENT.astimezone(ZoneInfo("Asia/Kathmandu"))
-    assert signed(signer, {}, b"", credentials, elsewhere) == signed(
+    assert sign_headers(signer, {}, b"", credentials, elsewhere) == sign_headers(
         signer, {}, b"", credentials, MOMENT
     )
 
@@ -150,7 +150,7 @@ def test_signature_is_the_one_that_botocore_makes(monkeypatch: pytest.MonkeyPatc
         their_signer: Any = SigV4Auth(credentials, service, region)
         their_signer.add_auth(theirs)
         host = {"Host": url.removeprefix("https://").rstrip("/")}
-        ours = signed(signer, {**headers, **host}, body, credentials, now[-1])
+        ours = sign_headers(signer, {**headers, **host}, body, credentials, now[-1])
         assert {**headers, **ours} == dict(theirs.headers.items())
 
 

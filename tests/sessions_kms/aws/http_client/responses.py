@@ -24,6 +24,6 @@ def answer(*headers: bytes, status: bytes = b"HTTP/1.1 200 OK", body: bytes = b"
     return b"\r\n".join([status, *headers, b"", body])
 
 
-def chunked(*pieces: bytes, trailers: Iterable[bytes] = ()) -> bytes:
+def chunk(*pieces: bytes, trailers: Iterable[bytes] = ()) -> bytes:
     """Return an answer whose body is these bytes, framed by the caller."""
     return answer(b"Transfer-Encoding: chunked", body=b"".join([*pieces, *trailers]))

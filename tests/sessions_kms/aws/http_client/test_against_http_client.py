@@ -45,12 +45,12 @@ def same(data: bytes, found: Response) -> bool:
     return (
         (found.status, found.body) == (response.status, body)
         and found.headers.keys() == headers
-        and all(found.headers[each] == joined(response, each) for each in headers)
+        and all(found.headers[each] == join_fields(response, each) for each in headers)
         and found.keep_alive <= (not response.will_close and not rest)
     )
 
 
-def joined(response: HTTPResponse, name: str) -> str:
+def join_fields(response: HTTPResponse, name: str) -> str:
     return ", ".join(response.headers.get_all(name, ()))
 
 

@@ -28,7 +28,9 @@ class Connection(connections.Connection):
         self.closed = True
 
 
-def keeping(clock: FakeClock, count: int) -> tuple[IdleConnections[Connection], list[Connection]]:
+def keep_connections(
+    clock: FakeClock, count: int
+) -> tuple[IdleConnections[Connection], list[Connection]]:
     kept, made = IdleConnections[Connection](clock), [Connection() for _ in range(count)]
     for each in made:
         kept.put(each)
@@ -36,13 +38,13 @@ def keeping(clock: FakeClock, count: int) -> tuple[IdleConnections[Connection], 
 
 
 def test_freshest_is_taken_first(clock: FakeClock) -> None:
-    kept, made = keeping(clock, 3)
+    kept, made = keep_connections(clock, 3)
     assert [kept.take() for _ in range(4)] == [made[2], made[1], made[0], None]
     assert not any(each.closed for each in made)
 
 
 def test_one_that_waited_too_long_is_closed_and_not_taken(clock: FakeClock) -> None:
-    kept, made = keeping(clock, 2)
+    kept, made = keep_connections(clock, 2)
     clock.advance(IDLE)
     assert kept.take() is None
     assert all(each.closed for each in made)
@@ -61,7 +63,7 @@ def test_connection_that_another_thread_takes_at_once_is_no_error(clock: FakeClo
 
 
 def test_too_old_connection_is_closed_and_not_used(clock: FakeClock) -> None:
-    kept, [young] = keeping(clock, 1)
+    kept, [young] = keep_connections(clock, 1)
     old = Connection(expires=NOW + 1)
     kept.put(old)
     clock.advance(1)
@@ -70,14 +72,14 @@ def test_too_old_connection_is_closed_and_not_used(clock: FakeClock) -> None:
 
 
 def test_connection_with_pending_data_is_closed_and_not_used(clock: FakeClock) -> None:
-    kept, made = keeping(clock, 3)
+    kept, made = keep_connections(clock, 3)
     made[2].quiet = made[1].quiet = False
     assert kept.take() is made[0]
     assert [each.closed for each in made] == [False, True, True]
 
 
 def test_unneeded_connections_are_closed_while_one_is_used(clock: FakeClock) -> None:
-    kept, made = keeping(clock, 4)
+    kept, made = keep_connections(clock, 4)
     for _ in range(3):
         taken = kept.take()
         assert taken is made[3]
@@ -97,7 +99,7 @@ def test_ages_of_those_made_at_once_differ() -> None:
 
 
 def test_another_one_is_taken_than_those_and_they_stay_in_their_order(clock: FakeClock) -> None:
-    kept, made = keeping(clock, 4)
+    kept, made = keep_connections(clock, 4)
     assert kept.take((made[3], made[2])) is made[1]
     assert kept.take(made) is None
     assert [kept.take() for _ in range(4)] == [made[3], made[2], made[0], None]
@@ -105,7 +107,7 @@ def test_another_one_is_taken_than_those_and_they_stay_in_their_order(clock: Fak
 
 
 def test_one_that_is_removed_is_closed_only_if_it_is_idle(clock: FakeClock) -> None:
-    kept, made = keeping(clock, 2)
+    kept, made = keep_connections(clock, 2)
     used = kept.take()
     assert used is made[1]
     for each in made:
@@ -115,7 +117,7 @@ def test_one_that_is_removed_is_closed_only_if_it_is_idle(clock: FakeClock) -> N
 
 
 def test_all_are_closed(clock: FakeClock) -> None:
-    kept, made = keeping(clock, 3)
+    kept, made = keep_connections(clock, 3)
     kept.close()
     assert all(each.closed for each in made)
     assert kept.all() == []

@@ -24,7 +24,7 @@ from tests.sessions_kms.aws.http_client.responses import (
     SIZED,
     TWICE,
     answer,
-    chunked,
+    chunk,
 )
 from tests.support.cases import each_case
 
@@ -42,7 +42,7 @@ def read(*pieces: bytes) -> Response | None:
     return None
 
 
-def refused(*pieces: bytes) -> bool:
+def is_rejected(*pieces: bytes) -> bool:
     """Return True if these bytes are no answer, already before the connection ends."""
     reader = ResponseReader()
     try:
@@ -138,7 +138,7 @@ def test_what_follows_an_answer_ends_the_connection_and_changes_nothing(whole: b
     ],
 )
 def test_ambiguous_length_is_garbled(headers: tuple[bytes, ...]) -> None:
-    assert refused(answer(*headers))
+    assert is_rejected(answer(*headers))
 
 
 @each_case(
@@ -161,9 +161,9 @@ def test_ambiguous_length_is_garbled(headers: tuple[bytes, ...]) -> None:
     ],
 )
 def test_ambiguous_header_is_garbled(line: bytes) -> None:
-    assert refused(answer(LENGTH, line))
-    assert refused(answer(line, LENGTH))
-    assert refused(chunked(LAST[:-2], line + b"\r\n\r\n"))
+    assert is_rejected(answer(LENGTH, line))
+    assert is_rejected(answer(line, LENGTH))
+    assert is_rejected(chunk(LAST[:-2], line + b"\r\n\r\n"))
 
 
 @each_case(
@@ -189,18 +189,18 @@ def test_ambiguous_header_is_garbled(line: bytes) -> None:
     ],
 )
 def test_invalid_status_line_is_garbled(status: bytes) -> None:
-    assert refused(answer(LENGTH, status=status))
+    assert is_rejected(answer(LENGTH, status=status))
 
 
 @pytest.mark.parametrize("status", [b"HTTP/1.1 204 No Content", b"HTTP/1.1 304 Not Modified"])
 def test_answer_that_may_have_no_body_is_garbled(status: bytes) -> None:
-    assert refused(answer(LENGTH, status=status))
-    assert refused(answer(status=status, body=b""))
+    assert is_rejected(answer(LENGTH, status=status))
+    assert is_rejected(answer(status=status, body=b""))
 
 
 def test_old_version_has_no_chunks() -> None:
     chunks = [b"Transfer-Encoding: chunked"]
-    assert refused(answer(*chunks, status=b"HTTP/1.0 200 OK", body=LAST))
+    assert is_rejected(answer(*chunks, status=b"HTTP/1.0 200 OK", body=LAST))
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_close_is_recognised_in_any_position(said: bytes) -> None:
     ],
 )
 def test_interim_response_with_a_body_is_garbled(interim: bytes) -> None:
-    assert refused(interim + SIZED)
+    assert is_rejected(interim + SIZED)
     assert read(b"HTTP/1.1 100 Continue\r\n\r\n" * INTERIM_MAX + SIZED) == read(SIZED)
 
 
@@ -248,48 +248,46 @@ def test_interim_response_with_a_body_is_garbled(interim: bytes) -> None:
     ],
 )
 def test_invalid_chunk_is_garbled(piece: bytes) -> None:
-    assert refused(chunked(piece, LAST))
-    assert refused(chunked(b"1\r\na\r\n", piece, LAST))
+    assert is_rejected(chunk(piece, LAST))
+    assert is_rejected(chunk(b"1\r\na\r\n", piece, LAST))
 
 
 def test_heads_are_bounded_while_they_come() -> None:
     for endless in (b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 C"):
-        assert refused(endless, *[b"a" * 1024] * (HEAD_MAX // 1024))
+        assert is_rejected(endless, *[b"a" * 1024] * (HEAD_MAX // 1024))
     padding = b"X: " + b"a" * (HEAD_MAX - len(answer(LENGTH, b"X: ")) + 2)
     assert read(answer(LENGTH, padding)) is not None
-    assert refused(answer(LENGTH, padding + b"a"))
+    assert is_rejected(answer(LENGTH, padding + b"a"))
     assert read(answer(LENGTH, *[b"a:"] * (LINES_MAX - 2))) is not None
-    assert refused(answer(LENGTH, *[b"a:"] * (LINES_MAX - 1)))
+    assert is_rejected(answer(LENGTH, *[b"a:"] * (LINES_MAX - 1)))
     hint = b"HTTP/1.1 103 Early\r\nX: " + b"a" * (HEAD_MAX // 3) + b"\r\n\r\n"
     assert read(hint * 2 + SIZED) is not None
-    assert refused(hint * 3 + SIZED)
+    assert is_rejected(hint * 3 + SIZED)
 
 
 def test_head_without_headers_is_rejected_in_linear_time() -> None:
     began = time.process_time()
     for _ in range(20):
-        assert refused(answer(LENGTH, b"a" * (HEAD_MAX - 100)))
+        assert is_rejected(answer(LENGTH, b"a" * (HEAD_MAX - 100)))
     assert time.process_time() - began < 2  # linear: milliseconds; quadratic: ten seconds
 
 
 def test_bodies_are_bounded_before_they_come() -> None:
-    assert refused(answer(b"Content-Length: %d" % (BODY_MAX + 1), body=b""))
-    assert refused(chunked(b"%x\r\n" % (BODY_MAX + 1)))
-    assert refused(chunked(b"ffffffff\r\n"))
-    large = read(
-        chunked(b"%x\r\n" % (BODY_MAX - 1), b"a" * (BODY_MAX - 1), b"\r\n1\r\na\r\n", LAST)
-    )
+    assert is_rejected(answer(b"Content-Length: %d" % (BODY_MAX + 1), body=b""))
+    assert is_rejected(chunk(b"%x\r\n" % (BODY_MAX + 1)))
+    assert is_rejected(chunk(b"ffffffff\r\n"))
+    large = read(chunk(b"%x\r\n" % (BODY_MAX - 1), b"a" * (BODY_MAX - 1), b"\r\n1\r\na\r\n", LAST))
     assert large is not None
     assert len(large.body) == BODY_MAX
-    assert refused(chunked(b"%x\r\n" % BODY_MAX, b"a" * BODY_MAX, b"\r\n1\r\n"))
+    assert is_rejected(chunk(b"%x\r\n" % BODY_MAX, b"a" * BODY_MAX, b"\r\n1\r\n"))
 
 
 def test_data_between_chunks_is_bounded() -> None:
     long = b"1;" + b"a" * (LINE_MAX - 2) + b"\r\na\r\n"
-    assert read(chunked(long, LAST)) is not None
-    assert refused(chunked(b"1;" + b"a" * LINE_MAX))
-    assert refused(chunked(long * (FRAMING_MAX // LINE_MAX)))
-    assert refused(chunked(b"0\r\n", *[b"a: b\r\n"] * (FRAMING_MAX // 5)))
+    assert read(chunk(long, LAST)) is not None
+    assert is_rejected(chunk(b"1;" + b"a" * LINE_MAX))
+    assert is_rejected(chunk(long * (FRAMING_MAX // LINE_MAX)))
+    assert is_rejected(chunk(b"0\r\n", *[b"a: b\r\n"] * (FRAMING_MAX // 5)))
 
 
 def test_large_body_in_single_bytes_costs_no_more_memory_than_its_bound() -> None:
@@ -307,7 +305,7 @@ def test_repr_and_error_contain_nothing_of_a_response() -> None:
     secret = b"c2VjcmV0"
     found = read(answer(b"Content-Length: 8", body=secret))
     assert secret.decode() not in repr(found)
-    for garbled in (answer(b"X : " + secret), chunked(secret), answer(LENGTH, secret)):
+    for garbled in (answer(b"X : " + secret), chunk(secret), answer(LENGTH, secret)):
         with pytest.raises(InvalidResponse) as caught:
             read(garbled)
         assert secret.decode() not in f"{caught.value!r}{caught.value.__context__!r}"

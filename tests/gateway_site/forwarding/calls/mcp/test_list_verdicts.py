@@ -41,7 +41,7 @@ Passed = tuple[Listing, bytes]  # the message, as a client gets it
 rules_of = lru_cache(read_rules)
 
 
-async def admitted(listing: Listing, message: Any = LIST) -> MCPReader | None:
+async def admit(listing: Listing, message: Any = LIST) -> MCPReader | None:
     """Return the reader of a call whose answer the list is; None if the caller may not begin."""
     clients = frozenset({listing.client} if listing.client else ())
     policy = CallPolicy(rules_of(as_toml(listing.rules)), clients)
@@ -54,7 +54,7 @@ async def lists_passed() -> list[Passed]:
     """Return what passes of many lists."""
     passed: list[Passed] = []
     for each in generated_lists(random.getrandbits(32), COUNT):
-        if (reader := await admitted(each)) is None:
+        if (reader := await admit(each)) is None:
             continue
         try:
             answer = await reader.read_response(Pieces([each.message], JSON))
@@ -132,7 +132,7 @@ async def test_stream_cut_anywhere_shows_what_may_be_called(message: Any) -> Non
     count = 0
     while count < CUT_COUNT:
         listing = next(clear)
-        if await admitted(listing, message):
+        if await admit(listing, message):
             count += 1
             await check_cut_everywhere(listing, message)
 
@@ -144,7 +144,7 @@ async def check_cut_everywhere(listing: Listing, message: Any) -> None:
     for cut in range(len(listing.stream) + 1):
         pieces = [listing.stream[:cut], listing.stream[cut:]]
         for breaks, found in ((False, whole), (True, broken)):
-            reader = await admitted(listing, message)
+            reader = await admit(listing, message)
             assert reader
             answer = Pieces(pieces[:1] if breaks else list(pieces), EVENTS, breaks=breaks)
             found.add((await read_to_end(reader, answer))[0])

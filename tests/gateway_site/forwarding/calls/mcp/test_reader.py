@@ -35,7 +35,7 @@ def post(
     return client.post(f"{gateway.url}/gateway/{path}", data=data, headers=named, timeout=20)
 
 
-def rejected(response: requests.Response, status: int, code: int) -> dict[str, Any]:
+def assert_rejected(response: requests.Response, status: int, code: int) -> dict[str, Any]:
     """Check an error of the gateway, and return its document."""
     assert (response.status_code, response.headers["Content-Type"]) == (status, "application/json")
     found: dict[str, Any] = response.json()
@@ -64,7 +64,7 @@ def test_message_of_a_megabyte_passes_and_no_more(
     rest = 1024 * 1024 - len(message % b"")
     largest = message % (b"a" * rest)
     assert post(gateway, client, largest).json()["result"]["body"].encode() == largest
-    found = rejected(post(gateway, client, message % (b"a" * (rest + 1))), 413, -32010)
+    found = assert_rejected(post(gateway, client, message % (b"a" * (rest + 1))), 413, -32010)
     assert found["id"] is None
 
 
@@ -83,7 +83,7 @@ def test_unclear_message_reaches_nobody(
     gateway: Gateway, client: requests.Session, data: bytes, code: int, request_id: str | int | None
 ) -> None:
     before = gateway.state().get("/message", 0)
-    assert rejected(post(gateway, client, data), 400, code)["id"] == request_id
+    assert assert_rejected(post(gateway, client, data), 400, code)["id"] == request_id
     assert gateway.state().get("/message", 0) == before
 
 
@@ -109,7 +109,7 @@ def test_unclear_message_reaches_nobody(
 def test_body_in_another_form_is_rejected(
     gateway: Gateway, client: requests.Session, headers: dict[str, str]
 ) -> None:
-    rejected(post(gateway, client, **headers), 415, -32011)
+    assert_rejected(post(gateway, client, **headers), 415, -32011)
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,8 @@ def test_new_version_has_neither_sessions_nor_streams_by_get(
     names = {name for name, _ in response.json()["result"]["headers"]}
     assert {"mcp-protocol-version", "mcp-method"} <= names
     assert names.isdisjoint({"mcp-session-id", "last-event-id", "mcp-session.id"})
-    rejected(post(gateway, client, data), 400, -32020)
-    rejected(post(gateway, client, data, **new, Connection="mcp-method"), 400, -32020)
+    assert_rejected(post(gateway, client, data), 400, -32020)
+    assert_rejected(post(gateway, client, data, **new, Connection="mcp-method"), 400, -32020)
     path = response_path(b'{"jsonrpc":"2.0","id":1,"result":{}}', Mcp_Session_Id="s")
     assert "Mcp-Session-Id" not in post(gateway, client, data, path=path, **new).headers
     assert post(gateway, client, path=path).headers["Mcp-Session-Id"] == "s"
@@ -188,7 +188,7 @@ RESULT = b'{ "jsonrpc":"2.0", "id":1, "result":{"a":1.50} }'
 def test_answer_that_is_no_readable_message_is_502(
     gateway: Gateway, client: requests.Session, path: str
 ) -> None:
-    found = rejected(post(gateway, client, path=path), 502, -32012)
+    found = assert_rejected(post(gateway, client, path=path), 502, -32012)
     assert found["id"] == 1
 
 
@@ -274,7 +274,7 @@ def test_unreadable_event_breaks_the_stream_off(
 
 def test_body_of_a_get_that_is_no_stream_is_502(gateway: Gateway, client: requests.Session) -> None:
     url = f"{gateway.url}/gateway/{response_path(EVENT, 'application/octet-stream')}"
-    rejected(client.get(url, timeout=20), 502, -32012)
+    assert_rejected(client.get(url, timeout=20), 502, -32012)
 
 
 def test_upstream_whose_messages_are_not_read_gets_everything_as_before(
