@@ -8,7 +8,7 @@ from sessions_kms.aws.kms import DataKeyResponse
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.data_keys.cached_keyring import BACK_OFF, DIFFERENT
 from sessions_kms.data_keys.keyring import DataKey
-from sessions_kms.exceptions import KMSUnavailable
+from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from tests.sessions_kms.support.fakes import KEY, OLD_KEY, FakeKMS, State
 from tests.sessions_kms.support.fleet import (
     MAX_AGE,
@@ -83,6 +83,19 @@ def test_generated_key_is_neither_published_nor_used_if_kms_contradicts_itself(
     assert DIFFER in log.messages
     process.clock.advance(BACK_OFF)
     assert process.generate(PERIOD).encrypted == process.table.keys[PERIOD].encrypted
+
+
+def test_generated_key_that_kms_then_calls_invalid_is_an_outage(
+    process: Process, kms: LyingKMS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reject(*_: object) -> DataKeyResponse:
+        raise InvalidRecord("encrypted_key")
+
+    monkeypatch.setattr(kms, "decrypt", reject)
+    for asked in (process.generate, Process(kms, period_length=0).generate):
+        with pytest.raises(KMSUnavailable):
+            asked(PERIOD)
+    assert process.table.keys == {}
 
 
 @pytest.mark.parametrize("lies", [1, 2])

@@ -364,3 +364,18 @@ def test_number_of_data_keys_remembered_is_bounded(
     assert len(made._known) == 2
     assert made.moved.moved == 5
     assert made.moved.asked == 5
+
+
+@pytest.mark.parametrize("created", [{"createdAt": {"N": str(NOW + 20_000)}}, {}], ids=str)
+def test_forged_time_of_the_published_key_delays_nothing(
+    stack: Stack, created: dict[str, Any]
+) -> None:
+    saved_key(token="t")
+    switch(stack)
+    rewrap()
+    published = stack.items()[f"data-key#django#{PERIOD}"]
+    del published["createdAt"]
+    stack.put_item(published | created)
+    before = stack.clock()
+    assert rewrap().status == 0
+    assert stack.clock() <= before + WAIT
