@@ -19,6 +19,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from functools import partial
 from types import FrameType
 
 from django.conf import settings
@@ -27,6 +28,7 @@ from gateway_site.audit import trail
 from gateway_site.configuration import FileState
 from gateway_site.edge.client import ASGIApplication, Receive, Scope, Send
 from gateway_site.edge.descriptors import pause_without_descriptors
+from gateway_site.edge.http_metrics import gateway
 from gateway_site.edge.shutdown import STATE_KEY, Shutdown
 from gateway_site.health import draining, replaced
 from gateway_site.policy.in_force import has_rules, reload_rules, warn_of_open_rules
@@ -61,6 +63,7 @@ async def _live(receive: Receive, send: Send) -> None:
     pause_without_descriptors(asyncio.get_running_loop())
     _drain_first(settings.DRAIN_SECONDS)
     _stay_ready_if_replaced()
+    _count_if_outdated()
     _reload_at_hangup()
     warn_of_open_rules()
     trail.start()
@@ -118,6 +121,15 @@ def _stay_ready_if_replaced() -> None:
         and threading.current_thread() == threading.main_thread()
     ):
         signal.signal(signal.SIGUSR2, lambda _number, _frame: replaced.set())
+
+
+def _count_if_outdated() -> None:
+    """Count SIGUSR1, which the parent sends to a worker that it could not replace (`workers`)."""
+    is_worker = multiprocessing.parent_process() is not None
+    if is_worker and threading.current_thread() == threading.main_thread():
+        loop = asyncio.get_running_loop()
+        count = partial(gateway.count, "workers.outdated")
+        signal.signal(signal.SIGUSR1, lambda *_: loop.call_soon_threadsafe(count))
 
 
 def _reload_at_hangup() -> None:

@@ -1,8 +1,9 @@
 """The parent of the workers: it starts and, at SIGHUP, replaces them, unless settings have a fault.
 
-uvicorn's parent starts each new worker before it ends the old one, and stops replacing them if one
-does not start. But then some workers would have other settings than the rest. And a worker that
-ends answers `/readyz` with 503, unless it knows that it has been replaced.
+A new worker serves before the old one ends. On a busy machine that may take long, so each has a
+minute, and is started again if it is not ready by then. If some workers still have other settings
+than the rest, the log and a metric say so. A worker that ends answers `/readyz` with 503, unless it
+knows that it has been replaced.
 
 A worker whose parent was killed closes its port and ends: nobody would replace it, and the next
 parent could not listen.
@@ -24,6 +25,8 @@ from importlib import import_module
 from multiprocessing import parent_process
 from multiprocessing.process import BaseProcess
 from socket import socket
+from time import monotonic
+from typing import cast
 
 from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.supervisors import Multiprocess, multiprocess
@@ -34,6 +37,8 @@ from gateway_site.server import log_queue
 logger = logging.getLogger("uvicorn.error")  # the one that is configured in the parent
 
 TIME_LIMIT = 60  # seconds
+READY_TIME = 60.0  # seconds in which a new worker has to become ready
+ATTEMPTS = 4  # to start one
 END_TIME = 10  # seconds to end in, after those for open requests
 JOIN_TIME = 0.2  # seconds between two looks at whether the parent has to end
 # As a new worker reads them. The error of a variable never repeats a secret.
@@ -55,11 +60,47 @@ except ImproperlyConfigured as error:
 class Worker(Process):
     """One of the processes."""
 
+    def __init__(self, config: Config, sockets: list[socket]) -> None:
+        super().__init__(config, sockets)
+        self.made_at = monotonic()
+        self._is_asked = self._has_answered = False
+
+    def is_alive(self, timeout: float = READY_TIME) -> bool:
+        """Return True if the process runs, and answers unless it has just been started.
+
+        It answers once it has imported what it needs, which may take long on a busy machine.
+        """
+        if not self._has_answered and self.process.is_alive():
+            if not self._is_asked:
+                self._is_asked, self._has_answered = True, self.ping(0)
+            self._drop_answers()
+            if not self._has_answered and monotonic() < self.made_at + READY_TIME:
+                return True
+        return super().is_alive(timeout)
+
+    def is_ready(self, timeout: float = 5) -> bool:
+        """Return True if the process serves now; an answer to an older question does not count."""
+        self._drop_answers()
+        return super().is_ready(timeout)
+
+    def _drop_answers(self) -> None:
+        """Drop answers that came after their timeout."""
+        with suppress(OSError, EOFError):
+            while self.parent_conn.poll(0):
+                self.parent_conn.recv()
+                self._has_answered = True
+
     def target(self, sockets: list[socket] | None = None) -> None:
         """Serve; this runs in the new process, whose handlers of the log exist."""
         log_queue.start()
         end_with_parent((self.config.timeout_graceful_shutdown or 0) + END_TIME)
         super().target(sockets)
+
+
+OUTDATED = (
+    "The workers are not replaced: %d of %d have the former settings, since no new one became ready"
+    " within %d seconds, in %d attempts. Send SIGHUP again, or restart the server."
+)
 
 
 class EndRequest(threading.Event):
@@ -101,16 +142,49 @@ class Workers(Multiprocess):
         """
         if signal.SIGHUP in self.signal_queue or self.should_exit.is_set():
             return
-        for process in self.processes:
+        for each in self.processes:
             # A worker that is still starting would be ended by the signal. It reads the files now.
-            if process.pid is not None and process.is_ready(timeout=1):
-                with suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGHUP)
+            _signal_if_ready(each, signal.SIGHUP)
+        checked_at = monotonic()
         if (fault := find_fault()) is not None:
             logger.error("The workers are not replaced: %s", fault)
             return
         with _telling_replaced(self.processes, self.should_exit):
             super().handle_hup()
+        self._report_outdated(checked_at)
+
+    def restart_all(self) -> None:
+        """Replace each worker, until a new one does not become ready."""
+        for index in range(len(self.processes)):
+            if not self._replace(index):
+                return
+
+    def _replace(self, index: int) -> bool:
+        """Replace a worker by one that is ready; return False if none becomes ready."""
+        for _ in range(ATTEMPTS):
+            if self.should_exit.is_set():
+                return False
+            new = multiprocess.Process(self.config, self.sockets)
+            new.start()
+            if new.wait_until_ready(READY_TIME, self.should_exit):
+                self.processes[index].terminate()
+                self.processes[index].join()
+                self.processes[index] = new
+                return True
+            new.kill()
+            new.join()
+            logger.warning("The new worker [%s] did not become ready.", new.pid)
+        return False
+
+    def _report_outdated(self, checked_at: float) -> None:
+        """Say how many workers were made before the settings were checked."""
+        workers = cast("list[Worker]", self.processes)
+        outdated = [each for each in workers if each.made_at < checked_at]
+        if not outdated or self.should_exit.is_set():
+            return
+        logger.error(OUTDATED, len(outdated), len(self.processes), READY_TIME, ATTEMPTS)
+        for each in outdated:
+            _signal_if_ready(each, signal.SIGUSR1)  # It counts that: the parent has no metrics.
 
 
 def end_with_parent(seconds: float) -> None:
@@ -142,6 +216,13 @@ def _telling_replaced(processes: Iterable[Process], should_exit: threading.Event
     finally:
         for each in workers:
             del vars(each)["terminate"], vars(each)["join"]
+
+
+def _signal_if_ready(process: Process, number: int) -> None:
+    """Send a signal to a worker that handles it; it would end one that does not yet."""
+    if process.pid is not None and process.is_ready(timeout=1):
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 def _tell_and_terminate(process: Process) -> None:

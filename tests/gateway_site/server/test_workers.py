@@ -10,8 +10,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import repeat
 from pathlib import Path
 from typing import ClassVar
 
@@ -161,15 +163,19 @@ class FakeWorker:
     during_drain: ClassVar[Callable[[], bool]]  # returns whether the drain goes on
     pid = None
 
+    becomes_ready: ClassVar[Iterator[bool]] = repeat(True)
+
     def __init__(self, *_: object) -> None:
         self.process = self
+        self.made_at = time.monotonic()
         self.made.append(self)
 
     def is_ready(self, timeout: float) -> bool:
         return True
 
-    def wait_until_ready(self, *_: object) -> bool:
-        return True
+    def wait_until_ready(self, seconds: float, *_: object) -> bool:
+        assert seconds == 60
+        return next(type(self).becomes_ready)
 
     def is_alive(self) -> bool:
         return type(self).during_drain()
@@ -177,22 +183,81 @@ class FakeWorker:
     def start(self) -> None:
         pass
 
-    terminate = start
+    terminate = kill = start
 
-    def join(self, seconds: float) -> None:
+    def join(self, seconds: float = 0) -> None:
         pass
 
 
-def test_signal_to_end_during_a_reload_ends_the_reload(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each worker may drain for 30 seconds, and orchestrators kill the parent after 45."""
+@pytest.fixture
+def parent(monkeypatch: pytest.MonkeyPatch) -> workers.Workers:
+    """Return the parent of two fake workers."""
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(multiprocess, "Process", FakeWorker)
     monkeypatch.setattr(FakeWorker, "made", [], raising=False)
     monkeypatch.setattr(FakeWorker, "during_drain", lambda: False, raising=False)
+    monkeypatch.setattr(workers, "find_fault", lambda: None)
+    made = workers.Workers(Config("none", workers=2), [])
+    made.init_processes()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "outdated"),
+    [
+        ([False, False, False, True, True], None),
+        ([True, False, False, False, True], None),
+        ([True, False, False, False, False], 1),
+        ([False, False, False, False], 2),
+    ],
+)
+def test_worker_that_is_not_ready_in_time_is_started_again_three_times(
+    parent: workers.Workers,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    outcomes: list[bool],
+    outdated: int | None,
+) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(workers, "_signal_if_ready", lambda *given: told.append(given))
+    monkeypatch.setattr(FakeWorker, "becomes_ready", iter(outcomes))
+    former = list(parent.processes)
+    workers.logger.addHandler(caplog.handler)
+    parent.signal_queue.append(signal.SIGHUP)
+    parent.handle_signals()
+    kept = [each for each in parent.processes if each in former]
+    workers.logger.removeHandler(caplog.handler)
+    errors = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert len(kept) == (outdated or 0)
+    assert told == [
+        *[(each, signal.SIGHUP) for each in former],
+        *[(each, signal.SIGUSR1) for each in kept],
+    ]
+    expected = f"The workers are not replaced: {outdated} of 2 have the former settings"
+    assert [each[: len(expected)] for each in errors] == ([expected] if outdated else [])
+    assert next(FakeWorker.becomes_ready, None) is None
+
+
+def test_starting_worker_is_not_killed_while_it_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(workers, "monotonic", lambda: now[0])
+    worker = workers.Worker(Config("none"), [])
+
+    class Running:
+        is_alive = staticmethod(lambda: True)
+
+    worker.process = Running()  # type: ignore[assignment]  # nothing is started
+    assert worker.is_alive(timeout=0.01)
+    now[0] = workers.READY_TIME
+    assert not worker.is_alive(timeout=0.01), "it has hung"
+
+
+def test_signal_to_end_during_a_reload_ends_the_reload(
+    parent: workers.Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each worker may drain for 30 seconds, and orchestrators kill the parent after 45."""
     checks: list[None] = []
     monkeypatch.setattr(workers, "find_fault", lambda: checks.append(None))
-    parent = workers.Workers(Config("none", workers=2), [])
-    parent.init_processes()
     parent.signal_queue += [signal.SIGHUP] * 3
     parent.handle_signals()
     assert (len(checks), len(FakeWorker.made)) == (1, 4), "both are replaced, once"
@@ -219,9 +284,54 @@ def test_file_that_becomes_wrong_after_the_check_leaves_all_workers(tmp_path: Pa
     with site.serving([sys.executable, str(program)], "--workers", "2") as parent:
         wait_until(lambda: site.count("Application startup complete") == 2, "both serve", 100)
         first = workers_of(parent)
-        site.hang_up(parent, WRONG, "aborting the restart")
+        site.hang_up(parent, WRONG, "2 of 2 have the former settings")
         assert workers_of(parent) == first
         site.hang_up(parent, OTHER, IN_FORCE, times=2)
+
+
+UPSTREAM = """
+UPSTREAM_{0}_URL = "http://127.0.0.1:9"
+UPSTREAM_{0}_PROVIDER = "corp"
+UPSTREAM_{0}_CLIENTS = true
+"""
+ONE, TWO = UPSTREAM.format("ONE"), UPSTREAM.format("ONE") + UPSTREAM.format("TWO")
+FAULTY = ONE + "UPSTREAM_ONE_MAX_BODY = 1.5"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_workers_agree_after_twenty_reloads_of_changing_configuration_files(tmp_path: Path) -> None:
+    """The file alternates between two valid states and a faulty one, while calls never stop."""
+    site, file = Site(tmp_path), tmp_path / "gateway.toml"
+    file.write_text(ONE)
+    site.environment |= {
+        "GATEWAY_CONFIG": str(file),
+        "PUBLIC_URL": f"http://127.0.0.1:{site.port}",
+    }
+
+    def statuses(upstream: str) -> set[bytes]:
+        """Return the answers about an upstream, on enough connections to reach each worker."""
+        path = f"/.well-known/oauth-protected-resource/gateway/{upstream}"
+        request = CALL.replace(b"/gateway/notes/x", path.encode())
+        return {site._answer(request)[:13] for _ in range(30)}
+
+    found, missing = {b"HTTP/1.1 200 "}, {b"HTTP/1.1 404 "}
+    with site.serving(SERVE, "--workers", "2") as parent:
+        wait_until(lambda: site.count("Application startup complete") == 2, "both serve", 100)
+        assert (statuses("one"), statuses("two")) == (found, missing)
+        for number in range(20):
+            file.write_text((TWO, FAULTY, ONE)[number % 3])
+            parent.send_signal(signal.SIGHUP)
+            time.sleep(0.5)  # so that signals come before, during and after a reload
+        told = "The workers are not replaced: UPSTREAM_ONE_MAX_BODY must be"
+        wait_until(lambda: site.count(told) > 0, "told of the last state", 100)
+        file.write_text(TWO)
+        parent.send_signal(signal.SIGHUP)
+        wait_until(lambda: statuses("two") == found, "the new upstream in both", 200)
+        assert statuses("one") == found
+        environments = [psutil.Process(each).environ() for each in workers_of(parent)]
+        assert len(environments) == 2
+        assert not any(name.startswith("UPSTREAM_T") for each in environments for name in each)
 
 
 @pytest.mark.slow
