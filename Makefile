@@ -28,11 +28,11 @@ run: $(VENV)/.local-installed
 	@$(BIN)/python manage.py runlocal $(ARGS)
 endif
 
-# About five minutes on two cores. Each of the three fails if it runs nothing.
+# About three minutes on two cores. Each of the three fails if it runs nothing.
 test: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not long" $(ARGS)
 
-# A minute and a half more, which CI spends too: many processes, clicks in a browser, every fault at each call.
+# Two minutes more, which CI spends too: many processes, clicks in a browser, every fault at each call.
 test-slow: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow and not long" $(ARGS)
 

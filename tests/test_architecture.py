@@ -45,6 +45,7 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@pytest.mark.slow
 def test_imports_are_in_the_declared_order() -> None:
     """In a separate process: import-linter disables all existing loggers."""
     code = "from importlinter.cli import lint_imports; exit(lint_imports(no_cache=True))"
@@ -169,6 +170,7 @@ def test_no_folder_has_too_many_modules(package: str) -> None:
     assert {folder: count for folder, count in counts.items() if count > MAX_MODULES} == {}
 
 
+@pytest.mark.slow
 def test_importing_the_backend_reads_no_setting_and_imports_no_boto() -> None:
     code = """
 import sys

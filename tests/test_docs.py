@@ -109,6 +109,7 @@ def is_error_of(value: object, module: ModuleType) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_every_metric_is_described_and_no_other() -> None:
     described = re.findall(
         r"^\| `((?:sessions_kms|oauth)\.[a-z_.]+)` \|", page("operations.md"), re.MULTILINE
@@ -215,6 +216,7 @@ def pages_of_the_code() -> Iterator[list[str]]:
                 yield [ast.literal_eval(argument) for argument in node.args]
 
 
+@pytest.mark.slow
 def test_pages_and_headings_that_messages_name_exist() -> None:
     named = list(pages_of_the_code())
     assert len(named) > 10

@@ -39,6 +39,7 @@ def is_public(package: ModuleType, module: str, name: str | None) -> bool:
     return {module, f"{module}.{name}"} & {*package.PUBLIC_MODULES} != set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", PACKAGES)
 def test_packages_use_only_each_others_api(package: ModuleType) -> None:
     inner = [

@@ -44,7 +44,7 @@ def test_goal_selects_its_tier(goal: str, selected: str) -> None:
 @pytest.mark.parametrize(
     "processes",
     [
-        pytest.param([], id="alone"),
+        pytest.param([], id="alone", marks=pytest.mark.slow),
         pytest.param(["-n1"], id="in processes", marks=pytest.mark.long),
     ],
 )

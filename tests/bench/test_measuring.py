@@ -44,6 +44,7 @@ def test_ratio_is_the_median_of_the_rounds_with_its_quartiles() -> None:
     assert str(ratio_of([1, 2])) == "1.50 (1.25 to 1.75)"
 
 
+@pytest.mark.slow
 def test_contestants_take_turns_and_only_the_call_is_timed() -> None:
     turns: list[str] = []
 

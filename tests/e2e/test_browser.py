@@ -6,7 +6,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from tests.e2e.signing_in import sign_in
 from tests.e2e.stack import LocalStack
 
-pytestmark = [pytest.mark.browser, pytest.mark.stack]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.stack]
 
 
 def test_person_signs_in_sees_the_token_data_and_signs_out(stack: LocalStack, page: Page) -> None:

@@ -15,7 +15,7 @@ from tests.e2e.clients import consent_address, redeem_code, register_client
 from tests.e2e.signing_in import arrive
 from tests.e2e.stack import LocalStack
 
-pytestmark = [pytest.mark.browser, pytest.mark.stack]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.stack]
 
 
 @dataclass

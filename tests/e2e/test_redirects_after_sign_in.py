@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.e2e.stack import LocalStack
 
-pytestmark = [pytest.mark.browser, pytest.mark.stack]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.stack]
 
 BUTTON = "Sign in with Local provider"
 CALL = "/gateway/provider/identity/o/api/userinfo?a=1%262&b=2"

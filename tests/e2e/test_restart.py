@@ -10,7 +10,7 @@ from tests.e2e.back_door import BackDoor, session_key_of
 from tests.e2e.signing_in import arrive, sign_in
 from tests.e2e.stack import LocalStack
 
-pytestmark = [pytest.mark.browser, pytest.mark.stack]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.stack]
 
 METADATA = {"id", "version", "createdAt", "updatedAt", "ttl", "revision", "keyPeriod"}
 SEALED = {"encryptedData", "iv", "authTag", "encryptedKey", "salt", "commitment"}

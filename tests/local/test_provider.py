@@ -20,8 +20,7 @@ from gateway_site.local.provider import PEOPLE
 from tests.local.form import submit
 from tests.support.processes import free_ports, running
 
-pytestmark = pytest.mark.stack
-
+pytestmark = [pytest.mark.slow, pytest.mark.stack]
 CALLBACK = "http://127.0.0.1:1/accounts/oidc/local/login/callback/"  # nothing listens there
 HOME = "http://127.0.0.1:1/"
 ADA, GRACE = PEOPLE

@@ -67,6 +67,7 @@ def test_children_are_ready_when_start_returns_and_gone_when_the_context_ends(
     assert not (tmp_path / "running.json").exists()
 
 
+@pytest.mark.slow
 def test_children_end_in_reverse_order(tmp_path: Path) -> None:
     order = tmp_path / "order"
     telling = "import signal, sys, pathlib; "

@@ -54,6 +54,7 @@ def spelt(name: str) -> str:
     return re.sub("[-_.]+", "-", name).lower()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", [*sorted(OURS), LOCAL])
 def test_every_import_is_of_a_requirement(package: str) -> None:
     makers = packages_distributions()

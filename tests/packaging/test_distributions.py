@@ -29,6 +29,8 @@ from tests.packaging.building import (
     unpack,
 )
 
+pytestmark = pytest.mark.slow
+
 REASON = "NO PACKAGE WAS BUILT: install hatchling and babel, which requirements/dev.txt holds"
 pytest.importorskip("hatchling", reason=REASON)
 pytest.importorskip("babel", reason=REASON)

@@ -236,6 +236,7 @@ def test_settings_can_be_imported_without_any_variable() -> None:
     assert "KEY_ID" not in loaded["SESSIONS_KMS"]
 
 
+@pytest.mark.slow
 def test_check_names_every_missing_variable() -> None:
     finished = run({})
     assert finished.returncode != 0
@@ -243,17 +244,20 @@ def test_check_names_every_missing_variable() -> None:
         assert f"(gateway_site.E001) The environment variable {name} is missing." in finished.stderr
 
 
+@pytest.mark.slow
 def test_production_passes_the_deployment_check() -> None:
     finished = run(PRODUCTION)
     assert finished.returncode == 0, finished.stderr
 
 
+@pytest.mark.slow
 def test_deployment_check_rejects_a_local_run() -> None:
     finished = run(PRODUCTION | {"GATEWAY_LOCAL": "1", "ALLOWED_HOSTS": "localhost"})
     assert finished.returncode != 0
     assert "gateway_site.E003" in finished.stderr
 
 
+@pytest.mark.slow
 def test_deployment_check_rejects_debug_and_a_missing_provider() -> None:
     without = {name: value for name, value in PRODUCTION.items() if not name.startswith("OAUTH_")}
     finished = run(without | {"DEBUG": "1"})

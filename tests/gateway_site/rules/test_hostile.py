@@ -81,6 +81,7 @@ def test_cases_are_many_and_uniquely_named() -> None:
     assert len({case["name"] for case in CASES}) == len(CASES)
 
 
+@pytest.mark.slow
 @each_case("case", CASES, ids=[case["name"] for case in CASES])
 def test_hostile_request(gateway: Gateway, request_of: Request, case: dict[str, Any]) -> None:
     sent = len(gateway.canned.requests)

@@ -291,6 +291,7 @@ def test_missing_packages_are_an_error_with_the_command(monkeypatch: pytest.Monk
         start_exporter({"OTEL_METRICS_EXPORTER": "otlp"})
 
 
+@pytest.mark.slow
 def test_nothing_is_imported_where_nothing_is_exported() -> None:
     code = (
         "import sys, gateway_site.server\n"

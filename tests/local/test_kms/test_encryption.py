@@ -218,6 +218,7 @@ def test_the_largest_plaintext_makes_a_blob_that_opens(kms: KMSClient, key: str)
     assert kms.decrypt(KeyId=key, CiphertextBlob=blob)["Plaintext"] == b"x" * 4096
 
 
+@pytest.mark.slow
 def test_threads_get_different_data_keys_that_all_open(kms: KMSClient, key: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         made = list(

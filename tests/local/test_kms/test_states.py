@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import pytest
 from botocore.exceptions import ClientError
 
 from gateway_site.local.kms import policy
@@ -36,6 +37,7 @@ STATE_TABLE = {
 }
 
 
+@pytest.mark.slow
 def test_every_operation_answers_as_the_key_state_table_says(kms: KMSClient) -> None:
     tested = {name.removesuffix("From").removesuffix("To") for name in STATE_TABLE}
     assert tested == OPERATIONS.keys() - {"CreateKey"}

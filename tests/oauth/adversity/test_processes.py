@@ -34,6 +34,8 @@ from tests.support.clock import FakeClock
 from tests.support.processes import free_port, lines_until, module, started
 from tests.support.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 SHARES = (13, 13, 12, 12)  # of 50 requests
 EXPIRED = 4000.0  # seconds after the sign-in
 TAKEN_OVER = 30.0  # seconds after which nobody believes that a dead holder still works

@@ -122,6 +122,7 @@ def test_nothing_is_in_longer_scenes(monkeypatch: pytest.MonkeyPatch, scene: Sce
     assert explore(monkeypatch, scene).violations == {}
 
 
+@pytest.mark.slow
 def test_every_outcome_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
     found = explore(monkeypatch, ("H H E", "refresh", 0, 0))
     assert found.results == {("H", "ok"), ("H", "invalid"), ("E", "done")}
@@ -304,6 +305,7 @@ PARTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("take_away", "scene"), PARTS, ids=lambda each: getattr(each, "__name__", "")
 )

@@ -147,6 +147,7 @@ def check_second_try(stage: Stage, departure: Departure) -> None:
     assert [name for name in left if stage.revoked(name)] == left
 
 
+@pytest.mark.slow
 @EACH_DEPARTURE
 @pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.long), 3])
 def test_any_fault_at_any_call_ends_no_grant_early_or_silently(

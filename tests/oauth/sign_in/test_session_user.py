@@ -200,6 +200,7 @@ def test_browser_that_receives_no_response_during_a_rotation_stays_signed_in(
 # The two steps
 
 
+@pytest.mark.slow
 def test_key_rotation_in_two_steps_keeps_everyone_signed_in(
     store: Stack, corp: FakeProvider
 ) -> None:

@@ -17,6 +17,7 @@ from tests.sessions_kms.support.worker import Worker
 from tests.support.clock import FakeClock
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.parametrize("make_stack", ["servers"], indirect=True),
     pytest.mark.timeout(120),
 ]

@@ -99,6 +99,7 @@ def test_handshake_has_the_remaining_time_of_the_connection(
         assert wrapped.gettimeout() == 0.25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("manner", ["trickles its body", "silent"])
 def test_two_hundred_of_them_leave_no_thread_and_no_socket(
     manner: Manner, monkeypatch: pytest.MonkeyPatch

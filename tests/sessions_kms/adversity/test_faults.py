@@ -272,7 +272,7 @@ def test_delete_rejects_incomplete_responses(make_faulty: MakeFaulty) -> None:
 @pytest.mark.parametrize(
     ("faults", "times"),
     [
-        pytest.param(NOT_RETRIED, 1, id="once"),
+        pytest.param(NOT_RETRIED, 1, id="once", marks=pytest.mark.slow),
         pytest.param(FEW, None, id="lasting"),
         pytest.param(LASTING, None, id="all, lasting", marks=pytest.mark.long),
     ],

@@ -17,8 +17,7 @@ from tests.sessions_kms.support.operations import OPERATIONS, Scene, check, prep
 from tests.sessions_kms.support.stacks import settings_of
 
 make_faulty = make_faulty_fixture
-pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
-
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("make_stack", ["servers"], indirect=True)]
 WRITES = {"PutItem", "DeleteItem", "TransactWriteItems"}
 WRITING = [name for name in OPERATIONS if name != "load"]
 GROUPS = [WRITING[start::3] for start in range(3)]  # each with a process to fork from

@@ -26,6 +26,7 @@ from tests.sessions_kms.support.worker import Worker, at_once
 from tests.support.clock import FakeClock
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.parametrize("make_stack", ["servers"], indirect=True),
     pytest.mark.timeout(60),
 ]

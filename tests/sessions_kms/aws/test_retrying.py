@@ -176,6 +176,7 @@ def schedule(
     return seen
 
 
+@pytest.mark.slow
 def test_schedule_of_reads_is_the_one_of_botos_standard_mode(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -136,6 +136,7 @@ def test_next_key_that_grew_old_is_renewed_before_it_seals(process: Process) -> 
     assert process.kms.count("decrypt") == before + 1
 
 
+@pytest.mark.slow
 def test_a_week_of_steady_writing_waits_for_kms_only_once() -> None:
     process = Process()
     in_line = 0

@@ -140,6 +140,7 @@ def test_lost_update_is_found(store: Store, proxy: FaultProxy, roto_url: str) ->
     assert "one of two concurrent requests lost its change" in found["canary merge"].detail
 
 
+@pytest.mark.slow
 @servers
 def test_record_taken_though_it_was_changed_is_found(store: Store, proxy: FaultProxy) -> None:
     store.configure(**BELIEVING)
@@ -158,6 +159,7 @@ def unconditional(fault: Fault) -> Fault:
     return strike
 
 
+@pytest.mark.slow
 @servers
 def test_session_that_outlives_its_time_is_found(
     store: Store, proxy: FaultProxy, roto_url: str
@@ -233,6 +235,7 @@ def test_falsely_confirmed_transaction_is_found(
     assert "transactions" in found["canary cycle"].remedy
 
 
+@pytest.mark.slow
 @servers
 def test_token_that_is_spent_twice_is_found(store: Store, proxy: FaultProxy, roto_url: str) -> None:
     def spend(body: dict[str, Any]) -> None:
@@ -247,6 +250,7 @@ def test_token_that_is_spent_twice_is_found(store: Store, proxy: FaultProxy, rot
     assert "redeemed twice" in found["canary token"].detail
 
 
+@pytest.mark.slow
 @servers
 def test_key_change_that_leaves_old_metadata_is_found(
     store: Store, proxy: FaultProxy, roto_url: str
@@ -365,6 +369,7 @@ def test_interrupted_examination_leaves_no_canary(store: Store) -> None:
     assert store.sessions() == []
 
 
+@pytest.mark.slow
 @servers
 def test_canary_of_a_killed_process_ends_by_itself(
     store: Store, proxy: FaultProxy, tmp_path: str

@@ -55,6 +55,7 @@ def test_clock_a_little_off_is_no_fault(store: Store) -> None:
     assert troubles() == {}
 
 
+@pytest.mark.slow
 def test_error_response_corrects_the_clock_too(
     store: Store, roto_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

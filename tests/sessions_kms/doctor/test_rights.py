@@ -66,6 +66,7 @@ def without(role: Enforcement, action: str) -> None:
         statement["Action"] = [each for each in some(statement["Action"]) if each != action]
 
 
+@pytest.mark.slow
 def test_doctor_under_its_own_policy_is_all_green_and_needs_all_of_it(deployed: Deployed) -> None:
     role = deployed.role("doctor")
     act_as(role)
@@ -78,6 +79,7 @@ def test_doctor_under_its_own_policy_is_all_green_and_needs_all_of_it(deployed: 
     }
 
 
+@pytest.mark.slow
 def test_missing_rights_to_inspect_are_reported(deployed: Deployed) -> None:
     act_as(deployed.role("web"))
     found = found_wrong()
@@ -137,6 +139,7 @@ def test_operators_right_is_reported_and_is_no_fault(deployed: Deployed) -> None
     assert "dynamodb:UpdateItem" in told["detail"]
 
 
+@pytest.mark.slow
 def test_kms_without_dry_runs_is_never_called_to_create_a_grant(deployed: Deployed) -> None:
     """moto ignores the flag, and would make the grant."""
     role = deployed.role("doctor")

@@ -109,6 +109,7 @@ def test_large_item_of_another_kind_is_not_looked_at(store: Store) -> None:
     assert troubles() == {}
 
 
+@pytest.mark.slow
 @servers  # moto returns AccessDenied for a blob of another key, unlike KMS
 @pytest.mark.parametrize("owner", ["7", None])
 def test_sessions_of_a_kms_key_that_was_left_out_are_found(store: Store, owner: str | None) -> None:

@@ -163,6 +163,7 @@ def test_operator_moves_data_keys_within_the_context_of_the_sessions_only(
         assert moving.denied == {denied}
 
 
+@pytest.mark.slow
 def test_doctor_needs_all_of_the_policy(deployed: Deployed, settings: Settings) -> None:
     enforced = deployed.role("doctor")
     list(provisioning.create_table(clients.control_client("dynamodb", REGION), deployed.table))

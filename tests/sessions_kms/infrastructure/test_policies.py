@@ -117,6 +117,7 @@ def use_tokens() -> None:
     assert run_sync(tokens.forget(tokens.id_of(second)))
 
 
+@pytest.mark.slow
 def test_site_needs_all_of_its_policy_and_nothing_else(
     deployed: Deployed, clock: FakeClock, config: dict[str, Any]
 ) -> None:
@@ -164,6 +165,7 @@ def test_site_may_not_look_through_the_table(
     assert enforced.denied == {"dynamodb:Scan"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "other", [{"namespace": "another"}, {"encryption_context": {"stage": "test"}}]
 )

@@ -218,6 +218,7 @@ def key_statements(*options: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--replica", "eu-central-1"]])
 def test_audit_key_is_in_both_templates(settings: Settings, options: list[str]) -> None:
     settings.SESSIONS_KMS = {}

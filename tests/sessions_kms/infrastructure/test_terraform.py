@@ -112,6 +112,7 @@ def normal(value: Any) -> Any:
     return [normal(each) if isinstance(each, dict) else each for each in some(value)]
 
 
+@pytest.mark.slow
 @each_case("role", list(ROLES))
 @each_case("options", [[], ["--replica", THERE]])
 def test_policies_of_roles_are_those_of_iam_policy(role: str, options: list[str]) -> None:

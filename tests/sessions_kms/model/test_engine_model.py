@@ -287,6 +287,7 @@ class Engine(RuleBasedStateMachine):
         self.play.check_secrecy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("driver", ["thread", "loop"])
 def test_engine_keeps_its_promises_in_any_order(
     driver: str,

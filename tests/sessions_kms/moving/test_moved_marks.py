@@ -194,6 +194,7 @@ def begin_anew(stack: Stack) -> None:
     stack.delete_item(mark_id(stack.services, id_of(KEY)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("emptied", [False, True])
 def test_visitor_stays_signed_in_while_moving_in_out_and_in_again(
     fake: Stack, calls: Calls, *, emptied: bool

@@ -132,6 +132,7 @@ class Server:
             self.came.set()
 
 
+@pytest.mark.slow
 async def test_stream_holds_neither_request_nor_session_nor_headers() -> None:
     extra: Headers = [(b"x-extra", b"1")]
     async with upstream_saying(STREAM + EVENT) as url:

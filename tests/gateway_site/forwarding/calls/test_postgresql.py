@@ -29,6 +29,8 @@ from tests.oauth.support import fake_provider
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["postgresql"]
 
 AT_ONCE = 8

@@ -516,6 +516,7 @@ def known_fields(response: Any) -> Any:
     return {name: response[name] for name in ("Error", "ResponseMetadata")}
 
 
+@pytest.mark.slow
 def test_damaged_answer_is_read_as_boto_reads_it_or_refused(boto: Boto) -> None:
     chance = random.Random(15)  # noqa: S311 - to be told again
     refused = 0

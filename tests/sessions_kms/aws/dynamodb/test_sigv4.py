@@ -131,6 +131,7 @@ def any_request(chance: random.Random) -> tuple[str, dict[str, str], bytes]:
     return f"https://{host}{port}/", headers, chance.randbytes(chance.choice((0, 1, 90, 2000)))
 
 
+@pytest.mark.slow
 def test_signature_is_the_one_that_botocore_makes(monkeypatch: pytest.MonkeyPatch) -> None:
     chance = random.Random(15)  # noqa: S311 - to be told again
     now: list[datetime] = []
