@@ -40,8 +40,8 @@ def counted() -> Iterator[Counter[str]]:
 
     # roto omits the requested capacity of a transaction: the engine would treat the response as
     # incomplete.
-    def complete(operation: str, answer: Any) -> dict[str, Any]:
-        parsed = parse(operation, answer)
+    def complete(operation: str, response: Any) -> dict[str, Any]:
+        parsed = parse(operation, response)
         if operation == TRANSACTION:
             complete_by_boto(parsed)
         return parsed

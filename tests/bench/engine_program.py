@@ -98,8 +98,8 @@ def main(name: str, settings: dict[str, Any]) -> None:
     engine = Engine(name)
     for line in sys.stdin:
         command = json.loads(line)
-        answer = getattr(engine, command.pop("do"))(**command)
-        sys.stdout.write(json.dumps(answer) + "\n")
+        response = getattr(engine, command.pop("do"))(**command)
+        sys.stdout.write(json.dumps(response) + "\n")
         sys.stdout.flush()
 
 

@@ -29,17 +29,17 @@ class Forwarder:
         request = httpx2.Request(
             scope["method"], url, headers=scope["headers"], stream=_Body(receive)
         )
-        answer = await self._transport.handle_async_request(request)
+        response = await self._transport.handle_async_request(request)
         try:
-            headers = [pair for pair in answer.headers.raw if pair[0].lower() not in DROPPED]
+            headers = [pair for pair in response.headers.raw if pair[0].lower() not in DROPPED]
             await send(
-                {"type": "http.response.start", "status": answer.status_code, "headers": headers}
+                {"type": "http.response.start", "status": response.status_code, "headers": headers}
             )
-            async for piece in cast("httpx2.AsyncByteStream", answer.stream):
+            async for piece in cast("httpx2.AsyncByteStream", response.stream):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         finally:
-            await answer.aclose()
+            await response.aclose()
 
 
 class _Body(httpx2.AsyncByteStream):

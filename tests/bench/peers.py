@@ -119,8 +119,8 @@ class ItemPeer:
         return self._save
 
     def _load(self) -> Any:
-        answer = self._client.get_item(TableName=TABLE, Key=self._key, ConsistentRead=True)
-        return json.loads(self._unwrap(answer["Item"]["data"]["B"]).decode("latin-1"))
+        response = self._client.get_item(TableName=TABLE, Key=self._key, ConsistentRead=True)
+        return json.loads(self._unwrap(response["Item"]["data"]["B"]).decode("latin-1"))
 
     def _save(self) -> None:
         data = json.dumps(self._content, separators=(",", ":")).encode("latin-1")

@@ -17,9 +17,9 @@ VERIFIER = "verifier-" * 5
 
 def register_client(stack: LocalStack, redirect_uri: str, name: str = "Browser test") -> str:
     metadata = {"client_name": name, "redirect_uris": [redirect_uri]}
-    answer = requests.post(f"{stack.url}/oauth/register", json=metadata, timeout=20)
-    assert answer.status_code == 201
-    client_id: str = answer.json()["client_id"]
+    response = requests.post(f"{stack.url}/oauth/register", json=metadata, timeout=20)
+    assert response.status_code == 201
+    client_id: str = response.json()["client_id"]
     return client_id
 
 

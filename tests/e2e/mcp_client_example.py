@@ -72,10 +72,10 @@ class Example:
 
     def call(self, *options: str) -> str:
         """Run it where nobody is there to consent."""
-        answer = run_to_end(self.command(*options), self.environment)
-        assert answer.returncode == 0, answer.stderr
-        assert answer.stderr == ""
-        return answer.stdout
+        response = run_to_end(self.command(*options), self.environment)
+        assert response.returncode == 0, response.stderr
+        assert response.stderr == ""
+        return response.stdout
 
     @property
     def kept(self) -> Path:

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.stack]
 
 @dataclass
 class App:
-    """A program on the person's computer that waits for its answer there."""
+    """A program on the person's computer that waits for its response there."""
 
     url: str
     asked: list[tuple[str, str | None]] = field(default_factory=list)
@@ -77,9 +77,9 @@ def test_person_signs_in_allows_an_app_and_returns_to_it(
     page.wait_for_url(f"http://127.0.0.1:{stack.provider}/**")
     page.get_by_role("button", name="Allow").click()  # at the provider, for the app
     expect(page.get_by_text("Back in the app")).to_be_visible()
-    answer = app.answer()
-    assert (answer["state"], answer["iss"]) == ("the-state", stack.url)
-    given = redeem_code(stack, client_id, answer["code"])
+    response = app.answer()
+    assert (response["state"], response["iss"]) == ("the-state", stack.url)
+    given = redeem_code(stack, client_id, response["code"])
     assert given.status_code == 200, given.text
     page.goto(stack.url)
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()

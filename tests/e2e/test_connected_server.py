@@ -117,7 +117,7 @@ def assert_refreshed_and_lost_at_a_kill(
         call_until_refused(person)
     assert killed.wait(60)
     stack.start()
-    # The server has spent the refresh token, and its answer was lost.
+    # The server has spent the refresh token, and its response was lost.
     lost = person.call()
     assert (lost.status_code, lost.json()["code"]) == (401, "reauthentication_required")
     server.expires_in = 3600

@@ -66,8 +66,8 @@ def test_trying_shows_the_userinfo_of_the_person(stack: LocalStack, page: Page) 
     arrive(page, stack)
     card(page).get_by_role("link", name="Try it provider").click()
     expect(page.get_by_role("status")).to_contain_text("200 OK")
-    answer = json.loads(page.get_by_role("region", name="The response").inner_text())
-    assert answer["email"] == "ada@example.com"
+    response = json.loads(page.get_by_role("region", name="The response").inner_text())
+    assert response["email"] == "ada@example.com"
     page.get_by_role("link", name="Connections").click()
     expect(card(page)).to_be_visible()
 

@@ -1,4 +1,4 @@
-"""A provider of another site posts its answer, as Apple does, in a real Chromium.
+"""A provider of another site posts its response, as Apple does, in a real Chromium.
 
 `localhost` and `127.0.0.1` are two sites to it: with the POST it sends no `Lax` cookie.
 """
@@ -25,7 +25,7 @@ CALLBACK = "/accounts/oidc/corp/login/callback/"
 
 
 class PostingProvider(FakeProvider):
-    """Answers with a page that posts itself, the person's name besides."""
+    """Responses with a page that posts itself, the person's name besides."""
 
     def authorize(self, query: dict[str, str]) -> Answer:
         status, location, body = super().authorize(query)

@@ -109,13 +109,13 @@ def is_settled(page: Page, at: str) -> bool:
 
     def is_served() -> bool:
         try:
-            answer = page.goto(at, wait_until="domcontentloaded")
+            response = page.goto(at, wait_until="domcontentloaded")
         except Error as error:  # The page went elsewhere by itself, as a 503 says.
             assert "ERR_ABORTED" in error.message or "interrupted" in error.message  # noqa: PT017
             return False
-        assert answer is not None
-        statuses.append(answer.status)
-        return answer.status != 503
+        assert response is not None
+        statuses.append(response.status)
+        return response.status != 503
 
     wait_until(is_served, "the page is served", TIMEOUT)
     assert statuses[-1] == 200
@@ -240,7 +240,7 @@ def test_every_button_of_a_sign_in_clicked_twice_ends_signed_in(
 def test_second_click_while_the_first_is_on_its_way_ends_signed_in(
     site: Site, tabs: tuple[Page, Page], first_is: str
 ) -> None:
-    """The browser drops the answer to the first, and with it the key that its session has."""
+    """The browser drops the response to the first, and with it the key that its session has."""
     page, at = tabs[0], site.urls[0]
     first_waits, go_on = threading.Event(), threading.Event()
     codes: list[int] = []

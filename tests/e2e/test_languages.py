@@ -109,7 +109,7 @@ def test_german_is_chosen_at_the_bottom_of_a_page_and_stays(stack: LocalStack, p
     expect(page.get_by_role("heading", name="Connections")).to_be_visible()
 
 
-def test_wait_before_an_answer_is_explained_in_german(stack: LocalStack, page: Page) -> None:
+def test_wait_before_a_response_is_explained_in_german(stack: LocalStack, page: Page) -> None:
     arrive(page, stack)
     page.goto(stack.url)
     page.get_by_role("button", name="Deutsch").click()

@@ -1,4 +1,4 @@
-"""`gateway_site.local.mcp_client` against the local stack, from nothing to an answer."""
+"""`gateway_site.local.mcp_client` against the local stack, from nothing to a response."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_example_signs_in_once_and_continues_after_kill_9_and_after_token_expiry
 
 def test_example_prints_a_fault_in_one_line(tmp_path: Path) -> None:
     example = Example(LocalStack(tmp_path / "state"), tmp_path / "home")
-    answer = run_to_end(example.command(), example.environment)
-    assert answer.returncode == 1
-    (line,) = answer.stderr.splitlines()
+    response = run_to_end(example.command(), example.environment)
+    assert response.returncode == 1
+    (line,) = response.stderr.splitlines()
     assert "connect" in line.lower()

@@ -66,14 +66,16 @@ def test_call_that_needed_a_sign_in_is_made_when_its_person_chooses_to(
 def test_going_back_to_a_used_callback_redirects_to_the_home_page(
     stack: LocalStack, page: Page
 ) -> None:
-    answers: list[str] = []
-    page.on("request", lambda sent: answers.append(sent.url) if "/callback/?" in sent.url else None)
+    responses: list[str] = []
+    page.on(
+        "request", lambda sent: responses.append(sent.url) if "/callback/?" in sent.url else None
+    )
     page.goto(stack.url)
     page.get_by_role("button", name=BUTTON).click()
     log_in(page)
     consent(page)
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()
-    page.goto(answers[0])
+    page.goto(responses[0])
     assert page.url == f"{stack.url}/"
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()
 

@@ -91,8 +91,8 @@ def test_raw_record_has_exactly_the_attributes_of_the_format(page: Page, stack: 
 
 
 def test_doctor_is_green_on_the_running_stack(stack: LocalStack) -> None:
-    answer = stack.manage("check_session_store", "--json")
-    report = json.loads(answer.stdout)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+    response = stack.manage("check_session_store", "--json")
+    report = json.loads(response.stdout)
+    assert response.returncode == 0, response.stdout + response.stderr
     assert report["ok"]
     assert len(report["checks"]) >= 12

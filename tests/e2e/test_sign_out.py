@@ -64,8 +64,8 @@ def test_sign_out_kills_the_refresh_token_at_the_provider(
         expect(page.get_by_role("heading", name="Signed out here")).to_be_visible()
         # A refresh would spend the token, revoked or not, so it waits for what the log says.
         wait_until(lambda: revoked_grants(stack) > before, "the grant is revoked", 10)
-        answer = answer_to_refresh(stack, token)
-        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+        response = answer_to_refresh(stack, token)
+        assert (response.status_code, response.json()["error"]) == (400, "invalid_grant")
         page.get_by_role("link", name="Sign out of Local provider").click()
         expect(page.get_by_role("status")).to_contain_text("and at Local provider too")
     finally:
@@ -120,16 +120,18 @@ def test_session_made_at_one_gateway_is_ended_through_another(tmp_path: Path) ->
             elsewhere = sign_in_with(second, idp)
             idp.session_id = "the-session-at-the-provider"
 
-            answer = requests.post(second + PATH, {"logout_token": idp.logout_token()}, timeout=20)
+            response = requests.post(
+                second + PATH, {"logout_token": idp.logout_token()}, timeout=20
+            )
 
-            assert (answer.status_code, answer.content) == (200, b"")
+            assert (response.status_code, response.content) == (200, b"")
             assert not is_signed_in(browser, stack.url)
             assert not is_signed_in(browser, second)
             assert is_signed_in(elsewhere, stack.url)
             token = idp.logout_token(sid=ABSENT)
-            answers = [
+            responses = [
                 requests.post(at + PATH, {"logout_token": token}, timeout=20).status_code
                 for at in (stack.url, second)
             ]
-            assert answers == [200, 400]  # used once is used everywhere
+            assert responses == [200, 400]  # used once is used everywhere
             assert not is_signed_in(elsewhere, second)

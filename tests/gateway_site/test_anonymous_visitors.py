@@ -59,13 +59,13 @@ class Attacker:
         ]
         with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
             connection.sendall("\r\n".join([*head, "", body]).encode())
-            answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
-        self._keep(answer)
-        return int(answer.split(" ", 2)[1])
+            response = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+        self._keep(response)
+        return int(response.split(" ", 2)[1])
 
-    def _keep(self, answer: str) -> None:
-        self.cookies |= re.findall(r"(?im)^set-cookie: ([^=]+)=([^;]*)", answer)
-        if found := re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', answer):
+    def _keep(self, response: str) -> None:
+        self.cookies |= re.findall(r"(?im)^set-cookie: ([^=]+)=([^;]*)", response)
+        if found := re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', response):
             self.token = found[1]
 
 

@@ -80,8 +80,8 @@ def test_hints_name_the_command_as_it_was_called(library: Path, called: str) -> 
     name = called.removesuffix(".exe")
     assert f"`{name} runlocal` needs no variable" in done.stderr
     assert "manage.py" not in done.stderr
-    answer = run(library, *start, "check_session_store")
-    assert f"(`{name} check --database default`)" in answer.stdout
+    response = run(library, *start, "check_session_store")
+    assert f"(`{name} check --database default`)" in response.stdout
 
 
 def test_migrate_without_a_database_names_the_variable_and_makes_no_file(library: Path) -> None:

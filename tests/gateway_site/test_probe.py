@@ -48,7 +48,7 @@ def run(port: int, **more: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("answer", "status"),
+    ("response", "status"),
     [
         (b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", 0),
         (b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n", 1),
@@ -58,8 +58,8 @@ def run(port: int, **more: str) -> tuple[int, str]:
     ],
     ids=["200", "503", "half", "closed", "TLS"],
 )
-def test_only_200_is_healthy(answer: bytes, status: int) -> None:
-    with listening(respond_with(answer)) as port:
+def test_only_200_is_healthy(response: bytes, status: int) -> None:
+    with listening(respond_with(response)) as port:
         assert run(port)[0] == status
 
 

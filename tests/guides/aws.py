@@ -45,15 +45,15 @@ def main(service: str, operation: str, *arguments: str) -> int:
         )
         named[name] = not option.startswith("no-") if not values else _read(shape, values)
     try:
-        answer = call(**named) or {}
+        response = call(**named) or {}
     except ClientError as exc:
         sys.stderr.write(f"\n{exc}\n")
         return 254
     if operation.startswith("restore-table"):
         # As AWS does; roto restores the protection, too.
         client.update_table(TableName=named["TargetTableName"], DeletionProtectionEnabled=False)
-    answer.pop("ResponseMetadata", None)
-    _print(answer, query, output)
+    response.pop("ResponseMetadata", None)
+    _print(response, query, output)
     return 0
 
 
@@ -61,8 +61,8 @@ def _pop_form(options: dict[str, list[str]]) -> tuple[str, str]:
     return options.pop("query", [""])[0], options.pop("output", ["json"])[0]
 
 
-def _print(answer: Any, query: str, output: str) -> None:
-    found = jmespath.search(query, answer) if query else answer
+def _print(response: Any, query: str, output: str) -> None:
+    found = jmespath.search(query, response) if query else response
     if found:
         sys.stdout.write(_write(found, output))
 

@@ -30,6 +30,6 @@ def test_browser_calls_the_api_with_the_persons_token(reader: Reader, tmp_path: 
         reader.follow(GUIDE)
         page = sign_in(browser, HOME)
         assert (page.url, page.status_code) == (f"{HOME}/", 200)
-        answer = browser.get(f"{HOME}/gateway/orders/latest", timeout=TIMEOUT).json()
-        assert answer["path"] == "/latest"
-        assert answer["authorization"].startswith("Bearer and ")
+        response = browser.get(f"{HOME}/gateway/orders/latest", timeout=TIMEOUT).json()
+        assert response["path"] == "/latest"
+        assert response["authorization"].startswith("Bearer and ")

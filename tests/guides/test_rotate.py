@@ -75,8 +75,8 @@ class Fleet:
     def expect_signed_in(self) -> None:
         for port in self.processes:
             self.browser.mount(HOME, Balancer(port))
-            answer = self.browser.get(f"{HOME}/gateway/orders/latest", timeout=TIMEOUT)
-            assert answer.status_code == 200, answer.text
+            response = self.browser.get(f"{HOME}/gateway/orders/latest", timeout=TIMEOUT)
+            assert response.status_code == 200, response.text
 
 
 def read_variable(reader: Reader, name: str) -> str:

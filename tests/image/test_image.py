@@ -171,8 +171,8 @@ class Deployed:
         return requests.get(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10).text
 
     def readiness(self) -> tuple[int, str]:
-        answer = requests.get(f"{self.url}/readyz", timeout=10)
-        return answer.status_code, answer.json().get("reason", "")
+        response = requests.get(f"{self.url}/readyz", timeout=10)
+        return response.status_code, response.json().get("reason", "")
 
 
 @pytest.fixture
@@ -281,9 +281,9 @@ def _sign_in(browser: requests.Session, url: str) -> None:
 
 
 def _call(browser: requests.Session, url: str) -> None:
-    answer = browser.get(f"{url}/gateway/provider/identity/o/api/userinfo", timeout=20)
-    assert answer.status_code == 200
-    assert ADA.username in answer.text
+    response = browser.get(f"{url}/gateway/provider/identity/o/api/userinfo", timeout=20)
+    assert response.status_code == 200
+    assert ADA.username in response.text
 
 
 def _drain(first: psutil.Process, deployed: Deployed) -> None:

@@ -92,7 +92,7 @@ class OpenIDProvider:
         ]
 
     def _control(self, what: str, **parameters: str) -> Any:
-        answer = requests.get(
+        response = requests.get(
             f"http://127.0.0.1:{self.port}/_control/{what}", parameters, timeout=10
         )
-        return answer.json()
+        return response.json()

@@ -53,8 +53,10 @@ def submit_page(person: Person, page: requests.Response) -> requests.Response:
 
 def test_sign_in_yields_a_token_that_the_provider_accepts(ada: Person) -> None:
     assert ada.is_signed_in
-    answer = ada.get("/gateway/canaille/oauth/userinfo", headers={"Sec-Fetch-Site": "same-origin"})
-    assert (answer.status_code, answer.json().get("sub")) == (200, "ada"), answer.text
+    response = ada.get(
+        "/gateway/canaille/oauth/userinfo", headers={"Sec-Fetch-Site": "same-origin"}
+    )
+    assert (response.status_code, response.json().get("sub")) == (200, "ada"), response.text
 
 
 def test_sign_out_leaves_the_provider_too(

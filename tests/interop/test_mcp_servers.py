@@ -130,9 +130,9 @@ def test_server_is_connected_called_and_disconnected_in_a_browser(
 
 
 def assert_not_connected(person: Visitor, server: McpServer) -> None:
-    answer = person.initialize(server)
-    assert (answer.status_code, answer.json()["code"]) == (401, "not_connected"), answer.text
-    assert f"/accounts/connect/{server.name}/" in answer.json()["connect_url"]
+    response = person.initialize(server)
+    assert (response.status_code, response.json()["code"]) == (401, "not_connected"), response.text
+    assert f"/accounts/connect/{server.name}/" in response.json()["connect_url"]
 
 
 def test_tokens_are_refreshed_and_their_successors_too(stack: LocalStack, servers: Servers) -> None:
@@ -212,7 +212,7 @@ def test_registration_that_a_server_deleted_is_made_anew_before_anybody_is_sent_
 ) -> None:
     before = server.named(f"{server.name}_before")
     made = register_a_day_ago(stack, before)
-    server.forget_client(made)  # before the gateway asks: it takes an answer as true for a minute
+    server.forget_client(made)  # before the gateway asks: it takes a response as true for a minute
     assert made not in address_to_authorize(stack, before)
     ada = Visitor(stack)
     ada.connect(before)
@@ -232,8 +232,8 @@ def test_scope_that_a_tool_needs_is_asked_for_on_a_page_that_names_it(
     ada = connect_servers(stack, {beside.name: beside})
     refused = ada.initialize(beside)
     assert refused.status_code == 200
-    answer = ada.post_tool(beside, "write")
-    assert (answer.status_code, answer.json()["code"]) == (403, "more_scope"), answer.text
+    response = ada.post_tool(beside, "write")
+    assert (response.status_code, response.json()["code"]) == (403, "more_scope"), response.text
     page = ada.get(f"/accounts/connect/{beside.name}/")
     assert "notes:write" in page.text
     ada.connect(beside)
@@ -248,9 +248,9 @@ def test_server_that_keeps_one_grant_a_person_asks_the_other_browser_to_connect_
     second = connect_servers(stack, {worker.name: worker})
     # Its token is refused at once, and replaced when it is a few seconds old.
     wait_until(lambda: "connect_url" in first.initialize(worker).json(), "asked to connect", 30)
-    answer = first.initialize(worker)
-    assert (answer.status_code, answer.json()["code"]) == (401, "reauthentication_required")
-    assert f"/accounts/connect/{worker.name}/" in answer.json()["connect_url"]
+    response = first.initialize(worker)
+    assert (response.status_code, response.json()["code"]) == (401, "reauthentication_required")
+    assert f"/accounts/connect/{worker.name}/" in response.json()["connect_url"]
     first.connect(worker)
     assert works(first, worker)
     assert second.initialize(worker).status_code == 401

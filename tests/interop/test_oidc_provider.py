@@ -28,8 +28,8 @@ def test_sign_in_yields_a_token_that_the_provider_accepts(
 ) -> None:
     assert ada.sign_in(plain).url == f"{ada.gateway}/"
     assert ada.is_signed_in
-    answer = ada.call("plain")
-    assert (answer.status_code, answer.json()["sub"]) == (200, "ada")
+    response = ada.call("plain")
+    assert (response.status_code, response.json()["sub"]) == (200, "ada")
 
 
 def test_token_is_refreshed_and_its_successor_too(plain: OpenIDProvider, ada: Person) -> None:
@@ -66,8 +66,8 @@ def test_sign_out_ends_other_sessions_by_always_and_not_by_last(
     refreshes = len(provider.seen("POST", "/token", "refresh_token"))
 
     def refreshed() -> bool:
-        answer = other.call(name)
-        assert answer.status_code == 200 or status != 200
+        response = other.call(name)
+        assert response.status_code == 200 or status != 200
         return len(provider.seen("POST", "/token", "refresh_token")) > refreshes
 
     wait_until(refreshed, "refreshed", 30)
@@ -99,8 +99,8 @@ def test_tokens_are_bound_to_a_key_at_sign_in_refresh_and_the_upstream(
     ada.sign_in(bound)
 
     def refreshed() -> bool:
-        answer = ada.call("bound")
-        assert (answer.status_code, answer.json()["sub"]) == (200, "ada")
+        response = ada.call("bound")
+        assert (response.status_code, response.json()["sub"]) == (200, "ada")
         return bool(bound.seen("POST", "/token", "refresh_token"))
 
     wait_until(refreshed, "refreshed with a proof", 30)

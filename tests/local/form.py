@@ -44,11 +44,11 @@ def submit(
     fields = form.fields | {name: [value] for name, value in typed.items()}
     deadline = time.monotonic() + timeout
     while True:
-        answer = browser.post(
+        response = browser.post(
             urljoin(page.url, form.action), fields, allow_redirects=follow, timeout=timeout
         )
-        if TOO_SOON not in answer.text or time.monotonic() > deadline:
-            return answer
+        if TOO_SOON not in response.text or time.monotonic() > deadline:
+            return response
         time.sleep(0.05)
 
 

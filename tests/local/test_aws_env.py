@@ -42,7 +42,7 @@ def script(tmp_path: Path) -> Path:
 
 def seen_variables(shell: str, commands: str) -> dict[str, str]:
     """Return the exports of a shell that started with BEFORE, after the commands."""
-    answer = subprocess.run(
+    response = subprocess.run(
         [shell, "-c", f"{commands}\n{DUMP}"],
         env=BEFORE | {"PATH": os.environ["PATH"]},
         capture_output=True,
@@ -50,8 +50,8 @@ def seen_variables(shell: str, commands: str) -> dict[str, str]:
         check=True,
         timeout=30,
     )
-    assert answer.stderr == ""
-    found: dict[str, str] = json.loads(answer.stdout)
+    assert response.stderr == ""
+    found: dict[str, str] = json.loads(response.stdout)
     return {name: value for name, value in found.items() if name not in NOT_OURS}
 
 

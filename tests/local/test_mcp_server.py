@@ -66,11 +66,11 @@ def call(url: str, tool: str, token: str = TOKEN, **arguments: Any) -> requests.
 
 
 def test_whoami_returns_the_caller_but_not_the_token(url: str) -> None:
-    answer = call(url, "whoami")
-    assert answer.status_code == 200, answer.text
-    assert "Ada" in answer.text
-    assert "the provider's, opaque" in answer.text
-    assert TOKEN not in answer.text
+    response = call(url, "whoami")
+    assert response.status_code == 200, response.text
+    assert "Ada" in response.text
+    assert "the provider's, opaque" in response.text
+    assert TOKEN not in response.text
 
 
 @pytest.mark.parametrize("token", ["of-nobody", "", "gwa_" + "0" * 32])
@@ -79,10 +79,10 @@ def test_token_that_the_provider_does_not_know_is_answered_401(url: str, token: 
 
 
 def test_each_step_is_streamed(url: str) -> None:
-    answer = call(url, "count", to=2)
-    assert answer.headers["Content-Type"].startswith("text/event-stream")
-    assert answer.text.count("notifications/progress") == 2
-    assert "Counted to 2." in answer.text
+    response = call(url, "count", to=2)
+    assert response.headers["Content-Type"].startswith("text/event-stream")
+    assert response.text.count("notifications/progress") == 2
+    assert "Counted to 2." in response.text
 
 
 @pytest.mark.slow
@@ -100,7 +100,7 @@ def test_browser_gets_a_page_that_ends_and_a_client_its_stream(url: str) -> None
         ("*/*", "text/event-stream"),
     ):
         headers = authorization | {"Accept": accepted}
-        with requests.get(url, headers=headers, stream=True, timeout=20) as answer:
-            assert (answer.status_code, answer.headers["Content-Type"]) == (200, kind)
-            assert accepted != BROWSER_ACCEPT or "apps that speak MCP" in answer.text
+        with requests.get(url, headers=headers, stream=True, timeout=20) as response:
+            assert (response.status_code, response.headers["Content-Type"]) == (200, kind)
+            assert accepted != BROWSER_ACCEPT or "apps that speak MCP" in response.text
     assert requests.get(url, headers={"Accept": "*/*"}, timeout=20).status_code == 401

@@ -81,10 +81,10 @@ def notes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notes]:
 def register(found: dict[str, Any]) -> str:
     """Register a public client and return its id."""
     asked = {"redirect_uris": [BACK], "token_endpoint_auth_method": "none", "client_name": "G"}
-    answer = requests.post(found["registration_endpoint"], json=asked, timeout=20)
-    assert answer.status_code == 201, answer.text
-    assert "client_secret" not in answer.json()
-    return str(answer.json()["client_id"])
+    response = requests.post(found["registration_endpoint"], json=asked, timeout=20)
+    assert response.status_code == 201, response.text
+    assert "client_secret" not in response.json()
+    return str(response.json()["client_id"])
 
 
 def authorize(found: dict[str, Any], client: str, **more: str) -> requests.Response:
@@ -98,15 +98,15 @@ def authorize(found: dict[str, Any], client: str, **more: str) -> requests.Respo
 
 
 def decide(found: dict[str, Any], client: str, account: str, **more: str) -> dict[str, list[str]]:
-    """Press a button on the page, and return the parameters of the answer."""
+    """Press a button on the page, and return the parameters of the response."""
     led = authorize(found, client, **more)
     page = requests.get(urljoin(found["issuer"], led.headers["Location"]), timeout=20)
     [request] = re.findall('name="request" value="([^"]+)"', page.text)
     form = {"request": request, "account": account}
     address = urljoin(found["issuer"], "/allow")
-    answer = requests.post(address, form, timeout=20, allow_redirects=False)
-    assert answer.headers["Location"].startswith(BACK + "?")
-    return parse_qs(urlsplit(answer.headers["Location"]).query)
+    response = requests.post(address, form, timeout=20, allow_redirects=False)
+    assert response.headers["Location"].startswith(BACK + "?")
+    return parse_qs(urlsplit(response.headers["Location"]).query)
 
 
 def ask_token(found: dict[str, Any], client: str, **more: str) -> requests.Response:
@@ -115,12 +115,12 @@ def ask_token(found: dict[str, Any], client: str, **more: str) -> requests.Respo
 
 def connect(found: dict[str, Any], client: str, resource: str) -> dict[str, Any]:
     """Return the tokens of a new grant."""
-    answer = decide(found, client, "ada@notes.example", resource=resource)
-    assert (answer["state"], answer["iss"]) == (["s"], [found["issuer"]])
+    response = decide(found, client, "ada@notes.example", resource=resource)
+    assert (response["state"], response["iss"]) == (["s"], [found["issuer"]])
     more = {"grant_type": "authorization_code", "redirect_uri": BACK, "code_verifier": VERIFIER}
-    tokens = ask_token(found, client, code=answer["code"][0], resource=resource, **more)
+    tokens = ask_token(found, client, code=response["code"][0], resource=resource, **more)
     assert tokens.status_code == 200, tokens.text
-    assert ask_token(found, client, code=answer["code"][0], **more).status_code == 400
+    assert ask_token(found, client, code=response["code"][0], **more).status_code == 400
     return dict(tokens.json())
 
 
@@ -194,9 +194,9 @@ def test_token_for_no_resource_is_rejected_and_notes_belong_to_an_account(notes:
     tokens = [connect(found, client, notes.url)["access_token"] for _ in range(2)]
     assert notes.call("add_note", tokens[0], text="one").status_code == 200
     assert "one" in notes.call("list_notes", tokens[1]).text
-    answer = decide(found, client, "grace@notes.example")
+    response = decide(found, client, "grace@notes.example")
     more = {"grant_type": "authorization_code", "redirect_uri": BACK, "code_verifier": VERIFIER}
-    unbound = ask_token(found, client, code=answer["code"][0], **more).json()["access_token"]
+    unbound = ask_token(found, client, code=response["code"][0], **more).json()["access_token"]
     assert notes.call("list_notes", unbound).status_code == 401
 
 
@@ -210,8 +210,8 @@ def test_token_for_no_resource_is_rejected_and_notes_belong_to_an_account(notes:
 )
 def test_errors_name_the_issuer_too(notes: Notes, asked: dict[str, str], error: str) -> None:
     found = notes.discover()
-    answer = authorize(found, register(found), **asked)
-    query = parse_qs(urlsplit(answer.headers["Location"]).query)
+    response = authorize(found, register(found), **asked)
+    query = parse_qs(urlsplit(response.headers["Location"]).query)
     assert (query["error"], query["iss"]) == ([error], [found["issuer"]])
 
 
@@ -226,9 +226,9 @@ def test_denial_names_the_issuer_and_a_wrong_verifier_gets_no_token(notes: Notes
     assert ask_token(found, client, code=code, **more).json()["error"] == "invalid_grant"
 
 
-def test_only_a_registered_redirect_uri_gets_an_answer(notes: Notes) -> None:
+def test_only_a_registered_redirect_uri_gets_a_response(notes: Notes) -> None:
     found = notes.discover()
     for more in ({"redirect_uri": "https://evil.example/"}, {"client_id": "nobody"}):
-        answer = authorize(found, register(found), **more)
-        assert answer.status_code == 400
-        assert "Location" not in answer.headers
+        response = authorize(found, register(found), **more)
+        assert response.status_code == 400
+        assert "Location" not in response.headers

@@ -63,8 +63,8 @@ class Provider:
         return self.state.with_suffix(".log")
 
     def endpoint(self, name: str) -> str:
-        answer = requests.get(f"{self.issuer}/.well-known/openid-configuration", timeout=10)
-        url = answer.json()[name]
+        response = requests.get(f"{self.issuer}/.well-known/openid-configuration", timeout=10)
+        url = response.json()[name]
         assert isinstance(url, str)
         return url
 
@@ -128,9 +128,9 @@ def answer_of(response: requests.Response) -> dict[str, str]:
 
 def obtain_code(provider: Provider, browser: requests.Session, verifier: str) -> str:
     consent = sign_in(provider, browser, verifier)
-    answer = answer_of(submit(browser, consent, action="grant"))
-    assert answer["state"] == "the-state"
-    return answer["code"]
+    response = answer_of(submit(browser, consent, action="grant"))
+    assert response["state"] == "the-state"
+    return response["code"]
 
 
 def exchange(provider: Provider, code: str, verifier: str | None) -> requests.Response:
@@ -146,9 +146,9 @@ def exchange(provider: Provider, code: str, verifier: str | None) -> requests.Re
 
 def obtain_tokens(provider: Provider, browser: requests.Session) -> dict[str, str]:
     verifier = secrets.token_urlsafe(48)
-    answer = exchange(provider, obtain_code(provider, browser, verifier), verifier)
-    assert answer.status_code == 200
-    tokens: dict[str, str] = answer.json()
+    response = exchange(provider, obtain_code(provider, browser, verifier), verifier)
+    assert response.status_code == 200
+    tokens: dict[str, str] = response.json()
     return tokens
 
 
@@ -170,11 +170,13 @@ def signing_keys(provider: Provider) -> dict[str, object]:
 
 
 def test_discovery_names_this_issuer_and_s256_alone(provider: Provider) -> None:
-    answer = requests.get(f"{provider.issuer}/.well-known/openid-configuration", timeout=10).json()
-    assert answer["issuer"] == provider.issuer
-    assert answer["code_challenge_methods_supported"] == ["S256"]
-    assert answer["response_types_supported"] == ["code"]
-    assert answer["grant_types_supported"] == ["authorization_code", "refresh_token"]
+    response = requests.get(
+        f"{provider.issuer}/.well-known/openid-configuration", timeout=10
+    ).json()
+    assert response["issuer"] == provider.issuer
+    assert response["code_challenge_methods_supported"] == ["S256"]
+    assert response["response_types_supported"] == ["code"]
+    assert response["grant_types_supported"] == ["authorization_code", "refresh_token"]
 
 
 def test_sign_in_yields_tokens_that_name_the_person(
@@ -199,8 +201,8 @@ def test_refusing_consent_sends_access_denied_to_the_client(
     provider: Provider, browser: requests.Session
 ) -> None:
     consent = sign_in(provider, browser, secrets.token_urlsafe(48))
-    answer = answer_of(submit(browser, consent, action="cancel"))
-    assert answer == {"error": "access_denied", "state": "the-state"}
+    response = answer_of(submit(browser, consent, action="cancel"))
+    assert response == {"error": "access_denied", "state": "the-state"}
 
 
 def test_sign_in_page_names_the_ready_made_people(
@@ -213,9 +215,9 @@ def test_sign_in_page_names_the_ready_made_people(
 
 def test_wrong_password_does_not_sign_in(provider: Provider, browser: requests.Session) -> None:
     login = browser.get(f"{provider.issuer}/login/", timeout=10)
-    answer = submit(browser, login, login=ADA.username, password=GRACE.password)
-    assert answer.status_code == 200
-    assert "not correct" in answer.text
+    response = submit(browser, login, login=ADA.username, password=GRACE.password)
+    assert response.status_code == 200
+    assert "not correct" in response.text
     assert "provider_sessionid" not in browser.cookies
 
 
@@ -238,9 +240,9 @@ def test_authorization_without_s256_challenge_is_refused(
     request = request_of(provider, secrets.token_urlsafe(48), **changes)
     url = provider.endpoint("authorization_endpoint")
     for method in ("GET", "HEAD"):
-        answer = browser.request(method, url, params=request, allow_redirects=False, timeout=10)
-        assert answer_of(answer)["error"] == "invalid_request"
-        assert answer_of(answer)["state"] == "the-state"
+        response = browser.request(method, url, params=request, allow_redirects=False, timeout=10)
+        assert answer_of(response)["error"] == "invalid_request"
+        assert answer_of(response)["state"] == "the-state"
 
 
 def test_repeated_challenge_method_is_refused(
@@ -248,8 +250,8 @@ def test_repeated_challenge_method_is_refused(
 ) -> None:
     request = [*request_of(provider, "v" * 43).items(), ("code_challenge_method", "plain")]
     url = provider.endpoint("authorization_endpoint")
-    answer = browser.get(url, params=request, allow_redirects=False, timeout=10)
-    assert answer_of(answer)["error"] == "invalid_request"
+    response = browser.get(url, params=request, allow_redirects=False, timeout=10)
+    assert answer_of(response)["error"] == "invalid_request"
 
 
 def test_posted_request_without_challenge_is_refused(
@@ -259,10 +261,10 @@ def test_posted_request_without_challenge_is_refused(
     request = request_of(provider, "v" * 43, code_challenge=None, code_challenge_method=None)
     url = provider.endpoint("authorization_endpoint")
     to_get = browser.post(url, request, allow_redirects=False, timeout=10)
-    answer = browser.get(
+    response = browser.get(
         urljoin(url, to_get.headers["Location"]), allow_redirects=False, timeout=10
     )
-    assert answer_of(answer)["error"] == "invalid_request"
+    assert answer_of(response)["error"] == "invalid_request"
 
 
 @pytest.mark.parametrize(
@@ -281,9 +283,9 @@ def test_unregistered_redirect_uri_is_refused_without_a_redirect(
     sign_in(provider, browser, secrets.token_urlsafe(48))
     request = request_of(provider, "v" * 43, redirect_uri=redirect_uri)
     url = provider.endpoint("authorization_endpoint")
-    answer = browser.get(url, params=request, allow_redirects=False, timeout=10)
-    assert answer.status_code == 400
-    assert "not registered" in answer.text
+    response = browser.get(url, params=request, allow_redirects=False, timeout=10)
+    assert response.status_code == 400
+    assert "not registered" in response.text
 
 
 def test_unknown_client_is_refused_without_a_redirect(
@@ -291,8 +293,8 @@ def test_unknown_client_is_refused_without_a_redirect(
 ) -> None:
     request = request_of(provider, "v" * 43, client_id="somebody")
     url = provider.endpoint("authorization_endpoint")
-    answer = browser.get(url, params=request, allow_redirects=False, timeout=10)
-    assert answer.status_code == 400
+    response = browser.get(url, params=request, allow_redirects=False, timeout=10)
+    assert response.status_code == 400
 
 
 @pytest.mark.parametrize("verifier", ["w" * 64, None])
@@ -300,9 +302,9 @@ def test_wrong_or_missing_verifier_is_refused(
     provider: Provider, browser: requests.Session, verifier: str | None
 ) -> None:
     code = obtain_code(provider, browser, secrets.token_urlsafe(48))
-    answer = exchange(provider, code, verifier)
-    assert answer.status_code == 400
-    assert answer.json()["error"] in {"invalid_grant", "invalid_request"}
+    response = exchange(provider, code, verifier)
+    assert response.status_code == 400
+    assert response.json()["error"] in {"invalid_grant", "invalid_request"}
 
 
 def test_challenge_itself_is_no_verifier(provider: Provider, browser: requests.Session) -> None:
@@ -338,8 +340,8 @@ def test_refresh_rotates_the_refresh_token(provider: Provider, browser: requests
 def test_revoked_tokens_no_longer_work(provider: Provider, browser: requests.Session) -> None:
     tokens = obtain_tokens(provider, browser)
     for kind in ("access_token", "refresh_token"):
-        answer = provider.post("revocation_endpoint", token=tokens[kind], token_type_hint=kind)
-        assert answer.status_code == 200
+        response = provider.post("revocation_endpoint", token=tokens[kind], token_type_hint=kind)
+        assert response.status_code == 200
     assert userinfo(provider, tokens["access_token"]).status_code == 401
     assert refresh(provider, tokens["refresh_token"]).json()["error"] == "invalid_grant"
 
@@ -355,8 +357,8 @@ def test_logout_at_the_client_ends_the_session_here_and_redirects_back(
         "state": "bye",
     }
     url = provider.endpoint("end_session_endpoint")
-    answer = browser.get(url, params=request, allow_redirects=False, timeout=10)
-    assert answer.headers.get("Location") == f"{HOME}?state=bye", answer.text
+    response = browser.get(url, params=request, allow_redirects=False, timeout=10)
+    assert response.headers.get("Location") == f"{HOME}?state=bye", response.text
     assert "Not signed in" in browser.get(provider.issuer, timeout=10).text
     assert userinfo(provider, tokens["access_token"]).status_code == 401
 
@@ -370,8 +372,8 @@ def test_logout_does_not_redirect_to_an_unregistered_address(
         "post_logout_redirect_uri": "https://evil.example/",
     }
     url = provider.endpoint("end_session_endpoint")
-    answer = browser.get(url, params=request, allow_redirects=False, timeout=10)
-    assert "Location" not in answer.headers
+    response = browser.get(url, params=request, allow_redirects=False, timeout=10)
+    assert "Location" not in response.headers
 
 
 def test_pages_allow_nothing_but_their_own_style_and_the_clients_origin(
@@ -401,10 +403,10 @@ def test_cookie_names_are_not_those_of_another_django_site(
     "path", ["/signup/", "/accounts/signup/", "/password/reset/", "/identity/o/api/clients"]
 )
 def test_nobody_can_sign_up_or_reset_or_register(provider: Provider, path: str) -> None:
-    answer = requests.get(provider.issuer + path, timeout=10)
-    assert answer.status_code == 404
-    assert "<h1>Page not found</h1>" in answer.text
-    assert '<link rel="stylesheet" href="/style.css">' in answer.text
+    response = requests.get(provider.issuer + path, timeout=10)
+    assert response.status_code == 404
+    assert "<h1>Page not found</h1>" in response.text
+    assert '<link rel="stylesheet" href="/style.css">' in response.text
 
 
 def test_other_hosts_are_refused(provider: Provider) -> None:

@@ -89,11 +89,11 @@ class Run:
 
     def refusal(self, *options: str) -> str:
         """Return its message when it does not start: one line without a traceback."""
-        answer = run_to_end(self.command(*options), self.environment)
-        assert answer.returncode == 1
-        said = [line for line in answer.stdout.splitlines() if not line.startswith("Ignored")]
+        response = run_to_end(self.command(*options), self.environment)
+        assert response.returncode == 1
+        said = [line for line in response.stdout.splitlines() if not line.startswith("Ignored")]
         assert said in ([], ["Checking the configuration."])
-        [line] = answer.stderr.splitlines()
+        [line] = response.stderr.splitlines()
         return line
 
 
@@ -280,6 +280,6 @@ def test_addresses_other_than_loopback_are_rejected(
 
 
 def test_port_out_of_range_is_rejected(run: Run) -> None:
-    answer = run_to_end(run.command("--kms-port", "65536"), run.environment)
-    assert answer.returncode == 2
-    assert "--kms-port: invalid port: '65536'" in answer.stderr
+    response = run_to_end(run.command("--kms-port", "65536"), run.environment)
+    assert response.returncode == 2
+    assert "--kms-port: invalid port: '65536'" in response.stderr

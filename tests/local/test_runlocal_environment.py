@@ -68,9 +68,9 @@ def test_variables_of_other_programs_are_not_passed_on() -> None:
 
 
 def test_hostile_environment_leaves_the_aws_clients_on_this_machine() -> None:
-    answer = ask_endpoints(outer({"PATH": os.environ["PATH"]} | HOSTILE))
-    assert json.loads(answer) == {"dynamodb": "http://127.0.0.1:4", "kms": "http://127.0.0.1:3"}
-    require_loopback(answer)
+    response = ask_endpoints(outer({"PATH": os.environ["PATH"]} | HOSTILE))
+    assert json.loads(response) == {"dynamodb": "http://127.0.0.1:4", "kms": "http://127.0.0.1:3"}
+    require_loopback(response)
 
 
 def test_aws_clients_that_would_leave_the_machine_are_rejected() -> None:
@@ -172,10 +172,10 @@ def test_database_path_with_blanks_and_signs_is_quoted() -> None:
     assert built["DATABASE_URL"] == "sqlite:////my%20state/50%25%3F%23/gateway.sqlite3"
 
 
-@pytest.mark.parametrize("answer", ["", "{}", '{"key_arn": null}', "[]", "not json"])
-def test_unexpected_answer_of_create_session_store_is_an_error(answer: str) -> None:
+@pytest.mark.parametrize("response", ["", "{}", '{"key_arn": null}', "[]", "not json"])
+def test_unexpected_answer_of_create_session_store_is_an_error(response: str) -> None:
     with pytest.raises(StackError, match="KMS key"):
-        parse_key_arn(answer)
+        parse_key_arn(response)
 
 
 def test_declared_upstreams_are_listed_as_in_their_addresses() -> None:

@@ -108,8 +108,8 @@ def test_manage_py_prints_one_line_about_the_stack(
     """As with the option of `kms-gateway`, which may be written here too."""
     with running_stack(tmp_path) as state:
         for options in ((), ("--local",)):
-            answer = command(tmp_path, str(ROOT / "manage.py"), *options, "version", **more)
-            assert (answer.stderr, answer.returncode) == (said.format(state=state), 0)
+            response = command(tmp_path, str(ROOT / "manage.py"), *options, "version", **more)
+            assert (response.stderr, response.returncode) == (said.format(state=state), 0)
 
 
 @contextmanager
@@ -140,16 +140,16 @@ def test_installed_command_uses_the_running_stack_only_if_it_is_told_to(
     tmp_path: Path, options: tuple[str, ...], *, is_used: bool
 ) -> None:
     with running_stack(tmp_path):
-        answer = command(tmp_path, "-m", "gateway_site", *options, "version")
-    assert ("Using the running local stack" in answer.stderr) == is_used
+        response = command(tmp_path, "-m", "gateway_site", *options, "version")
+    assert ("Using the running local stack" in response.stderr) == is_used
 
 
 @pytest.mark.slow
 def test_stack_of_a_folder_that_others_can_enter_is_not_used(tmp_path: Path) -> None:
     with running_stack(tmp_path) as state:
         state.chmod(0o750)
-        answer = command(tmp_path, "-m", "gateway_site", "--local", "version")
-    assert answer.stderr == (
+        response = command(tmp_path, "-m", "gateway_site", "--local", "version")
+    assert response.stderr == (
         f"Not using the local stack ({state}): the folder must be yours, with mode 0700.\n"
     )
 
@@ -159,8 +159,8 @@ def test_stack_behind_a_link_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir()
     with running_stack(tmp_path / "theirs") as state:
         (tmp_path / ".local").symlink_to(state)
-        answer = command(tmp_path, "-m", "gateway_site", "--local", "version")
-    assert answer.stderr.startswith("Not using the local stack")
+        response = command(tmp_path, "-m", "gateway_site", "--local", "version")
+    assert response.stderr.startswith("Not using the local stack")
 
 
 @pytest.mark.slow
@@ -169,8 +169,8 @@ def test_stack_of_another_user_is_not_used(tmp_path: Path) -> None:
     with running_stack(tmp_path) as state:
         os.chown(state, 12345, 12345)
         assert not is_private(state)
-        answer = command(tmp_path, "-m", "gateway_site", "--local", "version")
-        assert answer.stderr.startswith("Not using the local stack")
+        response = command(tmp_path, "-m", "gateway_site", "--local", "version")
+        assert response.stderr.startswith("Not using the local stack")
         with pytest.raises(NotPrivateError):
             make_private_folder(state)
         os.chown(state / "variables.json", 12345, 12345)

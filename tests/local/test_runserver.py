@@ -71,7 +71,7 @@ class Server:
 
     def refusal(self, *options: str, address: str = "127.0.0.1") -> str:
         """Return its message when it does not start."""
-        answer = warm_python.run(
+        response = warm_python.run(
             self.command(*options, address=address),
             env=self.environment,
             cwd=ROOT,
@@ -80,8 +80,8 @@ class Server:
             timeout=30,
             check=False,
         )
-        assert answer.returncode != 0
-        return answer.stderr
+        assert response.returncode != 0
+        return response.stderr
 
 
 @pytest.fixture

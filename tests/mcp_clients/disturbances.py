@@ -147,11 +147,11 @@ def store_back(world: World) -> None:
     }
     try:
         world.pause(OUTAGE)
-        answer = requests.post(f"{world.stack.url}/oauth/token", form, timeout=OUTAGE)
-        assert answer.status_code == 503, answer.text
+        response = requests.post(f"{world.stack.url}/oauth/token", form, timeout=OUTAGE)
+        assert response.status_code == 503, response.text
     finally:
         _table(world.stack).resume()
-    world.pause(int(answer.headers["Retry-After"]) + 1)
+    world.pause(int(response.headers["Retry-After"]) + 1)
 
 
 @dataclass(frozen=True)

@@ -111,8 +111,8 @@ class Person:
         """Open it; a page that asks to try again in a moment is loaded again."""
         deadline = time.monotonic() + OUTAGE
         while True:
-            answer = page.goto(address)
-            if answer is None or answer.status != 503 or time.monotonic() > deadline:
+            response = page.goto(address)
+            if response is None or response.status != 503 or time.monotonic() > deadline:
                 return
             page.wait_for_timeout(2_000)
 

@@ -56,8 +56,8 @@ def serving() -> Iterator[str]:
 
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            answer = {"/v1/responses": of_openai, "/v1/messages": of_anthropic}
-            events = answer[self.path.partition("?")[0]](asked)
+            response = {"/v1/responses": of_openai, "/v1/messages": of_anthropic}
+            events = response[self.path.partition("?")[0]](asked)
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
             self.end_headers()
@@ -81,7 +81,7 @@ def of_openai(asked: Event) -> list[Event]:
     """Return a streamed answer of the Responses API."""
     items = asked["input"]
     call, identifier = wanted_call(block for item in items for block in blocks(item))
-    answers = [
+    responses = [
         item["output"]
         for item in items
         if item["type"] == "function_call_output" and item["call_id"] == identifier
@@ -94,9 +94,9 @@ def of_openai(asked: Event) -> list[Event]:
         "arguments": json.dumps(call.arguments),
     }
     if not call.is_named:
-        answers = [json.dumps(asked.get("tools"))]
-    if answers:
-        said = {"type": "output_text", "text": as_text(answers[-1])}
+        responses = [json.dumps(asked.get("tools"))]
+    if responses:
+        said = {"type": "output_text", "text": as_text(responses[-1])}
         item = {"type": "message", "role": "assistant", "content": [said]}
     usage = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
     return [
@@ -110,22 +110,22 @@ def of_anthropic(asked: Event) -> list[Event]:
     """Return a streamed answer of the Messages API."""
     said = [block for message in asked["messages"] for block in blocks(message)]
     call, identifier = wanted_call(said)
-    answers = [
+    responses = [
         block["content"]
         for block in said
         if block["type"] == "tool_result" and block["tool_use_id"] == identifier
     ]
     if not call.is_named:
-        answers = [" ".join(re.findall(re.escape(call.name) + "[a-z]\\w*", json.dumps(asked)))]
-    if answers:
+        responses = [" ".join(re.findall(re.escape(call.name) + "[a-z]\\w*", json.dumps(asked)))]
+    if responses:
         block: Event = {"type": "text", "text": ""}
-        delta = {"type": "text_delta", "text": as_text(answers[-1])}
+        delta = {"type": "text_delta", "text": as_text(responses[-1])}
     else:
         block = {"type": "tool_use", "id": identifier, "name": call.name, "input": {}}
         delta = {"type": "input_json_delta", "partial_json": json.dumps(call.arguments)}
     usage = {"input_tokens": 1, "output_tokens": 1}
     message = {"id": "message-1", "type": "message", "role": "assistant", "content": []}
-    ended = {"stop_reason": "end_turn" if answers else "tool_use"}
+    ended = {"stop_reason": "end_turn" if responses else "tool_use"}
     return [
         {"type": "message_start", "message": message | {"model": asked["model"], "usage": usage}},
         {"type": "content_block_start", "index": 0, "content_block": block},
@@ -150,6 +150,6 @@ def wanted_call(said: Iterable[Event]) -> tuple[ToolCall, str]:
     return call, f"call-{len(prompts)}"
 
 
-def as_text(answer: Any) -> str:
+def as_text(response: Any) -> str:
     """Return a tool's answer as the command line passes it on: a text, or a list of blocks."""
-    return answer if isinstance(answer, str) else json.dumps(answer)
+    return response if isinstance(response, str) else json.dumps(response)

@@ -16,11 +16,11 @@ OUTPUT = {"type": "function_call_output", "call_id": "call-1", "output": "Ada Lo
 
 
 def events(address: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
-    answer = requests.post(address, json=asked, timeout=20)
-    assert answer.headers["Content-Type"] == "text/event-stream"
+    response = requests.post(address, json=asked, timeout=20)
+    assert response.headers["Content-Type"] == "text/event-stream"
     return [
         json.loads(line.removeprefix("data: "))
-        for line in answer.text.splitlines()
+        for line in response.text.splitlines()
         if line.startswith("data: ")
     ]
 
@@ -48,14 +48,14 @@ def test_claude_code_is_told_to_call_the_tool() -> None:
     assert told[4]["delta"]["stop_reason"] == "tool_use"
 
 
-def test_claude_code_gets_the_answer_of_the_tool_whatever_it_adds_itself() -> None:
+def test_claude_code_gets_the_response_of_the_tool_whatever_it_adds_itself() -> None:
     reminder = {"role": "user", "content": [{"type": "text", "text": "A server is there again."}]}
     told = of_anthropic({"role": "user", "content": [RESULT]}, reminder)
     assert told[2]["delta"] == {"type": "text_delta", "text": "Ada Lovelace"}
     assert told[4]["delta"]["stop_reason"] == "end_turn"
 
 
-def test_codex_is_told_to_call_the_tool_and_gets_its_answer() -> None:
+def test_codex_is_told_to_call_the_tool_and_gets_its_response() -> None:
     told = of_openai()
     assert (told["namespace"], told["name"]) == ("mcp__demo", "whoami")
     assert json.loads(told["arguments"]) == {"to": 3}

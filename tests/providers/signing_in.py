@@ -18,11 +18,11 @@ def sign_in(visitor: Visitor, at: Stub, **form: str) -> Any:
     """Be the browser: go there, come back by GET or by a posted form; return the callback's."""
     started = visitor.start(at.name, **form)
     assert started.status_code == 302, started.content
-    answer = at.browse(started["Location"])
-    if answer.status_code == 302:
-        return visitor.client.get(answer.headers["Location"])
-    assert answer.status_code == 200, answer.text
-    led_on = post(answer.text)
+    response = at.browse(started["Location"])
+    if response.status_code == 302:
+        return visitor.client.get(response.headers["Location"])
+    assert response.status_code == 200, response.text
+    led_on = post(response.text)
     assert led_on.status_code == 303, led_on.content
     return visitor.client.get(led_on["Location"])
 

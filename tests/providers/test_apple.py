@@ -65,8 +65,11 @@ def test_cancellation_is_shown_to_the_person(serve: Serve, visitor: Visitor) -> 
     state = query_of(visitor.start("apple")["Location"])["state"]
     fields = {"error": "user_cancelled_authorize", "state": state}
     led_on = Visitor().client.post(CALLBACK, urlencode(fields), content_type=FORM)
-    answer = visitor.client.get(led_on["Location"])
-    assert (answer.status_code, answer["Location"]) == (302, "/accounts/3rdparty/login/cancelled/")
+    response = visitor.client.get(led_on["Location"])
+    assert (response.status_code, response["Location"]) == (
+        302,
+        "/accounts/3rdparty/login/cancelled/",
+    )
 
 
 @pytest.mark.parametrize("named", [{"error": "user_cancelled_authorize"}, {"code": "of-another"}])
@@ -77,9 +80,9 @@ def test_issuer_of_a_posted_answer_is_checked_as_well(
     state = query_of(visitor.start("apple")["Location"])["state"]
     fields = {**named, "state": state, "iss": "https://evil.example"}
     led_on = Visitor().client.post(CALLBACK, urlencode(fields), content_type=FORM)
-    answer = visitor.client.get(led_on["Location"])
-    assert (answer.status_code, visitor.user_id) == (401, None)
-    assert "response_issuer" in answer.content.decode()
+    response = visitor.client.get(led_on["Location"])
+    assert (response.status_code, visitor.user_id) == (401, None)
+    assert "response_issuer" in response.content.decode()
 
 
 @pytest.mark.parametrize(
@@ -105,8 +108,8 @@ def test_other_providers_post_nothing(serve: Serve, visitor: Visitor) -> None:
     serve(GitLab)
     for name in ("gitlab", "nobody"):
         address = f"/accounts/oidc/{name}/login/callback/"
-        answer = visitor.client.post(address, "code=x&state=y", content_type=FORM)
-        assert answer.status_code == 405
+        response = visitor.client.post(address, "code=x&state=y", content_type=FORM)
+        assert response.status_code == 405
 
 
 @pytest.mark.parametrize(

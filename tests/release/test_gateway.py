@@ -57,9 +57,9 @@ def use_as_told(environment: Environment, welcome: str, url: str) -> None:
         style = re.search(r'href="(/static/[^"]+\.css)"', page.text)
         assert style is not None
         assert requests.get(url + style[1], timeout=TIMEOUT).status_code == 200
-        answer = browser.get(f"{url}/gateway/api/hello", timeout=TIMEOUT)
-        assert answer.json()["path"] == "/hello"
-        assert answer.json()["authorization"].startswith("Bearer and ")
+        response = browser.get(f"{url}/gateway/api/hello", timeout=TIMEOUT)
+        assert response.json()["path"] == "/hello"
+        assert response.json()["authorization"].startswith("Bearer and ")
         assert browser.get(f"{url}/admin/", timeout=TIMEOUT).status_code == 200
     staff = environment.run(environment.command("kms-gateway"), "--local", "staff", "list")
     assert "ada" in staff.stdout
@@ -98,9 +98,9 @@ def check_served(environment: Environment, variables: dict[str, str], *, is_hash
         sheets = re.findall(r'href="(/static/[^"]+\.css)"', page.text)
         assert sheets
         for sheet in sheets:
-            answer = requests.get(url + sheet, headers=headers, timeout=TIMEOUT)
-            assert answer.status_code == 200
-            assert ("immutable" in answer.headers["Cache-Control"]) == is_hashed
+            response = requests.get(url + sheet, headers=headers, timeout=TIMEOUT)
+            assert response.status_code == 200
+            assert ("immutable" in response.headers["Cache-Control"]) == is_hashed
         process.send_signal(signal.SIGTERM)
         process.wait(60)
 

@@ -28,7 +28,7 @@ class Counts:
 
 
 class MeteredDynamoDB(MemoryDynamoDB):
-    """Answers as over the built-in client, which names the connection of each answer."""
+    """Answers as over the built-in client, which names the connection of each response."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class MeteredDynamoDB(MemoryDynamoDB):
         self.counts.calls[operation] += 1
         for item_id in ids:
             self._count(operation, item_id, before[item_id])
-        connection = object()  # another one for each call, so that answers can be confirmed
+        connection = object()  # another one for each call, so that responses can be confirmed
         return response | {"ResponseMetadata": {CONNECTION: connection}}
 
     def _count(self, operation: str, item_id: str, before: Item | None) -> None:

@@ -1,6 +1,6 @@
 """A person who allows an app, and the app: an OAuth client that calls with its own tokens.
 
-Its access token lives for a minute and is refreshed before; a refresh whose answer was lost is
+Its access token lives for a minute and is refreshed before; a refresh whose response was lost is
 asked for once more with the same token. Now and then the app gives its grant back.
 """
 
@@ -84,11 +84,11 @@ class AppUser(Visitor):
     def _is_registered(self) -> bool:
         asked = {"client_name": "Soak", "redirect_uris": [REDIRECT_URI]}
         kind = {"Content-Type": "application/json"}
-        answer = self._ask(
+        response = self._ask(
             "register", "POST", "/oauth/register", data=json.dumps(asked), headers=kind
         )
-        self._client_id = "" if answer is None else answer.json()["client_id"]
-        return answer is not None
+        self._client_id = "" if response is None else response.json()["client_id"]
+        return response is not None
 
     def _allowed(self, process: Process, verifier: str) -> str | None:
         """Return the code that the person's consent gives."""
@@ -112,25 +112,25 @@ class AppUser(Visitor):
         self, kind: str, process: Process, page: str, to: str, **fields: str
     ) -> requests.Response | None:
         """Send a form of a page, and go where that leads: to the provider and back."""
-        answer = self._ask("form", "GET", page, process=process)
-        if answer is None:
+        response = self._ask("form", "GET", page, process=process)
+        if response is None:
             return None
-        if (token := TOKEN.search(answer.text)) is None:
+        if (token := TOKEN.search(response.text)) is None:
             self._ledger.violation(f"{kind}: the page has no form")
             return None
         form = {"csrfmiddlewaretoken": token[1], **fields}
-        if shown_at := SHOWN_AT.search(answer.text):
+        if shown_at := SHOWN_AT.search(response.text):
             form[FIELD] = shown_at[1]
             time.sleep(1.1 * DELAY)  # as a person who reads the page
-        answer = self._ask(kind, "POST", to, process=process, data=form, allow_redirects=False)
+        response = self._ask(kind, "POST", to, process=process, data=form, allow_redirects=False)
         for _ in range(HOPS):
-            if answer is None or not answer.is_redirect:
+            if response is None or not response.is_redirect:
                 break
-            url = urljoin(answer.url, answer.headers["Location"])
+            url = urljoin(response.url, response.headers["Location"])
             if not url.startswith(process.url):  # The provider asks who it is.
                 url += "&" + urlencode({"person": self._person})
-            answer = self._ask(kind, "GET", url, allow_redirects=False)
-        return answer
+            response = self._ask(kind, "GET", url, allow_redirects=False)
+        return response
 
     def _obtain(self, grant_type: str, **more: str) -> None:
         form = {
@@ -139,9 +139,9 @@ class AppUser(Visitor):
             "resource": RESOURCE,
             **more,
         }
-        answer = self._ask(grant_type, "POST", "/oauth/token", browser=self._app, data=form)
-        if answer is not None:
-            self._tokens = answer.json()
+        response = self._ask(grant_type, "POST", "/oauth/token", browser=self._app, data=form)
+        if response is not None:
+            self._tokens = response.json()
             self._due = time.monotonic() + int(self._tokens["expires_in"]) - EARLY
         elif grant_type != "refresh_token":
             self._tokens = {}

@@ -42,10 +42,10 @@ class Crowd(FakeProvider):
             name = self.codes.get(form.get("code", ""), {}).get("person")
             known = self.people.get(form.get("refresh_token", ""))
             self.person = known or (_somebody(name) if name else self._somebody_new())
-            answer = super().token(form, authorization, github=github)
-            if answer[0] == 200 and (issued := json.loads(answer[2]).get("refresh_token")):
+            response = super().token(form, authorization, github=github)
+            if response[0] == 200 and (issued := json.loads(response[2]).get("refresh_token")):
                 self.people[issued] = self.person
-            return answer
+            return response
 
     def _somebody_new(self) -> dict[str, Any]:
         return _somebody(f"visitor-{next(self._numbers)}")

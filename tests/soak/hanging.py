@@ -44,7 +44,7 @@ Act = Callable[[httpx2.AsyncClient], Awaitable[None]]
 
 @dataclass
 class Reply:
-    """One answer of the gateway: when it was asked for, by the load's clock, and how it came."""
+    """One response of the gateway: when it was asked for, by the load's clock, and how it came."""
 
     at: float
     took: float
@@ -67,14 +67,14 @@ class Load:
         """Ask, and note what came back if it was the gateway's."""
         asked_at = time.monotonic()
         try:
-            answer = await client.request(method, url, data=data)
+            response = await client.request(method, url, data=data)
         except httpx2.HTTPError:
-            answer = None
+            response = None
         if url.startswith(self.url):
             took = time.monotonic() - asked_at
-            status = answer.status_code if answer is not None else 0
+            status = response.status_code if response is not None else 0
             self.replies.append(Reply(asked_at - self.began, took, status))
-        return answer
+        return response
 
     async def sign_in(self, client: httpx2.AsyncClient) -> bool:
         """Go to the provider and back."""
@@ -84,13 +84,13 @@ class Load:
             return False
         form = {"csrfmiddlewaretoken": token[1]}
         url = f"{self.url}/accounts/oidc/corp/login/"
-        answer = await self.ask(client, "POST", url, form)
+        response = await self.ask(client, "POST", url, form)
         for _ in range(HOPS):
-            if answer is None or not answer.is_redirect:
+            if response is None or not response.is_redirect:
                 break
-            url = urljoin(url, answer.headers["Location"])
-            answer = await self.ask(client, "GET", url)
-        return answer is not None and answer.status_code == 200
+            url = urljoin(url, response.headers["Location"])
+            response = await self.ask(client, "GET", url)
+        return response is not None and response.status_code == 200
 
     async def visit(self) -> None:
         """Do one thing: a call in 60 of 100 cases, a page in 30, a sign-in in 10."""

@@ -1,7 +1,7 @@
 """Records requests and responses, and finds unexplained failures.
 
 A failure is explained by a disturbance that was going on at any time of the request: that
-no answer came, by a kill only; a 503, by an outage only.
+no response came, by a kill only; a 503, by an outage only.
 """
 
 import threading
@@ -26,8 +26,8 @@ class Disturbance:
     began: float
     ended: float | None = None
 
-    def explains(self, answer: str, began: float, ended: float) -> bool:
-        if answer == (UNAVAILABLE if self.kills else NO_ANSWER):
+    def explains(self, response: str, began: float, ended: float) -> bool:
+        if response == (UNAVAILABLE if self.kills else NO_ANSWER):
             return False
         return self.began <= ended and (self.ended is None or began <= self.ended + AFTERMATH)
 
@@ -54,22 +54,22 @@ class Ledger:
         finally:
             present.ended = time.monotonic()
 
-    def note(self, kind: str, answer: str) -> None:
+    def note(self, kind: str, response: str) -> None:
         with self._lock:
             self.requests[kind] += 1
-            self.answers[answer] += 1
+            self.answers[response] += 1
 
-    def failed(self, kind: str, answer: str, began: float) -> None:
+    def failed(self, kind: str, response: str, began: float) -> None:
         """Note a failure; it is a violation unless something explains it."""
         ended = time.monotonic()
         with self._lock:
             recent = self.disturbances[-3:]
-            cause = next((each for each in recent if each.explains(answer, began, ended)), None)
+            cause = next((each for each in recent if each.explains(response, began, ended)), None)
         if cause is None:
-            self.violation(f"{kind}: {answer}, and nothing was wrong")
+            self.violation(f"{kind}: {response}, and nothing was wrong")
             return
         with self._lock:
-            self.explained[f"{cause.name}: {answer}"] += 1
+            self.explained[f"{cause.name}: {response}"] += 1
 
     def violation(self, text: str) -> None:
         with self._lock:

@@ -84,7 +84,7 @@ class Site:
     def run_killed(self, *command: str, after: tuple[int, ...]) -> list[float]:
         """Run a command anew for each number of writes after which to kill it (kill -9).
 
-        It gets no answer to any further one, so that a fast command is killed at its work too.
+        It gets no response to any further one, so that a fast command is killed at its work too.
         Give how long each run lasted, in seconds.
         """
         lasted: list[float] = []

@@ -115,14 +115,14 @@ class Reader(Visitor):
         if not self._signed_in:
             self.sign_in()
             return
-        answer = self._ask("stream", "GET", "/gateway/bench/events", stream=True)
-        if answer is None:
+        response = self._ask("stream", "GET", "/gateway/bench/events", stream=True)
+        if response is None:
             return
         self.streams += 1
         read, began = b"", time.monotonic()
-        with answer:
+        with response:
             try:
-                for piece in answer.iter_content(None):
+                for piece in response.iter_content(None):
                     read += piece
                     if self.is_over:
                         return

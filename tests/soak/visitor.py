@@ -1,6 +1,6 @@
 """A visitor that records what the site acknowledged, and reports lost data.
 
-Each request goes to any of the processes. A change whose answer was lost may or may
+Each request goes to any of the processes. A change whose response was lost may or may
 not have been made, so what is known of the counter is a range.
 """
 
@@ -51,21 +51,21 @@ class Visitor:
 
     def read(self) -> None:
         """Compare what the session holds with what is known."""
-        answer = self._ask("read", "GET", "/soak/read")
-        if answer is not None:
-            self._compare(answer, at_least=self._low, at_most=self._high)
+        response = self._ask("read", "GET", "/soak/read")
+        if response is not None:
+            self._compare(response, at_least=self._low, at_most=self._high)
 
     def close(self) -> None:
         self._browser.close()
 
     def _modify(self) -> None:
         self._high += 1
-        answer = self._ask("modify", "GET", "/soak/modify")
-        if answer is not None and self._compare(answer, self._low + 1, self._high):
+        response = self._ask("modify", "GET", "/soak/modify")
+        if response is not None and self._compare(response, self._low + 1, self._high):
             self._high = self._low
 
-    def _compare(self, answer: requests.Response, at_least: int, at_most: int) -> bool:
-        held = answer.json()
+    def _compare(self, response: requests.Response, at_least: int, at_most: int) -> bool:
+        held = response.json()
         right = at_least <= held["count"] <= at_most and held["signed_in"] == self._signed_in
         if right:
             self._low = held["count"]
@@ -86,12 +86,12 @@ class Visitor:
     def _stream(self) -> None:
         if not self._signed_in:
             return
-        answer = self._ask("stream", "GET", "/gateway/bench/events", stream=True)
-        if answer is None:
+        response = self._ask("stream", "GET", "/gateway/bench/events", stream=True)
+        if response is None:
             return
         began = time.monotonic()
         try:
-            events = (line for line in answer.iter_lines(chunk_size=1) if line)
+            events = (line for line in response.iter_lines(chunk_size=1) if line)
             for _ in range(EVENTS):
                 if next(events, None) is None:
                     self._ledger.failed("stream", ENDED_EARLY, began)
@@ -99,7 +99,7 @@ class Visitor:
         except requests.RequestException:
             self._ledger.failed("stream", ENDED_EARLY, began)
         finally:
-            answer.close()
+            response.close()
 
     def sign_in(self) -> None:
         """Go to the provider and back; in doubt, start again: nothing was acknowledged."""
@@ -146,23 +146,23 @@ class Visitor:
         good: int | None = None,
         **more: Any,
     ) -> requests.Response | None:
-        """Return the answer if it is a good one; note it in any case."""
+        """Return the response if it is a good one; note it in any case."""
         url = urljoin((process or self._chance.choice(self._fleet)).url, path)
         began = time.monotonic()
         try:
-            answer = (browser or self._browser).request(method, url, timeout=TIMEOUT, **more)
+            response = (browser or self._browser).request(method, url, timeout=TIMEOUT, **more)
         except requests.RequestException:
             self._ledger.note(kind, NO_ANSWER)
             self._ledger.failed(kind, NO_ANSWER, began)
             return None
-        self._ledger.note(kind, str(answer.status_code))
-        if answer.ok if good is None else answer.status_code == good:
-            return answer
-        answer.close()
-        if answer.status_code == int(UNAVAILABLE):
+        self._ledger.note(kind, str(response.status_code))
+        if response.ok if good is None else response.status_code == good:
+            return response
+        response.close()
+        if response.status_code == int(UNAVAILABLE):
             self._ledger.failed(kind, UNAVAILABLE, began)
         else:
-            self._ledger.violation(f"{kind}: {answer.status_code}")
+            self._ledger.violation(f"{kind}: {response.status_code}")
         return None
 
     def _start_anew(self) -> None:

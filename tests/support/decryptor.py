@@ -107,8 +107,8 @@ class Decryptor:
         name = self.digest("token", secret[:36])
         if len(secret) > 36:  # a code and its verifier
             return [f"answer#{self.namespace}#{name}"]
-        answer = [] if secret.startswith("gwc_") else [f"answer#{self.namespace}#{name}"]
-        return [f"token#{self.namespace}#{name}", *answer]
+        response = [] if secret.startswith("gwc_") else [f"answer#{self.namespace}#{name}"]
+        return [f"token#{self.namespace}#{name}", *response]
 
     def digest(self, label: str, secret: str) -> str:
         hashed = f"{SUITE}/{label}\0{self.namespace}\0{secret}".encode()

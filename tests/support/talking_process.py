@@ -78,7 +78,7 @@ def obey(commands: object) -> None:
     for line in sys.stdin:
         command = json.loads(line)
         try:
-            answer = getattr(commands, command.pop("do"))(**command)
+            response = getattr(commands, command.pop("do"))(**command)
         except Exception as exc:  # noqa: BLE001 - handed to the test
-            answer = type(exc).__name__
-        say(answer)
+            response = type(exc).__name__
+        say(response)

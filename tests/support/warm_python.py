@@ -80,11 +80,11 @@ class Forker:
             try:
                 socket.send_fds(self._socket, [len(request).to_bytes(8, "big")], list(streams))
                 self._socket.sendall(request)
-                answer = self._socket.recv(8)
+                response = self._socket.recv(8)
             finally:
                 libc.prctl(SUBREAPER, 0, 0, 0, 0)
-        assert answer, "the process that forks has ended"
-        return int.from_bytes(answer, "big")
+        assert response, "the process that forks has ended"
+        return int.from_bytes(response, "big")
 
     def close(self) -> None:
         self._socket.close()

@@ -8,7 +8,7 @@ import requests
 def cookie(url: str) -> str:
     """Sign in by requesting a page. Raises RuntimeError if the page is not returned."""
     with requests.Session() as browser:
-        answer = browser.get(url, timeout=30)
-        if answer.status_code != 200:
-            raise RuntimeError(f"{url}: {answer.status_code}")
+        response = browser.get(url, timeout=30)
+        if response.status_code != 200:
+            raise RuntimeError(f"{url}: {response.status_code}")
         return "; ".join(f"{each.name}={each.value}" for each in browser.cookies)

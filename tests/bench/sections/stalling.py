@@ -80,10 +80,10 @@ class Gateway:
 
     def try_(self, case: Case) -> Stall:
         """Send a request, and return the stall that it caused."""
-        answer = self._answer(case.content)
+        response = self._answer(case.content)
         found = self._answer(worst_cases.request(b"GET", ADDRESS.encode()))
         callback, between_beats = json.loads(found.partition(b"\r\n\r\n")[2])
-        status = answer[9:12].decode("ascii", "replace")
+        status = response[9:12].decode("ascii", "replace")
         return Stall(callback * 1e3, between_beats * 1e3, status, case)
 
     def cases(self) -> Iterator[Case]:
@@ -109,8 +109,8 @@ class Gateway:
         longest = 0.0
         while any(each.is_alive() for each in crowd):
             began = perf_counter()
-            answer = self._answer(another.content)
-            assert answer[9:12] == b"200", answer
+            response = self._answer(another.content)
+            assert response[9:12] == b"200", response
             longest = max(longest, perf_counter() - began)
         return longest * 1e3
 

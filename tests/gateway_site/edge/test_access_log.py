@@ -204,11 +204,13 @@ def test_daily_life_of_an_oauth_client_has_a_line_each_and_no_warning(gateway: G
             f"{gateway.url}/.well-known/oauth-protected-resource/gateway/none", timeout=10
         ),
     ]
-    assert [answer.status_code for answer in refused] == [401, 400, 400, 404, 404]
-    for answer in refused:
+    assert [response.status_code for response in refused] == [401, 400, 400, 404, 404]
+    for response in refused:
         found: list[str] = []
 
-        def is_told(given: str = answer.headers["X-Request-ID"], found: list[str] = found) -> bool:
+        def is_told(
+            given: str = response.headers["X-Request-ID"], found: list[str] = found
+        ) -> bool:
             log = gateway.log.read_text(encoding="utf-8").splitlines()
             found[:] = [line for line in log if f"[{given}]" in line]
             return any("gateway_site.access" in line for line in found)

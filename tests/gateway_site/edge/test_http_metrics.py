@@ -1,4 +1,4 @@
-"""Metrics of requests: an upstream, or somebody who chooses its answers, hides no others."""
+"""Metrics of requests: an upstream, or somebody who chooses its responses, hides no others."""
 
 from __future__ import annotations
 

@@ -55,13 +55,13 @@ def test_forms_of_the_public_origin_may_post_and_no_others(corp: FakeProvider) -
     client = Client(enforce_csrf_checks=True)
     client.get("/", secure=True, headers=INTERNAL)
     token = {"X-CSRFToken": client.cookies["gateway_csrftoken"].value}
-    answers = {
+    responses = {
         origin: client.post(
             address("corp"), secure=True, headers={**INTERNAL, **token, "Origin": origin}
         ).status_code
         for origin in (PUBLIC, "https://gateway-7.internal:8000", "https://evil.example")
     }
-    assert answers == {
+    assert responses == {
         PUBLIC: 302, "https://gateway-7.internal:8000": 403, "https://evil.example": 403
     }  # fmt: skip
 
@@ -149,15 +149,15 @@ VIEWS: list[View] = [
 
 
 def policies(middleware: type[CSPMiddleware], view: View) -> list[list[set[str] | None]]:
-    """Return the directives of each header, of two answers after a usual one."""
+    """Return the directives of each header, of two responses after a usual one."""
     views = iter([usual, view, view])
 
     def in_turn(request: HttpRequest) -> HttpResponseBase:
         return next(views)(request)
 
     made: Any = middleware(in_turn)
-    answers = [made(RequestFactory().get("/")) for _ in range(3)]
-    return [[_directives(answer.get(name)) for name in NAMES] for answer in answers]
+    responses = [made(RequestFactory().get("/")) for _ in range(3)]
+    return [[_directives(response.get(name)) for name in NAMES] for response in responses]
 
 
 def _directives(header: str | None) -> set[str] | None:

@@ -70,7 +70,7 @@ REFUSED: list[tuple[int, bytes]] = [
 
 
 def read_error(got: bytes) -> dict[str, Any]:
-    """Return the error of an answer, after a look at what makes it one that a client can read."""
+    """Return the error of a response, after a look at what makes it one that a client can read."""
     head, _, body = got.partition(b"\r\n\r\n")
     fields = dict(line.split(b": ", 1) for line in head.lower().split(b"\r\n")[1:])
     assert fields[b"content-type"] == b"application/json"
@@ -123,7 +123,7 @@ def test_want_of_connections_keeps_a_client_its_tokens(
 async def test_page_in_its_place_leaves_nothing_of_itself(
     settings: Settings, headers: list[tuple[bytes, bytes]]
 ) -> None:
-    """An answer of any server's making, compressed, in pieces and with a cookie."""
+    """A response of any server's making, compressed, in pieces and with a cookie."""
     settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER)
     page = [
         (b"content-type", b"text/html"),

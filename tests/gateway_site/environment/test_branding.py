@@ -35,12 +35,12 @@ def test_logo_file_is_served_without_running_scripts(
     settings.SITE_LOGO = branding.load_logo(str(file))
     page = parse(Client().get("/").content.decode())
     [address] = {image.attributes["src"] for image in page.all("img")}
-    answer = Client().get(address)
-    assert (answer.content, answer["Content-Type"]) == (SVG, "image/svg+xml")
-    assert answer["X-Content-Type-Options"] == "nosniff"
-    assert "default-src 'none'" in answer["Content-Security-Policy"]
-    assert "unsafe" not in answer["Content-Security-Policy"]
-    assert not answer.cookies
+    response = Client().get(address)
+    assert (response.content, response["Content-Type"]) == (SVG, "image/svg+xml")
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert "default-src 'none'" in response["Content-Security-Policy"]
+    assert "unsafe" not in response["Content-Security-Policy"]
+    assert not response.cookies
 
 
 def test_without_a_file_no_logo_is_served(corp: FakeProvider) -> None:

@@ -1,4 +1,4 @@
-"""Which answers of PostgreSQL reject this process, and which ones are an outage.
+"""Which responses of PostgreSQL reject this process, and which ones are an outage.
 
 By a server that is a raw socket and answers with one SQLSTATE, in words that nobody can parse; and
 by PostgreSQL itself. Adversary: a new process with wrong credentials or a wrong database.

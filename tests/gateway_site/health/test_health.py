@@ -245,10 +245,10 @@ async def test_no_request_waits_for_an_attempt_once_an_outcome_is_known(
 def test_concurrent_requests_share_one_probe(make_health: MakeHealth, probe: Probe) -> None:
     health = make_health(probe)
     probe.go.clear()
-    answers = [health.answer() for _ in range(50)]
+    responses = [health.answer() for _ in range(50)]
     assert probe.begun.wait(10)
     probe.go.set()
-    assert {answer.result(10) for answer in answers} == {Outcome.OK}
+    assert {response.result(10) for response in responses} == {Outcome.OK}
     assert probe.calls == 1
 
 
@@ -295,9 +295,9 @@ async def test_waiting_for_the_store_does_not_block_the_loop(
 
     waiting[0].cancel()  # a client that leaves
     probe.go.set()
-    answers = await asyncio.gather(*waiting[1:])
+    responses = await asyncio.gather(*waiting[1:])
 
-    assert {answer.status_code for answer in answers} == {200}
+    assert {response.status_code for response in responses} == {200}
     assert probe.calls == 1
 
 

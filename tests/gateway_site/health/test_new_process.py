@@ -40,8 +40,8 @@ class NewProcess:
     kms: FaultProxy
 
     def readiness(self, query: str = "") -> tuple[int, dict[str, Any]]:
-        answer = requests.get(f"{self.url}/readyz{query}", timeout=30)
-        return answer.status_code, answer.json()
+        response = requests.get(f"{self.url}/readyz{query}", timeout=30)
+        return response.status_code, response.json()
 
     def obstacle(self) -> str | None:
         reason: str | None = self.readiness()[1].get("reason")

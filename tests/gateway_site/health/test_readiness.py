@@ -29,7 +29,7 @@ ERRORS: dict[str, dict[Outcome, Exception]] = {
 
 
 class Process:
-    """A new process: ``answers`` are what its dependencies answer now; None is no answer yet."""
+    """A new process: ``answers`` are what its dependencies answer now; None is no response yet."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.answers: dict[str, Outcome] = dict.fromkeys(ERRORS, OK)
@@ -50,8 +50,8 @@ class Process:
         """Return why it is not ready, as `/readyz` does."""
         for name in self.readiness.start():
             self.probes[name].answer().result(10)
-        answers = self.readiness.start()
-        if (obstacle := self.readiness.find_obstacle(answers)) is None:
+        responses = self.readiness.start()
+        if (obstacle := self.readiness.find_obstacle(responses)) is None:
             self.readiness.settle()
         return obstacle
 
@@ -89,8 +89,8 @@ def test_rule_holds_for_every_history_of_two_rounds(process: Process) -> None:
     for history in product(rounds, repeat=2):
         readiness, is_ready = Readiness(process.probes), False
         for round_ in history:
-            answers = dict(zip(ERRORS, map(finished_future, round_), strict=True))
-            if is_ready := readiness.find_obstacle(answers) is None:
+            responses = dict(zip(ERRORS, map(finished_future, round_), strict=True))
+            if is_ready := readiness.find_obstacle(responses) is None:
                 readiness.settle()
         assert is_ready == is_ready_after(history), history
 
@@ -117,7 +117,7 @@ def test_process_that_was_ready_stays_ready_and_tries_nothing_more(process: Proc
     assert process.attempts == before
 
 
-def test_process_without_any_answer_is_not_ready_for_some_seconds(process: Process) -> None:
+def test_process_without_any_response_is_not_ready_for_some_seconds(process: Process) -> None:
     process.readiness.start()
     assert process.readiness.find_obstacle({}) == "sql"
     process.clock.advance(ANSWER_MAX - 1)

@@ -55,13 +55,13 @@ def names(path: Path) -> list[str]:
     return [each["name"] for each in json.loads(path.read_text())["tools"]]
 
 
-@pytest.mark.parametrize("answers", ["JSON", "events", "endless events"])
+@pytest.mark.parametrize("responses", ["JSON", "events", "endless events"])
 @pytest.mark.parametrize("versions", [{NEW}, {OLD}, {NEW, OLD}])
 def test_all_pages_are_asked_for_in_each_version(
-    server: ToolServer, pins: Path, versions: set[str], answers: str
+    server: ToolServer, pins: Path, versions: set[str], responses: str
 ) -> None:
     server.versions = versions
-    server.has_events, server.is_endless = answers != "JSON", answers == "endless events"
+    server.has_events, server.is_endless = responses != "JSON", responses == "endless events"
     done = run_pin_tools("--write", "--json")
     assert done.status == 0, done.err
     assert done.json["versions"] == sorted(versions, reverse=True)

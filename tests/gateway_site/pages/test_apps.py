@@ -242,8 +242,8 @@ def test_labels_that_cannot_be_read_are_an_outage_and_no_missing_app(
     tokens = [allow(ada, client_name=f"App {number}") for number in range(3)]
     (app, *_) = ids(ada)
     store.dynamodb.on("GetItem about", refuse_write)
-    for answer in (post(ada, END, app=app), post(ada, END_ALL)):
-        assert "unknown whether any was disconnected" in answer
+    for response in (post(ada, END, app=app), post(ada, END_ALL)):
+        assert "unknown whether any was disconnected" in response
     store.dynamodb.heal()
     assert all(map(is_alive, tokens))
     assert len(cards(ada)) == 3

@@ -164,7 +164,7 @@ def test_page_is_complete_while_the_provider_is_unreachable(
     assert buttons(card) == ["Re-authenticate with Corp"]
 
 
-def test_page_does_not_wait_for_a_slow_provider_whose_answer_is_kept(
+def test_page_does_not_wait_for_a_slow_provider_whose_response_is_kept(
     corp: FakeProvider, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corp.expires_in = 0

@@ -34,7 +34,7 @@ ADMIN = "/admin/sessions_kms/session/"
 
 @pytest.fixture
 def answers(calls: Calls) -> list[Any]:
-    """Give the answers that carry items, as they come from now on."""
+    """Give the responses that carry items, as they come from now on."""
     found: list[Any] = []
 
     def note(parsed: dict[str, Any], **_: Any) -> None:
@@ -66,8 +66,8 @@ def ada(
     return visitor
 
 
-def carry_ciphertext(answers: list[Any]) -> set[str]:
-    return {item["id"]["S"] for item in answers if "encryptedData" in item}
+def carry_ciphertext(responses: list[Any]) -> set[str]:
+    return {item["id"]["S"] for item in responses if "encryptedData" in item}
 
 
 def visit_list(visitor: Visitor) -> str:

@@ -75,8 +75,8 @@ def test_app_calls_with_its_own_tokens_and_not_with_the_browsers(
     consent: Consent, person: Visitor, notes: McpResource
 ) -> None:
     tokens = consent.allow(notes)
-    answer = call_as(person, tokens)
-    assert (answer.status, bytes(answer.body)) == (200, b'{"jsonrpc": "2.0"}')
+    response = call_as(person, tokens)
+    assert (response.status, bytes(response.body)) == (200, b'{"jsonrpc": "2.0"}')
     [token] = notes.calls
     assert token in notes.authorization.people_of_tokens
     assert call_notes(person).status == 401, "the browser has not connected it"
@@ -89,16 +89,16 @@ def test_demanded_scopes_are_an_error_that_the_client_shows_and_never_a_challeng
     tokens = consent.allow(notes)
     notes.demanded = "notes:delete notes:share"
 
-    answer = call_as(person, tokens)
+    response = call_as(person, tokens)
 
-    assert answer.status == 403
-    assert "www-authenticate" not in answer.headers
-    assert answer.headers["x-gateway-problem"] == "more_scope"
-    assert answer.headers["content-type"] == "application/json"
-    error = jsonrpc_message_adapter.validate_json(bytes(answer.body), by_name=False)
+    assert response.status == 403
+    assert "www-authenticate" not in response.headers
+    assert response.headers["x-gateway-problem"] == "more_scope"
+    assert response.headers["content-type"] == "application/json"
+    error = jsonrpc_message_adapter.validate_json(bytes(response.body), by_name=False)
     assert isinstance(error, JSONRPCError)
     assert f"{ISSUER}/apps/" in error.error.message
-    assert json.loads(bytes(answer.body))["id"] is None
+    assert json.loads(bytes(response.body))["id"] is None
     again = Consent(person, consent.app)
     assert re.findall("<code>(notes:[a-z]+)</code>", again.page) == ["notes:delete", "notes:share"]
     assert scope_of(again.go_on()) == {"notes:delete", "notes:share"}
@@ -109,9 +109,9 @@ def test_demand_that_consent_would_not_meet_passes_without_its_challenge(
 ) -> None:
     tokens = consent.allow(notes)
     notes.demanded = "x" * 300
-    answer = call_as(person, tokens)
-    assert (answer.status, answer.is_problem, bytes(answer.body)) == (403, False, b"{}")
-    assert "www-authenticate" not in answer.headers
+    response = call_as(person, tokens)
+    assert (response.status, response.is_problem, bytes(response.body)) == (403, False, b"{}")
+    assert "www-authenticate" not in response.headers
 
 
 def test_grant_whose_tokens_the_server_ended_is_over_and_its_app_asks_again(
@@ -121,8 +121,8 @@ def test_grant_whose_tokens_the_server_ended_is_over_and_its_app_asks_again(
     notes.authorization.people_of_tokens.clear()
     notes.authorization.refresh_tokens.clear()
     store.clock.advance(60)  # a younger token is not replaced
-    answer = call_as(person, tokens)
-    assert (answer.status, answer.headers["x-gateway-problem"]) == (401, "grant_ended")
-    assert "resource_metadata=" in answer.headers["www-authenticate"]
+    response = call_as(person, tokens)
+    assert (response.status, response.headers["x-gateway-problem"]) == (401, "grant_ended")
+    assert "resource_metadata=" in response.headers["www-authenticate"]
     assert consent.app.refresh(tokens["refresh_token"], resource=RESOURCE).status_code == 400
     assert person.client.get("/sessions/").status_code == 200

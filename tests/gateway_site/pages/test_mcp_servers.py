@@ -59,9 +59,9 @@ def test_server_that_demands_more_scopes_gets_a_problem_twice_and_then_its_way(
     notes.connect()
     notes.resource.demanded = "write"
     for _ in range(2):
-        answer = call_notes(notes.visitor)
-        problem = problem_of(answer)
-        assert (answer.status, problem["code"]) == (403, "more_scope")
+        response = call_notes(notes.visitor)
+        problem = problem_of(response)
+        assert (response.status, problem["code"]) == (403, "more_scope")
         assert problem["connect_url"] == notes.path
         notes.connect(scope="write")
     assert notes.held.requested_scope == ("write",)
@@ -79,8 +79,8 @@ def test_other_403_passes(notes: Connecting, settings: Settings, variables: dict
     notes.resource.demanded = "write"
     if not variables:
         notes.resource.failing["/mcp"] = lambda: (403, "application/json", b"{}")
-    answer = call_notes(notes.visitor)
-    assert (answer.status, answer.is_problem) == (403, False)
+    response = call_notes(notes.visitor)
+    assert (response.status, response.is_problem) == (403, False)
 
 
 @pytest.mark.parametrize("group", ["editors", "others"])

@@ -22,13 +22,13 @@ def skipping(settings: Settings) -> None:
 
 def skips(client: Client, address: str = SIGN_IN, headers: dict[str, str] = PAGE) -> bool:
     """Return True if a page leads to the provider by itself; it shows the button otherwise."""
-    answer = client.get(address, headers=headers)
-    if answer.get("Location") == SIGN_IN:
-        answer = client.get(SIGN_IN, headers=headers)
-    if answer.status_code == 302:
-        return urlsplit(answer["Location"]).path == "/authorize"
-    assert answer.status_code == 200
-    assert b"Sign in with" in answer.content
+    response = client.get(address, headers=headers)
+    if response.get("Location") == SIGN_IN:
+        response = client.get(SIGN_IN, headers=headers)
+    if response.status_code == 302:
+        return urlsplit(response["Location"]).path == "/authorize"
+    assert response.status_code == 200
+    assert b"Sign in with" in response.content
     return False
 
 

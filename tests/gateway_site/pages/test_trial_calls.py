@@ -52,8 +52,8 @@ def try_call(visitor: Visitor, **headers: str) -> Element:
 
 
 def shown_response(page: Element) -> str:
-    (answer,) = page.all("pre")
-    return answer.text
+    (response,) = page.all("pre")
+    return response.text
 
 
 def test_call_in_a_loop_of_its_own_leaves_no_connection_behind(
@@ -221,7 +221,9 @@ def test_whatever_is_answered_makes_a_page(
     assert expected in try_call(visitor).text
 
 
-def test_long_answer_is_shown_from_its_beginning(upstream: FakeProvider, visitor: Visitor) -> None:
+def test_long_response_is_shown_from_its_beginning(
+    upstream: FakeProvider, visitor: Visitor
+) -> None:
     visitor.sign_in(upstream)
     upstream.failing["/userinfo"] = respond_with(b"x" * 1_000_000, "text/plain")
     page = try_call(visitor)

@@ -1,5 +1,5 @@
 # ruff: noqa: S311 - chance guards nothing
-"""Generated answers that list tools, prompts, resources and templates: clear ones, and odd ones."""
+"""Generated responses that list tools, prompts, resources and templates: clear and odd ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NOTE = b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressT
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """One answer for one caller under rules. `names` are those of a clear one, by kind."""
+    """One response for one caller under rules. `names` are those of a clear one, by kind."""
 
     rules: Sequence[RuleTable]
     groups: Sequence[str]

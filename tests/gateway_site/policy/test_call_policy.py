@@ -80,12 +80,12 @@ def test_caller_without_a_rule_gets_no_stream_and_answers_no_server() -> None:
 
 def test_answer_is_filtered_for_the_caller_of_the_call() -> None:
     listed = {"tools": [{"name": "a"}, {"name": "b"}]}
-    answer = Message(id=7, result=json_text.parse(json.dumps(listed).encode()))
+    response = Message(id=7, result=json_text.parse(json.dumps(listed).encode()))
     for sent in (message("tools/list"), None):
         policy, call = admit(sent)
-        assert policy.rewrite(call, answer) == {"tools": [{"name": "a"}]}
+        assert policy.rewrite(call, response) == {"tools": [{"name": "a"}]}
         policy, call = admit(sent, client="own")
-        assert policy.rewrite(call, answer) is None
+        assert policy.rewrite(call, response) is None
     assert not policy.accepts_old_transport
 
 

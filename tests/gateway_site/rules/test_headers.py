@@ -268,8 +268,8 @@ def test_overlong_header_is_checked_and_not_cached() -> None:
                 before, _ = tracemalloc.get_traced_memory()
             long = b"%d-%b" % (turn, b"x" * 10_000)
             value = b"public, " + long
-            answer = [(b"x-" + long, b""), (b"cache-control", value), (b"vary", long)]
-            found = dict(response_headers(answer))
+            response = [(b"x-" + long, b""), (b"cache-control", value), (b"vary", long)]
+            found = dict(response_headers(response))
             assert found[b"cache-control"] == b"private, " + long
             assert found[b"vary"] == long + b", Cookie"
         after, _ = tracemalloc.get_traced_memory()
@@ -279,9 +279,9 @@ def test_overlong_header_is_checked_and_not_cached() -> None:
 
 
 def test_length_of_a_body_in_chunks_does_not_come_back_whatever_connection_names() -> None:
-    answer = [
+    response = [
         (b"Connection", b"Transfer-Encoding"),
         (b"Transfer-Encoding", b"chunked"),
         (b"Content-Length", b"3"),
     ]
-    assert not {b"content-length", b"transfer-encoding"} & dict(response_headers(answer)).keys()
+    assert not {b"content-length", b"transfer-encoding"} & dict(response_headers(response)).keys()

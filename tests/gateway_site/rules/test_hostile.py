@@ -4,7 +4,7 @@ Each case of `hostile.json` is one request of a person who is signed in, sent as
 
 - `target`, `method` (GET), `version`, `host` (the gateway's; null for none), `headers`
   (lines, behind the usual ones; before them where `first`), `body`;
-- `status`: the answer's, or those it may have;
+- `status`: the response's, or those it may have;
 - `reached`: what the upstream must have got, once; without it, nothing may have arrived,
   but for a request that is `begun` before its body turns out to be wrong.
 
@@ -85,15 +85,15 @@ def test_cases_are_many_and_uniquely_named() -> None:
 @each_case("case", CASES, ids=[case["name"] for case in CASES])
 def test_hostile_request(gateway: Gateway, request_of: Request, case: dict[str, Any]) -> None:
     sent = len(gateway.canned.requests)
-    answer = gateway.raw(request_of.of(case))
+    response = gateway.raw(request_of.of(case))
     reached = case.get("reached")
 
-    head, _, body = answer.removeprefix(b"HTTP/1.1 100 \r\n\r\n").partition(b"\r\n\r\n")
+    head, _, body = response.removeprefix(b"HTTP/1.1 100 \r\n\r\n").partition(b"\r\n\r\n")
     if head.startswith(b"HTTP/1.1 100"):
         head, _, body = body.partition(b"\r\n\r\n")
     expected = case["status"] if isinstance(case["status"], list) else [case["status"]]
-    assert int(head.split(b" ", 2)[1]) in expected, answer
-    assert answer.count(b"HTTP/1.1 ") - answer.count(b"HTTP/1.1 100") == 1, answer
+    assert int(head.split(b" ", 2)[1]) in expected, response
+    assert response.count(b"HTTP/1.1 ") - response.count(b"HTTP/1.1 100") == 1, response
     state = gateway.state()
     calls = state.get(f"case {case['name']}", 0)
     assert "/smuggled" not in state

@@ -89,8 +89,8 @@ def headers_at_upstream(gateway: Gateway, sent: Fields, *, upstream: str = "cann
     gateway.canned.answers["/headers"] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     lines = "".join(f"{name}: {value}\r\n" for name, value in sent)
     head = f"GET /gateway/{upstream}/headers HTTP/1.1\r\nHost: {{host}}\r\n{{cookie}}\r\n{lines}"
-    answer = gateway.raw(f"{head}Connection: close\r\n\r\n".encode("latin-1"))
-    assert answer.startswith(b"HTTP/1.1 200"), answer
+    response = gateway.raw(f"{head}Connection: close\r\n\r\n".encode("latin-1"))
+    assert response.startswith(b"HTTP/1.1 200"), response
     got = gateway.canned.requests[-1].decode("latin-1").partition("\r\n\r\n")[0]
     pairs = [line.partition(": ") for line in got.split("\r\n")[1:]]
     return [(name.lower(), value) for name, _, value in pairs]

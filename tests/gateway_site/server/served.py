@@ -70,7 +70,7 @@ class Application:
         self.headers: list[tuple[bytes, bytes]] = []
         self.gone = threading.Event()  # a client that was waited for, or sent to
         self.release: asyncio.Event | None = None
-        self.pieces = 0  # of an answer
+        self.pieces = 0  # of a response
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         path = scope["path"]
@@ -195,7 +195,7 @@ def answer(client: socket.socket) -> bytes:
 
 
 def one_answer(client: socket.socket) -> bytes:
-    """Return one answer of a connection that stays."""
+    """Return one response of a connection that stays."""
     found = b""
     while b"\r\n\r\n" not in found:
         found += _more(client)

@@ -140,7 +140,7 @@ def test_body_of_a_rejected_client_is_discarded(
 
 
 def test_unread_body_counts(served: Served, application: Application) -> None:
-    """As with an application that never looks at it, while its answer is on the way."""
+    """As with an application that never looks at it, while its response is on the way."""
     first, *others = [Sender(served, b"/held") for _ in range(LIMIT // SENT + 1)]
     assert read_to_end(first.socket).startswith(b"HTTP/1.1 408 ")
     assert in_buffers(served) == SENT * len(others)

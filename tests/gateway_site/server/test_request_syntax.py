@@ -371,7 +371,7 @@ EXPECTING = b"POST /body HTTP/%s\r\nHost: a\r\nExpect: 100-continue\r\nContent-L
 
 
 def test_client_of_http_1_0_is_not_told_to_continue(served: Served) -> None:
-    """It takes the first answer for the last (RFC 9110 section 10.1.1)."""
+    """It takes the first response for the last (RFC 9110 section 10.1.1)."""
     client = served.connected(EXPECTING % b"1.0")
     served.settle()
     client.sendall(b"hello")

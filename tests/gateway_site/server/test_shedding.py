@@ -282,7 +282,7 @@ def test_missing_body_occupies_no_thread_and_times_out(served: Served) -> None:
 def test_flood_of_bodies_ends_waiting_requests_but_none_that_is_running(
     served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An answer of 408 would say that nothing was done."""
+    """A response of 408 would say that nothing was done."""
     caplog.set_level(logging.INFO, "gateway_site.access")
     monkeypatch.setattr(connections, "BODIES_SIZE", 20_000)
     body = POST.replace(b"5", b"9000") + b"x" * 9000

@@ -135,14 +135,14 @@ def assert_is_reset(client: socket.socket) -> None:
 
 
 def test_refused_client_can_send_on_and_still_read_why(served: Served) -> None:
-    """A reset, which unread bytes would cause, would take the answer away from it."""
+    """A reset, which unread bytes would cause, would take the response away from it."""
     client = served.connected(b"POST / HTTP/1.1\r\n\r\n")
     client.sendall(b"x" * 1_000_000)
     assert answer(client).startswith(b"HTTP/1.1 400 ")
 
 
 def wait_until_full(served: Served, application: Application) -> None:
-    """Wait until the server holds as much of an answer as it will."""
+    """Wait until the server holds as much of a response as it will."""
     pieces = -1
     while pieces != application.pieces:
         pieces = application.pieces

@@ -28,9 +28,9 @@ class Caller:
     def allowed(cls, gateway: Gateway, upstream: str, client_id: str = CLIENT_ID) -> Caller:
         code = gateway.control(f"allow/{upstream}/{client_id}")
         form = {"grant_type": "authorization_code", "code": code, "code_verifier": VERIFIER}
-        answer = trade(gateway, form | {"client_id": client_id})
-        assert answer.status_code == 200, answer.text
-        tokens = answer.json()
+        response = trade(gateway, form | {"client_id": client_id})
+        assert response.status_code == 200, response.text
+        tokens = response.json()
         made = cls(gateway, tokens["access_token"], tokens["refresh_token"], client_id)
         gateway.end_grants.append(made.end)
         return made
@@ -42,8 +42,8 @@ class Caller:
     def end(self) -> None:
         """Revoke its first tokens, and with them its grant."""
         form = {"client_id": self.client_id, "token": self.refresh_token}
-        answer = requests.post(f"{self.gateway.url}/oauth/revoke", form, timeout=20)
-        assert answer.status_code == 200, answer.text
+        response = requests.post(f"{self.gateway.url}/oauth/revoke", form, timeout=20)
+        assert response.status_code == 200, response.text
 
     def call(self, path: str, method: str = "GET", **options: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {self.access_token}"} | options.pop("headers", {})

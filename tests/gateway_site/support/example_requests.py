@@ -20,7 +20,7 @@ POST = b"POST /gateway/echo/x HTTP/1.1"
 INDEX = b"GET /gateway/ HTTP/1.1"
 SECRET = b"a" * 32
 CSRF_COOKIE = b"X-CSRF-Cookie: "  # of a case: its value goes into the cookies
-VARYING = (  # what no two answers have in common
+VARYING = (  # what no two responses have in common
     (re.compile(rb"(?i)^(date|expires|x-request-id):.*\r\n", re.MULTILINE), b""),
     (re.compile(rb"(gateway_csrftoken=|gateway_sessionid=)[A-Za-z0-9]{32}"), rb"\1..."),
     (re.compile(rb"(gateway_sessionid-next-)[\w-]{8}=[a-z0-9]{32}\.[\w-]{8}"), rb"\1..."),
@@ -331,7 +331,7 @@ WITHOUT_STORE = {
 
 
 def ask(gateway: Gateway, case: Case, cookie: bytes, token: str = "") -> bytes:
-    """Send a request, and return the answer without what varies."""
+    """Send a request, and return the response without what varies."""
     secrets = [header for header in case.headers if header.startswith(CSRF_COOKIE)]
     pairs = [cookie, *(b"gateway_csrftoken=" + each.removeprefix(CSRF_COOKIE) for each in secrets)]
     sent = b"; ".join(filter(None, pairs))
@@ -342,10 +342,10 @@ def ask(gateway: Gateway, case: Case, cookie: bytes, token: str = "") -> bytes:
         *([b"Cookie: " + sent] if sent else []),
         *(each.replace(b"{token}", token.encode()) for each in case.headers if each not in secrets),
     ]
-    answer = gateway.raw(b"\r\n".join(lines) + b"\r\n\r\n" + case.body)
+    response = gateway.raw(b"\r\n".join(lines) + b"\r\n\r\n" + case.body)
     for pattern, instead in VARYING:
-        answer = pattern.sub(instead, answer)
-    return answer
+        response = pattern.sub(instead, response)
+    return response
 
 
 def cookie_of(gateway: Gateway, kind: str | bytes | None) -> bytes:

@@ -114,9 +114,9 @@ class Browser:
         return "Sign out" in self.get(f"{at}/").text
 
     def get(self, address: str) -> requests.Response:
-        answer = self.http.get(address, timeout=SECONDS)
-        assert answer.status_code == 200, answer.text
-        return answer
+        response = self.http.get(address, timeout=SECONDS)
+        assert response.status_code == 200, response.text
+        return response
 
     def press(self, page: requests.Response, word: str, at: str, **typed: str) -> requests.Response:
         """Send the form with this word on a page; any process may receive it."""
@@ -124,15 +124,17 @@ class Browser:
         form = Form(html)
         fields = form.fields | {name: [value] for name, value in typed.items()}
         address = urljoin(f"{at}{urlsplit(page.url).path}", form.action)
-        answers: list[requests.Response] = []
+        responses: list[requests.Response] = []
 
         def is_led() -> bool:
             """Send it until it is accepted, a second after its page was shown."""
-            answers.append(self.http.post(address, fields, allow_redirects=False, timeout=SECONDS))
-            return answers[-1].status_code == 302
+            responses.append(
+                self.http.post(address, fields, allow_redirects=False, timeout=SECONDS)
+            )
+            return responses[-1].status_code == 302
 
-        assert until(is_led), answers[-1].text
-        return answers[-1]
+        assert until(is_led), responses[-1].text
+        return responses[-1]
 
 
 @dataclass
@@ -147,8 +149,8 @@ class Program:
     def allowed(cls, browser: Browser, issuer: str) -> Program:
         """Register, and let the person of a browser allow it to call the upstream."""
         metadata = {"client_name": "Program", "redirect_uris": [REDIRECT_URI]}
-        answer = requests.post(f"{issuer}/oauth/register", json=metadata, timeout=SECONDS)
-        made = cls(issuer, answer.json()["client_id"])
+        response = requests.post(f"{issuer}/oauth/register", json=metadata, timeout=SECONDS)
+        made = cls(issuer, response.json()["client_id"])
         query = {
             "response_type": "code",
             "client_id": made.client_id,
@@ -174,9 +176,9 @@ class Program:
 
     def refresh(self, at: str) -> int:
         token = self.tokens["refresh_token"]
-        answer = self.ask(at, grant_type="refresh_token", refresh_token=token)
-        self.tokens |= answer.json() if answer.ok else {}
-        return answer.status_code
+        response = self.ask(at, grant_type="refresh_token", refresh_token=token)
+        self.tokens |= response.json() if response.ok else {}
+        return response.status_code
 
     def ask(self, at: str, **form: str) -> requests.Response:
         form |= {"client_id": self.client_id}

@@ -35,7 +35,7 @@ def response_path(
 
 
 class Pieces:
-    """An answer that arrives in pieces; a connection that breaks off after them has no end."""
+    """A response that arrives in pieces; a connection that breaks off after them has no end."""
 
     def __init__(self, pieces: list[bytes], kind: str, *, breaks: bool = False) -> None:
         self.status = 200
@@ -100,9 +100,9 @@ def request_message(method: str, **params: Any) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
 
 
-async def read_to_end(reader: MCPReader, answer: Pieces) -> tuple[bytes, bool]:
+async def read_to_end(reader: MCPReader, response: Pieces) -> tuple[bytes, bool]:
     """Return what the client gets, and whether it takes it for complete."""
-    read: UpstreamResponse = await reader.read_response(answer)
+    read: UpstreamResponse = await reader.read_response(response)
     found = b""
     with suppress(UpstreamFailed):
         while not read.has_ended:

@@ -32,7 +32,7 @@ def call_notes(visitor: Visitor, **headers: str) -> TrialResponse:
     return async_to_sync(upstreams._call_gateway_in_new_loop)(scope)
 
 
-def problem_of(answer: TrialResponse) -> dict[str, Any]:
-    found = upstreams._problem(answer)
-    assert found is not None, answer
+def problem_of(response: TrialResponse) -> dict[str, Any]:
+    found = upstreams._problem(response)
+    assert found is not None, response
     return found

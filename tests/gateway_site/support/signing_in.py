@@ -31,12 +31,12 @@ class Visitor:
 
     def come_back(self, address: str) -> int:
         """Return the status of the callback."""
-        answer = self.client.get(address, allow_redirects=False, timeout=TIMEOUT)
-        return answer.status_code
+        response = self.client.get(address, allow_redirects=False, timeout=TIMEOUT)
+        return response.status_code
 
     def is_signed_in(self) -> bool:
-        answer = self.client.get(f"{self._url}/gateway/", timeout=TIMEOUT)
-        return answer.status_code == 200
+        response = self.client.get(f"{self._url}/gateway/", timeout=TIMEOUT)
+        return response.status_code == 200
 
 
 def sign_in_at_once(visitors: list[Visitor], provider: FakeProvider) -> list[int]:

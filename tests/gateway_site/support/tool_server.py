@@ -17,7 +17,7 @@ class ToolServer(ThreadingHTTPServer):
     """``pages`` are lists of tools. ``versions`` are those that it speaks.
 
     ``token`` is the only one that it accepts. It answers with events if ``has_events``, in streams
-    that do not end if ``is_endless``. ``fault`` may return another answer: status, headers, body.
+    that do not end if ``is_endless``. ``fault`` may return another response: status, headers, body.
     """
 
     daemon_threads = True

@@ -30,9 +30,9 @@ async def status_of(found: Upstream) -> int:
         yield b""
 
     asked = build_request(found, "GET", f"{found.origin}/x", [], nothing())
-    answer = await client.send(ADA, found, asked)
-    answer.close()
-    return answer.status
+    response = await client.send(ADA, found, asked)
+    response.close()
+    return response.status
 
 
 @pytest.mark.parametrize(("address", "is_asked"), [("10.1.2.3", True), ("93.184.215.14", False)])

@@ -29,7 +29,7 @@ class Person:
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def call(self, method: str, way: str, *, body: bytes = b"", slowly: bool = False) -> bytes:
-        """Return all that came as the answer, and as the answer's body."""
+        """Return all that came as the response, and as the response's body."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
             connection.putrequest(method, f"/gateway/careless/{way}/{self.mark()}")
             for name, value in self.headers.items():
@@ -44,8 +44,8 @@ class Person:
             try:
                 if body:
                     connection.send(body)
-                answer = connection.getresponse()
-                return b"%d %s" % (answer.status, answer.read())
+                response = connection.getresponse()
+                return b"%d %s" % (response.status, response.read())
             except (http.client.HTTPException, OSError) as error:
                 return getattr(error, "partial", b"")
 
@@ -58,12 +58,12 @@ class Person:
         number = next(self.numbers) - 1  # of that call
         return came, f"200 {self.name}-{number}- by Bearer {self.token}".encode()
 
-    def is_in(self, answer: bytes) -> bool:
-        return self.token.encode() in answer or f"{self.name}-".encode() in answer
+    def is_in(self, response: bytes) -> bool:
+        return self.token.encode() in response or f"{self.name}-".encode() in response
 
 
 def plant(by: Person) -> bytes:
-    """Return a request that a body smuggles; its answer says whose it is."""
+    """Return a request that a body smuggles; its response says whose it is."""
     return (
         f"GET /planted/{by.mark()} HTTP/1.1\r\nHost: upstream\r\n"
         f"Authorization: Bearer {by.name}-planted\r\n\r\n"
@@ -141,7 +141,7 @@ def in_turn(attack: Attack, attacker: Person, victim: Person, rounds: int) -> No
         came, should = victim.plain_call()
         then, _ = attacker.plain_call()
         wrong += [came] if came != should else []
-        wrong += [answer for answer in (left, then) if victim.is_in(answer)]
+        wrong += [response for response in (left, then) if victim.is_in(response)]
     assert not wrong, f"{len(wrong)} answers in {rounds} rounds, such as {wrong[0][:200]!r}"
 
 
@@ -152,8 +152,8 @@ def at_once(attack: Attack, attacker: Person, victim: Person, rounds: int) -> No
     def attacking() -> None:
         for _ in range(rounds):
             ready.wait()
-            answers = (attack.by(attacker), attacker.plain_call()[0])
-            wrong.extend(answer for answer in answers if victim.is_in(answer))
+            responses = (attack.by(attacker), attacker.plain_call()[0])
+            wrong.extend(response for response in responses if victim.is_in(response))
 
     thread = threading.Thread(target=attacking)
     thread.start()

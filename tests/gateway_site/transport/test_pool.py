@@ -171,7 +171,7 @@ async def test_end_of_a_session_closes_its_idle_connections() -> None:
     in_use, other_in_use = await pool.take(), await pool.take(GRACE)
     idle, others_idle = await pool.used(), await pool.used(GRACE)
     pool.connections.end(ADA.holder)
-    # The answers of both are still coming.
+    # The responses of both are still coming.
     assert pool.open == [in_use.connection, other_in_use.connection, others_idle]
     pool.connections.give_back(in_use)
     pool.connections.give_back(other_in_use)

@@ -21,7 +21,7 @@ EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
 
 @dataclass(frozen=True)
 class Read:
-    """What was read of an answer."""
+    """What was read of a response."""
 
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
@@ -29,11 +29,11 @@ class Read:
     is_unmistakable: bool = True
 
 
-def read(answer: bytes, *, method: str = "GET", size: int = 0, closed: bool = False) -> Read:
-    """Read an answer in pieces of a size, or at once. Raises RemoteProtocolError."""
+def read(response: bytes, *, method: str = "GET", size: int = 0, closed: bool = False) -> Read:
+    """Read a response in pieces of a size, or at once. Raises RemoteProtocolError."""
     reader, body = ResponseReader(method), b""
-    for start in range(0, len(answer), size or len(answer)):
-        reader.receive_data(answer[start : start + (size or len(answer))])
+    for start in range(0, len(response), size or len(response)):
+        reader.receive_data(response[start : start + (size or len(response))])
         body += reader.take_body()
     if closed:
         reader.receive_end()
@@ -43,7 +43,7 @@ def read(answer: bytes, *, method: str = "GET", size: int = 0, closed: bool = Fa
 
 @each_case("size", [0, 1, 2, 7], ids="in pieces of {}".format)
 @each_case(
-    ("answer", "method", "status", "body"),
+    ("response", "method", "status", "body"),
     [
         (PLAIN, "GET", 200, b"plain"),
         (CHUNKED, "GET", 200, b"one"),
@@ -60,9 +60,9 @@ def read(answer: bytes, *, method: str = "GET", size: int = 0, closed: bool = Fa
     ids=lambda value: repr(value[:50]) if isinstance(value, bytes) else None,
 )
 def test_answer_is_read_however_it_is_cut(
-    answer: bytes, method: str, status: int, body: bytes, size: int
+    response: bytes, method: str, status: int, body: bytes, size: int
 ) -> None:
-    found = read(answer, method=method, size=size)
+    found = read(response, method=method, size=size)
     assert (found.status, found.body, found.is_unmistakable) == (status, body, True)
     assert b"trailer" not in repr(found.headers).lower().encode()
     assert b"link" not in dict(found.headers)
@@ -76,7 +76,7 @@ def test_header_is_given_in_lower_case_without_its_blanks() -> None:
 @each_case("more", [b"\r\n", b"\n", b"x", b"H", b"\0", PLAIN, EARLY], ids=repr)
 @each_case("size", [0, 1])
 @each_case(
-    ("answer", "method"),
+    ("response", "method"),
     [
         (PLAIN, "GET"),
         (PLAIN.replace(b"plain", b"\r\n\r\n\n"), "GET"),
@@ -91,15 +91,15 @@ def test_header_is_given_in_lower_case_without_its_blanks() -> None:
     ids=lambda value: repr(value[:60]),
 )
 def test_byte_too_many_is_noted_and_changes_nothing(
-    answer: bytes, method: str, more: bytes, size: int
+    response: bytes, method: str, more: bytes, size: int
 ) -> None:
-    as_it_should_be = read(answer, method=method)
-    found = read(answer + more, method=method, size=size)
+    as_it_should_be = read(response, method=method)
+    found = read(response + more, method=method, size=size)
     assert found == replace(as_it_should_be, is_unmistakable=False)
 
 
 @each_case(
-    "answer",
+    "response",
     [
         PLAIN.replace(b"1.1", b"1.0"),
         PLAIN.replace(b"1.1 200 OK", b"1.0 200 OK\r\nConnection: keep-alive"),
@@ -111,8 +111,8 @@ def test_byte_too_many_is_noted_and_changes_nothing(
     ],
     ids=repr,
 )
-def test_answer_after_which_sides_may_disagree_is_noted(answer: bytes) -> None:
-    assert not read(answer).is_unmistakable
+def test_answer_after_which_sides_may_disagree_is_noted(response: bytes) -> None:
+    assert not read(response).is_unmistakable
 
 
 HEADS = [
@@ -175,15 +175,15 @@ CHUNKS = [
 
 
 @each_case("size", [0, 1])
-@each_case("answer", HEADS + CHUNKS, ids=lambda answer: repr(answer[:70]))
-def test_what_two_programs_may_read_differently_is_no_answer(answer: bytes, size: int) -> None:
+@each_case("response", HEADS + CHUNKS, ids=lambda response: repr(response[:70]))
+def test_what_two_programs_may_read_differently_is_no_response(response: bytes, size: int) -> None:
     with pytest.raises(RemoteProtocolError):
-        read(answer, size=size, closed=True)
+        read(response, size=size, closed=True)
 
 
 @each_case("size", [1000, 60_000])
 @each_case(
-    "answer",
+    "response",
     [
         OK + b"X: " + b"x" * HEAD_MAX + b"\r\nContent-Length: 0\r\n\r\n",
         OK + b"X: y\r\n" * (FIELDS_MAX + 1) + b"Content-Length: 0\r\n\r\n",
@@ -194,25 +194,25 @@ def test_what_two_programs_may_read_differently_is_no_answer(answer: bytes, size
         OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"0" * (HEAD_MAX + 1000),
         CHUNKED[:-2] + b"X: y\r\n" * (HEAD_MAX // 3),
     ],
-    ids=lambda answer: repr(answer[:60]),
+    ids=lambda response: repr(response[:60]),
 )
-def test_what_is_no_body_is_bounded(answer: bytes, size: int) -> None:
+def test_what_is_no_body_is_bounded(response: bytes, size: int) -> None:
     with pytest.raises(RemoteProtocolError):
-        read(answer, size=size)
+        read(response, size=size)
 
 
 def test_body_may_be_of_any_number_of_chunks() -> None:
     chunks = b"1\r\na\r\n" * (HEAD_MAX // 2)
-    answer = OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
-    assert read(answer, size=1000).body == b"a" * (HEAD_MAX // 2)
+    response = OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+    assert read(response, size=1000).body == b"a" * (HEAD_MAX // 2)
 
 
-@pytest.mark.parametrize("answer", [EARLY + PLAIN, CHUNKED], ids=["length", "chunks"])
-def test_truncated_response_is_incomplete_at_any_byte(answer: bytes) -> None:
-    for end in range(len(answer)):
+@pytest.mark.parametrize("response", [EARLY + PLAIN, CHUNKED], ids=["length", "chunks"])
+def test_truncated_response_is_incomplete_at_any_byte(response: bytes) -> None:
+    for end in range(len(response)):
         reader = ResponseReader("GET")
         if end:
-            reader.receive_data(answer[:end])
+            reader.receive_data(response[:end])
         with pytest.raises(RemoteProtocolError):
             reader.receive_end()
 
@@ -236,19 +236,19 @@ CHANGES = st.lists(
 )
 
 
-def change_bytes(answer: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
-    """Return an answer with other bytes here and there, in place of some of its own."""
+def change_bytes(response: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
+    """Return a response with other bytes here and there, in place of some of its own."""
     for start, count, part in changes:
-        answer = answer[:start] + part + answer[start + count :]
-    return answer
+        response = response[:start] + part + response[start + count :]
+    return response
 
 
-def read_by_h11(answer: bytes, method: str) -> Read | None:
+def read_by_h11(response: bytes, method: str) -> Read | None:
     """Return h11's result for the response; None if it is invalid or incomplete."""
     parser = h11.Connection(h11.CLIENT)
     parser.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
     parser.send(h11.EndOfMessage())
-    parser.receive_data(answer)
+    parser.receive_data(response)
     head, body = None, b""
     try:
         while not isinstance(event := parser.next_event(), h11.EndOfMessage):

@@ -64,10 +64,10 @@ class Server:
                 if not self.answers_first:
                     await _read_body(reader, head)
                 self.asked += 1
-                answer = self.answers.pop(0) if self.answers else PLAIN
-                writer.write(answer.removesuffix(HANG_UP))
+                response = self.answers.pop(0) if self.answers else PLAIN
+                writer.write(response.removesuffix(HANG_UP))
                 await writer.drain()
-                if answer.endswith(HANG_UP):
+                if response.endswith(HANG_UP):
                     break
                 self.answered += 1
                 if self.answers_first:
@@ -140,19 +140,19 @@ async def begin_call(
 
 
 async def make_call(server: Server, method: str = "GET", body: bytes = b"") -> bytes:
-    """Make a call, take all of its answer, and return that."""
+    """Make a call, take all of its response, and return that."""
     framing = [(b"content-length", b"%d" % len(body))] if body or method == "POST" else []
-    answer = await begin_call(server, method, pieces_of(body), *framing)
+    response = await begin_call(server, method, pieces_of(body), *framing)
     try:
-        return await all_of(answer)
+        return await all_of(response)
     finally:
-        answer.close()
+        response.close()
 
 
-async def all_of(answer: Response) -> bytes:
+async def all_of(response: Response) -> bytes:
     body = b""
-    while not answer.has_ended:
-        body += await answer.read_piece(TIMEOUT)
+    while not response.has_ended:
+        body += await response.read_piece(TIMEOUT)
     return body
 
 
@@ -162,7 +162,7 @@ async def pieces_of(*pieces: bytes) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("method", "body", "answer"),
+    ("method", "body", "response"),
     [
         ("GET", b"", PLAIN),
         ("GET", b"", CHUNKED),
@@ -183,9 +183,9 @@ async def pieces_of(*pieces: bytes) -> AsyncIterator[bytes]:
     ids=lambda value: repr(value[:60]),
 )
 async def test_clean_exchange_keeps_the_connection(
-    server: Server, method: str, body: bytes, answer: bytes
+    server: Server, method: str, body: bytes, response: bytes
 ) -> None:
-    server.answers = [answer] * 2
+    server.answers = [response] * 2
     for _ in range(2):
         await make_call(server, method, body)
     assert await make_call(server) == b"plain"
@@ -193,7 +193,7 @@ async def test_clean_exchange_keeps_the_connection(
 
 
 @pytest.mark.parametrize(
-    ("method", "body", "answer"),
+    ("method", "body", "response"),
     [
         ("GET", b"a body", PLAIN),
         ("HEAD", b"a body", OK + b"Content-Length: 5\r\n\r\n"),
@@ -220,9 +220,9 @@ async def test_clean_exchange_keeps_the_connection(
     ids=lambda value: repr(value[:70]),
 )
 async def test_unclear_exchange_ends_the_connection(
-    server: Server, method: str, body: bytes, answer: bytes
+    server: Server, method: str, body: bytes, response: bytes
 ) -> None:
-    server.answers = [answer]
+    server.answers = [response]
     await make_call(server, method, body)
     assert await make_call(server) == b"plain"
     assert server.count == 2
@@ -231,9 +231,9 @@ async def test_unclear_exchange_ends_the_connection(
 
 async def test_connection_is_another_persons_never(server: Server) -> None:
     for owner in (ADA, GRACE):
-        answer = await begin_call(server, owner=owner)
-        await all_of(answer)
-        answer.close()
+        response = await begin_call(server, owner=owner)
+        await all_of(response)
+        response.close()
     assert server.count == 2
     assert server.gone == 0  # Both are kept, each for its own.
 
@@ -268,9 +268,9 @@ async def test_answer_before_the_request_is_out_ends_the_connection(
             await asyncio.sleep(0)
         yield b"def"
 
-    answer = await begin_call(server, "POST", body(), framing)
-    assert await all_of(answer) == b"plain"
-    answer.close()
+    response = await begin_call(server, "POST", body(), framing)
+    assert await all_of(response) == b"plain"
+    response.close()
     assert await make_call(server) == b"plain"
     assert server.count == 2
 
@@ -310,10 +310,10 @@ async def test_what_changes_nothing_is_asked_again_where_an_idle_connection_was_
     server: Server, method: str
 ) -> None:
     """At the moment of its use. The other idle ones are not tried: it may have closed them all."""
-    answers = [await begin_call(server), await begin_call(server)]
-    for answer in answers:
-        await all_of(answer)
-        answer.close()
+    responses = [await begin_call(server), await begin_call(server)]
+    for response in responses:
+        await all_of(response)
+        response.close()
     server.answers = [HANG_UP]
     assert await make_call(server, method) == (b"" if method == "HEAD" else b"plain")
     assert server.count == 3
@@ -334,7 +334,7 @@ async def test_what_may_change_something_is_asked_once(
 
 
 @pytest.mark.parametrize("beginning", [b"H", OK, b"nonsense"])
-async def test_what_had_an_answer_in_part_is_asked_once(server: Server, beginning: bytes) -> None:
+async def test_what_had_a_response_in_part_is_asked_once(server: Server, beginning: bytes) -> None:
     await make_call(server)
     server.answers = [beginning + HANG_UP]
     with pytest.raises(UpstreamFailed):
@@ -342,7 +342,7 @@ async def test_what_had_an_answer_in_part_is_asked_once(server: Server, beginnin
     assert (server.count, server.asked) == (1, 2)
 
 
-async def test_new_connection_without_an_answer_is_the_last_try(server: Server) -> None:
+async def test_new_connection_without_a_response_is_the_last_try(server: Server) -> None:
     server.answers = [HANG_UP]
     with pytest.raises(UpstreamFailed):
         await make_call(server)
@@ -356,8 +356,8 @@ async def test_new_connection_without_an_answer_is_the_last_try(server: Server) 
 
 async def test_answer_that_has_not_come_to_its_end_ends_the_connection(server: Server) -> None:
     server.answers = [PLAIN[:-1]]
-    answer = await begin_call(server)
-    answer.close()
+    response = await begin_call(server)
+    response.close()
     assert await make_call(server) == b"plain"
     assert server.count == 2
 
@@ -365,9 +365,9 @@ async def test_answer_that_has_not_come_to_its_end_ends_the_connection(server: S
 async def test_unread_response_reaches_no_other_caller(server: Server) -> None:
     """As the refused call's, before the token is refreshed."""
     server.answers = [EXTRA]
-    answer = await begin_call(server)
-    await until(lambda: answer._reader.has_ended)
-    answer.close()
+    response = await begin_call(server)
+    await until(lambda: response._reader.has_ended)
+    response.close()
     assert await make_call(server) == b"plain"
     assert server.count == 1
 
@@ -386,7 +386,7 @@ async def test_response_closed_twice_returns_its_connection_once(server: Server)
 
 @pytest.mark.parametrize("beginning", [b"", OK, PLAIN[:-2]], ids=repr)
 async def test_cancelled_call_ends_the_connection(server: Server, beginning: bytes) -> None:
-    """Before the answer, in its head and in its body."""
+    """Before the response, in its head and in its body."""
     server.answers = [beginning]
     task = asyncio.create_task(make_call(server))
     await until(lambda: server.count == 1 and not server.answers)
@@ -434,12 +434,12 @@ async def test_response_in_tiny_pieces_does_not_block_the_loop(server: Server) -
             await asyncio.sleep(0)
 
     other = asyncio.create_task(another())
-    answer = await begin_call(server)
+    response = await begin_call(server)
     pieces = 0
-    while not answer.has_ended:
-        await answer.read_piece(TIMEOUT)
+    while not response.has_ended:
+        await response.read_piece(TIMEOUT)
         pieces += 1
-    answer.close()
+    response.close()
     other.cancel()
     assert len(chunks) / READ_MAX < pieces < turns
 
@@ -447,24 +447,24 @@ async def test_response_in_tiny_pieces_does_not_block_the_loop(server: Server) -
 async def test_response_without_a_length_ends_with_the_connection(server: Server) -> None:
     """Over TLS, cutting the connection must not end a response early."""
     server.answers = [OK + b"\r\nall of it"]
-    answer = await begin_call(server)
+    response = await begin_call(server)
     await until(lambda: server.answered == 1)
     server.writers[0].close()
-    assert await all_of(answer) == b"all of it"
-    answer.close()
+    assert await all_of(response) == b"all of it"
+    response.close()
 
     server.answers = [OK + b"\r\nonly a par"]
-    answer = await begin_call(server)
-    assert await answer.read_piece(TIMEOUT)
+    response = await begin_call(server)
+    assert await response.read_piece(TIMEOUT)
     plain = server.writers[1].get_extra_info("socket")
     with socket.socket(fileno=os.dup(plain.fileno())) as cut:
         cut.shutdown(socket.SHUT_WR)
     if server.scheme == "https":
         with pytest.raises(UpstreamFailed):
-            await all_of(answer)
+            await all_of(response)
     else:
-        assert await all_of(answer) == b""
-    answer.close()
+        assert await all_of(response) == b""
+    response.close()
     assert await make_call(server) == b"plain"
     assert server.count == 3
 
@@ -488,7 +488,7 @@ async def test_body_that_fails_after_an_early_answer_ends_the_connection(server:
 
 
 async def test_connection_with_an_unread_response_is_not_reused() -> None:
-    """An answer was there as a whole, too large to read on, and nobody took it."""
+    """A response was there as a whole, too large to read on, and nobody took it."""
     transport, (ours, theirs) = Mock(), socket.socketpair()
     transport.is_closing.return_value = False
     transport.get_write_buffer_size.return_value = 0

@@ -42,9 +42,9 @@ class Hurrying:
     async def exchange_refresh_token(self, *given: Any) -> Any:
         return self._hurried(await super().exchange_refresh_token(*given))  # type: ignore[misc]
 
-    def _hurried(self, answer: Any) -> Any:
-        answer.expires_in = options["toldLife"]
-        return answer
+    def _hurried(self, response: Any) -> Any:
+        response.expires_in = options["toldLife"]
+        return response
 
 
 class Memory(Hurrying, in_memory.InMemoryOAuthProvider):  # type: ignore[misc]  # without types

@@ -96,9 +96,9 @@ class McpServer(ABC):
             "Authorization": f"Bearer {token}",
             "Accept": "application/json, text/event-stream",
         }
-        answer = requests.post(self.url, json=INITIALIZE, headers=headers, timeout=10)
-        assert answer.status_code in {200, 401}, answer.text
-        return answer.status_code == 200
+        response = requests.post(self.url, json=INITIALIZE, headers=headers, timeout=10)
+        assert response.status_code in {200, 401}, response.text
+        return response.status_code == 200
 
 
 class FastMCP(McpServer):

@@ -1,6 +1,6 @@
 """An MCP server with the SDK for Python of either line: `tools_site.py OPTIONS` (JSON).
 
-Its tools come on two pages, and each answers with its name. `port` is where it listens; `isJSON`
+Its tools come on two pages, and each responses with its name. `port` is where it listens; `isJSON`
 whether it answers in JSON or in events. The first line of the SDK speaks 2025-11-25, with sessions.
 """
 

@@ -41,7 +41,7 @@ class Visitor:
         return submit(self.client, page, follow=True, timeout=TIMEOUT)
 
     def proceed(self, page: requests.Response) -> requests.Response:
-        """Allow everything on the servers' pages until one of the gateway needs an answer."""
+        """Allow everything on the servers' pages until one of the gateway needs a response."""
         for _ in range(PAGES_MAX):
             assert page.ok, page.text
             if onward := ONWARD.search(page.text):
@@ -68,9 +68,9 @@ class Visitor:
 
     def call(self, server: McpServer, tool: str, arguments: dict[str, Any] | None = None) -> str:
         """Return the text of a tool's answer."""
-        answer = self.post_tool(server, tool, arguments)
-        assert answer.status_code == 200, answer.text
-        (result,) = (each["result"] for each in _messages(answer) if "result" in each)
+        response = self.post_tool(server, tool, arguments)
+        assert response.status_code == 200, response.text
+        (result,) = (each["result"] for each in _messages(response) if "result" in each)
         text: str = result["content"][0]["text"]
         return text
 
@@ -113,11 +113,11 @@ def _request(method: str, parameters: dict[str, Any]) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": next(_ids), "method": method, "params": parameters}
 
 
-def _messages(answer: requests.Response) -> Iterator[dict[str, Any]]:
+def _messages(response: requests.Response) -> Iterator[dict[str, Any]]:
     """Give the messages of a response, which is JSON or an event stream."""
-    if answer.headers["Content-Type"].startswith("application/json"):
-        yield answer.json()
+    if response.headers["Content-Type"].startswith("application/json"):
+        yield response.json()
         return
-    for line in answer.text.splitlines():
+    for line in response.text.splitlines():
         if line.startswith("data: {"):
             yield json.loads(line.removeprefix("data: "))

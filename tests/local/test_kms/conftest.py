@@ -43,5 +43,5 @@ def key(kms: KMSClient) -> str:
 
 @pytest.fixture
 def blob(kms: KMSClient, key: str) -> bytes:
-    answer = kms.encrypt(KeyId=key, Plaintext=PLAINTEXT, EncryptionContext=CONTEXT)
-    return answer["CiphertextBlob"]
+    response = kms.encrypt(KeyId=key, Plaintext=PLAINTEXT, EncryptionContext=CONTEXT)
+    return response["CiphertextBlob"]

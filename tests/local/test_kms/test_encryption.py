@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 def test_decrypt_returns_the_plaintext_and_the_key_arn(
     kms: KMSClient, key: str, blob: bytes
 ) -> None:
-    answer = kms.decrypt(CiphertextBlob=blob, KeyId=key, EncryptionContext=CONTEXT)
-    assert (answer["KeyId"], answer["Plaintext"]) == (key, PLAINTEXT)
+    response = kms.decrypt(CiphertextBlob=blob, KeyId=key, EncryptionContext=CONTEXT)
+    assert (response["KeyId"], response["Plaintext"]) == (key, PLAINTEXT)
 
 
 def test_a_key_is_named_by_id_arn_alias_and_alias_arn(
@@ -245,8 +245,8 @@ def test_disabling_a_key_stops_threads_that_use_it(kms: KMSClient, key: str) -> 
             assert not late, "a call that began after DisableKey was answered has succeeded"
 
     with ThreadPoolExecutor(4) as pool:
-        answers = pool.map(use, range(4))
+        responses = pool.map(use, range(4))
         started.wait()
         kms.disable_key(KeyId=key)
         disabled.set()
-        assert list(answers) == ["DisabledException"] * 4
+        assert list(responses) == ["DisabledException"] * 4

@@ -27,8 +27,8 @@ def call(kms: KMSClient, key: str, **more: Any) -> dict[str, Any]:
 
 def test_mac_is_valid_for_its_message_and_key_only(kms: KMSClient, hmac_key: str) -> None:
     mac = kms.generate_mac(**call(kms, hmac_key))["Mac"]
-    answer = kms.verify_mac(**call(kms, hmac_key, Mac=mac))
-    assert (answer["MacValid"], answer["KeyId"], len(mac)) == (True, hmac_key, 32)
+    response = kms.verify_mac(**call(kms, hmac_key, Mac=mac))
+    assert (response["MacValid"], response["KeyId"], len(mac)) == (True, hmac_key, 32)
     other = kms.create_key(KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC")["KeyMetadata"]
     for changed in (
         {"Message": b"heads "},

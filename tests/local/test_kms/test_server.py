@@ -44,24 +44,24 @@ def test_the_landing_page_says_ok_without_credentials(server: LocalKMS) -> None:
     ],
 )
 def test_an_incomplete_credential_scope_is_refused(server: LocalKMS, authorization: str) -> None:
-    status, answer = send(server, Authorization=authorization)
-    assert (status, answer["__type"]) == (400, "IncompleteSignatureException")
-    assert send(server, without="Authorization") == (status, answer)
+    status, response = send(server, Authorization=authorization)
+    assert (status, response["__type"]) == (400, "IncompleteSignatureException")
+    assert send(server, without="Authorization") == (status, response)
 
 
 @pytest.mark.parametrize("target", ["TrentService.Sign", "CreateKey", "TrentService.", "x"])
 def test_unknown_operation_is_refused_with_an_explanation(server: LocalKMS, target: str) -> None:
-    status, answer = send(server, X_Amz_Target=target)
-    assert (status, answer["__type"]) == (400, "UnknownOperationException")
-    assert "for this project's development and tests" in answer["message"]
+    status, response = send(server, X_Amz_Target=target)
+    assert (status, response["__type"]) == (400, "UnknownOperationException")
+    assert "for this project's development and tests" in response["message"]
     assert send(server, without="X-Amz-Target")[1]["__type"] == "UnknownOperationException"
     assert send(server, path="/other")[1]["__type"] == "UnknownOperationException"
 
 
 @pytest.mark.parametrize("body", ["{", "[]", '"x"', "\x00", "[" * 200_000])
 def test_a_body_that_is_not_a_json_object_is_refused(server: LocalKMS, body: str) -> None:
-    status, answer = send(server, body=body)
-    assert (status, answer["__type"]) == (400, "SerializationException")
+    status, response = send(server, body=body)
+    assert (status, response["__type"]) == (400, "SerializationException")
 
 
 @pytest.mark.parametrize(
@@ -82,15 +82,15 @@ def test_a_value_of_the_wrong_type_is_refused(server: LocalKMS, members: dict[st
     _, created = send(server)
     named = {"KeyId": created["KeyMetadata"]["KeyId"], "KeySpec": "AES_256"}
     body = json.dumps(named | members)
-    status, answer = send(server, body=body, X_Amz_Target="TrentService.GenerateDataKey")
-    assert (status, answer["__type"]) == (400, "SerializationException")
+    status, response = send(server, body=body, X_Amz_Target="TrentService.GenerateDataKey")
+    assert (status, response["__type"]) == (400, "SerializationException")
 
 
 def test_a_blob_that_is_not_base64_is_refused(server: LocalKMS) -> None:
     body = json.dumps({"CiphertextBlob": "!"})
-    status, answer = send(server, body=body, X_Amz_Target="TrentService.Decrypt")
-    assert (status, answer["__type"]) == (400, "SerializationException")
-    assert answer["message"] == "CiphertextBlob is not base64."
+    status, response = send(server, body=body, X_Amz_Target="TrentService.Decrypt")
+    assert (status, response["__type"]) == (400, "SerializationException")
+    assert response["message"] == "CiphertextBlob is not base64."
 
 
 def test_a_web_page_cannot_reach_it_by_another_host_name(server: LocalKMS) -> None:
@@ -112,13 +112,13 @@ def test_connections_are_bounded(server: LocalKMS, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(kms_server, "MAX_CONNECTIONS", 2)
     host, _, port = server.url.removeprefix("http://").partition(":")
     with ExitStack() as stack:
-        answers = []
+        responses = []
         for _ in range(3):
             to = stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
             to.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
             with suppress(ConnectionResetError):
-                answers.append(to.recv(12))
-    assert [answer for answer in answers if answer] == [b"HTTP/1.1 200"] * 2
+                responses.append(to.recv(12))
+    assert [response for response in responses if response] == [b"HTTP/1.1 200"] * 2
 
 
 def test_calls_name_the_operations_in_order() -> None:
@@ -158,8 +158,8 @@ def send(
     headers.pop(without, None)
     with closing(http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=10)) as to:
         to.request(method, path, body, headers)
-        answer = to.getresponse()
-        return answer.status, json.loads(answer.read())
+        response = to.getresponse()
+        return response.status, json.loads(response.read())
 
 
 def _raw(server: LocalKMS, header: str) -> int:
@@ -167,5 +167,5 @@ def _raw(server: LocalKMS, header: str) -> int:
     host, _, port = server.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=10) as to:
         to.sendall(f"POST / HTTP/1.1\r\nHost: {host}\r\n{header}\r\n\r\n".encode())
-        answer = b"".join(iter(lambda: to.recv(4096), b""))
-    return int(answer.split(b" ", 2)[1])
+        response = b"".join(iter(lambda: to.recv(4096), b""))
+    return int(response.split(b" ", 2)[1])

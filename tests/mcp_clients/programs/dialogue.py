@@ -58,7 +58,7 @@ class Dialogue:
             self._process.stdin.flush()
         except BrokenPipeError:
             raise CallFailed("The program has ended.") from None
-        answer = next(filter(is_answer, self._process.stdout), None)
-        if answer is None:
+        response = next(filter(is_answer, self._process.stdout), None)
+        if response is None:
             raise CallFailed("The program has ended, or does not answer.")
-        return answer
+        return response

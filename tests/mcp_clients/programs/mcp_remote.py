@@ -46,10 +46,10 @@ class MCPRemote(Client):
 
     def call(self, tool: str, arguments: Mapping[str, Any]) -> str:
         try:
-            answer = self._call(tool, dict(arguments))
+            response = self._call(tool, dict(arguments))
         except (MCPError, OSError) as error:
             raise CallFailed(str(error)) from None
-        return "\n".join(getattr(content, "text", "") for content in answer.content)
+        return "\n".join(getattr(content, "text", "") for content in response.content)
 
     def tools(self) -> str:
         names, cursor = [], None

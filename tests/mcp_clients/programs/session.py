@@ -30,10 +30,12 @@ class Session(Client):
         self._dialogue.begin(self.program(), self.place.environment, ROOT, self.place.log)
 
     def call(self, tool: str, arguments: Mapping[str, Any]) -> str:
-        answer = json.loads(self._dialogue.ask(json.dumps({"tool": tool, "arguments": arguments})))
-        if "error" in answer:
-            raise CallFailed(answer["error"])
-        return str(answer["text"])
+        response = json.loads(
+            self._dialogue.ask(json.dumps({"tool": tool, "arguments": arguments}))
+        )
+        if "error" in response:
+            raise CallFailed(response["error"])
+        return str(response["text"])
 
     def close(self) -> None:
         self._dialogue.end()

@@ -119,9 +119,9 @@ def test_unavailable_api_is_a_503_and_not_a_rejection(
 ) -> None:
     set_rules(settings, api, ALLOWED_ORGS="acme")
     api.limited = failure == "limit"
-    answers = {"server": (502, "text/html", b"<html>"), "odd": (200, "application/json", b"[]")}
-    if failure in answers:
-        api.provider.failing["/user/memberships/orgs/acme"] = lambda: answers[failure]
+    responses = {"server": (502, "text/html", b"<html>"), "odd": (200, "application/json", b"[]")}
+    if failure in responses:
+        api.provider.failing["/user/memberships/orgs/acme"] = lambda: responses[failure]
     response = visitor.sign_in(api.provider, "github")
     assert (response.status_code, "Retry-After" in response.headers) == (503, True)
     assert visitor.user_id is None

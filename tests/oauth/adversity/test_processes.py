@@ -196,9 +196,9 @@ def ask_all(workers: list[Worker], key: str, ways: list[str]) -> list[str]:
     return [outcome for worker in workers for outcome in worker.answer()]
 
 
-def assert_one_grant_serves_all(fleet: Fleet, answers: list[str]) -> None:
+def assert_one_grant_serves_all(fleet: Fleet, responses: list[str]) -> None:
     held = fleet.held()
-    assert answers == [digest(held.access_token)] * len(answers)
+    assert responses == [digest(held.access_token)] * len(responses)
     assert fleet.toolkit.refreshes() == [200]
     assert fleet.toolkit.is_alive(held)
 
@@ -212,9 +212,9 @@ def assert_one_grant_serves_all(fleet: Fleet, answers: list[str]) -> None:
     ],
 )
 def test_fifty_requests_over_four_processes_make_one_refresh(fleet: Fleet, ways: list[str]) -> None:
-    answers = ask_all(fleet.workers, fleet.key, ways)
-    assert len(answers) == 50
-    assert_one_grant_serves_all(fleet, answers)
+    responses = ask_all(fleet.workers, fleet.key, ways)
+    assert len(responses) == 50
+    assert_one_grant_serves_all(fleet, responses)
 
 
 @pytest.mark.parametrize("processes", [3])
@@ -231,10 +231,10 @@ def test_winner_killed_in_the_middle_costs_no_request_and_no_grant(
         worker.tell("threads", key=fleet.key, count=17)
     winner.kill()
     fleet.advance(TAKEN_OVER)
-    answers = [outcome for worker in others for outcome in worker.answer()]
+    responses = [outcome for worker in others for outcome in worker.answer()]
 
-    assert len(answers) == 34
-    assert_one_grant_serves_all(fleet, answers)
+    assert len(responses) == 34
+    assert_one_grant_serves_all(fleet, responses)
 
 
 @pytest.mark.parametrize("processes", [3])
@@ -249,7 +249,7 @@ def test_winner_killed_before_the_sealing_costs_one_sign_in(fleet: Fleet) -> Non
 
     for worker in others:
         worker.tell("threads", key=fleet.key, count=17)
-    answers = [outcome for worker in others for outcome in worker.answer()]
+    responses = [outcome for worker in others for outcome in worker.answer()]
 
-    assert set(answers) == {"ReauthenticationRequired"}
+    assert set(responses) == {"ReauthenticationRequired"}
     assert fleet.toolkit.refreshes() == [200, 400]

@@ -120,7 +120,7 @@ def test_grant_that_ended_opens_nothing_at_once(one: GrantWorld, issued: TokenRe
 
 
 @pytest.mark.parametrize("call", ["GetItem token", "GetItem session"])
-def test_store_away_is_no_answer(one: GrantWorld, issued: TokenResponse, call: str) -> None:
+def test_store_away_is_no_response(one: GrantWorld, issued: TokenResponse, call: str) -> None:
     one.world.table.on(call, refuse_write)
     with pytest.raises(StoreUnavailable):
         one.session(issued.access_token)
@@ -146,7 +146,7 @@ def test_key_of_a_grant_is_not_accepted_as_a_cookie(one: GrantWorld, issued: Tok
     assert one.lives(issued)
 
 
-# The answer to the token before
+# The response to the token before
 
 
 def test_first_call_after_the_grace_deletes_the_stored_response(

@@ -193,7 +193,7 @@ def test_refresh_can_be_repeated_after_a_kill_and_gives_one_pair(scene: Scene) -
             if (number, when) == (SPEND, "after"):
                 assert scene.kinds() == before
             killing.let_go()
-            # The code, and two pairs; the answer to the code went with the first refresh.
+            # The code, and two pairs; the response to the code went with the first refresh.
             assert scene.kinds() == ["answer", "session", *["token"] * 5]
             again = scene.refresh(old).json()
             for name in ("access_token", "refresh_token"):
@@ -215,7 +215,7 @@ def test_kill_at_a_deletion_loses_and_revives_nothing(scene: Scene) -> None:
         killing = Killing(scene.gateway, 0, when)
         scene.proxy.on("DeleteItem", killing)
         told: dict[str, Any] | None = None
-        with suppress(requests.ConnectionError):  # It goes beside the answer.
+        with suppress(requests.ConnectionError):  # It goes beside the response.
             told = scene.refresh(held.refresh_token).json()
         assert killing.struck.wait(60)
         scene.proxy.heal()
@@ -227,7 +227,7 @@ def test_kill_at_a_deletion_loses_and_revives_nothing(scene: Scene) -> None:
         scene.wait_for_deletion(held.access_token)
 
 
-def test_revocation_deletes_beside_its_answer_also_after_a_kill(scene: Scene) -> None:
+def test_revocation_deletes_beside_its_response_also_after_a_kill(scene: Scene) -> None:
     for when in get_args(When):
         held = scene.pair()
         scene.proxy.heal()

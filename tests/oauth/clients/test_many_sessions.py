@@ -89,7 +89,7 @@ def test_grant_without_labels_counts_too(one: GrantWorld) -> None:
 
 
 def test_concurrent_refreshes_do_not_delay_a_consent(one: GrantWorld) -> None:
-    """Nor does an answer that was lost on its way, as that of a process which was killed."""
+    """Nor does a response that was lost on its way, as that of a process which was killed."""
     grants = [one.begin() for _ in range(LIVE_MAX)]
     for each in grants:
         one.refresh(each.refresh_token)

@@ -111,8 +111,8 @@ def test_host_in_an_inner_network_is_not_connected_to(site: object, internet: In
 def test_host_is_looked_up_once_to_prevent_dns_rebinding(
     site: HostileProvider, internet: Internet
 ) -> None:
-    answers = iter([[ADDRESS], ["127.0.0.1"], ["127.0.0.1"]])
-    internet.names[HOST] = lambda: next(answers)
+    responses = iter([[ADDRESS], ["127.0.0.1"], ["127.0.0.1"]])
+    internet.names[HOST] = lambda: next(responses)
     assert fetch().host == HOST
     assert internet.lookups[HOST] == 1
     assert internet.reached == [(ADDRESS, 443)]
@@ -135,7 +135,7 @@ def pad_document(size: int) -> tuple[int, bytes]:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         pad_document(16 * 1024 + 1),
         (200, b"[" * 1000),
@@ -154,10 +154,10 @@ def pad_document(size: int) -> tuple[int, bytes]:
     ],
 )
 def test_invalid_document_makes_no_client_and_is_not_cached(
-    site: HostileProvider, answer: tuple[int, bytes]
+    site: HostileProvider, response: tuple[int, bytes]
 ) -> None:
     documents = DocumentFetcher()
-    site.paths["/client.json"] = lambda _: answer
+    site.paths["/client.json"] = lambda _: response
     with pytest.raises((UnknownClient, DocumentUnavailable)):
         fetch(documents)
     site.paths["/client.json"] = lambda _: pad_document(16 * 1024)
@@ -220,11 +220,11 @@ def test_document_is_cached_as_its_headers_say_within_bounds(
 
 def test_document_that_is_rejected_ends_the_one_that_was_cached() -> None:
     bad = good(members())[1].replace(b"{", b'{"x": NaN, ', 1)
-    answers = iter(
+    responses = iter(
         [serve_document(), ProviderResponse(200, "application/json", bad), serve_document()]
     )
     clock = FakeClock(1000.0)
-    documents = DocumentFetcher(lambda _: next(answers), clock)
+    documents = DocumentFetcher(lambda _: next(responses), clock)
     fetch(documents)
     assert documents.cached(URL) is not None
     clock.advance(200)
@@ -236,9 +236,11 @@ def test_document_that_is_rejected_ends_the_one_that_was_cached() -> None:
 
 @pytest.mark.parametrize("status", [500, 503, 429])
 def test_unavailable_site_ends_nothing_and_is_retried(status: int) -> None:
-    answers = iter([serve_document(), ProviderResponse(status, "text/html", b""), serve_document()])
+    responses = iter(
+        [serve_document(), ProviderResponse(status, "text/html", b""), serve_document()]
+    )
     clock = FakeClock(1000.0)
-    documents = DocumentFetcher(lambda _: next(answers), clock)
+    documents = DocumentFetcher(lambda _: next(responses), clock)
     fetch(documents)
     clock.advance(200)
     with pytest.raises(DocumentUnavailable):

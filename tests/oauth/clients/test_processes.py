@@ -43,11 +43,11 @@ def workers(
 
 
 def result_of(worker: GrantWorker, do: str, **arguments: Any) -> Any:
-    """Ask until there is an answer."""
+    """Ask until there is a response."""
     for _ in range(TRIES):
-        answer = worker.ask(do, **arguments)
-        if not isinstance(answer, str) or answer not in UNTOLD:
-            return answer
+        response = worker.ask(do, **arguments)
+        if not isinstance(response, str) or response not in UNTOLD:
+            return response
     raise AssertionError
 
 
@@ -103,7 +103,7 @@ def test_grant_that_its_person_ends_in_the_middle_stays_ended(workers: list[Gran
     *racing, ends = workers
     for worker in racing:
         worker.tell("refresh_many", token=issued["refresh_token"], threads=THREADS)
-    assert result_of(ends, "end") <= 1  # 0 where an end whose answer was lost had been one
+    assert result_of(ends, "end") <= 1  # 0 where an end whose response was lost had been one
     outcomes = [each for worker in racing for each in worker.answer()]
     assert {each for each in outcomes if isinstance(each, str)} <= {"InvalidGrant", *UNTOLD}
     for each in (issued, *(each for each in outcomes if isinstance(each, dict))):

@@ -97,7 +97,7 @@ def test_code_again_ends_the_grant(one: GrantWorld, later: int) -> None:
 
 
 @pytest.mark.parametrize(("later", "revoked"), [(11, True), (149, True), (150, False)])
-def test_code_again_ends_the_grant_at_the_provider_while_its_answer_exists(
+def test_code_again_ends_the_grant_at_the_provider_while_its_response_exists(
     one: GrantWorld, monkeypatch: pytest.MonkeyPatch, later: int, revoked: bool
 ) -> None:
     ended: list[Any] = []
@@ -235,7 +235,7 @@ def test_failed_write_can_be_retried(one: GrantWorld) -> None:
 
 
 @pytest.mark.parametrize("call", ["GetItem token", "GetItem session", "PutItem session"])
-def test_store_away_is_no_answer(one: GrantWorld, call: str) -> None:
+def test_store_away_is_no_response(one: GrantWorld, call: str) -> None:
     code = one.allow()
     one.clock.advance(1)
     one.world.table.on(call, refuse_write)

@@ -266,17 +266,17 @@ def test_own_version_token_after_a_lost_response_is_success(
 def test_pair_is_given_though_another_process_of_the_client_has_gone_on_from_it(
     one: GrantWorld, first: TokenResponse, is_lost: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its answer is lost, or confirmed late: the spent token is a tombstone by then."""
+    """Its response is lost, or confirmed late: the spent token is a tombstone by then."""
     pairs: list[TokenResponse] = []
 
     def overtaken(handle: Handle) -> object:
         one.world.table.heal()
-        answer = handle()
+        response = handle()
         pairs.append(one.refresh(first.refresh_token))
         pairs.append(one.refresh(pairs[0].refresh_token))
         if is_lost:
             raise ConnectionError
-        return answer
+        return response
 
     one.world.table.has_connections = not is_lost
     one.world.table.on(FIRST, overtaken)
@@ -325,7 +325,7 @@ def test_process_that_dies_before_the_write_has_done_nothing(
     assert one.lives(one.refresh(first.refresh_token))
 
 
-def test_process_that_dies_after_the_write_leaves_the_answer(
+def test_process_that_dies_after_the_write_leaves_the_response(
     one: GrantWorld, first: TokenResponse
 ) -> None:
     one.world.table.on(FIRST, kill_after)
@@ -341,7 +341,7 @@ def test_process_that_dies_after_the_write_leaves_the_answer(
 
 
 @pytest.mark.parametrize("call", ["GetItem token", "GetItem session", "PutItem session", FIRST])
-def test_table_away_is_no_answer(one: GrantWorld, first: TokenResponse, call: str) -> None:
+def test_table_away_is_no_response(one: GrantWorld, first: TokenResponse, call: str) -> None:
     one.clock.advance(1)
     one.world.table.on(call, refuse_write)
     with pytest.raises(StoreUnavailable):
@@ -350,7 +350,7 @@ def test_table_away_is_no_answer(one: GrantWorld, first: TokenResponse, call: st
     assert one.lives(one.refresh(first.refresh_token))
 
 
-def test_kms_away_is_no_answer(one: GrantWorld, first: TokenResponse) -> None:
+def test_kms_away_is_no_response(one: GrantWorld, first: TokenResponse) -> None:
     one.clock.advance(2 * 3600)
     one.world.turn(State.UNREACHABLE)
     with pytest.raises(StoreUnavailable):
@@ -364,7 +364,7 @@ def test_kms_away_is_no_answer(one: GrantWorld, first: TokenResponse) -> None:
 def test_reuse_is_answered_only_after_the_grant_has_ended(
     one: GrantWorld, first: TokenResponse, second: TokenResponse, later: int
 ) -> None:
-    """Whether it ends by its key, while the answer tells that, or by its id alone."""
+    """Whether it ends by its key, while the response tells that, or by its id alone."""
     one.clock.advance(later)
     one.world.table.on("DeleteItem session", refuse_write)
     with pytest.raises(StoreUnavailable):
@@ -411,7 +411,7 @@ def test_loser_of_a_race_returns_the_winners_response(
 def test_old_token_opens_no_successor(
     one: GrantWorld, first: TokenResponse, second: TokenResponse
 ) -> None:
-    """What is left of a spent token after the next refresh is a tombstone, without an answer."""
+    """What is left of a spent token after the next refresh is a tombstone, without a response."""
     one.clock.advance(10)
     one.world.table.calls.clear()
     one.refresh(second.refresh_token)

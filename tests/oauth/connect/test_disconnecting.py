@@ -1,6 +1,6 @@
 """Disconnecting while a second connection is being made: the tokens of both are revoked.
 
-Rows of the adversaries: one person with many things (two tabs), 64 callers at once, an answer that
+Rows of the adversaries: one person with many things (two tabs), 64 callers at once, a response that
 is slow. Each test puts one request's write between two steps of the other.
 """
 

@@ -106,22 +106,22 @@ def test_state_of_one_server_is_worthless_at_the_callback_of_another(
 ) -> None:
     of, other = (notes, honest) if at == "files" else (honest, notes)
     location = of.resource.authorization.consent(of.begin())
-    answer = location.replace(of.path, other.path)
-    assert other.back(answer)["Location"] == "/"
+    response = location.replace(of.path, other.path)
+    assert other.back(response)["Location"] == "/"
     assert of.back(location)["Location"] == "/"  # It was used, and is worth nothing any more.
     assert notes.resource.authorization.forms == honest.resource.authorization.forms == []
     assert_nothing_connected(of)
     assert_nothing_connected(other)
 
 
-@pytest.mark.parametrize("answer", [{}, {"error": CANARY}, {"error": "access_denied"}])
+@pytest.mark.parametrize("response", [{}, {"error": CANARY}, {"error": "access_denied"}])
 @pytest.mark.parametrize("issuer", [None, "https://other.example", "", "{issuer}/"])
 def test_issuer_is_compared_before_anything_is_shown_or_sent(
-    notes: Connecting, answer: dict[str, str], issuer: str | None
+    notes: Connecting, response: dict[str, str], issuer: str | None
 ) -> None:
     server = notes.resource.authorization
     url = notes.begin()
-    location = server.refuse(url, answer["error"]) if answer else server.consent(url)
+    location = server.refuse(url, response["error"]) if response else server.consent(url)
     stated, query = query_of(location).pop("iss"), query_of(location)
     assert stated == server.issuer
     del query["iss"]
@@ -219,8 +219,8 @@ ODD: dict[str, Callable[[], Answer]] = {
 def test_odd_answer_of_the_token_endpoint_is_an_error_page(
     notes: Connecting, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for what, answer in ODD.items():
-        notes.resource.authorization.failing["/token"] = answer
+    for what, response in ODD.items():
+        notes.resource.authorization.failing["/token"] = response
         page = notes.connect()
         assert page.status_code in {400, 503}, what
         assert CANARY.encode() not in page.content, what

@@ -72,7 +72,7 @@ def test_person_with_200_groups_in_two_tokens_signs_in_and_keeps_them_at_a_refre
 
 
 @pytest.mark.parametrize(
-    ("answer", "code"),
+    ("response", "code"),
     [
         ({"access_token": LONG, "refresh_token": LONG}, "tokens_too_large"),
         ({"refresh_token": LONG + "a"}, "tokens_too_large"),
@@ -81,9 +81,9 @@ def test_person_with_200_groups_in_two_tokens_signs_in_and_keeps_them_at_a_refre
     ],
 )
 def test_tokens_that_cannot_be_stored_are_rejected_on_a_page(
-    corp: FakeProvider, visitor: Visitor, answer: dict[str, str], code: str
+    corp: FakeProvider, visitor: Visitor, response: dict[str, str], code: str
 ) -> None:
-    corp.more_of_token_response = answer
+    corp.more_of_token_response = response
     corp.people_of_tokens[LONG] = dict(corp.person)
     page = visitor.sign_in(corp)
     assert page.status_code in {401, 503}
@@ -142,7 +142,7 @@ def honest(notes: Connecting, settings: Settings) -> Iterator[Connecting]:
 
 
 @pytest.mark.parametrize(
-    ("answer", "code"),
+    ("response", "code"),
     [
         ({"access_token": LONG}, "tokens_too_large"),
         ({"refresh_token": LONG}, "tokens_too_large"),
@@ -150,9 +150,9 @@ def honest(notes: Connecting, settings: Settings) -> Iterator[Connecting]:
     ],
 )
 def test_server_with_unusual_tokens_is_not_connected(
-    notes: Connecting, honest: Connecting, answer: dict[str, str], code: str
+    notes: Connecting, honest: Connecting, response: dict[str, str], code: str
 ) -> None:
-    notes.resource.authorization.more_of_token_response = answer
+    notes.resource.authorization.more_of_token_response = response
     page = notes.connect()
     assert (page.status_code, code in page.content.decode()) in {(400, True), (503, True)}
     home_of(notes.visitor)

@@ -48,7 +48,7 @@ def _json(content: bytes, status: int = 201) -> Answer:
 
 
 @pytest.mark.parametrize(
-    ("answer", "status", "code"),
+    ("response", "status", "code"),
     [
         (lambda: (503, "text/plain", b""), 503, "par_status"),
         (lambda: (302, "http://127.0.0.1:1/", b""), 503, "par_status"),
@@ -62,10 +62,10 @@ def _json(content: bytes, status: int = 201) -> Answer:
     ],
 )
 def test_request_that_cannot_be_pushed_is_a_page_with_the_code_and_leaves_no_state(
-    strict: Connecting, answer: Callable[[], Answer], status: int, code: str
+    strict: Connecting, response: Callable[[], Answer], status: int, code: str
 ) -> None:
     server = strict.resource.authorization
-    server.failing["/par"] = answer
+    server.failing["/par"] = response
     page = strict.post()
     assert (page.status_code, code in page.content.decode()) == (status, True)
     assert load_states(strict.visitor.session) == {}

@@ -64,7 +64,7 @@ def test_answer_in_one_tab_keeps_what_another_tab_begins_meanwhile(session: Sess
     "changed",
     [{"server": "files"}, {"user": "2"}, {"now": 1000.0 + STATE_AGE}, {"now": 0.0}],
 )
-def test_state_is_used_up_by_an_answer_that_is_not_its_own(
+def test_state_is_used_up_by_a_response_that_is_not_its_own(
     session: SessionStore, changed: dict[str, Any]
 ) -> None:
     name = store_state(session, BEGUN)

@@ -111,7 +111,7 @@ def test_missing_egress_is_reported_only_if_documents_are_fetched(
     assert "egress" not in look(site.server())
     found = look(site.server(metadata_documents=True))["egress"]
     assert (found.level, "CLIENTS_FILE" in found.remedy) == ("warning", True)
-    monkeypatch.setattr(clients, "PUBLIC", ANYWHERE)  # any answer shows that there is a way
+    monkeypatch.setattr(clients, "PUBLIC", ANYWHERE)  # any response shows that there is a way
     assert look(site.server(metadata_documents=True))["egress"].level == "ok"
 
 

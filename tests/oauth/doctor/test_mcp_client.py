@@ -41,7 +41,7 @@ def test_registration_is_described_and_none_is_made(
 ) -> None:
     assert check(idp.found()).detail == "will be registered for the first connection"
     assert idp.registered == []
-    idp.change = lambda answer: answer | {"client_secret_expires_at": store.clock() + 864_001}
+    idp.change = lambda response: response | {"client_secret_expires_at": store.clock() + 864_001}
     registration_for(idp.found(auth_methods=SECRET), CALLBACK)
     finding = check(idp.found(auth_methods=SECRET))
     assert finding.detail == "is registered; its secret expires in 10 days, and is then replaced"

@@ -199,9 +199,9 @@ def test_logs_hold_no_token(
     tokens = [idp.logout_token(), idp.logout_token(nonce="n"), idp.logout_token({"alg": "none"})]
     with caplog.at_level(logging.DEBUG):
         visitor.sign_in(idp)
-        answers = [post(token) for token in tokens]
+        responses = [post(token) for token in tokens]
     said = "\n".join([caplog.text, *(repr(vars(record)) for record in caplog.records)])
-    said += "".join(answer.content.decode() for answer in answers)
+    said += "".join(response.content.decode() for response in responses)
     assert "nonce" in said
     for token in tokens:
         assert all(part not in said for part in token.split(".") if len(part) > 20)

@@ -56,10 +56,10 @@ def test_new_key_during_a_flood_of_unknown_ones_can_be_retried(
     store.clock.advance(20)
     idp.keys = [SigningKey.new()]
     token = idp.logout_token()
-    answer = post(token)
-    assert (answer.status_code, answer["Retry-After"]) == (503, "40")
+    response = post(token)
+    assert (response.status_code, response["Retry-After"]) == (503, "40")
     assert visitor.user_id is not None
-    store.clock.advance(int(answer["Retry-After"]))
+    store.clock.advance(int(response["Retry-After"]))
     assert post(token).status_code == 200
     assert visitor.user_id is None
 
@@ -78,8 +78,8 @@ def test_flood_of_unknown_keys_calls_the_provider_once_a_minute(
     idp: LogoutProvider, store: Stack
 ) -> None:
     for minute in range(1, 3):
-        answers = [post(idp.logout_token({"kid": secrets.token_hex(8)})) for _ in range(50)]
-        assert [each.status_code for each in answers] == [400] + [503] * 49
+        responses = [post(idp.logout_token({"kid": secrets.token_hex(8)})) for _ in range(50)]
+        assert [each.status_code for each in responses] == [400] + [503] * 49
         assert idp.key_fetches == minute
         store.clock.advance(60)
 

@@ -363,10 +363,10 @@ SERVERS: dict[str, Any] = {
 def test_odd_document_is_an_error_with_a_code(
     world: World, whose: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for what, answer in ODD.items():
+    for what, response in ODD.items():
         world.forget()
         for path in (RESOURCE_PATH, WITH_PATH) if whose == "mcp" else (SERVER_PATH, OPENID_PATH):
-            (world.mcp if whose == "mcp" else world.login).put(path, answer)
+            (world.mcp if whose == "mcp" else world.login).put(path, response)
         assert failure(world) not in VAGUE, what
     assert "yyyy" not in caplog.text
 

@@ -20,8 +20,8 @@ NOW = 1_800_000_000.0
 SECRET = {"client_id": "c", "client_secret": "s", "client_secret_expires_at": 0}
 
 
-def read(answer: dict[str, Any]) -> MadeClient:
-    return read_answer(answer, redirect_uri=CALLBACK, now=NOW)
+def read(response: dict[str, Any]) -> MadeClient:
+    return read_answer(response, redirect_uri=CALLBACK, now=NOW)
 
 
 @each_case(
@@ -61,7 +61,7 @@ def test_registration_names_one_redirect_uri_and_its_kind(redirect_uri: str, kin
 
 
 @each_case(
-    ("answer", "method", "secret"),
+    ("response", "method", "secret"),
     [
         ({"client_id": "c"}, None, ""),
         (SECRET, "client_secret_basic", "s"),  # RFC 7591 section 2: the default
@@ -73,9 +73,9 @@ def test_registration_names_one_redirect_uri_and_its_kind(redirect_uri: str, kin
     ],
 )
 def test_method_is_the_registered_one(
-    answer: dict[str, Any], method: str | None, secret: str
+    response: dict[str, Any], method: str | None, secret: str
 ) -> None:
-    assert read(answer) == MadeClient("c", secret, method, None)
+    assert read(response) == MadeClient("c", secret, method, None)
 
 
 @each_case(
@@ -111,10 +111,10 @@ def test_method_is_the_registered_one(
     ],
     ids=str,
 )
-def test_other_answers_are_rejected(changes: dict[str, Any]) -> None:
-    answer = SECRET | {"token_endpoint_auth_method": "client_secret_basic"} | changes
+def test_other_responses_are_rejected(changes: dict[str, Any]) -> None:
+    response = SECRET | {"token_endpoint_auth_method": "client_secret_basic"} | changes
     with pytest.raises(UnusableClient) as caught:
-        read(answer)
+        read(response)
     assert caught.value.code is Code.REGISTRATION_UNUSABLE
 
 
@@ -135,7 +135,7 @@ def test_end_of_a_secret_is_read(end: float, expires: int | None) -> None:
 
 
 def test_nothing_shows_the_secret_or_the_management_token() -> None:
-    answer = {"client_id": "c", "client_secret": "the secret"}
-    made = read(answer | {"registration_access_token": MANAGEMENT_TOKEN})
+    response = {"client_id": "c", "client_secret": "the secret"}
+    made = read(response | {"registration_access_token": MANAGEMENT_TOKEN})
     assert "the secret" not in repr(made)
     assert MANAGEMENT_TOKEN not in repr(vars(made))

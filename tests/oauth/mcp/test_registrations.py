@@ -122,12 +122,12 @@ def test_registration_that_was_deleted_is_found_before_anybody_is_sent_there(
 
 
 @pytest.mark.parametrize(
-    "answer", [(400, "invalid_grant"), (401, "invalid_grant"), (500, "server_error"), (400, "x")]
+    "response", [(400, "invalid_grant"), (401, "invalid_grant"), (500, "server_error"), (400, "x")]
 )
 def test_registration_that_lives_stays(
-    idp: RegistrationServer, store: Stack, answer: tuple[int, str]
+    idp: RegistrationServer, store: Stack, response: tuple[int, str]
 ) -> None:
-    idp.dummy_code = answer
+    idp.dummy_code = response
     first = register_client(idp.found(auth_methods=("client_secret_basic",)))
     assert first.client_secret
     store.clock.advance(10 * DAY)
@@ -175,7 +175,7 @@ def test_expired_secret_is_replaced_once_an_hour_at_most(
     idp: RegistrationServer, store: Stack
 ) -> None:
     ends = store.clock() + 1200
-    idp.change = lambda answer: answer | {"client_secret_expires_at": ends}
+    idp.change = lambda response: response | {"client_secret_expires_at": ends}
     found = idp.found(auth_methods=("client_secret_basic",))
     first = register_client(found)
     store.clock.advance(1000)
@@ -203,12 +203,12 @@ def test_expired_secret_is_replaced_once_an_hour_at_most(
 def test_answer_that_must_not_be_used_is_not_asked_for_again_within_the_hour(
     idp: RegistrationServer, store: Stack, changes: dict[str, Any]
 ) -> None:
-    idp.change = lambda answer: answer | changes
+    idp.change = lambda response: response | changes
     assert code_of(idp.found()) is Code.REGISTRATION_UNUSABLE
     store.clock.advance(HOUR - 1)
     assert code_of(idp.found()) is Code.REGISTRATION_PAUSED
     assert load_registrations(store.services, "wiki").registrations == ()
-    idp.change = lambda answer: answer
+    idp.change = lambda response: response
     store.clock.advance(1)
     assert register_client(idp.found()).client_id == "client-2"
 
@@ -243,7 +243,7 @@ def test_odd_answers_are_rejected(idp: RegistrationServer, body: bytes) -> None:
     assert code_of(idp.found()) in {Code.REGISTRATION_UNUSABLE, Code.ANSWER_TOO_LONG}
 
 
-def test_server_that_does_not_answer_holds_up_few_threads_and_nobody_who_needs_no_answer(
+def test_server_that_does_not_answer_holds_up_few_threads_and_nobody_who_needs_no_response(
     idp: RegistrationServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = register_client(idp.found())
@@ -317,7 +317,7 @@ def test_management_token_and_secret_are_neither_in_the_table_nor_in_the_log(
     caplog.set_level("DEBUG")
     address = "https://wiki.example/register/client-1"
     more = {"registration_access_token": MANAGEMENT_TOKEN, "registration_client_uri": address}
-    idp.change = lambda answer: answer | more
+    idp.change = lambda response: response | more
     made = register_client(idp.found(auth_methods=("client_secret_post",)))
     content = run_sync(SealedDocuments(store.services).load("registrations/wiki"))
     assert content is not None
@@ -332,7 +332,7 @@ def test_management_token_and_secret_are_neither_in_the_table_nor_in_the_log(
 def test_old_registrations_stay_until_there_are_twenty(
     idp: RegistrationServer, store: Stack
 ) -> None:
-    idp.change = lambda answer: answer | {"client_id": f"{answer['client_id']}{'x' * 2000}"}
+    idp.change = lambda response: response | {"client_id": f"{response['client_id']}{'x' * 2000}"}
     made = []
     for _ in range(25):
         made.append(register_client(idp.found()))

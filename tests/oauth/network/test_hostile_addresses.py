@@ -121,8 +121,8 @@ def test_name_is_looked_up_once_against_dns_rebinding(
     hostile: HostileProvider, visitor: Visitor, internet: Internet
 ) -> None:
     internet.servers[ANOTHER_ADDRESS, 443] = internet.servers[ADDRESS, 443]
-    answers = iter([[ANOTHER_ADDRESS], ["127.0.0.1"], ["127.0.0.1"]])
-    internet.names["elsewhere.example"] = lambda: next(answers)
+    responses = iter([[ANOTHER_ADDRESS], ["127.0.0.1"], ["127.0.0.1"]])
+    internet.names["elsewhere.example"] = lambda: next(responses)
     hostile.more_of_metadata = {"token_endpoint": "https://elsewhere.example/token"}
     come_back(visitor, hostile)
     assert internet.lookups["elsewhere.example"] == 1

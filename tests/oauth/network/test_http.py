@@ -23,8 +23,8 @@ SECRET = "canary-in-the-form"
 
 def test_answer_is_read() -> None:
     with serving_bytes(say(HEAD + b"Content-Length: 9\r\n\r\n", b'{"a": 1}\n')) as url:
-        answer = http.post(url, {"a": SECRET}, {}, reach=ANYWHERE)
-    assert (answer.status, answer.media_type, answer.parse()) == (
+        response = http.post(url, {"a": SECRET}, {}, reach=ANYWHERE)
+    assert (response.status, response.media_type, response.parse()) == (
         200,
         "application/json",
         {"a": 1},
@@ -91,14 +91,14 @@ def test_body_that_is_not_an_object_is_rejected(body: bytes) -> None:
 
 
 def test_form_is_read_as_github_writes_it() -> None:
-    answer = ProviderResponse(
+    response = ProviderResponse(
         200, "application/x-www-form-urlencoded", b"access_token=a&scope=b%2Cc"
     )
-    assert answer.parse_tokens() == {"access_token": "a", "scope": "b,c"}
+    assert response.parse_tokens() == {"access_token": "a", "scope": "b,c"}
 
 
 @each_case(
-    ("answer", "error"),
+    ("response", "error"),
     [
         (
             ProviderResponse(200, "application/json", b'{"error": "bad_verification_code"}'),
@@ -113,10 +113,10 @@ def test_form_is_read_as_github_writes_it() -> None:
     ],
 )
 def test_response_without_tokens_is_an_error(
-    answer: ProviderResponse, error: type[Exception]
+    response: ProviderResponse, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        answer.parse_tokens()
+        response.parse_tokens()
 
 
 def test_body_is_not_in_the_repr() -> None:
@@ -130,8 +130,8 @@ def test_no_request_gets_the_response_to_another() -> None:
     def serve(connection: socket.socket, number: int) -> None:
         with connection:
             while connection.recv(65536):
-                answer = HEAD + b'Content-Length: 7\r\n\r\n{"n":%d}' % number
-                connection.sendall(answer + answer)
+                response = HEAD + b'Content-Length: 7\r\n\r\n{"n":%d}' % number
+                connection.sendall(response + response)
         ends.append(number)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -147,6 +147,6 @@ def test_no_request_gets_the_response_to_another() -> None:
         session = oauth2_adapter.mount_bounded_adapter(requests.Session(), ANYWHERE)
         told_by_allauth = session.get(url, timeout=20)
         thread.join(20)
-    assert [answer.parse()["n"] for answer in told] == [0, 1]
+    assert [response.parse()["n"] for response in told] == [0, 1]
     assert told_by_allauth.json() == {"n": 2}
     assert ends == [0, 1, 2]  # each closed by who asked, before the next was made

@@ -113,8 +113,8 @@ def test_forty_concurrent_requests_share_one_fetch(hostile: HostileProvider, fai
         return False
 
     with ThreadPoolExecutor(40) as pool:
-        answers = list(pool.map(ask, range(40)))
-    assert answers == [not fails] * 40
+        responses = list(pool.map(ask, range(40)))
+    assert responses == [not fails] * 40
     assert hostile.asked == [DISCOVERY]
 
 

@@ -219,10 +219,10 @@ def test_further_lookup_is_rejected_immediately_while_all_hang(silent: SilentRes
 
 
 def test_failed_lookup_fails_all_waiters_and_is_retried() -> None:
-    answers = iter([socket.gaierror("no such name"), None])
+    responses = iter([socket.gaierror("no such name"), None])
 
     def resolve(*_: Any) -> list[Any]:
-        if (error := next(answers)) is not None:
+        if (error := next(responses)) is not None:
             raise error
         return [ROW]
 

@@ -74,7 +74,7 @@ def test_push_authenticates_with_the_private_key_for_the_issuer(
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         *[NONSENSE[what] for what in ("server error", "redirect", "no json", "null", "huge")],
         respond_with(201, b"{}"),
@@ -84,10 +84,10 @@ def test_push_authenticates_with_the_private_key_for_the_issuer(
     ],
 )
 def test_unreadable_push_response_shows_an_error_page(
-    strict: StrictProvider, visitor: Visitor, answer: Any
+    strict: StrictProvider, visitor: Visitor, response: Any
 ) -> None:
     strict.takes_pushed_only = True
-    strict.failing["/par"] = answer
+    strict.failing["/par"] = response
     assert_provider_is_down(visitor.start())
 
 

@@ -72,20 +72,20 @@ def strikes(calls: list[str], after: str | None, every: int) -> Iterator[tuple[i
 
 @contextmanager
 def struck(stage: Stage, departure: Departure, number: int, fault: str) -> Iterator[Answer]:
-    """Depart with a fault at one call, give the answer, and heal what was struck."""
+    """Depart with a fault at one call, give the response, and heal what was struck."""
     with stage.set_up(departure.person):
         wire = stage.world.wire
         wire.strike(number, FAULTS[fault])
         if fault.startswith("killed"):  # A process that was killed calls nobody any more.
             for later in range(number + 1, MAX_CALLS):
                 wire.strike(later, FAULTS["killed"])
-        answer = stage.answer(departure.act)
+        response = stage.answer(departure.act)
         call = wire.calls[number]
         stage.begin_anew()
         try:
-            yield answer
+            yield response
         except AssertionError as failed:
-            failed.add_note(f"Struck: call {number}, {call}, {fault}; answered: {answer}")
+            failed.add_note(f"Struck: call {number}, {call}, {fault}; answered: {response}")
             raise
 
 
@@ -137,11 +137,11 @@ def check_second_try(stage: Stage, departure: Departure) -> None:
     left = [name for name in stage.grants(stage.key) if name in departure.leaves]
     stood = stage.stands
     stage.world.clock.advance(DISTURBED_FOR + 1)
-    answer = stage.answer(departure.again)
-    already = (answer == REFUSED and not stood and not departure.reads) or (
-        answer == NOT_FOUND and not left  # as an account is that was disconnected
+    response = stage.answer(departure.again)
+    already = (response == REFUSED and not stood and not departure.reads) or (
+        response == NOT_FOUND and not left  # as an account is that was disconnected
     )
-    assert answer in SUCCESS or already
+    assert response in SUCCESS or already
     assert not (stage.stands and departure.ends)
     assert not stage.live() & {stage.held[name] for name in departure.leaves}
     assert [name for name in left if stage.revoked(name)] == left
@@ -157,12 +157,12 @@ def test_any_fault_at_any_call_ends_no_grant_early_or_silently(
     tried_again: list[object] = []
     for number, fault in strikes(calls_of(stage, departure), departure.after, every):
         log.clear()
-        with struck(stage, departure, number, fault) as answer:
-            assert (answer is Killed) == fault.startswith("killed")
+        with struck(stage, departure, number, fault) as response:
+            assert (response is Killed) == fault.startswith("killed")
             check_too_soon(stage)
-            if departure.reads and answer is not Killed:
+            if departure.reads and response is not Killed:
                 check_unseen(stage, departure, log)
-            if answer in SUCCESS:
+            if response in SUCCESS:
                 check_acknowledged(stage, departure)
                 asked = [name for name in departure.leaves if stage.revoked(name)]
                 assert asked == [*departure.leaves] or UNREADABLE in log.text

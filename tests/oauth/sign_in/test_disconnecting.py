@@ -55,11 +55,11 @@ def act_before(
 def test_connection_that_is_completed_during_the_disconnect_is_revoked_too(
     second: LogoutProvider, connected: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = connected.callback_address(second, "other", process="connect")
+    response = connected.callback_address(second, "other", process="connect")
     stored: list[TokenSet] = []
 
     def complete() -> None:
-        connected.client.get(answer)
+        connected.client.get(response)
         stored.append(tokens_of(connected, "other"))
 
     act_before(monkeypatch, vault, "drop_token_set", complete)
@@ -71,9 +71,9 @@ def test_connection_that_is_completed_during_the_disconnect_is_revoked_too(
 def test_connection_that_is_completed_after_the_disconnect_is_revoked_too(
     second: LogoutProvider, connected: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = connected.callback_address(second, "other", process="connect")
+    response = connected.callback_address(second, "other", process="connect")
     act_before(monkeypatch, rights, "update_rights", lambda: disconnect(connected, "other"))
-    page = connected.client.get(answer, follow=True).content.decode()
+    page = connected.client.get(response, follow=True).content.decode()
     assert "Other was disconnected meanwhile, and stays disconnected." in page
     assert connected.held("other") is None
     wait_until_settled()
@@ -83,9 +83,9 @@ def test_connection_that_is_completed_after_the_disconnect_is_revoked_too(
 def test_connection_that_is_completed_after_the_sign_out_is_revoked_too(
     second: LogoutProvider, connected: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = connected.callback_address(second, "other", process="connect")
+    response = connected.callback_address(second, "other", process="connect")
     act_before(monkeypatch, rights, "update_rights", lambda: sign_out(connected))
-    assert connected.client.get(answer).status_code == 400
+    assert connected.client.get(response).status_code == 400
     wait_until_settled()
     assert second.refresh_tokens == set()
 
@@ -103,14 +103,14 @@ def test_connection_for_which_the_session_has_no_room_is_revoked_unless_it_repla
     if not is_first:
         visitor.connect(second)
     before = set(second.refresh_tokens)
-    answer = visitor.callback_address(second, "other", process="connect")
+    response = visitor.callback_address(second, "other", process="connect")
 
     def reject(self: SessionStore) -> None:
         raise SessionTooLarge(400_001, 400_000)
 
     monkeypatch.setattr(SessionStore, "save", reject)
     visitor.client.raise_request_exception = False
-    assert visitor.client.get(answer).status_code == 409
+    assert visitor.client.get(response).status_code == 409
     wait_until_settled()
     assert bool(second.refresh_tokens) is not is_first
     assert before <= second.refresh_tokens
@@ -120,11 +120,11 @@ def test_account_that_is_disconnected_during_another_sign_in_stays_disconnected(
     idp: LogoutProvider, connected: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sign-in takes the other accounts' tokens along, from the session that it ends."""
-    answer = connected.callback_address(idp)
+    response = connected.callback_address(idp)
     tab = Visitor()
     tab.client.cookies = copy.deepcopy(connected.client.cookies)
     act_before(monkeypatch, login, "_authenticate", lambda: disconnect(tab, "other"))
-    assert connected.client.get(answer).status_code == 302
+    assert connected.client.get(response).status_code == 302
     assert connected.held() is not None
     assert connected.held("other") is None
 
@@ -135,7 +135,7 @@ def test_account_that_is_connected_again_during_another_sign_in_keeps_its_new_to
     connected: Visitor,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    again, answer = (
+    again, response = (
         connected.callback_address(second, "other", process="connect"),
         connected.callback_address(idp),
     )
@@ -147,7 +147,7 @@ def test_account_that_is_connected_again_during_another_sign_in_keeps_its_new_to
         stored.append(tokens_of(tab, "other"))
 
     act_before(monkeypatch, login, "_authenticate", connect_again)
-    connected.client.get(answer)
+    connected.client.get(response)
     assert tokens_of(connected, "other") == stored[0]
 
 
@@ -156,9 +156,9 @@ def test_another_account_that_is_connected_while_one_is_rejected_stays(
 ) -> None:
     """A refresh has shown that the first one may no longer be used here."""
     second.person = BOB
-    answer = connected.callback_address(second, "other", process="connect")
+    response = connected.callback_address(second, "other", process="connect")
     session = SessionStore(connected.session.session_key)
-    act_before(monkeypatch, vault, "drop_token_set", lambda: connected.client.get(answer))
+    act_before(monkeypatch, vault, "drop_token_set", lambda: connected.client.get(response))
     run_sync(vault.TokenRepository(services(), session, "other").end("1001"))
     assert tokens_of(connected, "other").subject == BOB["sub"]
 
@@ -170,7 +170,7 @@ def test_rejected_sign_in_revokes_what_was_connected_meanwhile(
     settings: Settings,
     idp: LogoutProvider,
 ) -> None:
-    again, answer = (
+    again, response = (
         connected.callback_address(second, "other", process="connect") for _ in range(2)
     )
     stored: list[TokenSet] = []
@@ -182,7 +182,7 @@ def test_rejected_sign_in_revokes_what_was_connected_meanwhile(
 
     configure(settings, allow_domains(idp, second, "example.org"))
     act_before(monkeypatch, vault, "drop_token_set", connect_again)
-    assert connected.client.get(answer).status_code == 403
+    assert connected.client.get(response).status_code == 403
     assert connected.held("other") is None
     assert stored[0].refresh_token in revoked_tokens(second)
 

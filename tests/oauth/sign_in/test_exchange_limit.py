@@ -46,13 +46,13 @@ def test_seventeenth_concurrent_exchange_is_told_to_retry(
     with ThreadPoolExecutor(EXCHANGES_MAX) as pool:
         try:
             pairs = zip(waiting, addresses, strict=True)
-            answers = [pool.submit(status_of, each, address) for each, address in pairs]
+            responses = [pool.submit(status_of, each, address) for each, address in pairs]
             assert all(arrived.acquire(timeout=30) for _ in range(EXCHANGES_MAX))
             refused = visitor.client.get(late)
             assert visitor.sign_in(other, "other").status_code == 302
         finally:
             go_on.set()
-        assert [answer.result() for answer in answers] == [401] * EXCHANGES_MAX
+        assert [response.result() for response in responses] == [401] * EXCHANGES_MAX
     assert refused.status_code == 503
     assert int(refused["Retry-After"]) > 0
     assert "Too many sign-ins at once" in refused.content.decode()

@@ -170,7 +170,7 @@ def test_malformed_token_response_is_a_page(
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         {"expires_in": "3600"},
         {"expires_in": "3599.5"},
@@ -187,9 +187,9 @@ def test_malformed_token_response_is_a_page(
     ],
 )
 def test_unusual_token_response_signs_in(
-    corp: FakeProvider, visitor: Visitor, answer: dict[str, Any]
+    corp: FakeProvider, visitor: Visitor, response: dict[str, Any]
 ) -> None:
-    corp.more_of_token_response = answer
+    corp.more_of_token_response = response
     assert visitor.sign_in(corp)["Location"] == "/"
     assert visitor.client.get("/").status_code == 200
     held = visitor.held()
@@ -242,7 +242,7 @@ def test_redirected_token_request_carries_the_code_nowhere(
     assert asked == []
 
 
-def test_refused_code_is_a_page_and_its_answer_is_not_repeated(
+def test_refused_code_is_a_page_and_its_response_is_not_repeated(
     corp: FakeProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = visitor.callback_address(corp)

@@ -69,10 +69,10 @@ def test_process_without_the_key_answers_signed_out_and_leaves_the_session_as_it
     before = store.items()
     with ONLY_OLD.serving(at=300):
         for page in PAGES:
-            answer = ada.client.get(page)
-            assert answer.status_code in {200, 302, 401, 501}, page
-            assert b"Sign out" not in answer.content
-            assert NAME not in answer.cookies, page
+            response = ada.client.get(page)
+            assert response.status_code in {200, 302, 401, 501}, page
+            assert b"Sign out" not in response.content
+            assert NAME not in response.cookies, page
             assert store.items() == before, page
     assert SWAPPED.does(partial(is_signed_in, ada), at=400)
     assert ada.held() is not None
@@ -189,8 +189,8 @@ def test_browser_that_receives_no_response_during_a_rotation_stays_signed_in(
     for number, process in enumerate([ADDED, SWAPPED, SWAPPED, reversed_swap, new_swap]):
         at = 1000 * number + 500
         for _ in range(2):
-            answer = process.does(lambda: with_cookies(cookies).client.get(page), at)
-            assert answer.status_code == 200
+            response = process.does(lambda: with_cookies(cookies).client.get(page), at)
+            assert response.status_code == 200
             store.clock.advance(60)  # longer than a session's former key is followed
         assert process.does(partial(is_signed_in, with_cookies(cookies)), at)
     assert len(store.items()) == before

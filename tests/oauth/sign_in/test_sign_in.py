@@ -214,7 +214,7 @@ def test_error_of_another_issuer_is_rejected_as_a_code_is(
     assert rejected.status_code == 401
     assert "response_issuer" in rejected.content.decode()
     again = visitor.client.get(f"{url}&{urlencode({'iss': corp.issuer})}")
-    assert again.status_code == 302  # as any answer whose state was used
+    assert again.status_code == 302  # as any response whose state was used
     assert "cancelled" not in again["Location"]
 
 

@@ -1,7 +1,7 @@
 """New users with the name or address of another user are admitted, without revealing that.
 
 The newcomer is the adversary here: who has an account at any provider that is configured, says
-there what pleases them, and looks at every answer.
+there what pleases them, and looks at every response.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def known(corp: FakeProvider, other: FakeProvider) -> Visitor:
 
 
 def newcomer(other: FakeProvider, **person: Any) -> tuple[Visitor, Any]:
-    """Sign in at the other provider as somebody new; give the answer too."""
+    """Sign in at the other provider as somebody new; give the response too."""
     other.person = {"sub": str(SocialAccount.objects.count()), **person}
     visitor = Visitor()
     return visitor, visitor.sign_in(other, "other")
@@ -56,8 +56,8 @@ def test_name_that_is_taken_gets_a_random_suffix(
 
 
 def test_many_people_with_one_name_are_all_admitted(known: Visitor, other: FakeProvider) -> None:
-    answers = [newcomer(other, preferred_username="ada")[1]["Location"] for _ in range(15)]
-    assert answers == ["/"] * 15
+    responses = [newcomer(other, preferred_username="ada")[1]["Location"] for _ in range(15)]
+    assert responses == ["/"] * 15
     assert get_user_model().objects.filter(username__startswith="ada").count() == 16
 
 

@@ -18,7 +18,7 @@ SIGN_IN = "/accounts/login/"
 
 
 def next_of(response: Any) -> str | None:
-    """The way on of the sign-in page that an answer leads to."""
+    """The way on of the sign-in page that a response leads to."""
     parts = urlsplit(response["Location"])
     assert parts.path == SIGN_IN
     found = parse_qs(parts.query).get("next")
@@ -72,9 +72,9 @@ def test_callback_without_a_state_of_this_browser_does_not_sign_in(
     before = visitor.user_id, visitor.held()
     asked = len(corp.authorizations) + len(corp.codes)
 
-    answer = visitor.client.get(strange)
+    response = visitor.client.get(strange)
 
-    assert (answer.status_code, answer["Location"]) == (302, "/")
+    assert (response.status_code, response["Location"]) == (302, "/")
     assert (visitor.user_id, visitor.held()) == before
     stranger = Visitor()
     led = stranger.client.get(strange)

@@ -56,7 +56,7 @@ def start_session(client: Client, user: User, provider: str, tokens: TokenSet) -
 
 
 def sign_in_directly(client: Client, at: FakeProvider, provider: str) -> None:
-    """Sign a new person in, as the provider's answers would."""
+    """Sign a new person in, as the provider's responses would."""
     configured = find_provider(provider)
     assert configured is not None
     response = at.token_response(nonce=secrets.token_urlsafe(32))

@@ -125,12 +125,12 @@ class FakeProvider:
         granted = self._may_refresh(form) if refreshes else self._may_exchange(form, asked)
         if not granted:
             return 400, "application/json", b'{"error": "invalid_grant"}'
-        answer = self.token_response(github=github, nonce=asked.get("nonce"))
+        response = self.token_response(github=github, nonce=asked.get("nonce"))
         if refreshes and not self.rotates:
-            answer.pop("refresh_token", None)
+            response.pop("refresh_token", None)
         if github:
-            return 200, "application/x-www-form-urlencoded", urlencode(answer).encode()
-        return _json(answer)
+            return 200, "application/x-www-form-urlencoded", urlencode(response).encode()
+        return _json(response)
 
     def _may_exchange(self, form: dict[str, str], asked: dict[str, str]) -> bool:
         challenge = base64.urlsafe_b64encode(
@@ -186,17 +186,17 @@ class FakeProvider:
     def token_response(self, *, github: bool = False, nonce: str | None = None) -> dict[str, Any]:
         access_token = self._secret()
         self.people_of_tokens[access_token] = dict(self.person)
-        answer: dict[str, Any] = {"access_token": access_token, "token_type": "bearer"}
+        response: dict[str, Any] = {"access_token": access_token, "token_type": "bearer"}
         if self.scope is not None:
-            answer["scope"] = self.scope
+            response["scope"] = self.scope
         if self.expires_in is not None:
-            answer["expires_in"] = self.expires_in
+            response["expires_in"] = self.expires_in
         if self.gives_refresh_token:
-            answer["refresh_token"] = self._secret()
-            self.refresh_tokens.add(answer["refresh_token"])
+            response["refresh_token"] = self._secret()
+            self.refresh_tokens.add(response["refresh_token"])
         if not github:
-            answer["id_token"] = self._id_token(nonce)
-        return answer | self.more_of_token_response
+            response["id_token"] = self._id_token(nonce)
+        return response | self.more_of_token_response
 
     def _id_token(self, nonce: str | None = None) -> str:
         now = int(self.clock())
@@ -239,8 +239,8 @@ class _Handler(BaseHTTPRequestHandler):
         request.body = form
         self._send(self.provider.respond(path, dict(parse_qsl(form)), authorization))
 
-    def _send(self, answer: Answer) -> None:
-        status, kind, body = answer
+    def _send(self, response: Answer) -> None:
+        status, kind, body = response
         self.send_response(status)
         self.send_header("Location" if status == 302 else "Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))

@@ -160,8 +160,8 @@ class _Handler(BaseHTTPRequestHandler):
         form = self.rfile.read(int(self.headers["Content-Length"])).decode()
         self._send(self.provider.answer(urlsplit(self.path).path, dict(parse_qsl(form))))
 
-    def _send(self, answer: Answer) -> None:
-        status, body = answer
+    def _send(self, response: Answer) -> None:
+        status, body = response
         self.send_response(status)
         if status == 302:
             self.send_header("Location", body.decode())

@@ -68,7 +68,7 @@ class Request(NamedTuple):
 
     @property
     def was_held_up(self) -> bool:
-        """Whether a grace period passed during the request: its answer may be gone by then."""
+        """Whether a grace period passed during the request: its response may be gone by then."""
         return any(each.tick != self.arrived for each in self.history)
 
 

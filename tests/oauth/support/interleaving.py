@@ -249,11 +249,11 @@ class Interleaving:
             while True:
                 wait = resume(steps, outcome, error)
                 if isinstance(wait, Send) and not _is_beside(wait):
-                    if (answer := next(report, None)) is None:
+                    if (response := next(report, None)) is None:
                         steps.close()
                         return Next(wait, deletions=tuple(self._deletions))
-                    self.clock.now = START + GRACE * answer.tick
-                    outcome, error = copy.deepcopy(answer.outcome), _anew(answer.error)
+                    self.clock.now = START + GRACE * response.tick
+                    outcome, error = copy.deepcopy(response.outcome), _anew(response.error)
                 else:
                     outcome, error = _finish(wait)
         except StopIteration as end:
@@ -337,8 +337,8 @@ class Interleaving:
     def _of_access_tokens(self, state: State) -> Iterator[str]:
         now, id_of = START + GRACE * state.tick, Tokens(self._services).id_of
         report = (self._after(*each) for each in enumerate(state.requests) if each[1].begun)
-        answers = [each for each in report if isinstance(each.result, TokenResponse)]
-        promises = [promise_of(each.result, each.at, id_of) for each in answers]
+        responses = [each for each in report if isinstance(each.result, TokenResponse)]
+        promises = [promise_of(each.result, each.at, id_of) for each in responses]
         opened = (self._truth(state, each) for each in self._refresh_tokens(state))
         named = access_promises.live_in(opened)
         most = token_pair.NAMED_MAX
@@ -378,8 +378,10 @@ class Interleaving:
         if given not in state.items and self._session in state.items:
             yield "told a token that does not exist"
         others = (other for other in enumerate(state.requests) if other[1].token == each.token)
-        answers = (self._after(*other).result for other in others)
-        pairs = [answer.refresh_token for answer in answers if isinstance(answer, TokenResponse)]
+        responses = (self._after(*other).result for other in others)
+        pairs = [
+            response.refresh_token for response in responses if isinstance(response, TokenResponse)
+        ]
         if len(set(pairs)) > 1:
             yield "one token was answered by two pairs"
         if each.token == self._code and len(pairs) > 1:
@@ -389,7 +391,7 @@ class Interleaving:
         if HONEST not in state.clients:
             return
         client = state.clients[HONEST]
-        # A client that sends a code twice has the first answer, or asks the person again.
+        # A client that sends a code twice has the first response, or asks the person again.
         if client.status == "out" and lives and client.token != self._code:
             yield "an honest client is told invalid_grant while the grant lives"
         others = any(

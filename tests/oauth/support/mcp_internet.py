@@ -49,8 +49,8 @@ class Site:
         self.answers: dict[str, Callable[[], Answer]] = {}
         self.requests: list[str] = []  # the path of each, without HEAD
 
-    def put(self, path: str, answer: Answer) -> None:
-        self.answers[path] = lambda: answer
+    def put(self, path: str, response: Answer) -> None:
+        self.answers[path] = lambda: response
 
     def answer(self, method: str, path: str) -> Answer:
         if method != "HEAD":

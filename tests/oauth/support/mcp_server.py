@@ -101,8 +101,8 @@ class AuthorizationServer(FakeProvider):
 
     def _back(self, query: dict[str, str], parameters: dict[str, str]) -> str:
         iss = {"iss": self.issuer} if self.states_issuer else {}
-        answer = {**parameters, "state": query["state"], **iss, **self.more_of_answer}
-        return f"{query['redirect_uri']}?{urlencode(answer)}"
+        response = {**parameters, "state": query["state"], **iss, **self.more_of_answer}
+        return f"{query['redirect_uri']}?{urlencode(response)}"
 
     def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Answer:
         self.forms.append(form)
@@ -122,10 +122,10 @@ class AuthorizationServer(FakeProvider):
         return same and challenge == asked.get("code_challenge")
 
     def token_response(self, *, github: bool = False, nonce: str | None = None) -> dict[str, Any]:
-        answer = super().token_response(github=github, nonce=nonce)
+        response = super().token_response(github=github, nonce=nonce)
         if not self.gives_id_token:
-            answer.pop("id_token")
-        return answer
+            response.pop("id_token")
+        return response
 
     def revoke(self, form: dict[str, str]) -> Answer:
         self.revocations.append(form)

@@ -26,7 +26,7 @@ Json = dict[str, Any]
 class RegistrationServer(ThreadingHTTPServer):
     """``clients`` are those that exist, with their secrets; ``registered`` the requests.
 
-    ``on_registration`` is called before a client is made. ``change`` alters each answer to a
+    ``on_registration`` is called before a client is made. ``change`` alters each response to a
     registration, ``status`` and ``body`` replace it. ``probes`` are the forms that the token
     endpoint got.
     """
@@ -40,7 +40,7 @@ class RegistrationServer(ThreadingHTTPServer):
         self.registered: list[Json] = []
         self.probes: list[dict[str, str]] = []
         self.on_registration: Callable[[], object] = lambda: None
-        self.change: Callable[[Json], Json] = lambda answer: answer
+        self.change: Callable[[Json], Json] = lambda response: response
         self.status = 201
         self.body: bytes | None = None
         self.unknown_client = (400, "invalid_client")
@@ -59,12 +59,15 @@ class RegistrationServer(ThreadingHTTPServer):
         with self.lock:
             self.registered.append(wanted)
             client_id = f"client-{len(self.registered)}"
-            answer = {**wanted, "client_id": client_id, "client_id_issued_at": 1}
+            response = {**wanted, "client_id": client_id, "client_id_issued_at": 1}
             if wanted["token_endpoint_auth_method"] != "none":
-                answer |= {"client_secret": f"secret of {client_id}", "client_secret_expires_at": 0}
-            answer = self.change(answer)
-            self.clients[str(answer.get("client_id"))] = str(answer.get("client_secret", ""))
-        return self.status, json.dumps(answer).encode() if self.body is None else self.body
+                response |= {
+                    "client_secret": f"secret of {client_id}",
+                    "client_secret_expires_at": 0,
+                }
+            response = self.change(response)
+            self.clients[str(response.get("client_id"))] = str(response.get("client_secret", ""))
+        return self.status, json.dumps(response).encode() if self.body is None else self.body
 
     def token(self, form: dict[str, str], authorization: str) -> tuple[int, bytes]:
         """Answer a code that nobody issued."""
@@ -84,15 +87,15 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path == "/register":
-            status, answer = self.server.register(json.loads(body))
+            status, response = self.server.register(json.loads(body))
         else:
             form = dict(parse_qsl(body.decode()))
-            status, answer = self.server.token(form, self.headers.get("Authorization", ""))
+            status, response = self.server.token(form, self.headers.get("Authorization", ""))
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(answer)))
+        self.send_header("Content-Length", str(len(response)))
         self.end_headers()
-        self.wfile.write(answer)
+        self.wfile.write(response)
 
     def log_message(self, *_: Any) -> None:
         pass

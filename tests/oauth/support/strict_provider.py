@@ -97,7 +97,7 @@ class StrictProvider(FakeProvider):
         return status, kind, json.dumps(tokens).encode()
 
     def _proven(
-        self, refusal: int, access_token: str | None, answer: Callable[[str], Answer]
+        self, refusal: int, access_token: str | None, response: Callable[[str], Answer]
     ) -> Answer:
         request = self.request
         if self.checker.nonce is not None:
@@ -110,4 +110,4 @@ class StrictProvider(FakeProvider):
             if refusal == 401:
                 request.more["WWW-Authenticate"] = f'DPoP error="{exc.error}"'
             return refusal, KIND, json.dumps({"error": exc.error}).encode()
-        return answer(jkt)
+        return response(jkt)

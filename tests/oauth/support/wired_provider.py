@@ -49,7 +49,7 @@ class WiredProviders:
         authorization = headers.get("Authorization", "")
         parameters = form | dict(parse_qsl(parts.query))
         try:
-            answer: Answer | None = self._wire.send(
+            response: Answer | None = self._wire.send(
                 f"{method} {parts.path}",
                 lambda: provider.respond(parts.path, parameters, authorization),
             )
@@ -57,4 +57,4 @@ class WiredProviders:
             raise TimeoutError from None
         except ClientError:
             return OVERLOADED
-        return answer or CUT_SHORT
+        return response or CUT_SHORT

@@ -47,8 +47,8 @@ def upstream(settings: Settings) -> Iterator[RecordingUpstream]:
 
 
 def call(client: Client, provider: str) -> tuple[int, str]:
-    answer = client.get("/repositories", {"provider": provider})
-    return answer.status_code, answer.content.decode()
+    response = client.get("/repositories", {"provider": provider})
+    return response.status_code, response.content.decode()
 
 
 def tokens_of(upstream: RecordingUpstream) -> list[str]:
@@ -112,9 +112,9 @@ def test_refresh_that_fails(
 def test_error_of_the_server_has_its_status(status: int) -> None:
     with fake_provider("github") as fake:
         fake.fail(status)
-        answer = http.post("https://github.com/login/oauth/access_token", {}, {})
-    assert answer.status == status
-    assert answer.is_overloaded
+        response = http.post("https://github.com/login/oauth/access_token", {}, {})
+    assert response.status == status
+    assert response.is_overloaded
 
 
 def test_providers_answer_beside_each_other_and_nobody_else_is_asked(
@@ -149,11 +149,11 @@ def test_metadata_of_before_is_not_used(
     real = {"issuer": "https://login.example.com"} | dict.fromkeys(
         metadata.REQUIRED, "https://login.example.com/real"
     )
-    answer = ProviderResponse(200, "application/json", json.dumps(real).encode())
+    response = ProviderResponse(200, "application/json", json.dumps(real).encode())
     corp = config.find_provider("corp")
     assert corp is not None
     with monkeypatch.context() as patch:
-        patch.setattr(http, "request", lambda *_, **__: answer)
+        patch.setattr(http, "request", lambda *_, **__: response)
         metadata.load_metadata(corp)
     signed_in(client, "corp", access_token="first", refresh_token="r", expires_in=60)
     store.advance(minutes=2)

@@ -17,8 +17,8 @@ def repositories(request: HttpRequest) -> HttpResponse:
         return HttpResponse(type(exc).__name__, status=502)
     api: str = getattr(settings, API)
     headers = {"Authorization": f"Bearer {token.access_token}"}
-    answer = requests.post(api, data=b"asked", headers=headers, timeout=10)
-    return HttpResponse(answer.content, status=answer.status_code)
+    response = requests.post(api, data=b"asked", headers=headers, timeout=10)
+    return HttpResponse(response.content, status=response.status_code)
 
 
 urlpatterns = [path("repositories", repositories)]

@@ -21,7 +21,7 @@ def test_sign_in_costs_six_puts_and_three_or_four_reads(
     # One of the puts is the tombstone of the key that the sign-in changed, and one what lists
     # show of the session. The callback reads the session; and each of the two requests reads it
     # once more after allauth has saved it in its midst. The built-in client reads the new session
-    # once it is put, since the answer to a transaction is no evidence of it.
+    # once it is put, since the response to a transaction is no evidence of it.
     assert (puts(calls), deletes(calls), reads(calls)) == (6, 0, read)
 
 

@@ -71,16 +71,16 @@ async def in_tasks(requests: list[HttpRequest]) -> list[Any]:
 
 
 def test_threads_share_one_refresh(corp: FakeProvider, expired: Visitor) -> None:
-    answers = in_threads(expired)
-    assert answers == [stored_tokens(expired)] * MANY
+    responses = in_threads(expired)
+    assert responses == [stored_tokens(expired)] * MANY
     assert len(corp.refreshes) == 1
     assert not corp.reused
 
 
 def test_tasks_share_one_refresh(corp: FakeProvider, expired: Visitor) -> None:
     requests = [request_of(expired) for _ in range(MANY)]
-    answers = asyncio.run(in_tasks(requests))
-    assert answers == [stored_tokens(expired)] * MANY
+    responses = asyncio.run(in_tasks(requests))
+    assert responses == [stored_tokens(expired)] * MANY
     assert len(corp.refreshes) == 1
     assert {vault.load_token_set(request.session, "corp") for request in requests} == {
         stored_tokens(expired)
@@ -88,8 +88,8 @@ def test_tasks_share_one_refresh(corp: FakeProvider, expired: Visitor) -> None:
 
 
 def test_tasks_of_one_request_share_one_refresh(corp: FakeProvider, expired: Visitor) -> None:
-    answers = asyncio.run(in_tasks([request_of(expired)] * MANY))
-    assert answers == [stored_tokens(expired)] * MANY
+    responses = asyncio.run(in_tasks([request_of(expired)] * MANY))
+    assert responses == [stored_tokens(expired)] * MANY
     assert len(corp.refreshes) == 1
 
 
@@ -120,21 +120,21 @@ def test_rejected_token_is_refreshed_once(
 
 
 @pytest.mark.parametrize(
-    ("answer", "error"),
+    ("response", "error"),
     [
         (NONSENSE["server error"], oauth.ProviderUnavailable),
         (respond_with(400, b'{"error": "invalid_grant"}'), oauth.ReauthenticationRequired),
     ],
 )
 def test_failure_is_shared(
-    corp: FakeProvider, expired: Visitor, answer: Any, error: type[Exception]
+    corp: FakeProvider, expired: Visitor, response: Any, error: type[Exception]
 ) -> None:
     asked: list[int] = []
     corp.hooks["/token"] = lambda: asked.append(1)
-    corp.failing["/token"] = answer
-    answers = in_threads(expired)
-    answers += asyncio.run(in_tasks([request_of(expired) for _ in range(MANY)]))
-    assert {type(answer) for answer in answers} == {error}
+    corp.failing["/token"] = response
+    responses = in_threads(expired)
+    responses += asyncio.run(in_tasks([request_of(expired) for _ in range(MANY)]))
+    assert {type(response) for response in responses} == {error}
     assert len(asked) == 1
 
 
@@ -257,7 +257,7 @@ def test_one_account_does_not_occupy_all_threads_of_a_slow_provider(
     corp.person = BOB
     (another := Visitor()).sign_in(corp)
     store.clock.advance(4000)
-    go_on, lock, answer = threading.Event(), threading.Lock(), corp.token
+    go_on, lock, response = threading.Event(), threading.Lock(), corp.token
     asked: list[bool] = []
 
     def slow(form: dict[str, str], authorization: str, **more: Any) -> Answer:
@@ -266,7 +266,7 @@ def test_one_account_does_not_occupy_all_threads_of_a_slow_provider(
         assert not is_theirs or go_on.wait(30)
         with lock:
             corp.person = ada if is_theirs else BOB
-            return answer(form, authorization, **more)
+            return response(form, authorization, **more)
 
     monkeypatch.setattr(corp, "token", slow)
 

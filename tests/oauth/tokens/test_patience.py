@@ -42,7 +42,7 @@ def expired(corp: FakeProvider, visitor: Visitor, store: Stack) -> Visitor:
 
 @pytest.mark.long
 def test_slow_response_is_waited_for(corp: FakeProvider, expired: Visitor) -> None:
-    corp.hooks["/token"] = lambda: time.sleep(6)  # longer than other answers are waited for
+    corp.hooks["/token"] = lambda: time.sleep(6)  # longer than other responses are waited for
     get_token(expired)
     assert len(corp.refreshes) == 1
     assert not corp.reused

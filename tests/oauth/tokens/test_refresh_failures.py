@@ -34,11 +34,11 @@ TRANSIENT = {
 def test_transient_failure_keeps_the_old_token(
     corp: FakeProvider, signed_in: Visitor, store: Stack, subtests: pytest.Subtests
 ) -> None:
-    for what, answer in TRANSIENT.items():
+    for what, response in TRANSIENT.items():
         with subtests.test(what):
             before = stored_tokens(signed_in)
             store.clock.advance(4000)
-            corp.failing["/token"] = answer
+            corp.failing["/token"] = response
             with pytest.raises(oauth.ProviderUnavailable):
                 get_token(signed_in)
             assert stored_tokens(signed_in) == before

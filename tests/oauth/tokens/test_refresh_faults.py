@@ -1,7 +1,7 @@
 """A refresh struck at each of its calls of AWS by each fault: no grant is spent twice or lost.
 
 Lost may only be what no protocol between two stores can keep: a process killed between the
-provider's answer and its sealing had the only copy (`oauth/tokens/refresh_coordinator.py` says so).
+provider's response and its sealing had the only copy: see `oauth/tokens/refresh_coordinator.py`.
 """
 
 from __future__ import annotations
@@ -72,16 +72,16 @@ class Refresh:
         return self.world.wire.calls[first:]
 
     def strike(self, call: int, fault: str) -> tuple[Any, Any]:
-        """Strike one call; give the answer, and that of a process which asks later."""
+        """Strike one call; give the response, and that of a process which asks later."""
         self.set_up()
         last = MAX_CALLS if fault.startswith("killed") else call + 1
         self.world.wire.strike(call, FAULTS[fault])
         for number in range(call + 1, last):  # A process that was killed calls nobody any more.
             self.world.wire.strike(number, FAULTS["killed"])
-        answer = self.ask()
+        response = self.ask()
         self.world.clock.advance(TAKEN_OVER)
         self.begin_anew()
-        return answer, self.ask()
+        return response, self.ask()
 
 
 @pytest.fixture
@@ -104,9 +104,9 @@ def test_any_fault_at_any_call_refreshes_once_and_loses_no_grant(refreshed: Refr
     lost = []
     for call in range(len(calls)):
         for fault in FAULTS:
-            answer, later = refreshed.strike(call, fault)
-            where = (call, calls[call], fault, answer, later)
-            assert (answer is Killed) == fault.startswith("killed"), where
+            response, later = refreshed.strike(call, fault)
+            where = (call, calls[call], fault, response, later)
+            assert (response is Killed) == fault.startswith("killed"), where
             if later is ReauthenticationRequired:
                 lost.append((call, fault))
                 assert fault.startswith("killed"), where
@@ -115,9 +115,9 @@ def test_any_fault_at_any_call_refreshes_once_and_loses_no_grant(refreshed: Refr
             assert len(refreshed.provider.refreshes) == 1, where
             assert not refreshed.provider.reused
             assert later.refresh_token in refreshed.provider.refresh_tokens
-            if isinstance(answer, TokenSet):
-                assert answer.grant_secret == later.grant_secret, where
-    # One GetItem and one PutItem wide, as documented: killed at the read, at its answer, and
+            if isinstance(response, TokenSet):
+                assert response.grant_secret == later.grant_secret, where
+    # One GetItem and one PutItem wide, as documented: killed at the read, at its response, and
     # before the sealing write.
     assert [fault for _, fault in lost] == ["killed", "killed_after", "killed"]
     (first, _), _, (last, _) = lost

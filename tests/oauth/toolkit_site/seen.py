@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-refreshes: list[int] = []  # the status of each answer
+refreshes: list[int] = []  # the status of each response
 
 
 def count_refreshes(

@@ -24,7 +24,7 @@ HALF_A_YEAR = 15777000  # seconds
 
 @dataclass
 class Apple(Stub):
-    """Posts its answers, has no userinfo, and takes secrets that are made from a key."""
+    """Posts its responses, has no userinfo, and takes secrets that are made from a key."""
 
     name: ClassVar[str] = "apple"
     host: ClassVar[str] = "appleid.apple.com"

@@ -12,7 +12,7 @@ from tests.providers.stubs.stub import Stub
 
 @dataclass
 class Keycloak(Stub):
-    """Names itself in its answers (RFC 9207), and says for how long a refresh token lasts."""
+    """Names itself in its responses (RFC 9207), and says for how long a refresh token lasts."""
 
     name: ClassVar[str] = "corp"
     host: ClassVar[str] = "sso.example.com"

@@ -64,8 +64,8 @@ class Stub(FakeProvider):
         if error is None:
             return super().authorize(query)
         self.refused.append(error)
-        answer = {"error": error, "state": query["state"]}
-        return 302, f"{query['redirect_uri']}?{urlencode(answer)}", b""
+        response = {"error": error, "state": query["state"]}
+        return 302, f"{query['redirect_uri']}?{urlencode(response)}", b""
 
     def fault_of(self, query: dict[str, str]) -> str | None:
         """Return the error that an authorization request gets."""

@@ -64,11 +64,11 @@ def test_sessions_are_ended_by_those_who_may(staff: tuple[Staff, bool, bool], wa
     person, may_view, may_end = staff
     session = sign_in_staff("7")
     path, form = request_of(way, session)
-    answer = person.client.post(SESSIONS + path, form | shown_fields(person.user.pk))
+    response = person.client.post(SESSIONS + path, form | shown_fields(person.user.pk))
     if way == "" and may_view and not may_end:
-        assert answer.status_code == 200  # The list, since there is no such action for them.
+        assert response.status_code == 200  # The list, since there is no such action for them.
     else:
-        assert answer.status_code == (302 if may_end else 403)
+        assert response.status_code == (302 if may_end else 403)
     assert is_alive(session) is not may_end
     assert LogEntry.objects.count() == may_end
 
@@ -85,8 +85,8 @@ def test_confirmation_is_shown_to_those_who_may_end(
 @pytest.mark.parametrize("path", ["", "x/change/", "x/delete/", "end-of-user/", "end-before/"])
 def test_others_are_led_to_the_sign_in(fake: Stack, path: str) -> None:
     visitor = Client()
-    answer = visitor.get(SESSIONS + path)
-    assert (answer.status_code, answer["Location"].partition("?")[0]) == (302, "/admin/login/")
+    response = visitor.get(SESSIONS + path)
+    assert (response.status_code, response["Location"].partition("?")[0]) == (302, "/admin/login/")
     staff = Staff("staff", "view_session", "end_session")
     staff.user.is_staff = False
     staff.user.save()

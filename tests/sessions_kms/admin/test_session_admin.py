@@ -192,9 +192,9 @@ def test_forged_page_token_shows_the_first_page(
     sign_in_staff(ada)
     if token == "other":  # Good, but of another listing.
         token = link(root.get(f"?user={ada.pk}"), "Next page").partition("after=")[2]
-    answer = root.client.get(f"{SESSIONS}?after={token}", follow=True)
-    assert answer.redirect_chain == [(f"{SESSIONS}?e=1", 302)]
-    page = answer.content.decode()
+    response = root.client.get(f"{SESSIONS}?after={token}", follow=True)
+    assert response.redirect_chain == [(f"{SESSIONS}?e=1", 302)]
+    page = response.content.decode()
     assert len(rows(page)) == 2
     assert "no longer valid" in messages(page)[0]
 

@@ -67,7 +67,7 @@ def with_item(change: Callable[[dict[str, Any]], object]) -> Fault:
 
 
 def add_checksum(change: Callable[[bytes], bytes]) -> Fault:
-    """Forward, and change the bytes of the answer, with the checksum of what was sent."""
+    """Forward, and change the bytes of the response, with the checksum of what was sent."""
 
     def altered(exchange: Exchange) -> Answer:
         honest = exchange.forward()
@@ -170,7 +170,7 @@ def test_session_that_moves_before_it_is_read_once_more_is_not_refused(
     assert "refused" not in caplog.text
 
 
-def test_garbled_look_for_a_write_whose_answer_was_lost_is_taken_once_more(
+def test_garbled_look_for_a_write_whose_response_was_lost_is_taken_once_more(
     faulty: FaultyStack, caplog: pytest.LogCaptureFixture
 ) -> None:
     key = saved_key("7")
@@ -194,14 +194,14 @@ def test_lease_with_another_key_is_rejected(faulty: FaultyStack) -> None:
     assert is_unavailable(lambda: run_sync(Leases(services()).claim("secret", "you", seconds=10)))
 
 
-def test_published_key_of_another_id_is_no_answer(faulty: FaultyStack) -> None:
+def test_published_key_of_another_id_is_no_response(faulty: FaultyStack) -> None:
     saved_key("7")
     faulty.restart()
     faulty.table.on("GetItem", with_item(OTHERS["another id"]), matching=b"data-key#")
     assert is_unavailable(lambda: saved_key("7"))
 
 
-def test_sessions_of_another_owner_are_no_answer(faulty: FaultyStack) -> None:
+def test_sessions_of_another_owner_are_no_response(faulty: FaultyStack) -> None:
     saved_key("7")
     faulty.table.on("Query", with_item(lambda item: item.update(owner={"S": OTHER_OWNER})))
     assert is_unavailable(
@@ -254,7 +254,7 @@ def test_garbled_record_is_read_once_more_before_it_is_refused(
 
 
 @pytest.mark.parametrize("times", [1, None])
-def test_body_of_another_checksum_is_no_answer(faulty: FaultyStack, times: int | None) -> None:
+def test_body_of_another_checksum_is_no_response(faulty: FaultyStack, times: int | None) -> None:
     key = saved_key("7")
     garbled = add_checksum(lambda body: body.replace(b'"revision"', b'"revision "'))
     faulty.table.on("GetItem", garbled, times=times)

@@ -147,19 +147,19 @@ def sockets(port: int) -> int:
 def silent_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Have the name server not answer until the test ends; give the names that it was asked."""
     asked: list[str] = []
-    answers = threading.Event()
+    responses = threading.Event()
     ask = socket.getaddrinfo
 
     def silent(host: str, *args: object) -> object:
         if args[-1] == socket.AI_NUMERICHOST:
             return ask(host, *args)  # type: ignore[arg-type]
         asked.append(host)
-        answers.wait()
+        responses.wait()
         raise socket.gaierror(socket.EAI_AGAIN, "silent")
 
     monkeypatch.setattr(socket, "getaddrinfo", silent)
     yield asked
-    answers.set()
+    responses.set()
 
 
 def test_two_hundred_calls_of_a_name_that_hangs_hold_one_thread(

@@ -52,7 +52,7 @@ NEW = {"token": "new", "other": 1}
 
 
 def base64_broken(body: bytes) -> bytes:
-    """Make the base64 of every binary in an answer one that cannot be decoded."""
+    """Make the base64 of every binary in a response one that cannot be decoded."""
 
     def broken(value: Any, name: str = "") -> Any:
         if isinstance(value, dict):
@@ -68,7 +68,7 @@ def cut_after(length: int) -> Fault:
 
 
 def with_members(value: object) -> Fault:
-    """Forward, and make every member of the answer this value."""
+    """Forward, and make every member of the response this value."""
     return change_response(lambda body: json.dumps(dict.fromkeys(json.loads(body), value)).encode())
 
 
@@ -129,7 +129,7 @@ SAID = {
     "error without a type",
     "transaction in conflict",
 }
-# A condition that failed, time and again, is not for want of an answer.
+# A condition that failed, time and again, is not for want of a response.
 LASTING = {
     what: fault
     for what, fault in (RETRIED | NOT_RETRIED).items()

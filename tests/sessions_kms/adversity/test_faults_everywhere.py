@@ -58,12 +58,12 @@ class Stage:
         for call, fault in faults:
             self.world.wire.strike(call, stray if fault == STRAY else FAULTS[fault])
         scene = replace(copy.deepcopy(self.before), faults=len(faults))
-        answer = self._answer(scene)
+        response = self._answer(scene)
         self.world.wire.heal()
         self.world.restart(1)
         with self.world.running(1):
-            check(self.name, scene, answer, self.world.clock.advance)
-        return answer
+            check(self.name, scene, response, self.world.clock.advance)
+        return response
 
     def _set_up(self) -> None:
         world = self.world
@@ -116,23 +116,23 @@ def test_any_fault_at_any_call_leaves_an_allowed_state(
     stage = Stage(name, warm=warm, returns_old=returns_old)
     calls = stage.calls()
     for call, fault in strikes(calls):
-        answer = stage.strike((call, fault))
-        assert (answer == "killed") == fault.startswith("killed"), (call, fault)
+        response = stage.strike((call, fault))
+        assert (response == "killed") == fault.startswith("killed"), (call, fault)
 
 
 @EACH_OPERATION
 @pytest.mark.parametrize("warm", [True, pytest.param(False, marks=pytest.mark.long)])
-def test_built_in_client_leaves_an_allowed_state_after_any_fault_and_any_stray_answer(
+def test_built_in_client_leaves_an_allowed_state_after_any_fault_and_any_stray_response(
     name: str, warm: bool
 ) -> None:
-    """Whose answers are confirmed by reads, which may fail as well."""
+    """Whose responses are confirmed by reads, which may fail as well."""
     stage = Stage(name, warm=warm, has_connections=True)
     calls = stage.calls()
     # That a session of nobody is stored, nothing confirms.
     strays = [(call, STRAY) for call in range(len(calls)) if name != "create"]
     for call, fault in [*strikes(calls), *strays]:
-        answer = stage.strike((call, fault))
-        assert (answer == "killed") == fault.startswith("killed"), (call, fault)
+        response = stage.strike((call, fault))
+        assert (response == "killed") == fault.startswith("killed"), (call, fault)
 
 
 @EACH_OPERATION

@@ -126,7 +126,7 @@ def test_who_holds_a_data_key_never_waits_for_kms(
     assert faulty.kms.operations.count("GenerateDataKey") == asked
 
 
-def test_process_without_a_data_key_gets_an_answer_at_once_while_kms_hangs(
+def test_process_without_a_data_key_gets_a_response_at_once_while_kms_hangs(
     faulty: FaultyStack, hasty: Callable[[], None]
 ) -> None:
     key = saved_key(token="mine")

@@ -55,8 +55,8 @@ def strike(faulty: FaultyStack, mortals: Mortals, name: str, number: int, *, app
     """Kill a process at the write of this number, and look at what it left."""
     scene = prepare_scene(faulty)
     at_write(faulty.table, number, kill_at(mortals, applied=applied))
-    answer, told = mortals.run(name, scene)
-    assert answer == "killed"
+    response, told = mortals.run(name, scene)
+    assert response == "killed"
     faulty.restart()
     faulty.stack.clock.now = time.time()
     check(name, told, "killed", faulty.stack.clock.advance)

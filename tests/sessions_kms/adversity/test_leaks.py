@@ -176,16 +176,16 @@ def test_error_of_the_table_shows_nothing(
 
 
 def rewritten(**members: Any) -> Fault:
-    """Forward, and give an answer with other members; None leaves one out."""
+    """Forward, and give a response with other members; None leaves one out."""
 
     def change(body: bytes) -> bytes:
-        answer = json.loads(body) | members
-        return json.dumps({name: value for name, value in answer.items() if value}).encode()
+        response = json.loads(body) | members
+        return json.dumps({name: value for name, value in response.items() if value}).encode()
 
     return change_response(change)
 
 
-# Each answer holds the plaintext data key, and cannot be used.
+# Each response holds the plaintext data key, and cannot be used.
 UNDECODABLE: dict[str, Fault] = {
     "not UTF-8": change_response(lambda body: b"\xff" + body),
     "truncated": change_response(lambda body: body[:-1]),

@@ -1,4 +1,4 @@
-"""Answers of DynamoDB that are lost, with another request acting before anybody looks.
+"""Responses of DynamoDB that are lost, with another request acting before anybody looks.
 
 Over real HTTP: a proxy lets the server apply a write, has the other request do its part, and
 drops the connection.
@@ -58,7 +58,7 @@ CHANGES: dict[str, tuple[Callable[[Any], object], Callable[[Any], object], dict[
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_save_whose_answer_is_lost_is_not_laid_over_a_later_acknowledged_one(
+def test_save_whose_response_is_lost_is_not_laid_over_a_later_acknowledged_one(
     make_faulty: MakeFaulty, name: str
 ) -> None:
     change, others_change, expected = CHANGES[name]
@@ -138,7 +138,7 @@ def test_save_that_sixteen_others_followed_is_recognised_and_seventeen_are_not(
         assert stored_item(key) == {"n": others, "mine": True}
 
 
-def test_second_save_after_a_lost_answer_loses_nothing_of_others(make_faulty: MakeFaulty) -> None:
+def test_second_save_after_a_lost_response_loses_nothing_of_others(make_faulty: MakeFaulty) -> None:
     faulty = make_faulty()
     key = saved_key(a=0, b=0)
     mine = SessionStore(key)
@@ -156,7 +156,7 @@ def test_second_save_after_a_lost_answer_loses_nothing_of_others(make_faulty: Ma
     assert stored_item(key) == {"a": 2, "b": 2, "c": 3}
 
 
-def test_name_that_another_added_again_after_a_lost_answer_still_ends_the_session(
+def test_name_that_another_added_again_after_a_lost_response_still_ends_the_session(
     make_faulty: MakeFaulty,
 ) -> None:
     faulty, link = make_faulty(), "1" * 64

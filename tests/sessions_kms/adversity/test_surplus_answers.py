@@ -1,7 +1,7 @@
-"""An answer to another request, on a pooled connection: nobody is signed out, nothing is lost.
+"""A response to another request, on a pooled connection: nobody is signed out, nothing is lost.
 
-A program between sends one answer too many, right after a request was written: whole, with the
-right checksum. Rows: an answer is for another request; the anonymous visitor makes up cookies.
+A program between sends one response too many, right after a request was written: whole, with the
+right checksum. Rows: a response is for another request; the anonymous visitor makes up cookies.
 """
 
 import asyncio
@@ -164,7 +164,7 @@ def test_sign_out_is_acknowledged_only_once_the_session_is_gone(
     behind.proxy.heal()
 
 
-def test_sign_out_is_no_success_by_the_answer_to_an_earlier_save(behind: Behind) -> None:
+def test_sign_out_is_no_success_by_the_response_to_an_earlier_save(behind: Behind) -> None:
     key = saved_key("7")
     before = behind.stack.sessions()[id_of(key)]
     session = SessionStore(key)

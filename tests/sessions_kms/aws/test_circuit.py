@@ -114,7 +114,7 @@ def test_five_time_outs_in_a_row_open_it_and_four_do_not(
     assert "dynamodb timed out 5 times in a row" in caplog.text
 
 
-def test_one_thread_probes_every_half_second_until_there_is_an_answer(
+def test_one_thread_probes_every_half_second_until_there_is_a_response(
     circuit: Circuit, threads: Threads, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     probe = Probed(TIMED_OUT, FAILED, ANSWERED)
@@ -139,7 +139,7 @@ def test_without_threads_the_next_call_probes_once_it_is_due(
     assert is_refused(circuit, probe)
     assert probe.count == 0
     clock.advance(PROBE_EVERY)
-    assert is_refused(circuit, probe)  # It was the probe, in line, and got no answer.
+    assert is_refused(circuit, probe)  # It was the probe, in line, and got no response.
     assert is_refused(circuit, probe)
     assert probe.count == 1
     clock.advance(PROBE_EVERY)

@@ -93,7 +93,7 @@ def test_slightly_wrong_clock_is_not_logged(
 
 
 @pytest.mark.parametrize("offset", [600, -600, 2 * DAY, -2 * DAY])
-def test_first_answer_counts(local: FakeClock, offset: int) -> None:
+def test_first_response_counts(local: FakeClock, offset: int) -> None:
     assert hear_offsets(local, offset)() == pytest.approx(NOW + offset, abs=1)
 
 

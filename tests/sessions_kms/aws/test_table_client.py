@@ -76,7 +76,7 @@ async def test_event_loop_uses_a_thread_for_botos_lookups_and_none_afterwards(
 ) -> None:
     client = builtin_client()
     table = table_of(client)
-    # What is put and what is deleted is looked at, since no answer has the item of before.
+    # What is put and what is deleted is looked at, since no response has the item of before.
     server.script = [FOUND, FOUND, DONE, FOUND, DONE, DONE, DONE, TRANSACTED, OF_ANOTHER]
     assert await table.get("x") == ITEM
     assert no_thread == [client.wait_for_state]
@@ -226,7 +226,7 @@ def test_signature_refused_for_another_reason_is_not_made_again(
     assert len(server.asked) == 1
 
 
-async def test_witness_of_the_time_is_the_answer_of_this_task(server: Server) -> None:
+async def test_witness_of_the_time_is_the_response_of_this_task(server: Server) -> None:
     clock, there = ServerClock(), time.time() + 3600
     set_clock(clock)
     dates = [(("Date", formatdate(moment, usegmt=True)),) for moment in (there,) * 4]
@@ -257,7 +257,7 @@ def test_read_is_repeated_and_a_write_is_not(server: Server, drive: Drive) -> No
 
 
 def test_desynchronized_connection_is_closed(monkeypatch: pytest.MonkeyPatch, drive: Drive) -> None:
-    """One answer too many came on it: the miss of one person's session is not another's."""
+    """One response too many came on it: the miss of one person's session is not another's."""
 
     def one_behind(peer: scripted.Peer) -> None:
         last: dict[str, Any] = {}

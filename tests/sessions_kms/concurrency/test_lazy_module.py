@@ -24,15 +24,15 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LazyModu
 def test_nothing_is_imported_before_a_name_is_used(module: LazyModule) -> None:
     assert not is_imported(module)
     assert NAME not in sys.modules
-    answer = module.answer
+    response = module.answer
     assert is_imported(module)
-    assert answer is sys.modules[NAME].answer
+    assert response is sys.modules[NAME].answer
 
 
 def test_later_uses_find_an_attribute(module: LazyModule, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = module.answer
+    response = module.answer
     monkeypatch.delattr(LazyModule, "__getattr__")
-    assert module.answer is answer
+    assert module.answer is response
 
 
 def test_missing_name_is_reported_with_the_module(module: LazyModule) -> None:

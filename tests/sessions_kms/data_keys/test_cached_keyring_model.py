@@ -46,9 +46,9 @@ class WitnessKMS(FakeKMS):
             self.refused.add(exc.refused_key)
             raise
 
-    def _noted(self, answer: DataKeyResponse) -> DataKeyResponse:
-        self.given_at[answer.ciphertext] = self.clock()
-        return answer
+    def _noted(self, response: DataKeyResponse) -> DataKeyResponse:
+        self.given_at[response.ciphertext] = self.clock()
+        return response
 
 
 class World:

@@ -29,11 +29,11 @@ class LyingKMS(FakeKMS):
     lies = 0
 
     def decrypt(self, *asked: object) -> DataKeyResponse:
-        answer = super().decrypt(*asked)  # type: ignore[arg-type]
+        response = super().decrypt(*asked)  # type: ignore[arg-type]
         if not self.lies:
-            return answer
+            return response
         self.lies -= 1
-        return replace(answer, plaintext=bytes(32))
+        return replace(response, plaintext=bytes(32))
 
 
 @pytest.fixture

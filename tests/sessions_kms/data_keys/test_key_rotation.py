@@ -72,13 +72,13 @@ def test_ten_concurrent_requests_after_a_secret_key_rotation_keep_the_user_signe
         jar = {live_settings.SESSION_COOKIE_NAME: str(session.session_key)}
         with ThreadPoolExecutor(TOGETHER) as pool:
             jars = [dict(jar) for _ in range(TOGETHER)]
-            answers = list(pool.map(partial(get, port, "get_user_together"), jars))
+            responses = list(pool.map(partial(get, port, "get_user_together"), jars))
         # More of the page's requests come as late as that the key is changed.
-        answers += [get(port, "view", dict(jar)) for _ in range(3)]
-        assert sorted({status for status, _, _ in answers}) == [200, 503]
-        assert [body for status, body, _ in answers if status == 200] == [ADA]
-        for first in range(len(answers)):  # Whichever comes last, its cookies stay.
+        responses += [get(port, "view", dict(jar)) for _ in range(3)]
+        assert sorted({status for status, _, _ in responses}) == [200, 503]
+        assert [body for status, body, _ in responses if status == 200] == [ADA]
+        for first in range(len(responses)):  # Whichever comes last, its cookies stay.
             mine = dict(jar)
-            for _, _, told in answers[first:] + answers[:first]:
+            for _, _, told in responses[first:] + responses[:first]:
                 receive_cookies(mine, told)
             assert get(port, "view", mine)[:2] == (200, ADA)

@@ -90,7 +90,7 @@ def test_crash_between_generating_and_publishing_leaves_no_trace(
     assert table.keys[PERIOD].encrypted == key.encrypted
 
 
-def test_lost_answer_of_a_publish_is_recognised_without_unwrapping(
+def test_lost_response_of_a_publish_is_recognised_without_unwrapping(
     kms: FakeKMS, table: FakeDataKeyTable
 ) -> None:
     table.losing_answers = True
@@ -146,7 +146,9 @@ def test_loser_of_a_replacement_adopts_the_winners_item(
     assert table.keys[PERIOD].encrypted == winner.encrypted
 
 
-def test_lost_answer_of_a_replacement_is_recognised(kms: FakeKMS, table: FakeDataKeyTable) -> None:
+def test_lost_response_of_a_replacement_is_recognised(
+    kms: FakeKMS, table: FakeDataKeyTable
+) -> None:
     plant(table, b"forged")
     table.losing_answers = True
     key = run_sync(shared_keyring(kms_keyring(kms), table).generate(PERIOD))

@@ -35,7 +35,7 @@ from tests.support.waiting import wait_until
 
 servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 store = checked_store.store
-# With the built-in client the engine reads again on another connection what such an answer claims.
+# With the built-in client the engine reads again on another connection what such a response claims.
 BELIEVING = {"CLIENT": "boto"}
 APPLIED = json.dumps({"ConsumedCapacity": {"CapacityUnits": 1.0}}).encode()
 SAVE = b"#revision = :revision"  # the condition of a save

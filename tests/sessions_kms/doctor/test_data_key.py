@@ -35,10 +35,10 @@ def publish(store: Store, encrypted: bytes, **changes: Any) -> None:
 
 def wrap_by(key: str) -> bytes:
     context = {"purpose": "sessions_kms", "namespace": "django", "period": str(period())}
-    answer = client("kms").generate_data_key(
+    response = client("kms").generate_data_key(
         KeyId=key, KeySpec="AES_256", EncryptionContext=context
     )
-    encrypted: bytes = answer["CiphertextBlob"]
+    encrypted: bytes = response["CiphertextBlob"]
     return encrypted
 
 

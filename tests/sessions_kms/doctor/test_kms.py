@@ -48,9 +48,9 @@ def table_proxy(
 
 def describe_with(name: str, **members: Any) -> Callable[..., Any]:
     def change(body: bytes) -> bytes:
-        answer = json.loads(body)
-        answer[name] |= members
-        return json.dumps(answer).encode()
+        response = json.loads(body)
+        response[name] |= members
+        return json.dumps(response).encode()
 
     return change_response(change)
 

@@ -185,14 +185,14 @@ def test_another_key_schema_is_found(
     assert troubles(canary=True) == {}
 
 
-# What no engine here shows by itself is changed in its answers, on their way.
+# What no engine here shows by itself is changed in its responses, on their way.
 
 
 def describe_with(**members: Any) -> Any:
     def change(body: bytes) -> bytes:
-        answer = json.loads(body)
-        answer["Table"] |= members
-        return json.dumps(answer).encode()
+        response = json.loads(body)
+        response["Table"] |= members
+        return json.dumps(response).encode()
 
     return change_response(change)
 

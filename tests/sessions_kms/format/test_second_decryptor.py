@@ -74,7 +74,7 @@ class SecondProgram:
         """Return an item that the engine must read, with a new data key."""
         now = int(self.stack.clock())
         period = now - now % 86_400
-        answer = self.kms.generate_data_key(
+        response = self.kms.generate_data_key(
             KeyId=self.stack.config.key_id,
             KeySpec="AES_256",
             EncryptionContext=reference_format.encryption_context("django", period),
@@ -82,7 +82,7 @@ class SecondProgram:
         header = {
             "id": {"S": reference_format.session_id("django", session_key)},
             "version": {"N": "1"},
-            "encryptedKey": {"B": answer["CiphertextBlob"]},
+            "encryptedKey": {"B": response["CiphertextBlob"]},
             "keyPeriod": {"N": str(period)},
             "salt": {"B": b"a fresh salt, 16"},
             "createdAt": {"N": str(now)},
@@ -95,7 +95,7 @@ class SecondProgram:
             header,
             namespace="django",
             session_key=session_key,
-            data_key=answer["Plaintext"],
+            data_key=response["Plaintext"],
             iv=b"12 fresh byt",
         )
 

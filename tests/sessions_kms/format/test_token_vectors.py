@@ -37,11 +37,11 @@ def open_content(content: dict[str, Any], vector: Vector) -> dict[str, Any]:
     tokens = Tokens(services_of(vector))
     try:
         if is_answer(vector):
-            answer = run_sync(tokens.answer(content["token"], content["verifier"] or ""))
+            response = run_sync(tokens.answer(content["token"], content["verifier"] or ""))
             return (
                 {"outcome": "none"}
-                if answer is None
-                else {"outcome": "answer", "content": json.loads(answer)}
+                if response is None
+                else {"outcome": "answer", "content": json.loads(response)}
             )
         found = run_sync(tokens.find(content["token"]))
     except StoreUnavailable:

@@ -189,10 +189,10 @@ class Play(Ledger):
         """Load a visit's session; return None if the store is unavailable."""
         seen = visit.seen
         self.world.wire.holds = True  # The session does not change during the load.
-        answer = self.told(visit, lambda: visit.session.get("a"))
+        response = self.told(visit, lambda: visit.session.get("a"))
         self.world.wire.holds = False
-        if answer != OK:
-            self.finish(visit, answer)
+        if response != OK:
+            self.finish(visit, response)
             return None
         if not seen.loaded:
             found = self.alive(seen.key) if seen.key else None
@@ -266,8 +266,8 @@ class Play(Ledger):
 
         for call, fault in troubles.items():
             self.strike(call, fault)
-        answers = self.answers(visits, rival_acts, troubles.get(0))
-        saves = [Result(each, "save", answers[number]) for number, each in enumerate(seen)]
+        responses = self.answers(visits, rival_acts, troubles.get(0))
+        saves = [Result(each, "save", responses[number]) for number, each in enumerate(seen)]
         self.undecided += [told for told in saves if told.answer in UNKNOWN]
         done += [(told, None) for told in saves]
         self.settle(before, [each for each in done if each[0].action != "nothing"])
@@ -280,11 +280,11 @@ class Play(Ledger):
         self, visits: list[Visit], meanwhile: Callable[[], None], fault: Fault | None
     ) -> dict[int, str]:
         """Save in one request, and in the others at its first call; return each result."""
-        answers: dict[int, str] = {}
+        responses: dict[int, str] = {}
         crowd = Crowd(self.world.processes[visits[0].process])
 
         def save(number: int) -> None:
-            answers[number] = self.answered(visits[number].session.save)
+            responses[number] = self.answered(visits[number].session.save)
 
         def others_come(handle: Handle) -> Any:
             for number in range(1, len(visits)):
@@ -299,9 +299,9 @@ class Play(Ledger):
             save(0)
             self.world.wire.spare(call)
             crowd.wait()
-            for late in sorted(set(range(1, len(visits))) - set(answers)):
+            for late in sorted(set(range(1, len(visits))) - set(responses)):
                 save(late)  # The first one had nothing to write.
-        return answers
+        return responses
 
     def follower(
         self, browser: int, change: Change, action: str, done: list[tuple[Result, str | None]]
@@ -360,10 +360,10 @@ class Play(Ledger):
             self.jars[visit.browser] = cookie.value or None
             assert cookie.value in ("", visit.session.session_key)
 
-    def follow(self, visit: Visit, kind: str, answer: str) -> None:
+    def follow(self, visit: Visit, kind: str, response: str) -> None:
         """Update the model's view of a visit with what the engine did."""
         seen, session = visit.seen, visit.session
-        if answer != OK or kind == "nothing":
+        if response != OK or kind == "nothing":
             return
         if kind == "flush":
             visit.seen = Seen(None, loaded=True, modified=True)
@@ -385,11 +385,11 @@ class Play(Ledger):
         done = told.answer == OK and told.action != "flush"
         return key if done and key != told.seen.key else None
 
-    def finish(self, visit: Visit, answer: str) -> None:
+    def finish(self, visit: Visit, response: str) -> None:
         visit.over = True
         if visit in self.visits:
             self.visits.remove(visit)
-        if answer == DEAD:
+        if response == DEAD:
             self.end_process(visit.process)
 
     def end_process(self, process: int) -> None:
@@ -406,14 +406,14 @@ class Play(Ledger):
         """End sessions: those that are certainly affected, and others only if they may be."""
         self.arrive()
         possible = {key for key in self.live if may_concern(key)}
-        answer = self.told(Visit(HttpRequest(), 0, process, Seen(None)), end)
-        if answer == DEAD:
+        response = self.told(Visit(HttpRequest(), 0, process, Seen(None)), end)
+        if response == DEAD:
             self.end_process(process)
         for key, held in list(self.live.items()):
             if not concerns(held) and key not in possible:
                 continue
             found = self.alive(key)
-            assert answer != OK or found is None or not concerns(held), "ended, and still there"
+            assert response != OK or found is None or not concerns(held), "ended, and still there"
             if found is None:
                 del self.live[key]
                 self.dead.add(key)

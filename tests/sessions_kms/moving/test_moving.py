@@ -54,8 +54,8 @@ def change_engine(project: Project, engine: str) -> None:
 
 def admits(url: str, key: str) -> bool:
     """Return True if a session key, as a visitor's cookie holds it, opens the admin."""
-    answer = requests.get(f"{url}/admin/", cookies={"sessionid": key}, timeout=10)
-    return is_admin(answer)
+    response = requests.get(f"{url}/admin/", cookies={"sessionid": key}, timeout=10)
+    return is_admin(response)
 
 
 def test_every_cookie_works_after_the_import(project: Project) -> None:

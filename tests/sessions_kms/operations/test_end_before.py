@@ -97,7 +97,7 @@ def test_unreadable_cutoff_is_reported_and_not_overwritten(stack: Stack) -> None
 
 @pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 @pytest.mark.parametrize("fault", [apply_and(drop_connection), apply_and(answer(b"{}"))])
-def test_lost_answer_is_no_error(make_faulty: MakeFaulty, fault: Fault) -> None:
+def test_lost_response_is_no_error(make_faulty: MakeFaulty, fault: Fault) -> None:
     faulty = make_faulty()
     faulty.table.on("PutItem", fault, times=1)
     ending.end_before(services.services(), NOW)

@@ -250,7 +250,7 @@ def test_data_key_of_a_foreign_kms_key_is_not_rewrapped(stack: Stack) -> None:
     # Wrapped under our context by a key that KMS would let us use: moved, it would become valid.
     foreign = new_key()
     client = boto3.client("kms", region_name=REGION)
-    answer = client.generate_data_key(
+    response = client.generate_data_key(
         KeyId=foreign,
         KeySpec="AES_256",
         EncryptionContext={
@@ -262,7 +262,7 @@ def test_data_key_of_a_foreign_kms_key_is_not_rewrapped(stack: Stack) -> None:
     client.close()
     saved_key(token="t")
     [item] = stack.sessions().values()
-    forged = answer["CiphertextBlob"]
+    forged = response["CiphertextBlob"]
     stack.put_item({**item, "encryptedKey": {"B": forged}})
     switch(stack)
     assert rewrap().status == 0

@@ -125,7 +125,7 @@ def test_refused_kms_key_is_not_used_again(fake: Stack) -> None:
 
 @pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 @pytest.mark.parametrize("fault", [apply_and(drop_connection), apply_and(answer(b"{}"))])
-def test_write_whose_answer_was_lost_is_not_made_twice(
+def test_write_whose_response_was_lost_is_not_made_twice(
     make_faulty: MakeFaulty, fault: Fault
 ) -> None:
     faulty = make_faulty()

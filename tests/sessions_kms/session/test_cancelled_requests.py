@@ -261,10 +261,10 @@ async def test_session_ended_during_a_load_is_not_restored(world: World, is_read
     read, may = threading.Event(), threading.Event()
 
     def held(handle: Handle) -> Any:
-        answer = handle() if is_read == "before it ends" else None
+        response = handle() if is_read == "before it ends" else None
         read.set()
         assert may.wait(WITHIN)
-        return answer or handle()
+        return response or handle()
 
     world.table.on("GetItem session", held)
     load = asyncio.ensure_future(session.aget("a"))

@@ -90,9 +90,9 @@ def a_third_of_disguises(name: bytes) -> Iterator[bytes]:
 def test_disguised_session_cookie_opens_no_session(port: int) -> None:
     attackers = session_of("mallory")
     assert b"name=mallory" in answer(port, NAME + b"=" + attackers)
-    answers = {name: answer(port, name + b"=" + attackers) for name in disguises(NAME)}
-    assert [name for name, found in answers.items() if b"mallory" in found] == []
-    passed = {name for name, found in answers.items() if b"name=None" in found}
+    responses = {name: answer(port, name + b"=" + attackers) for name in disguises(NAME)}
+    assert [name for name, found in responses.items() if b"mallory" in found] == []
+    passed = {name for name, found in responses.items() if b"name=None" in found}
     assert {b"\x85" + NAME, NAME + b"\xa0", b"\xe3\x80\x80" + NAME} <= passed
 
 

@@ -67,7 +67,7 @@ class Cut(Wait):
 
     async def suspend(self) -> Any:
         if self.done == "before":
-            with suppress(ClientError):  # Nobody gets the answer.
+            with suppress(ClientError):  # Nobody gets the response.
                 await self.wait.suspend()
         task = asyncio.current_task()
         assert task is not None

@@ -1,4 +1,4 @@
-"""A changed session key against lost answers, parallel requests, sign-outs and attackers.
+"""A changed session key against lost responses, parallel requests, sign-outs and attackers.
 
 The real engine and middleware over the table in memory, where any call may be struck and
 any other request may come before it.
@@ -147,17 +147,17 @@ def test_create_of_unknown_outcome_is_never_repeated_under_its_key(world: World)
 def together(
     world: World, visitor: Browser, first: str, second: str, call: int
 ) -> tuple[list[Any], bool]:
-    """Have one request before some call of another; return both answers, and if there was one."""
-    answers: list[Any] = []
+    """Have one request before some call of another; return both responses, and if there was one."""
+    responses: list[Any] = []
 
     def meanwhile(handle: Handle) -> Any:
-        answers.append(visitor.send(second))
+        responses.append(visitor.send(second))
         return handle()
 
     number = world.wire.strike(call, meanwhile)
-    answers.append(visitor.send(first))
+    responses.append(visitor.send(first))
     world.wire.spare(number)
-    return answers, len(answers) > 1
+    return responses, len(responses) > 1
 
 
 PAIRS = [
@@ -174,14 +174,14 @@ def test_two_tabs_stay_signed_in_whichever_response_comes_first(
     for call in range(CALLS):
         for order in permutations(range(2)):
             ada = browser(**{USER_ID: ADA})
-            answers, were_two = together(world, ada, first, second, call)
+            responses, were_two = together(world, ada, first, second, call)
             if not were_two:
                 break
             reached += 1
             for index in order:
-                ada.receive(answers[index])
+                ada.receive(responses[index])
             assert is_signed_in(world, ada), (call, order)
-            assert [answer.status_code for answer in answers].count(400) == 0
+            assert [response.status_code for response in responses].count(400) == 0
     assert reached >= 2
 
 
@@ -201,10 +201,10 @@ def test_acknowledged_logout_is_one_whatever_key_change_is_under_way(
                 ada = browser(**{USER_ID: ADA})
                 if fault:
                     world.wire.strike(call + 1, fault)
-                answers, were_two = together(world, ada, *pages, call)
+                responses, were_two = together(world, ada, *pages, call)
                 world.wire.heal()
                 world.wire.arrive()
-                left = answers[0 if pages[1] == leave and were_two else -1]
+                left = responses[0 if pages[1] == leave and were_two else -1]
                 if were_two and left.status_code != 503:
                     assert not is_alive(world), (pages, fault, call)
 
@@ -285,7 +285,7 @@ def test_answer_carries_the_key_that_its_request_changed_to_whatever_its_status(
     assert response.status_code == 500
     assert ada.key != old
     assert len(next_cookies(response)) == 1
-    ada.cookies[live_settings.SESSION_COOKIE_NAME] = str(old)  # A late answer of another tab.
+    ada.cookies[live_settings.SESSION_COOKIE_NAME] = str(old)  # A late response of another tab.
     assert ada.ask("view").content.decode() == ADA
     assert ada.key != old
 
@@ -293,7 +293,7 @@ def test_answer_carries_the_key_that_its_request_changed_to_whatever_its_status(
 def test_any_of_ten_unconfirmed_changes_may_have_been_applied(
     world: World,
 ) -> None:
-    """A page's ten requests changed a key each, while no answer came."""
+    """A page's ten requests changed a key each, while no response came."""
     ada = browser(**{USER_ID: ADA})
     first = str(ada.key)
     made = next_cookies(ada.ask("rotate"))
@@ -390,10 +390,10 @@ def test_only_the_first_of_the_named_keys_may_be_read_twice(
 def attackers(world: World, key: str, **cookies: str) -> list[Any]:
     """Return the responses to an old key, immediately and later."""
     carried = {live_settings.SESSION_COOKIE_NAME: key} | cookies
-    answers = [send(page, carried) for page in ("view", "save", "rotate", "logout_unread")]
+    responses = [send(page, carried) for page in ("view", "save", "rotate", "logout_unread")]
     world.clock.advance(15)
-    answers += [send(page, carried) for page in ("view", "save", "rotate", "logout_unread")]
-    return answers
+    responses += [send(page, carried) for page in ("view", "save", "rotate", "logout_unread")]
+    return responses
 
 
 @pytest.mark.parametrize("page", ["rotate", "login"])
@@ -401,9 +401,9 @@ def test_old_key_planted_or_stolen_gives_nothing(world: World, page: str) -> Non
     ada = browser(**({} if page == "login" else {USER_ID: ADA}))
     planted = str(ada.key)
     ada.ask(page)
-    for answer in attackers(world, planted):
-        assert answer.content.decode() != ADA
-        given = [cookie.value for cookie in answer.cookies.values()]
+    for response in attackers(world, planted):
+        assert response.content.decode() != ADA
+        given = [cookie.value for cookie in response.cookies.values()]
         assert not any(str(ada.key) in value for value in given)
     assert is_signed_in(world, ada)
     stored = repr(world.table.items[id_of(planted)]) if id_of(planted) in world.table.items else ""

@@ -244,7 +244,7 @@ def test_one_that_ends_in_the_middle_of_its_write_leaves_the_others_to_theirs(ga
     assert stored_item(session) == {"key0": 0, "key1": 1, "key2": 2}
 
 
-def test_lost_answer_of_a_shared_write_is_everybodys(gate: Gate) -> None:
+def test_lost_response_of_a_shared_write_is_everybodys(gate: Gate) -> None:
     session = save_session(a=1)
 
     def lost(put: Handle) -> Any:

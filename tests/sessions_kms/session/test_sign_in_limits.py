@@ -126,8 +126,8 @@ async def test_async_sign_in_of_the_same_user_restarts_the_limit(
         request = AsyncRequestFactory().get("/")
         if browser.key:
             request.COOKIES[settings.SESSION_COOKIE_NAME] = browser.key
-        answer: Any = SessionMiddleware(get_response)(request)
-        browser.keep(await answer)
+        response: Any = SessionMiddleware(get_response)(request)
+        browser.keep(await response)
         stack.clock.advance(600)
     assert end_times(stack) == (600, 600 + IDLE)
 

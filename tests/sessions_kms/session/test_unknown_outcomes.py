@@ -1,4 +1,4 @@
-"""Every write but the session's own save and key change, with its answer lost.
+"""Every write but the session's own save and key change, with its response lost.
 
 `docs/operations.md` lists them. Each is struck before and after it is applied, and by a request
 that arrives long after: what stands is what one undisturbed write leaves, or it is 503.
@@ -160,7 +160,7 @@ def test_write_with_a_lost_response_is_applied_once_or_reported_as_unknown(name:
 
 
 @each_case("name", WRITES)
-def test_write_whose_answers_are_all_lost_ends_as_unknown(name: str) -> None:
+def test_write_whose_responses_are_all_lost_ends_as_unknown(name: str) -> None:
     result, _, struck = run(name, wire.FAULTS["unreachable"], always=True)
     assert result is TableUnavailable
     writes = [call for call in struck.calls if call != "GetItem"]

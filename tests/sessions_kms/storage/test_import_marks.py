@@ -54,7 +54,7 @@ def test_take_over_outlasts_another_one_of_the_same_session(
         ),
     ],
 )
-def test_take_over_whose_answer_was_lost_is_looked_for_and_made_again_if_it_was_not(
+def test_take_over_whose_response_was_lost_is_looked_for_and_made_again_if_it_was_not(
     client: Recording, records: SessionItems, fault: Fault, operations: list[str]
 ) -> None:
     made, mark = record("a"), {"id": {"S": "moved#a"}}
@@ -124,7 +124,7 @@ def test_changed_record_is_not_given_back(
 @pytest.mark.parametrize(
     ("fault", "again"), [pytest.param(truncate_response, 0, id="applied"), (nothing_done, 1)]
 )
-def test_mark_and_its_end_are_looked_for_when_the_answer_was_lost(
+def test_mark_and_its_end_are_looked_for_when_the_response_was_lost(
     client: Recording, records: SessionItems, fault: Fault, again: int
 ) -> None:
     made = record("a")
@@ -152,7 +152,7 @@ class OnConnections(Recording):
         return lambda **asked: call(**asked) | {"ResponseMetadata": {CONNECTION: Suspect()}}
 
 
-def test_both_writes_are_looked_for_where_an_answer_may_be_of_another_request() -> None:
+def test_both_writes_are_looked_for_where_a_response_may_be_of_another_request() -> None:
     client: Any = OnConnections()
     records = SessionItems(Table(client, name=TABLE))
     made, mark = record("a"), {"id": {"S": "moved#a"}}

@@ -1,4 +1,4 @@
-"""How often a missing item is read again, and what is said of answers that cannot be right."""
+"""How often a missing item is read again, and what is said of responses that cannot be right."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_alarm_is_logged_and_counted(counted: Counted, caplog: pytest.LogCapture
     assert counted == [("doubts", {"reason": "ahead"})]
 
 
-def test_stray_answers_are_counted_and_logged_once_a_minute(
+def test_stray_responses_are_counted_and_logged_once_a_minute(
     clock: FakeClock, counted: Counted, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR)

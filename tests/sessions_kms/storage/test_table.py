@@ -102,7 +102,7 @@ def test_head_is_read_without_ciphertext(client: Recording, records: SessionItem
     assert set(asked["ExpressionAttributeNames"].values()) == set(HEAD_ATTRIBUTES)
 
 
-def test_write_whose_answer_was_lost_is_looked_for(
+def test_write_whose_response_was_lost_is_looked_for(
     client: Recording, table: Table, records: SessionItems
 ) -> None:
     made = record("a")
@@ -112,7 +112,7 @@ def test_write_whose_answer_was_lost_is_looked_for(
     assert run_sync(table.get("a")) == made.to_item()
 
 
-def test_delete_whose_answer_was_lost_is_made_again(
+def test_delete_whose_response_was_lost_is_made_again(
     client: Recording, table: Table, records: SessionItems
 ) -> None:
     for fault in (truncate_response, nothing_done):
@@ -126,7 +126,7 @@ def test_delete_whose_answer_was_lost_is_made_again(
 
 
 def acknowledge(on: Suspect, old: Item | None) -> dict[str, Any]:
-    """Return the answer to a write, which came on a connection."""
+    """Return the response to a write, which came on a connection."""
     there = {} if old is None else {"Attributes": old}
     return {"ConsumedCapacity": {}, "ResponseMetadata": {CONNECTION: on}, **there}
 
@@ -136,14 +136,16 @@ CHANGES: Item = {"key": {"B": b"2"}}
 EXISTS = Condition("attribute_exists(#id)")
 
 
-def test_update_counts_by_the_old_item_in_its_answer(client: Recording, table: Table) -> None:
+def test_update_counts_by_the_old_item_in_its_response(client: Recording, table: Table) -> None:
     client.told["update_item"] = [acknowledge(connection := Suspect(), HELD)]
     assert run_sync(table.update("a", CHANGES, when=equal("key", {"B": b"1"})))
     assert client.operations() == ["update_item"]
     assert not connection.is_distrusted
 
 
-def test_update_is_sent_again_after_the_answer_of_another(client: Recording, table: Table) -> None:
+def test_update_is_sent_again_after_the_response_of_another(
+    client: Recording, table: Table
+) -> None:
     client.memory.items["a"] = HELD
     suspects = [Suspect() for _ in range(REPEATS_MAX - 1)]
     others: list[Item | None] = [None, HELD | {"key": {"B": b"3"}}]
@@ -155,7 +157,7 @@ def test_update_is_sent_again_after_the_answer_of_another(client: Recording, tab
 
 
 @pytest.mark.parametrize("old", [None, HELD])
-def test_update_whose_answer_is_no_evidence_is_looked_for(
+def test_update_whose_response_is_no_evidence_is_looked_for(
     client: Recording, table: Table, old: Item | None
 ) -> None:
     client.memory.items["a"] = HELD | CHANGES
@@ -173,7 +175,7 @@ def test_update_whose_answer_is_no_evidence_is_looked_for(
 STAMPED: Item = {"id": {"S": "a"}, "stamp": {"B": b"2"}}
 
 
-def test_first_stamp_is_looked_for_where_its_answer_is_no_evidence(
+def test_first_stamp_is_looked_for_where_its_response_is_no_evidence(
     client: Recording, table: Table
 ) -> None:
     client.memory.items["a"] = STAMPED
@@ -188,7 +190,7 @@ def test_first_stamp_is_looked_for_where_its_answer_is_no_evidence(
     assert other.is_distrusted
 
 
-def test_stamp_over_a_known_one_is_sent_again_after_the_answer_of_another(
+def test_stamp_over_a_known_one_is_sent_again_after_the_response_of_another(
     client: Recording, table: Table
 ) -> None:
     client.memory.items["a"] = STAMPED | {"stamp": {"B": b"1"}}
@@ -290,12 +292,14 @@ def test_pages_are_without_ciphertext_unless_requested(client: Recording, table:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [{}, {"Items": ["text"]}, {"Items": [{}]}, {"Items": [{"id": {"N": "1"}}]}],
     ids=["without items", "of text", "without an id", "with a number for an id"],
 )
-def test_invalid_page_is_rejected(client: Recording, table: Table, answer: dict[str, Any]) -> None:
-    client.told["scan"] = [answer]
+def test_invalid_page_is_rejected(
+    client: Recording, table: Table, response: dict[str, Any]
+) -> None:
+    client.told["scan"] = [response]
     with pytest.raises(TableUnavailable):
         run_sync(Queries(table).scan())
 
@@ -332,11 +336,11 @@ def test_expired_items_are_deleted_if_ttl_is_enabled_or_enabling(
     assert run_sync(Queries(table).ttl_attribute()) == attribute
 
 
-def test_time_at_aws_is_the_date_of_an_answer(client: Recording, table: Table) -> None:
+def test_time_at_aws_is_the_date_of_a_response(client: Recording, table: Table) -> None:
     headers = {"date": "Fri, 15 Jan 2027 08:00:00 GMT"}
     odd = {"date": "yesterday"}
-    answers = [{"ResponseMetadata": {"HTTPHeaders": each}} for each in (headers, odd)]
-    client.told["get_item"] = [*answers, {}]
+    responses = [{"ResponseMetadata": {"HTTPHeaders": each}} for each in (headers, odd)]
+    client.told["get_item"] = [*responses, {}]
     assert run_sync(Queries(table).server_time()) == NOW + 0.5  # the middle of its second
     assert client.calls == [("get_item", {"TableName": TABLE, "Key": {"id": {"S": "clock"}}})]
     assert run_sync(Queries(table).server_time()) is None

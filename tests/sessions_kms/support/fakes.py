@@ -1,7 +1,7 @@
 """Stand-ins for AWS KMS and for the table's data keys: in memory, well-behaved.
 
 `FakeKMS` is the test kit's KMS, whose keys a test can disable; it answers the errors that
-`aws.kms.KMS` translates AWS's answers to.
+`aws.kms.KMS` translates AWS's responses to.
 """
 
 import threading
@@ -27,7 +27,7 @@ class State(Enum):
     ENABLED = auto()
     REFUSING = auto()  # disabled, denied, pending deletion or not found: one error of ours
     UNREACHABLE = auto()
-    CUTTING = auto()  # answers with a plaintext cut short
+    CUTTING = auto()  # responses with a plaintext cut short
     MISNAMING = auto()  # answers in the name of another KMS key
 
 
@@ -83,11 +83,11 @@ class FakeKMS(MemoryKMS):
         return state
 
 
-def _answer(state: State, answer: DataKeyResponse) -> DataKeyResponse:
-    """Return the answer of a key in a state."""
+def _answer(state: State, response: DataKeyResponse) -> DataKeyResponse:
+    """Return the response of a key in a state."""
     if state is State.CUTTING:
-        return replace(answer, plaintext=answer.plaintext[:-1])
-    return replace(answer, key_id=FOREIGN_KEY) if state is State.MISNAMING else answer
+        return replace(response, plaintext=response.plaintext[:-1])
+    return replace(response, key_id=FOREIGN_KEY) if state is State.MISNAMING else response
 
 
 class FakeDataKeyTable:
@@ -95,7 +95,7 @@ class FakeDataKeyTable:
 
     ``reachable`` off makes each call raise; a period in ``malformed`` is an item
     that is not what the format says; ``losing_answers`` reports each put as lost
-    to another, as the table does when its answer was lost on the way.
+    to another, as the table does when its response was lost on the way.
     ``before_put`` runs before each put takes effect.
     """
 

@@ -56,10 +56,10 @@ class Calls:
         self.reached = True
         if not self._after:
             self._do()
-        answer = call()
+        response = call()
         if self._after:
             self._do()
-        return answer
+        return response
 
 
 def count_calls(monkeypatch: pytest.MonkeyPatch, *methods: tuple[type, str]) -> Calls:

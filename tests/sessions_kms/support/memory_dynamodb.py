@@ -16,7 +16,7 @@ from tests.sessions_kms.support.wire import Fault, Wire
 
 
 class Connection:
-    """A connection that gave one answer."""
+    """A connection that gave one response."""
 
     def distrust(self) -> None:
         """Do nothing: it gives no other."""
@@ -27,8 +27,8 @@ class MemoryDynamoDB(dynamodb.MemoryDynamoDB):
     listed in ``calls`` with the kinds of item that it names ("PutItem session").
 
     ``returns_old`` off is an engine that does not give the item of a failed condition;
-    ``unavailable`` has it refuse all calls. With ``has_connections`` each answer says that it came
-    on a connection of its own, as those of the built-in client do: so it is confirmed where
+    ``unavailable`` has it refuse all calls. With ``has_connections`` each response says that it
+    came on a connection of its own, as those of the built-in client do: so it is confirmed where
     those are.
     """
 
@@ -68,10 +68,10 @@ class MemoryDynamoDB(dynamodb.MemoryDynamoDB):
         if self.unavailable:
             raise refusal(operation)
         fault = self._rules.get(call, pass_unharmed)
-        answer: Response = fault(lambda: self.wire.send(operation, lambda: self._handle(handle)))
-        if self.has_connections and isinstance(answer, dict):
-            answer = answer | {"ResponseMetadata": {CONNECTION: Connection()}}
-        return answer
+        response: Response = fault(lambda: self.wire.send(operation, lambda: self._handle(handle)))
+        if self.has_connections and isinstance(response, dict):
+            response = response | {"ResponseMetadata": {CONNECTION: Connection()}}
+        return response
 
 
 def kind_of(item_id: str) -> str:

@@ -58,10 +58,10 @@ def act(operation: str, scene: Scene) -> None:
     say(os.getpid())
     try:
         OPERATIONS[operation][0](scene)
-        answer = "ok"
+        response = "ok"
     except Exception as exc:  # noqa: BLE001 - handed to the test
-        answer = type(exc).__name__
-    say({"answer": answer, "scene": asdict(scene)})
+        response = type(exc).__name__
+    say({"answer": response, "scene": asdict(scene)})
 
 
 def main() -> None:

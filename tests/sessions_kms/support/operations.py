@@ -141,42 +141,42 @@ def work_once(scene: Scene) -> None:
 # The allowed states afterwards
 
 
-def check_unchanged(scene: Scene, answer: Answer) -> None:
+def check_unchanged(scene: Scene, response: Answer) -> None:
     assert stored_item(scene.ada) == OLD
 
 
-def check_created(scene: Scene, answer: Answer) -> None:
-    check_unchanged(scene, answer)
-    if answer == "ok":
+def check_created(scene: Scene, response: Answer) -> None:
+    check_unchanged(scene, response)
+    if response == "ok":
         assert stored_item(scene.moved) == {"token": "new"}
 
 
-def check_changed(scene: Scene, answer: Answer) -> None:
+def check_changed(scene: Scene, response: Answer) -> None:
     found, new = stored_item(scene.ada), OLD | {"token": "new"}
-    if answer == "ok":
+    if response == "ok":
         assert found == new | scene.acknowledged
     else:
         assert found in (OLD, new, OLD | {"other": 2}, new | {"other": 2})
     assert found.items() >= scene.acknowledged.items(), "what was acknowledged is lost"
 
 
-def check_linked(scene: Scene, answer: Answer) -> None:
+def check_linked(scene: Scene, response: Answer) -> None:
     found, new = stored_item(scene.ada), OLD | {"token": "new", LINKS: [SECOND]}
-    assert found in ([new] if answer == "ok" else [OLD, new])
+    assert found in ([new] if response == "ok" else [OLD, new])
     end_linked(services(), found[LINKS][0])
     assert stored_item(scene.ada) == {}, "what a session lists does not end it"
 
 
-def check_cycled(scene: Scene, answer: Answer) -> None:
+def check_cycled(scene: Scene, response: Answer) -> None:
     new = OLD | {"token": "new"}
-    if answer == "ok":
+    if response == "ok":
         assert stored_item(scene.moved) == new
         assert stored_item(scene.ada) == {}
         assert read_labels(scene.ada) == {}
         assert read_labels(scene.moved or "") == WORDS
         end_linked(services(), FIRST)
         assert stored_item(scene.moved) == {}, "what a session lists does not end it"
-    elif answer == "unavailable" and scene.faults == 1:
+    elif response == "unavailable" and scene.faults == 1:
         assert stored_item(scene.ada) == OLD
     else:
         # The transaction was applied, and then the process was killed, or both the response and
@@ -184,9 +184,9 @@ def check_cycled(scene: Scene, answer: Answer) -> None:
         assert stored_item(scene.ada) in (OLD, {})
 
 
-def check_signed_in(scene: Scene, answer: Answer) -> None:
-    check_unchanged(scene, answer)
-    if answer == "ok":
+def check_signed_in(scene: Scene, response: Answer) -> None:
+    check_unchanged(scene, response)
+    if response == "ok":
         assert stored_item(scene.moved) == ANONYMOUS | {USER_ID: ADA}
         assert stored_item(scene.anonymous) == {}
     else:
@@ -194,27 +194,27 @@ def check_signed_in(scene: Scene, answer: Answer) -> None:
         assert stored_item(scene.anonymous) in (ANONYMOUS, {})
 
 
-def check_flushed(scene: Scene, answer: Answer) -> None:
-    assert stored_item(scene.ada) in ([{}] if answer == "ok" else [OLD, {}])
+def check_flushed(scene: Scene, response: Answer) -> None:
+    assert stored_item(scene.ada) in ([{}] if response == "ok" else [OLD, {}])
 
 
-def check_ended(scene: Scene, answer: Answer) -> None:
-    if answer != "ok":
+def check_ended(scene: Scene, response: Answer) -> None:
+    if response != "ok":
         end_sessions_of(services(), ADA)  # Repeating it completes it.
     assert stored_item(scene.ada) == stored_item(scene.also_ada) == {}
 
 
-def ended_by_link(scene: Scene, answer: Answer) -> None:
-    if answer != "ok":
+def ended_by_link(scene: Scene, response: Answer) -> None:
+    if response != "ok":
         end_linked(services(), FIRST)
     assert stored_item(scene.ada) == {}
     assert stored_item(scene.also_ada)
 
 
-def check_worked(scene: Scene, answer: Answer, advance: Callable[[float], None]) -> None:
+def check_worked(scene: Scene, response: Answer, advance: Callable[[float], None]) -> None:
     """The next process finds the result, or can take over the work after the lease."""
     claim = run_sync(Leases(services()).claim(scene.secret, "next", seconds=LEASE))
-    if answer == "ok":
+    if response == "ok":
         assert claim.result == RESULT
         return
     for _ in range(scene.faults):  # A late write of a killed process may renew its lease once.
@@ -242,11 +242,11 @@ OPERATIONS: dict[str, tuple[Act, Callable[..., None]]] = {
 }
 
 
-def check(name: str, scene: Scene, answer: Answer, advance: Callable[[float], None]) -> None:
+def check(name: str, scene: Scene, response: Answer, advance: Callable[[float], None]) -> None:
     """Compare the stored state after an operation with the states that the design allows."""
     hold = OPERATIONS[name][1]
     if hold is check_worked:
-        hold(scene, answer, advance)
+        hold(scene, response, advance)
     else:
-        hold(scene, answer)
+        hold(scene, response)
     assert stored_item(scene.bob) == {USER_ID: BOB, "token": "his"}

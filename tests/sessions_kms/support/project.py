@@ -115,7 +115,7 @@ def sign_in(browser: requests.Session, url: str) -> None:
     form = browser.get(f"{url}/admin/login/", timeout=10).text
     token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', form)
     assert token is not None
-    answer = browser.post(
+    response = browser.post(
         f"{url}/admin/login/",
         data={
             "csrfmiddlewaretoken": token[1],
@@ -125,8 +125,8 @@ def sign_in(browser: requests.Session, url: str) -> None:
         },
         timeout=10,
     )
-    assert is_admin(answer)
+    assert is_admin(response)
 
 
-def is_admin(answer: requests.Response) -> bool:
-    return answer.status_code == 200 and "Site administration" in answer.text
+def is_admin(response: requests.Response) -> bool:
+    return response.status_code == 200 and "Site administration" in response.text

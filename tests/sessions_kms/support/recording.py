@@ -29,8 +29,8 @@ class Recording:
                 raise error(operation, "ResourceNotFoundException")
             if told := self.told.get(operation):
                 return told.pop(0)
-            answer: dict[str, Any] = getattr(self.memory, operation)(**asked)
-            return answer
+            response: dict[str, Any] = getattr(self.memory, operation)(**asked)
+            return response
 
         return call
 
@@ -39,7 +39,7 @@ class Recording:
 
 
 class Suspect:
-    """A connection, as an answer of the built-in client names it."""
+    """A connection, as a response of the built-in client names it."""
 
     def __init__(self) -> None:
         self.is_distrusted = False

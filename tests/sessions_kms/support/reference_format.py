@@ -275,7 +275,7 @@ def open_answer(
     unwrap: Unwrap,
     grant_timeout: int,
 ) -> Any:
-    """Return the answer for a redeemed token. Raises the errors of `open_token`."""
+    """Return the response for a redeemed token. Raises the errors of `open_token`."""
     check_token(token)
     if item.get("id") != {"S": answer_id(namespace, token)}:
         raise CannotTell("id")
@@ -430,16 +430,16 @@ def is_json_object(text: bytes) -> bool:
 def fetch(dynamodb: Any, table: str, namespace: str, session_key: str) -> Item:
     """Return the item of a cookie. Raises NoSession or CannotTell."""
     check_cookie(session_key)
-    answer = dynamodb.get_item(
+    response = dynamodb.get_item(
         TableName=table,
         Key={"id": {"S": session_id(namespace, session_key)}},
         ConsistentRead=True,
         ReturnConsumedCapacity="TOTAL",
     )
-    if "Item" in answer:
-        item: Item = answer["Item"]
+    if "Item" in response:
+        item: Item = response["Item"]
         return item
-    raise NoSession if "ConsumedCapacity" in answer else CannotTell
+    raise NoSession if "ConsumedCapacity" in response else CannotTell
 
 
 def unwrap_with(
@@ -449,7 +449,7 @@ def unwrap_with(
 
     def unwrap(encrypted_key: bytes, period: int) -> bytes:
         try:
-            answer = kms.decrypt(
+            response = kms.decrypt(
                 KeyId=key_arn,
                 CiphertextBlob=encrypted_key,
                 EncryptionContext=encryption_context(namespace, period, configured),
@@ -460,8 +460,8 @@ def unwrap_with(
             raise CannotTell from exc
         except BotoCoreError as exc:
             raise CannotTell from exc
-        plaintext: bytes = answer["Plaintext"]
-        if answer["KeyId"] != key_arn or len(plaintext) != 32:
+        plaintext: bytes = response["Plaintext"]
+        if response["KeyId"] != key_arn or len(plaintext) != 32:
             raise CannotTell
         return plaintext
 

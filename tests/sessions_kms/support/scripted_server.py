@@ -56,8 +56,8 @@ class _Handler(BaseHTTPRequestHandler):
         if said.status == 0:
             self.close_connection = True
             return
-        answer = {"__type": said.code} if said.code else {}
-        content = json.dumps(answer | dict(said.fields)).encode()
+        response = {"__type": said.code} if said.code else {}
+        content = json.dumps(response | dict(said.fields)).encode()
         self.send_response_only(said.status)
         for name, value in (*said.headers, ("Content-Length", str(len(content)))):
             self.send_header(name, value)

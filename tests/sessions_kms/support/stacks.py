@@ -193,13 +193,13 @@ def aws_stack(kind: Kind, clock: FakeClock, **config: Any) -> Stack:
     return Stack(kind, wired, clock, items, put_item, delete_item)
 
 
-def _one_at_a_time(answer: Callable[..., Any]) -> Callable[..., Any]:
+def _one_at_a_time(response: Callable[..., Any]) -> Callable[..., Any]:
     """Answer calls in turn: moto, in process, tests a condition and writes without a lock."""
     lock = threading.Lock()
 
     def answered(*args: Any, **kwargs: Any) -> Any:
         with lock:
-            return answer(*args, **kwargs)
+            return response(*args, **kwargs)
 
     return answered
 

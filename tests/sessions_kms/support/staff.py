@@ -36,17 +36,17 @@ class Staff:
 
     def get(self, path: str = "", *, status: int = 200) -> str:
         """Return a page of sessions as HTML."""
-        answer = self.client.get(SESSIONS + path, follow=True)
-        assert answer.status_code == status, answer.content
-        return _text(answer)
+        response = self.client.get(SESSIONS + path, follow=True)
+        assert response.status_code == status, response.content
+        return _text(response)
 
     def post(self, path: str = "", form: dict[str, Any] | None = None, *, status: int = 200) -> str:
         """Post a form, and return the page after the redirect."""
-        answer = self.client.post(
+        response = self.client.post(
             SESSIONS + path, shown_fields(self.user.pk) | (form or {"post": "yes"}), follow=True
         )
-        assert answer.status_code == status, answer.content
-        return _text(answer)
+        assert response.status_code == status, response.content
+        return _text(response)
 
 
 def sign_in_staff(user: Any, **content: Any) -> SessionStore:
@@ -82,5 +82,5 @@ def messages(page: str) -> list[str]:
     return [unescape(each) for each in found]
 
 
-def _text(answer: Any) -> str:
-    return str(answer.content.decode()).replace("\N{NO-BREAK SPACE}", " ")
+def _text(response: Any) -> str:
+    return str(response.content.decode()).replace("\N{NO-BREAK SPACE}", " ")

@@ -25,7 +25,7 @@ Fault = Callable[[Handle], Any]
 
 
 class Killed(BaseException):
-    """The process is gone at this moment: nothing of it runs on, and nobody gets an answer."""
+    """The process is gone at this moment: nothing of it runs on, and nobody gets a response."""
 
 
 class Delayed(Exception):
@@ -82,7 +82,7 @@ class Wire:
 
 
 class WiredKMS(FakeKMS):
-    """A KMS whose calls go over a wire, and whose answers may be lost on it."""
+    """A KMS whose calls go over a wire, and whose responses may be lost on it."""
 
     def __init__(self, wire: Wire, *key_ids: str) -> None:
         super().__init__(*key_ids)
@@ -100,12 +100,12 @@ class WiredKMS(FakeKMS):
 
     def _sent(self, operation: str, handle: Callable[[], DataKeyResponse]) -> DataKeyResponse:
         try:
-            answer = self.wire.send(operation, handle)
+            response = self.wire.send(operation, handle)
         except (OSError, BotoCoreError, ClientError):
             raise KMSUnavailable from None
-        if not isinstance(answer, DataKeyResponse):
+        if not isinstance(response, DataKeyResponse):
             raise KMSUnavailable
-        return answer
+        return response
 
 
 # Faults
@@ -117,12 +117,12 @@ def unreachable(handle: Handle) -> Any:
 
 
 def stray(_: Handle) -> Any:
-    """The request is not handled, and has an answer to another one: a miss, or a write's."""
+    """The request is not handled, and has a response to another one: a miss, or a write's."""
     return {"ConsumedCapacity": {"CapacityUnits": 1.0}}
 
 
 def lose_response(handle: Handle) -> Any:
-    """The service does what it was asked, and its answer is lost."""
+    """The service does what it was asked, and its response is lost."""
     handle_now(handle)
     raise ConnectionError
 
@@ -166,7 +166,7 @@ def throttle(handle: Handle) -> Any:
 
 
 def truncate_response(handle: Handle) -> Any:
-    """The answer is cut so short that boto parses nothing of it."""
+    """The response is cut so short that boto parses nothing of it."""
     handle_now(handle)
     return {}
 
@@ -177,7 +177,7 @@ def kill(handle: Handle) -> Any:
 
 
 def kill_after(handle: Handle) -> Any:
-    """The process dies before the answer reaches it."""
+    """The process dies before the response reaches it."""
     handle_now(handle)
     raise Killed
 
@@ -199,6 +199,6 @@ FAULTS: dict[str, Fault] = {
 
 
 def handle_now(handle: Handle) -> None:
-    """Have the service handle a request whose answer nobody gets, be it an error."""
+    """Have the service handle a request whose response nobody gets, be it an error."""
     with suppress(ClientError, KMSUnavailable, InvalidRecord):
         handle()

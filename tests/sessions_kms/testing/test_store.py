@@ -48,7 +48,7 @@ def test_throttled_store_serves_nobody(kit: MemoryStore) -> None:
     assert content_of(key) == {"n": 1}
 
 
-def test_write_whose_answer_is_lost_is_found(kit: MemoryStore) -> None:
+def test_write_whose_response_is_lost_is_found(kit: MemoryStore) -> None:
     with kit.lose_answers():
         key = make_session(n=1)
         session = open_session(key)

@@ -32,8 +32,8 @@ class Connection(asyncio.Protocol):
                 return
             body = bytes(self._received[end + len(HEAD_END) : whole])
             del self._received[:whole]
-            if answer := self._respond(self, head, body):
-                self.transport.write(answer)
+            if response := self._respond(self, head, body):
+                self.transport.write(response)
 
 
 def answer(body: bytes, kind: bytes, *headers: bytes) -> bytes:

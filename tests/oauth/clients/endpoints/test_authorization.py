@@ -48,9 +48,9 @@ def test_full_flow_from_registration_to_tokens(corp: FakeProvider, ada: Visitor,
     assert back.address == app.redirect_uri
     assert back.answer.keys() == {"code", "state", "iss"}
     assert (back.answer["state"], back.answer["iss"]) == (app.state, ISSUER)
-    answer = app.redeem(back.answer["code"])
-    assert answer.status_code == 200
-    tokens = answer.json()
+    response = app.redeem(back.answer["code"])
+    assert response.status_code == 200
+    tokens = response.json()
     assert tokens["access_token"].startswith("gwa_")
     assert tokens["token_type"] == "Bearer"
     assert tokens["expires_in"] == 3600
@@ -117,13 +117,13 @@ def test_request_from_another_site_fetches_nothing_and_uses_no_fetch_quota(
     for number, site in enumerate(OTHERS * 3):
         app.client_id = f"https://app{number}.example.com/client.json"
         headers = {} if site is None else {"sec-fetch-site": site}
-        answer = ada.client.get(app.address(), headers=headers)
-        assert answer.status_code == 200
-        assert f"app{number}.example.com</p>" in answer.content.decode()
-        assert b'value="allow"' not in answer.content
+        response = ada.client.get(app.address(), headers=headers)
+        assert response.status_code == 200
+        assert f"app{number}.example.com</p>" in response.content.decode()
+        assert b'value="allow"' not in response.content
         assert ada.client.head(app.address(), headers=headers).status_code == 200
     assert fetched == []
-    assert_accessible(answer.content.decode())
+    assert_accessible(response.content.decode())
     app.client_id = "https://app.example.com/client.json"
     for site in ("none", "same-origin"):
         page = ada.client.get(app.address(), headers={"sec-fetch-site": site})
@@ -184,9 +184,9 @@ def test_decision_uses_a_document_of_the_last_five_minutes(
     clock.advance(1)
     assert b"<h1>Allow an app" in ada.client.get(app.address()).content, "it is cached for an hour"
     assert len(fetched) == 2
-    answer = decide(ada, app.address(), decision)
-    assert (answer.status_code, len(fetched)) == (400, 3)
-    assert b"Continue to" not in answer.content
+    response = decide(ada, app.address(), decision)
+    assert (response.status_code, len(fetched)) == (400, 3)
+    assert b"Continue to" not in response.content
     assert ada.client.get(app.address()).status_code == 400, "what is cached is the new one"
 
 
@@ -257,11 +257,11 @@ def test_two_tabs_do_not_swap_their_clients(
     for each in (first, second):
         each.register()
     led = [decide(ada, each.address())["Location"] for each in (first, second)]
-    answers = [WayBack.of(ada.client.get(corp.consent(each))) for each in reversed(led)]
-    assert [each.address for each in answers] == [second.redirect_uri, first.redirect_uri]
-    assert second.redeem(answers[1].answer["code"]).json()["error"] == "invalid_grant"
-    assert first.redeem(answers[1].answer["code"]).status_code == 200
-    assert second.redeem(answers[0].answer["code"]).status_code == 200
+    responses = [WayBack.of(ada.client.get(corp.consent(each))) for each in reversed(led)]
+    assert [each.address for each in responses] == [second.redirect_uri, first.redirect_uri]
+    assert second.redeem(responses[1].answer["code"]).json()["error"] == "invalid_grant"
+    assert first.redeem(responses[1].answer["code"]).status_code == 200
+    assert second.redeem(responses[0].answer["code"]).status_code == 200
 
 
 def test_consent_is_valid_once_and_only_in_its_own_browser(
@@ -272,9 +272,9 @@ def test_consent_is_valid_once_and_only_in_its_own_browser(
     stranger = Visitor()
     stranger.sign_in(corp)
     for browser in (Visitor(), stranger):
-        answer = browser.client.get(callback)
-        assert answer.status_code == 302
-        assert "code=" not in answer["Location"]
+        response = browser.client.get(callback)
+        assert response.status_code == 302
+        assert "code=" not in response["Location"]
     assert "code" in WayBack.of(ada.client.get(callback)).answer
     again = ada.client.get(callback)
     assert again.status_code == 302
@@ -310,9 +310,9 @@ def test_consent_with_another_persons_account_issues_nothing(
         Visitor().sign_in(corp)
     callback = corp.consent(led)
     people = get_user_model().objects.count()
-    answer = ada.client.get(callback)
-    assert answer.status_code == 403
-    assert b"code=" not in answer.content
+    response = ada.client.get(callback)
+    assert response.status_code == 403
+    assert b"code=" not in response.content
     assert get_user_model().objects.count() == people
     assert SocialAccount.objects.filter(user=ada.user_id).count() == 1
     corp.person = ada_herself
@@ -332,9 +332,9 @@ def test_pending_consent_is_useless_to_another_person_in_the_same_browser(
     stored["_auth_user_hash"] = bob.get_session_auth_hash()
     stored.save()
     corp.person = BOB
-    answer = ada.client.get(corp.consent(led))
-    assert answer.status_code == 403
-    assert b"code=" not in answer.content
+    response = ada.client.get(corp.consent(led))
+    assert response.status_code == 403
+    assert b"code=" not in response.content
 
 
 def test_person_without_an_account_at_the_provider_connects_one_first(
@@ -356,9 +356,9 @@ def test_deny_returns_to_the_client_with_the_error(
     corp: FakeProvider, ada: Visitor, app: App
 ) -> None:
     app.register()
-    answer = decide(ada, app.address(), "deny")
-    assert "You did not allow it." in assert_accessible(answer.content.decode()).text
-    back = WayBack.of(answer)
+    response = decide(ada, app.address(), "deny")
+    assert "You did not allow it." in assert_accessible(response.content.decode()).text
+    back = WayBack.of(response)
     assert back.is_led
     assert back.answer.pop("error_description")
     assert back.answer == {"error": "access_denied", "state": app.state, "iss": ISSUER}
@@ -385,9 +385,9 @@ def test_post_is_validated_again(
 ) -> None:
     app.register()
     for changes in ({"redirect_uri": "http://127.0.0.1:1/evil"}, {"client_id": "dcr.x"}):
-        answer = decide(ada, app.address(**changes))
-        assert answer.status_code == 400
-        assert b'<a class="button' not in answer.content
+        response = decide(ada, app.address(**changes))
+        assert response.status_code == 400
+        assert b'<a class="button' not in response.content
     settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER | {"registration": False})
     assert decide(ada, app.address()).status_code == 400
 
@@ -406,9 +406,9 @@ WRONG: list[dict[str, str | None]] = [
 def test_wrong_client_or_redirect_uri_shows_a_page_without_a_link(ada: Visitor, app: App) -> None:
     app.register()
     for changes in WRONG:
-        answer = ada.client.get(app.address(**changes))
-        assert answer.status_code == 400
-        text = answer.content.decode()
+        response = ada.client.get(app.address(**changes))
+        assert response.status_code == 400
+        text = response.content.decode()
         assert "evil.example" not in text
         assert "http-equiv" not in text
         assert_accessible(text)
@@ -478,17 +478,17 @@ def assert_errors_redirect_as_they_should(
         **known_client(redirect_uri, source, host) | named
     )
     app.client_id, app.redirect_uri = "listed", redirect_uri
-    answers = [ada.client.get(app.address(**changes)) for changes in ERRORS]
-    for answer in [*answers, decide(ada, app.address(), "deny")]:
-        assert "Location" not in answer
-        back = WayBack.of(answer)
+    responses = [ada.client.get(app.address(**changes)) for changes in ERRORS]
+    for response in [*responses, decide(ada, app.address(), "deny")]:
+        assert "Location" not in response
+        back = WayBack.of(response)
         assert back.is_led is is_led
-        assert answer.status_code == (200 if is_led else 400)
+        assert response.status_code == (200 if is_led else 400)
         assert back.address == redirect_uri
         assert back.answer["error"]
         assert (back.answer["state"], back.answer["iss"]) == (app.state, ISSUER)
         if not is_led:
-            text = answer.content.decode()
+            text = response.content.decode()
             assert str(urlsplit(redirect_uri).hostname) in text.partition('class="host">')[2]
             assert_accessible(text)
 
@@ -586,8 +586,8 @@ def test_consent_cancelled_at_the_provider_can_be_repeated(
 ) -> None:
     app.register()
     led = decide(ada, app.address())["Location"]
-    answer = ada.client.get(corp.consent(led, error="access_denied"))
-    assert answer.status_code == 302
+    response = ada.client.get(corp.consent(led, error="access_denied"))
+    assert response.status_code == 302
     assert ada.user_id is not None
 
 
@@ -607,10 +607,10 @@ def test_page_names_the_grants_that_were_ended_to_make_room(
         store.clock.advance(10)
     third = App(name="Third")
     third.register()
-    answer = allow(ada, third, corp)
-    back = WayBack.of(answer)
-    page = assert_accessible(answer.content.decode())
-    assert answer.status_code == 200
+    response = allow(ada, third, corp)
+    back = WayBack.of(response)
+    page = assert_accessible(response.content.decode())
+    assert response.status_code == 200
     assert not back.is_led
     (ended,) = [each for each in page.all("li") if each.all("bdi")]
     assert ended.all("bdi")[0].text == "Used least lately"

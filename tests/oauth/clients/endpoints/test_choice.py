@@ -78,9 +78,9 @@ def test_tokens_are_for_the_upstream_that_was_chosen(
     back = WayBack.of(ada.client.get(corp.consent(led["Location"])))
     other = FILES if name == "tools" else RESOURCE
     assert app.redeem(back.answer["code"], resource=other).json()["error"] == "invalid_target"
-    answer = app.redeem(back.answer["code"], resource=None)
-    assert (answer.status_code, answer.json()["scope"]) == (200, name)
-    refresh_token = answer.json()["refresh_token"]
+    response = app.redeem(back.answer["code"], resource=None)
+    assert (response.status_code, response.json()["scope"]) == (200, name)
+    refresh_token = response.json()["refresh_token"]
     assert app.refresh(refresh_token, resource=other).status_code == 400
     assert app.refresh(refresh_token, resource=address).status_code == 200
 

@@ -184,11 +184,11 @@ def test_click_is_accepted_a_second_after_its_page_and_at_no_other_time(
 
     field = deed.show(ada)
     store.clock.advance(0.99 * DELAY)
-    answer = ada.client.post(deed.address, deed.form | field, follow=True)
+    response = ada.client.post(deed.address, deed.form | field, follow=True)
     assert not deed.is_done()
-    page = answer.content.decode()
+    page = response.content.decode()
     assert TOO_SOON.partition(",")[0] in page
-    again = time_in(answer)  # the page, shown again with the present time
+    again = time_in(response)  # the page, shown again with the present time
     assert again != field
     store.clock.advance(0.02 * DELAY)
     deed.do(ada, field)
@@ -198,8 +198,8 @@ def test_click_is_accepted_a_second_after_its_page_and_at_no_other_time(
 def test_delay_restarts_when_the_page_is_shown_again(
     ada: Visitor, deed: Deed, store: Stack
 ) -> None:
-    answer = ada.client.post(deed.address, deed.form | deed.show(ada), follow=True)
-    again = time_in(answer)
+    response = ada.client.post(deed.address, deed.form | deed.show(ada), follow=True)
+    again = time_in(response)
     deed.do(ada, again)
     assert not deed.is_done()
     store.clock.advance(1.01 * DELAY)
@@ -213,8 +213,8 @@ def test_process_with_a_slow_clock_rejects_a_click_only_once(
     """The page says so, and restarts the delay by the clock of this process."""
     deed.show(ada)
     field = shown_fields(ada.user_id, ago=-86_400)
-    answer = ada.client.post(deed.address, deed.form | field, follow=True)
-    again = time_in(answer)
+    response = ada.client.post(deed.address, deed.form | field, follow=True)
+    again = time_in(response)
     store.clock.advance(1.01 * DELAY)
     deed.do(ada, again)
     assert deed.is_done()

@@ -71,9 +71,9 @@ def test_chatgpt_signs_in_as_a_public_client_and_its_key_is_not_fetched(
     assert_accessible(page)
     assert "ChatGPT" in page
     assert "chatgpt.com" in page
-    answer = chatgpt.redeem(WayBack.of(allow(ada, chatgpt, corp)).answer["code"])
-    assert answer.status_code == 200, answer.content
-    first = answer.json()
+    response = chatgpt.redeem(WayBack.of(allow(ada, chatgpt, corp)).answer["code"])
+    assert response.status_code == 200, response.content
+    first = response.json()
     assert lives(first)
     second = chatgpt.refresh(first["refresh_token"]).json()
     assert lives(second)
@@ -90,7 +90,7 @@ def test_page_names_the_methods_of_a_document_that_supports_none_of_ours(
     document = CHATGPT | {"token_endpoint_auth_method": method}
     del document["token_endpoint_auth_methods_supported"]
     publish(document)
-    answer = ada.client.get(chatgpt.address(), headers=TYPED)
-    assert answer.status_code == 400
-    assert f"It supports: {method}." in answer.content.decode()
-    assert_accessible(answer.content.decode())
+    response = ada.client.get(chatgpt.address(), headers=TYPED)
+    assert response.status_code == 400
+    assert f"It supports: {method}." in response.content.decode()
+    assert_accessible(response.content.decode())

@@ -64,11 +64,11 @@ def test_other_addresses_have_no_resource_metadata(server: AuthorizationServer, 
 def test_only_upstream_is_described_at_the_root_too(settings: Settings, server: object) -> None:
     settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER | {"upstreams": {"files": "corp"}})
     settings.ALLOWED_HOSTS = ["*"]
-    answer = get(RESOURCE, headers={"host": "evil.example", "origin": "https://app.example"})
-    assert answer.json() == get(f"{RESOURCE}/gateway/files").json()
-    assert answer.json()["resource"] == f"{ISSUER}/gateway/files"
-    assert answer["Access-Control-Allow-Origin"] == "*"
-    assert not answer.cookies
+    response = get(RESOURCE, headers={"host": "evil.example", "origin": "https://app.example"})
+    assert response.json() == get(f"{RESOURCE}/gateway/files").json()
+    assert response.json()["resource"] == f"{ISSUER}/gateway/files"
+    assert response["Access-Control-Allow-Origin"] == "*"
+    assert not response.cookies
     for path in ("/", "/gateway", "/files", "//gateway/files", "/gateway/tools"):
         assert get(RESOURCE + path).status_code == 404
 
@@ -79,9 +79,9 @@ def test_root_is_no_resource_unless_one_upstream_is_offered(
 ) -> None:
     upstreams = dict.fromkeys(names, "corp")
     settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER | {"upstreams": upstreams})
-    answer = get(RESOURCE)
-    assert answer.status_code == 404
-    assert answer.json()["error"] == "invalid_request"
+    response = get(RESOURCE)
+    assert response.status_code == 404
+    assert response.json()["error"] == "invalid_request"
 
 
 def test_server_metadata_lists_endpoints_and_capabilities(server: AuthorizationServer) -> None:
@@ -122,10 +122,10 @@ def test_host_header_does_not_change_the_metadata(settings: Settings, server: ob
 
 def test_metadata_is_readable_everywhere_and_needs_no_cookie(server: object) -> None:
     for path in (METADATA, f"{RESOURCE}/gateway/tools", f"{RESOURCE}/gateway/absent"):
-        answer = get(path, headers={"origin": "https://app.example"})
-        assert answer["Access-Control-Allow-Origin"] == "*"
-        assert not answer.cookies
-        assert "Cookie" not in answer.get("Vary", "")
+        response = get(path, headers={"origin": "https://app.example"})
+        assert response["Access-Control-Allow-Origin"] == "*"
+        assert not response.cookies
+        assert "Cookie" not in response.get("Vary", "")
 
 
 def test_sign_in_and_calls_write_no_extra_data_unless_enabled(

@@ -35,11 +35,11 @@ def code(corp_ada: Visitor, app: App, corp: FakeProvider) -> str:
         return WayBack.of(allow(corp_ada, app, corp)).answer["code"]
 
 
-def assert_not_now(answer: Any) -> None:
-    assert answer.status_code == 503
-    assert answer.json()["error"] == "temporarily_unavailable"
-    assert int(answer["Retry-After"]) > 0
-    assert answer["Access-Control-Allow-Origin"] == "*"
+def assert_not_now(response: Any) -> None:
+    assert response.status_code == 503
+    assert response.json()["error"] == "temporarily_unavailable"
+    assert int(response["Retry-After"]) > 0
+    assert response["Access-Control-Allow-Origin"] == "*"
 
 
 def test_process_without_the_newer_key_spends_no_token(store: Stack, app: App, code: str) -> None:
@@ -61,8 +61,8 @@ def test_retired_key_causes_no_wait_and_ends_no_grant(store: Stack, app: App, co
     first = SWAPPED.does(partial(app.redeem, code), at=210).json()
     before = store.items()
     for process, at in ((KeyProcess("x" * 50, started=5000), 5010), (ONLY_OLD, 7000)):
-        answer = process.does(partial(app.refresh, first["refresh_token"]), at=at)
-        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+        response = process.does(partial(app.refresh, first["refresh_token"]), at=at)
+        assert (response.status_code, response.json()["error"]) == (400, "invalid_grant")
     assert store.items() == before
     assert ONLY_NEW.does(partial(app.refresh, first["refresh_token"]), at=7010).status_code == 200
 
@@ -75,8 +75,8 @@ def test_grant_ends_with_the_password_whatever_keys_a_process_has(
         user.set_password("another")
         user.save()
     assert len(store.sessions()) == 2
-    answer = ONLY_OLD.does(partial(app.refresh, first["refresh_token"]), at=220)
-    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+    response = ONLY_OLD.does(partial(app.refresh, first["refresh_token"]), at=220)
+    assert (response.status_code, response.json()["error"]) == (400, "invalid_grant")
     assert len(store.sessions()) == 1, "the browser's, which nobody has come back with"
-    answer = SWAPPED.does(partial(app.refresh, first["refresh_token"]), at=230)
-    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+    response = SWAPPED.does(partial(app.refresh, first["refresh_token"]), at=230)
+    assert (response.status_code, response.json()["error"]) == (400, "invalid_grant")

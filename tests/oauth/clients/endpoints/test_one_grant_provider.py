@@ -53,11 +53,11 @@ class OneGrantProvider(LogoutProvider):
     ended: list[str] = field(default_factory=list)
 
     def _revoke(self, form: dict[str, str], authorization: str) -> Answer:
-        answer = super()._revoke(form, authorization)
+        response = super()._revoke(form, authorization)
         self.ended += self.refresh_tokens
         self.refresh_tokens.clear()
         self.people_of_tokens.clear()
-        return answer
+        return response
 
 
 @pytest.fixture
@@ -389,9 +389,9 @@ def then(do: Callable[[], object]) -> Callable[[Callable[[], Any]], Any]:
     """Have something done just after a call was handled."""
 
     def done_afterwards(handle: Callable[[], Any]) -> Any:
-        answer = handle()
+        response = handle()
         do()
-        return answer
+        return response
 
     return done_afterwards
 

@@ -45,9 +45,9 @@ def test_client_without_cached_metadata_refreshes_at_the_former_mcp_endpoint(
     app: App, pair: dict[str, Any]
 ) -> None:
     form = {"grant_type": "refresh_token", "refresh_token": pair["refresh_token"]}
-    answer = app.post("/token", form | {"client_id": app.client_id})
-    assert answer.status_code == 200
-    assert app.refresh(pair["refresh_token"]).json() == answer.json()
+    response = app.post("/token", form | {"client_id": app.client_id})
+    assert response.status_code == 200
+    assert app.refresh(pair["refresh_token"]).json() == response.json()
 
 
 @pytest.mark.parametrize("path", POSTED)
@@ -61,10 +61,10 @@ def test_pages_of_other_sites_may_call_and_read(server: object, path: str) -> No
     )
     assert asked["Access-Control-Allow-Methods"] == "POST"
     assert "Access-Control-Allow-Credentials" not in asked
-    for answer in (Client().post(path, "x", "text/plain", headers=origin), Client().get(path)):
-        assert answer["Access-Control-Allow-Origin"] == "*"
-        assert answer["Cache-Control"] == "no-store"
-        assert not answer.cookies
+    for response in (Client().post(path, "x", "text/plain", headers=origin), Client().get(path)):
+        assert response["Access-Control-Allow-Origin"] == "*"
+        assert response["Cache-Control"] == "no-store"
+        assert not response.cookies
     assert Client().get(path).status_code == 405
 
 
@@ -89,9 +89,9 @@ def test_pages_of_other_sites_may_call_and_read(server: object, path: str) -> No
     ],
 )
 def test_malformed_registration_is_a_400(server: object, body: Any, kind: str) -> None:
-    answer = Client().post("/oauth/register", body, kind)
-    assert answer.status_code == 400
-    assert answer.json().keys() == {"error", "error_description"}
+    response = Client().post("/oauth/register", body, kind)
+    assert response.status_code == 400
+    assert response.json().keys() == {"error", "error_description"}
 
 
 def test_flood_of_registrations_leaves_nothing_behind(app: App, store: Stack) -> None:
@@ -103,10 +103,10 @@ def test_flood_of_registrations_leaves_nothing_behind(app: App, store: Stack) ->
 
 def rejection_of(app: App, form: dict[str, Any] | str, path: str = "/oauth/token") -> str:
     body = form if isinstance(form, str) else urlencode(form)
-    answer = app.http.post(path, body, FORM)
-    assert answer.status_code == 400, answer.content
-    assert answer["Cache-Control"] == "no-store"
-    error: str = answer.json()["error"]
+    response = app.http.post(path, body, FORM)
+    assert response.status_code == 400, response.content
+    assert response["Cache-Control"] == "no-store"
+    error: str = response.json()["error"]
     return error
 
 
@@ -161,8 +161,8 @@ def test_body_that_is_too_long_or_of_another_type_is_not_parsed(app: App, store:
     assert rejection_of(app, fits) == "invalid_grant"
     assert rejection_of(app, fits + "x") == "invalid_request"
     for kind in ("text/plain", "application/json", ""):
-        answer = app.http.post("/oauth/token", form, kind)
-        assert answer.json()["error"] == "invalid_request"
+        response = app.http.post("/oauth/token", form, kind)
+        assert response.json()["error"] == "invalid_request"
     long = urlencode({"token": token, "client_id": client_id}) + "&x="
     assert rejection_of(app, long.ljust(8193, "x"), "/oauth/revoke") == "invalid_request"
 
@@ -170,8 +170,8 @@ def test_body_that_is_too_long_or_of_another_type_is_not_parsed(app: App, store:
 def test_code_or_token_in_a_query_or_a_header_is_ignored(app: App, pair: dict[str, Any]) -> None:
     form = {"grant_type": "refresh_token", "client_id": app.client_id}
     query = urlencode({"refresh_token": pair["refresh_token"]})
-    answer = app.http.post(f"/oauth/token?{query}", urlencode(form), FORM)
-    assert answer.json()["error"] == "invalid_request"
+    response = app.http.post(f"/oauth/token?{query}", urlencode(form), FORM)
+    assert response.json()["error"] == "invalid_request"
     bearer = {"authorization": f"Bearer {pair['refresh_token']}"}
     assert app.http.post("/oauth/token", urlencode(form), FORM, headers=bearer).status_code == 401
     assert app.http.get(f"/oauth/token?{query}&{urlencode(form)}").status_code == 405
@@ -193,11 +193,11 @@ def test_public_client_may_name_itself_by_basic_with_an_empty_secret(
     headers = basic(app.client_id, encoded=encoded)
     client = {"client_id": app.client_id} if is_in_form else {}
     form = {"grant_type": "refresh_token", "refresh_token": pair["refresh_token"]} | client
-    answer = app.http.post("/oauth/token", urlencode(form), FORM, headers=headers)
-    assert answer.status_code == 200, answer.content
-    form = {"token": answer.json()["access_token"]} | client
+    response = app.http.post("/oauth/token", urlencode(form), FORM, headers=headers)
+    assert response.status_code == 200, response.content
+    form = {"token": response.json()["access_token"]} | client
     assert app.http.post("/oauth/revoke", urlencode(form), FORM, headers=headers).status_code == 200
-    assert app.refresh(answer.json()["refresh_token"]).json()["error"] == "invalid_grant"
+    assert app.refresh(response.json()["refresh_token"]).json()["error"] == "invalid_grant"
 
 
 def test_client_whose_id_is_a_url_may_use_basic_too(
@@ -238,12 +238,12 @@ def test_authorization_that_fails_is_a_401_with_a_challenge_and_ends_nothing(
         {"authorization": "Basic " + "A" * 30_000},
     ]
     for headers in failing:
-        answer = app.http.post(path, urlencode(form), FORM, headers=headers)
-        assert answer.status_code == 401, headers
-        assert answer["WWW-Authenticate"].startswith('Basic realm="')
-        assert answer.json()["error"] == "invalid_client"
-        assert answer["Access-Control-Allow-Origin"] == "*"
-        assert answer["Cache-Control"] == "no-store"
+        response = app.http.post(path, urlencode(form), FORM, headers=headers)
+        assert response.status_code == 401, headers
+        assert response["WWW-Authenticate"].startswith('Basic realm="')
+        assert response.json()["error"] == "invalid_client"
+        assert response["Access-Control-Allow-Origin"] == "*"
+        assert response["Cache-Control"] == "no-store"
     assert app.refresh(pair["refresh_token"]).status_code == 200
 
 
@@ -252,9 +252,9 @@ def test_unknown_client_gets_a_401_only_if_it_sent_authorization(app: App, store
     named = app.http.post("/oauth/token", form, FORM, headers=basic("dcr.x"))
     assert (named.status_code, named.json()["error"]) == (401, "invalid_client")
     assert "WWW-Authenticate" in named
-    answer = app.http.post("/oauth/token", f"{form}&client_id=dcr.x", FORM)
-    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client")
-    assert "WWW-Authenticate" not in answer
+    response = app.http.post("/oauth/token", f"{form}&client_id=dcr.x", FORM)
+    assert (response.status_code, response.json()["error"]) == (400, "invalid_client")
+    assert "WWW-Authenticate" not in response
 
 
 def test_token_is_valid_only_for_its_client_and_upstream(app: App, pair: dict[str, Any]) -> None:
@@ -262,8 +262,8 @@ def test_token_is_valid_only_for_its_client_and_upstream(app: App, pair: dict[st
     other.register()
     assert other.refresh(pair["refresh_token"]).json()["error"] == "invalid_grant"
     for resource in (f"{ISSUER}/gateway/files", f"{ISSUER}/gateway/absent", "x"):
-        answer = app.refresh(pair["refresh_token"], resource=resource)
-        assert answer.json()["error"] == "invalid_target"
+        response = app.refresh(pair["refresh_token"], resource=resource)
+        assert response.json()["error"] == "invalid_target"
     assert (
         app.refresh(pair["refresh_token"], scope="tools files").json()["error"] == "invalid_scope"
     )
@@ -315,14 +315,14 @@ def test_outage_is_a_503_so_clients_keep_their_token(
     app: App, pair: dict[str, Any], store: Stack
 ) -> None:
     store.dynamodb.unavailable = True
-    for answer in (
+    for response in (
         app.refresh(pair["refresh_token"]),
         app.post("/oauth/revoke", {"token": pair["access_token"], "client_id": app.client_id}),
     ):
-        assert answer.status_code == 503
-        assert answer.json()["error"] == "temporarily_unavailable"
-        assert int(answer["Retry-After"]) > 0
-        assert answer["Access-Control-Allow-Origin"] == "*"
+        assert response.status_code == 503
+        assert response.json()["error"] == "temporarily_unavailable"
+        assert int(response["Retry-After"]) > 0
+        assert response["Access-Control-Allow-Origin"] == "*"
     store.dynamodb.unavailable = False
     store.clock.advance(30)
     assert app.refresh(pair["refresh_token"]).status_code == 200
@@ -339,10 +339,10 @@ def test_outage_of_the_sql_database_is_a_503_too(
 
     app.http.raise_request_exception = False
     with connection.execute_wrapper(away):
-        answer = app.refresh(pair["refresh_token"])
-    assert (answer.status_code, answer["Access-Control-Allow-Origin"]) == (503, "*")
-    assert answer.json()["error"] == "temporarily_unavailable"
-    assert int(answer["Retry-After"]) > 0
+        response = app.refresh(pair["refresh_token"])
+    assert (response.status_code, response["Access-Control-Allow-Origin"]) == (503, "*")
+    assert response.json()["error"] == "temporarily_unavailable"
+    assert int(response["Retry-After"]) > 0
     assert database.is_at_hand()
     assert app.refresh(pair["refresh_token"]).status_code == 200
 
@@ -363,8 +363,8 @@ def test_seventeenth_concurrent_request_is_told_to_retry(app: App, store: Stack)
         each.start()
     held.wait()
     try:
-        answer = app.refresh("gwr_" + "a" * 32)
-        assert answer.status_code == 503
+        response = app.refresh("gwr_" + "a" * 32)
+        assert response.status_code == 503
         # Only requests that use the store need a slot: invalid ones and pages are answered.
         assert rejection_of(app, "x=1") == "invalid_request"
         assert Client().get("/").status_code == 200
@@ -389,8 +389,8 @@ def test_age_is_measured_at_arrival_of_the_request(
 
 def test_token_response_has_the_end_of_the_grant(app: App, pair: dict[str, Any]) -> None:
     """draft-ietf-oauth-refresh-token-expiration-03 has them whenever there is a refresh token."""
-    answer = app.refresh(pair["refresh_token"]).json()
-    for each in (pair, answer):
+    response = app.refresh(pair["refresh_token"]).json()
+    for each in (pair, response):
         assert each.keys() == {
             *("access_token", "token_type", "expires_in", "refresh_token", "scope"),
             *("refresh_token_timeout", "authorization_expires_in"),
@@ -411,12 +411,12 @@ def test_client_that_refreshes_in_a_loop_is_told_to_retry_later(
     before = dict(store.dynamodb.items)
     caplog.clear()
     for _ in range(3):
-        answer = app.refresh(held["refresh_token"])
-        assert answer.status_code == 503
-        assert answer.json()["error"] == "temporarily_unavailable"
-        assert answer["Retry-After"] == "40"
-        assert answer["Access-Control-Allow-Origin"] == "*"
-        assert answer["Cache-Control"] == "no-store"
+        response = app.refresh(held["refresh_token"])
+        assert response.status_code == 503
+        assert response.json()["error"] == "temporarily_unavailable"
+        assert response["Retry-After"] == "40"
+        assert response["Access-Control-Allow-Origin"] == "*"
+        assert response["Cache-Control"] == "no-store"
     assert store.dynamodb.items == before
     assert [each for each in caplog.records if each.name != "sessions_kms.refused"] == []
     store.clock.advance(40)
@@ -428,9 +428,9 @@ def test_client_that_refreshes_in_a_loop_does_not_affect_others(
 ) -> None:
     """In an outage a call without credentials gets no challenge, but here it must."""
     held = pair
-    while (answer := app.refresh(held["refresh_token"])).status_code == 200:
-        held = answer.json()
-    assert answer.status_code == 503
+    while (response := app.refresh(held["refresh_token"])).status_code == 200:
+        held = response.json()
+    assert response.status_code == 503
     assert not store_outages.is_at_hand()
 
 
@@ -472,13 +472,13 @@ def test_age_of_a_code_is_measured_at_arrival(
 def test_age_of_a_spent_token_is_measured_at_arrival(
     app: App, pair: dict[str, Any], store: Stack
 ) -> None:
-    answer = app.refresh(pair["refresh_token"])
+    response = app.refresh(pair["refresh_token"])
     store.clock.advance(GRACE + 5)
     form = {"grant_type": "refresh_token", "refresh_token": pair["refresh_token"]}
     body = urlencode(form | {"client_id": app.client_id})
     request = RequestFactory().post("/oauth/token", body, FORM)
     setattr(request, api.ARRIVED_ATTRIBUTE, time.perf_counter() - 10)
-    told, again = answer.json(), json.loads(tokens.token(request).content)
+    told, again = response.json(), json.loads(tokens.token(request).content)
     assert again.pop("expires_in") == told.pop("expires_in") - GRACE - 5
     assert (again["access_token"], again["refresh_token"]) == (
         told["access_token"],

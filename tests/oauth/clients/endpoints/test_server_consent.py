@@ -190,13 +190,13 @@ def test_denial_at_the_server_leads_back_to_the_consent_page(
 def test_answer_to_a_consent_completes_nothing_for_another_person(
     consent: Consent, notes: McpResource, corp: Any
 ) -> None:
-    answer = notes.authorization.consent(consent.go_on())
+    response = notes.authorization.consent(consent.go_on())
     visitor = Visitor()
     visitor.sign_in(corp)
-    visitor.client.get(answer)
+    visitor.client.get(response)
     assert notes.authorization.forms == []
     consent.person.client.post("/accounts/logout/")
-    consent.person.client.get(answer)
+    consent.person.client.get(response)
     assert notes.authorization.forms == []
 
 

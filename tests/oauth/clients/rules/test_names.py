@@ -60,11 +60,11 @@ def test_name_is_short_plain_and_visible(claimed: object, shown: str | None) -> 
 def test_registered_name_makes_an_id_that_is_a_clients(claimed: str) -> None:
     """Whatever it was: an id that is rejected after it was given out, a client keeps showing."""
     try:
-        answer = registration.register_client({"client_name": claimed, "redirect_uris": URIS}, [])
+        response = registration.register_client({"client_name": claimed, "redirect_uris": URIS}, [])
     except RequestRejected:
         assert not names.is_acceptable(names.clean_name(claimed))
         return
-    assert registration.decode_client_id(answer["client_id"], []).name == answer["client_name"]
+    assert registration.decode_client_id(response["client_id"], []).name == response["client_name"]
 
 
 @each_case(

@@ -28,33 +28,33 @@ def forge_client_id(members: object, **more: Any) -> str:
 
 
 def test_client_is_defined_by_its_id_in_every_process() -> None:
-    answer = register()
-    client = registration.decode_client_id(answer["client_id"], DEFAULT_URIS)
+    response = register()
+    client = registration.decode_client_id(response["client_id"], DEFAULT_URIS)
     assert (client.name, client.source, client.host) == ("Tool", Source.ITSELF, None)
     assert client.has_redirect_uri("http://127.0.0.1:9/cb", DEFAULT_URIS)
     assert not client.has_redirect_uri("http://127.0.0.1:9/other", DEFAULT_URIS)
-    assert register()["client_id"] == answer["client_id"]
+    assert register()["client_id"] == response["client_id"]
 
 
-def test_id_of_before_with_a_parameter_of_an_answer_is_no_client() -> None:
+def test_id_of_before_with_a_parameter_of_a_response_is_no_client() -> None:
     uris = ["https://a.example/cb?code=x"]
     with pytest.raises(UnknownClient):
         registration.decode_client_id(registration.make_client_id("Tool", uris), DEFAULT_URIS)
 
 
 def test_every_registration_yields_a_public_client() -> None:
-    answer = register(
+    response = register(
         token_endpoint_auth_method="client_secret_basic",
         grant_types=["client_credentials", "password"],
         response_types=["token"],
         jwks={"keys": []},
         scope="admin",
     )
-    assert answer["token_endpoint_auth_method"] == "none"
-    assert answer["grant_types"] == ["authorization_code", "refresh_token"]
-    assert answer["response_types"] == ["code"]
-    assert "client_secret" not in answer
-    assert "scope" not in answer
+    assert response["token_endpoint_auth_method"] == "none"
+    assert response["grant_types"] == ["authorization_code", "refresh_token"]
+    assert response["response_types"] == ["code"]
+    assert "client_secret" not in response
+    assert "scope" not in response
 
 
 def test_acceptable_addresses_of_a_set_are_kept_as_they_came() -> None:
@@ -70,9 +70,9 @@ def test_acceptable_addresses_of_a_set_are_kept_as_they_came() -> None:
         "http://evil.example/",
         7,
     ]
-    answer = register(redirect_uris=uris)
-    assert answer["redirect_uris"] == [*uris[:2], "http://localhost:33418/", uris[5]]
-    client = registration.decode_client_id(answer["client_id"], DEFAULT_URIS)
+    response = register(redirect_uris=uris)
+    assert response["redirect_uris"] == [*uris[:2], "http://localhost:33418/", uris[5]]
+    client = registration.decode_client_id(response["client_id"], DEFAULT_URIS)
     assert client.redirect_uris == (*uris[:2], "http://localhost/", "http://127.0.0.1/")
 
 

@@ -38,9 +38,9 @@ class App:
 
     def register(self, **metadata: Any) -> Any:
         asked = {"client_name": self.name, "redirect_uris": [self.redirect_uri]} | metadata
-        answer = self.http.post("/oauth/register", json.dumps(asked), "application/json")
-        self.client_id = answer.json().get("client_id", "")
-        return answer
+        response = self.http.post("/oauth/register", json.dumps(asked), "application/json")
+        self.client_id = response.json().get("client_id", "")
+        return response
 
     def query(self, **changes: str | None) -> str:
         digest = hashlib.sha256(self.verifier.encode()).digest()

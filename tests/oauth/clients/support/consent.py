@@ -23,7 +23,7 @@ def decide(visitor: Visitor, address: str, decision: str = "allow") -> Any:
 
 
 def allow(visitor: Visitor, app: App, at: FakeProvider) -> Any:
-    """Consent, go to the provider and come back; the answer is the callback's."""
+    """Consent, go to the provider and come back; the response is the callback's."""
     led = decide(visitor, app.address())
     assert led.status_code == 302, led.content
     return visitor.client.get(at.consent(led["Location"]))
@@ -71,9 +71,9 @@ class Consent:
         back = self.person.client.get(notes.authorization.consent(self.go_on(**form)))
         way = WayBack.of(back)
         assert way.is_led
-        answer = self.app.redeem(way.answer["code"], resource=RESOURCE)
-        assert answer.status_code == 200, answer.content
-        return dict(answer.json())
+        response = self.app.redeem(way.answer["code"], resource=RESOURCE)
+        assert response.status_code == 200, response.content
+        return dict(response.json())
 
 
 def scope_of(address: str) -> set[str]:

@@ -59,11 +59,11 @@ def main() -> None:
     stack = fake_stack(FakeClock(1_800_000_000))
     install(stack.services)
     client = Client(headers={"host": "127.0.0.1"})
-    answers = {path: client.post(path).status_code for path in POSTED}
-    answers |= {path: client.get(path).status_code for path in FETCHED}
+    responses = {path: client.post(path).status_code for path in POSTED}
+    responses |= {path: client.get(path).status_code for path in FETCHED}
     challenge = asyncio.run(call(asgi.django_application))
     told = {
-        "answers": answers,
+        "answers": responses,
         "challenge": challenge,
         "calls": stack.dynamodb.calls,
         "modules": sorted(sys.modules),

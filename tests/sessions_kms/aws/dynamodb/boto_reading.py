@@ -55,9 +55,9 @@ class Boto:
         """Send a request, and return what the client does."""
         return getattr(self._client, METHODS[operation])(**params)
 
-    def read(self, operation: str, answer: Response) -> Any:
+    def read(self, operation: str, response: Response) -> Any:
         """Return what the client returns, or what its ClientError holds; None of other errors."""
-        self._told = answer
+        self._told = response
         try:
             read: Any = self.call(operation, {})
         except ClientError as exc:

@@ -121,8 +121,8 @@ def test_every_operation_round_trips(operation: str) -> None:
     capacity: Any = {"TableName": asked.get("TableName")}
     expected = {"ConsumedCapacity": [] if operation == "TransactWriteItems" else capacity}
     more: dict[str, Any] = {"Items": []} if operation == "Query" else {}
-    answer = exchange.parse(response_with(expected | more))
-    assert answer.keys() == {*expected, *more, "ResponseMetadata"}
+    response = exchange.parse(response_with(expected | more))
+    assert response.keys() == {*expected, *more, "ResponseMetadata"}
 
 
 def test_nothing_of_a_request_is_shown() -> None:

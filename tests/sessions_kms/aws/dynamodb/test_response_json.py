@@ -99,7 +99,7 @@ def error(name: str, prefix: str = "com.amazonaws.dynamodb.v20120810#") -> dict[
 
 
 @pytest.mark.parametrize("operation", RESPONSES)
-def test_whole_answer_is_read_as_boto_reads_it(operation: str, boto: Boto) -> None:
+def test_whole_response_is_read_as_boto_reads_it(operation: str, boto: Boto) -> None:
     body = BODIES[operation]
     assert body.keys() == RESPONSES[operation].members.keys()
     whole = answer(body)
@@ -440,7 +440,7 @@ def test_text_under_the_name_of_a_type_is_no_value_of_it(boto: Boto) -> None:
     assert ours("GetItem", told)["Error"]["Code"] == "ResourceNotFoundException"
 
 
-# At random: whole answers, damaged in one or two places.
+# At random: whole responses, damaged in one or two places.
 
 POOL: list[Any] = [
     *(None, True, False, 0, 1, -1.5, 10**20, "", "x", "1", "AA==", "AAA", "A\nA=", "é", [], {}),
@@ -485,7 +485,7 @@ def damaged_bytes(body: bytes, chance: random.Random) -> bytes:
 
 
 def as_dynamodb_writes(body: dict[str, Any]) -> bytes:
-    """Return an answer as it comes, mostly: `Item` last, and no space."""
+    """Return a response as it comes, mostly: `Item` last, and no space."""
     told = {name: body[name] for name in sorted(body, key="Item".__eq__)}
     return json.dumps(told, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
 

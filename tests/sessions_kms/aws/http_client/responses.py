@@ -1,4 +1,4 @@
-"""Answers to read: as DynamoDB sends them, and others that are right."""
+"""Responses to read: as DynamoDB sends them, and others that are right."""
 
 from collections.abc import Iterable
 
@@ -20,10 +20,10 @@ ALL = (SIZED, CHUNKED, INTERIM, CLOSING, OLD, TWICE)
 
 
 def answer(*headers: bytes, status: bytes = b"HTTP/1.1 200 OK", body: bytes = b"{}") -> bytes:
-    """Return an answer of these header lines."""
+    """Return a response of these header lines."""
     return b"\r\n".join([status, *headers, b"", body])
 
 
 def chunk(*pieces: bytes, trailers: Iterable[bytes] = ()) -> bytes:
-    """Return an answer whose body is these bytes, framed by the caller."""
+    """Return a response whose body is these bytes, framed by the caller."""
     return answer(b"Transfer-Encoding: chunked", body=b"".join([*pieces, *trailers]))

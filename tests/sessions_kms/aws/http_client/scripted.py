@@ -22,7 +22,7 @@ def request(body: bytes = b"", path: bytes = b"/") -> bytes:
 
 
 def answer(body: bytes = b"", *headers: bytes) -> bytes:
-    """Return an answer of this body."""
+    """Return a response of this body."""
     lines = [b"HTTP/1.1 200 OK", b"Content-Length: %d" % len(body), *headers, b"", b""]
     return b"\r\n".join(lines) + body
 

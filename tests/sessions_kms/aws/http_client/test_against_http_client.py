@@ -1,4 +1,4 @@
-"""Answers altered at random are read as Python's own client reads them, or refused.
+"""Responses altered at random are read as Python's own client reads them, or refused.
 
 `FUZZ_EXAMPLES=1000000` tries more of them; pytest's own seed makes a run again.
 """
@@ -14,7 +14,7 @@ from tests.sessions_kms.support.altered_responses import EXAMPLES, random_respon
 
 
 class Unclosed(io.BytesIO):
-    """What a connection gives; http.client closes it with each answer."""
+    """What a connection gives; http.client closes it with each response."""
 
     def close(self) -> None: ...
 
@@ -23,7 +23,7 @@ class Unclosed(io.BytesIO):
 
 
 def theirs(data: bytes) -> tuple[HTTPResponse, bytes, bytes]:
-    """Return the answer, its body and what is left; interim answers, which it takes, left out."""
+    """Return the response, its body and what is left; interim answers, which it takes, left out."""
     connection = Unclosed(data)
     while True:
         response = HTTPResponse(connection, method="POST")  # type: ignore[arg-type]

@@ -201,7 +201,7 @@ def test_session_of_tls_is_kept_once_it_can_be_resumed(
 def test_unsolicited_tls_data_is_discarded(
     transport: Transport, tls: ssl.SSLContext, certificate: Path
 ) -> None:
-    """In one record with the answer, in one behind it, and in one that comes when it is read."""
+    """In one record with the response, in one behind it, and in one that comes when it is read."""
     said = threading.Semaphore(0)
     read = threading.Event()
 

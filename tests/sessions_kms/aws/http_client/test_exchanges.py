@@ -123,7 +123,7 @@ def test_implausible_response_closes_the_connection(transport: Transport) -> Non
 
     with Server(echoes) as server:
         asks = transport(server.port)
-        for _ in range(3):  # An error that an answer tells is none of its connection's.
+        for _ in range(3):  # An error that a response tells is none of its connection's.
             with pytest.raises(LookupError, match="a"):
                 asks.send(request(b"a"), told)
         assert server.connections == 1

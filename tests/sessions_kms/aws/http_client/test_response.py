@@ -33,7 +33,7 @@ LAST = b"0\r\n\r\n"
 
 
 def read(*pieces: bytes) -> Response | None:
-    """Return the answer that these bytes are, of which the connection then ends."""
+    """Return the response that these bytes are, of which the connection then ends."""
     reader = ResponseReader()
     for piece in pieces:
         if (found := reader.receive_data(piece)) is not None:
@@ -43,7 +43,7 @@ def read(*pieces: bytes) -> Response | None:
 
 
 def is_rejected(*pieces: bytes) -> bool:
-    """Return True if these bytes are no answer, already before the connection ends."""
+    """Return True if these bytes are no response, already before the connection ends."""
     reader = ResponseReader()
     try:
         return any(reader.receive_data(piece) for piece in pieces) and False
@@ -68,7 +68,7 @@ def test_answer_of_dynamodb_is_read() -> None:
     )
 
 
-def test_other_answers_are_read() -> None:
+def test_other_responses_are_read() -> None:
     chunks, old, twice, closing = (read(each) for each in (CHUNKED, OLD, TWICE, CLOSING))
     assert chunks == Response(400, {"transfer-encoding": "Chunked", "date": "now"}, BODY, True)
     assert read(INTERIM) == read(SIZED)
@@ -82,7 +82,7 @@ def test_other_answers_are_read() -> None:
 
 
 @each_case("whole", ALL)
-def test_every_split_gives_the_same_answer(whole: bytes) -> None:
+def test_every_split_gives_the_same_response(whole: bytes) -> None:
     expected = read(whole)
     assert expected is not None
     assert read(*(bytes([byte]) for byte in whole)) == expected
@@ -104,7 +104,7 @@ def test_connection_that_ends_before_any_byte_is_no_garbled_answer() -> None:
 
 
 @each_case("whole", ALL)
-def test_what_follows_an_answer_ends_the_connection_and_changes_nothing(whole: bytes) -> None:
+def test_what_follows_a_response_ends_the_connection_and_changes_nothing(whole: bytes) -> None:
     alone = read(whole)
     assert alone is not None
     for more in (b"\n", b"\r\n", b"H", SIZED):

@@ -75,7 +75,7 @@ def test_records_split_anywhere_give_the_same_result(served: tuple[Served, TlsCh
     assert server.reads(channel.encrypt(b"question")) == b"question"
 
 
-def test_records_behind_the_answer_end_the_connection(served: tuple[Served, TlsChannel]) -> None:
+def test_records_behind_the_response_end_the_connection(served: tuple[Served, TlsChannel]) -> None:
     server, channel = served
     began, found = read(channel, ResponseReader(), server.record(answer(b"a")))
     assert began
@@ -100,7 +100,7 @@ def test_end_before_the_response_is_an_error(served: tuple[Served, TlsChannel]) 
         read(channel, ResponseReader(), server.end())
 
 
-def test_end_within_the_answer_is_garbled(served: tuple[Served, TlsChannel]) -> None:
+def test_end_within_the_response_is_garbled(served: tuple[Served, TlsChannel]) -> None:
     server, channel = served
     reader = ResponseReader()
     assert read(channel, reader, server.record(answer(b"a")[:-1])) == (True, None)
@@ -108,7 +108,7 @@ def test_end_within_the_answer_is_garbled(served: tuple[Served, TlsChannel]) -> 
         read(channel, reader, server.end())
 
 
-def test_part_of_a_record_is_no_answer_yet(served: tuple[Served, TlsChannel]) -> None:
+def test_part_of_a_record_is_no_response_yet(served: tuple[Served, TlsChannel]) -> None:
     server, channel = served
     assert read(channel, ResponseReader(), server.record(b"a")[:-1]) == (False, None)
     assert read(None, ResponseReader(), b"H") == (True, None)
