@@ -130,6 +130,25 @@ def check_client_address(
     ]
 
 
+@register(Tags.security)
+def check_audiences(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Warn of upstreams that accept each other's tokens, since these name the same audience."""
+    named: dict[str, list[str]] = {}
+    for upstream in getattr(settings, "UPSTREAMS", {}).values():
+        if upstream.identity is not None:
+            named.setdefault(upstream.identity.audience, []).append(upstream.name)
+    return [
+        checks.Warning(
+            f"The upstreams {', '.join(names)} have the same audience in identity tokens: each "
+            "can use at the others what it receives.",
+            hint="Set UPSTREAM_<NAME>_AUDIENCE to a different value for each.",
+            id="gateway_site.W012",
+        )
+        for names in named.values()
+        if len(names) > 1
+    ]
+
+
 @register
 def check_clients(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Warn if OAuth clients are allowed, but cannot register, or have nothing to call."""

@@ -20,13 +20,20 @@ from gateway_site.environment.clients import ClientVariables
 from gateway_site.environment.database import NO_DATABASE
 from gateway_site.environment.gateway_variables import GatewayVariables
 from gateway_site.environment.parsers import LOOPBACK_HOSTS
+from gateway_site.identity.variables import IdentityVariables
 from gateway_site.policy.in_force import RulesInForce
 from gateway_site.providers import configuration as providers
-from gateway_site.rules.upstream import find_resources, read_mcp_servers, read_upstreams
+from gateway_site.rules.upstream import (
+    find_resources,
+    find_stored_claims,
+    read_mcp_servers,
+    read_upstreams,
+)
 
 _environment = configuration.load(os.environ)
 _env = GatewayVariables(_environment)
 _clients = ClientVariables(_environment)
+_identity = IdentityVariables(_environment)
 
 DEBUG = _env.debug
 GATEWAY_LOCAL = _env.gateway_local
@@ -43,10 +50,12 @@ UPSTREAMS = read_upstreams(_environment)
 OAUTH_MCP_SERVERS = read_mcp_servers(_environment)
 OAUTH_UPSTREAM_ORIGINS = sorted({each.origin for each in UPSTREAMS.values()})
 # OAuth clients that sign in here themselves: None if they may not.
+IDENTITY_KEYS = _identity.build_keys()
 AUTHORIZATION_SERVER = _clients.build_server(
     {each.name: each.provider for each in UPSTREAMS.values() if each.clients},
     url=PUBLIC_URL,
     scheme=_scheme,
+    has_keys=IDENTITY_KEYS.to_document() is not None,
 )
 OAUTH_CLIENTS = _clients.build_lifetimes()
 UPSTREAM_RULES = RulesInForce(
@@ -57,6 +66,10 @@ if GATEWAY_LOCAL and not ALLOWED_HOSTS:
     ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
 CSRF_TRUSTED_ORIGINS = _env.csrf_trusted_origins
 _origin = PUBLIC_URL or (AUTHORIZATION_SERVER.issuer if AUTHORIZATION_SERVER else "")
+# Tokens of this gateway's own for upstreams: None if none gets them.
+IDENTITY_TOKENS = _identity.build_issuer(
+    IDENTITY_KEYS, _origin, [each.name for each in UPSTREAMS.values() if each.identity]
+)
 if _origin and (_public_host := split_domain_port(urlsplit(_origin).netloc)[0]):
     ALLOWED_HOSTS = list(dict.fromkeys([*ALLOWED_HOSTS, _public_host]))
 
@@ -227,7 +240,10 @@ if DRAIN_SECONDS is None:
     DRAIN_SECONDS = 0 if GATEWAY_LOCAL else 5
 
 OAUTH_PROVIDERS = providers.read_providers(
-    _environment, find_resources(UPSTREAMS.values()), UPSTREAM_RULES.groups
+    _environment,
+    find_resources(UPSTREAMS.values()),
+    UPSTREAM_RULES.groups,
+    find_stored_claims(UPSTREAMS.values()),
 )
 
 SITE_NAME = _env.site_name

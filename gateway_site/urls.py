@@ -14,11 +14,13 @@ from django.views.generic import RedirectView
 from django.views.i18n import set_language
 
 from gateway_site.forwarding.calls.admission import index_page, not_asgi
+from gateway_site.identity.jwks import key_set
 from gateway_site.pages.connections import DisconnectView
 from gateway_site.pages.home import home, sign_in_page, site_logo
 from gateway_site.pages.sessions import end_one, end_others, sessions
 from gateway_site.pages.upstreams import continue_to_call, try_upstream
 from oauth.backchannel import backchannel_logout
+from oauth.clients.server import KEYS_PATH
 
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]  # as allauth documents
 admin.site.site_header = admin.site.site_title = format_lazy(
@@ -47,6 +49,7 @@ urlpatterns = [
     path(
         "oauth/backchannel-logout/<str:provider_id>", backchannel_logout, name="backchannel_logout"
     ),
+    path(KEYS_PATH, key_set),
     # Nothing of it is loaded, or answers, unless it is switched on.
     *(
         [path("", include("gateway_site.pages.apps")), path("", include("oauth.clients.urls"))]

@@ -23,11 +23,17 @@ from gateway_site.environment.variable import (
     Variables,
     find_nearest,
 )
+from gateway_site.identity.variables import IdentityVariables
 from gateway_site.providers.variables import ProviderVariables
 from gateway_site.rules.upstream import UpstreamVariables
 from sessions_kms.hints import page
 
-GROUPS: tuple[type[Variables], ...] = (GatewayVariables, ClientVariables, SignInVariables)
+GROUPS: tuple[type[Variables], ...] = (
+    GatewayVariables,
+    ClientVariables,
+    SignInVariables,
+    IdentityVariables,
+)
 GENERAL = {variable.name: variable for group in GROUPS for variable in group.declarations()}
 FAMILIES: tuple[type[Family], ...] = (ProviderVariables, UpstreamVariables)
 

@@ -29,6 +29,7 @@ DISTRIBUTION = "django-sessions-kms-gateway"
 
 if TYPE_CHECKING:
     from oauth.access import (
+        aget_account,
         aget_token,
         aunless_ended,
         get_token,
@@ -64,6 +65,7 @@ __all__ = [
     "ReauthenticationRequired",
     "SessionFull",
     "TokenSet",
+    "aget_account",
     "aget_token",
     "aunless_ended",
     "get_request_id",
@@ -105,6 +107,7 @@ PUBLIC_MODULES = (
     "oauth.mcp.servers",
     "oauth.provider.config",  # the configured providers
     "oauth.provider.dpop",
+    "oauth.provider.public_jwk",
     "oauth.sign_in.accounts",  # this and `rights` for an operator's commands
     "oauth.sign_in.authentication",  # its middleware
     "oauth.sign_in.click_delay",
@@ -120,6 +123,7 @@ PUBLIC_MODULES = (
 
 _MODULES = {
     "oauth.access": (
+        "aget_account",
         "aget_token",
         "aunless_ended",
         "get_token",

@@ -51,6 +51,15 @@ async def aget_token(
     return await _fresh_token(request, provider, rejected)
 
 
+async def aget_account(request: HttpRequest, provider: str) -> TokenSet:
+    """Do the same as `aget_token` for a program that does not send the access token.
+
+    If there is no refresh token, the access token may have expired.
+    """
+    session = cast("SessionStore", request.session)
+    return await FreshToken(services(), session, provider, needs_access=False).get()
+
+
 def needs_consent(request: HttpRequest, provider: str) -> bool:
     """Return True if the configured scope has a value that was neither requested nor granted.
 

@@ -44,7 +44,8 @@ SHARED_TENANTS = frozenset(
 
 EVERYBODY = "*"
 GROUPS_CLAIM = "groups"
-GROUP_LISTS = frozenset({"staff_groups", "superuser_groups", "upstream_groups"})
+LISTS = frozenset({"staff_groups", "superuser_groups", "upstream_groups", "stored_claims"})
+EMAIL, NAME = "email", "name"  # claims that a sign-in may have to store
 
 
 def lower_ascii(text: str) -> str:
@@ -131,12 +132,14 @@ class Refusal(StrEnum):
 class Evidence:
     """What a provider said about an account: verified addresses in normal form, and groups.
 
-    ``no_address`` and ``no_group`` say why a required address or group is missing.
+    ``primary`` is the address that the person prefers, if it is known and verified. ``no_address``
+    and ``no_group`` say why a required address or group is missing.
     """
 
     addresses: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
     hosted_domain: str | None = None
+    primary: str | None = None
     no_address: Refusal = Refusal.NO_ADDRESS
     no_group: Refusal = Refusal.NO_GROUPS
 
@@ -178,7 +181,8 @@ class Rule:
 class Admission:
     """One provider's rule, how its claims are read, and which groups grant which rights.
 
-    ``upstream_groups`` are those that upstreams require.
+    ``upstream_groups`` are those that upstreams require, ``stored_claims`` some of `EMAIL` and
+    `NAME`, which the gateway's tokens for upstreams name.
     """
 
     rule: Rule = Rule()
@@ -187,6 +191,7 @@ class Admission:
     staff_groups: frozenset[str] = frozenset()
     superuser_groups: frozenset[str] = frozenset()
     upstream_groups: frozenset[str] = frozenset()
+    stored_claims: frozenset[str] = frozenset()
 
     @property
     def named_groups(self) -> frozenset[str]:
@@ -194,13 +199,18 @@ class Admission:
         asked = self.staff_groups | self.superuser_groups | self.upstream_groups
         return asked | (self.rule.groups or frozenset())
 
+    @property
+    def needs_addresses(self) -> bool:
+        """Whether a sign-in needs the person's addresses."""
+        return self.rule.requires_address or EMAIL in self.stored_claims
+
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Admission:
         """Read the admission settings of an app. Raises ValueError."""
         known = {each.name for each in (*fields(Rule), *fields(cls))} - {"rule"}
         if unknown := sorted(set(settings) - known):
             raise ValueError(f"{unknown[0]} is not a setting of an admission.")
-        found: dict[str, Any] = {name: frozenset(settings.get(name) or ()) for name in GROUP_LISTS}
+        found: dict[str, Any] = {name: frozenset(settings.get(name) or ()) for name in LISTS}
         hosted = settings.get("hosted_domain")
         rule = Rule(
             domains=_parse_each(parse_domain_entry, settings.get("domains")),
@@ -271,6 +281,18 @@ def refuse_by_address(rule: Rule, evidence: Evidence) -> Refusal | None:
     if not rule.requires_address or any(map(rule.allows_address, evidence.addresses)):
         return None
     return Refusal.ADDRESS if evidence.addresses else evidence.no_address
+
+
+def choose_address(rule: Rule, evidence: Evidence) -> str | None:
+    """Return the address that names somebody: one that may sign in, best the primary one."""
+    admitting = [
+        each
+        for each in sorted(evidence.addresses)
+        if not rule.requires_address or rule.allows_address(each)
+    ]
+    if evidence.primary in admitting:
+        return evidence.primary
+    return next(iter(admitting), None)
 
 
 def refuse_by_groups(rule: Rule, evidence: Evidence) -> Refusal | None:

@@ -59,13 +59,16 @@ class Provider(Protocol):
 
 
 def read_rule(
-    environment: Mapping[str, str], provider: Provider, policy_groups: PolicyGroups | None = None
+    environment: Mapping[str, str],
+    provider: Provider,
+    policy_groups: PolicyGroups | None = None,
+    claims: frozenset[str] = frozenset(),
 ) -> SignInRule:
     """Return the access rule of one provider. Raises ImproperlyConfigured.
 
-    ``policy_groups`` are those in the policy file of each upstream.
+    ``policy_groups`` are those in the policy file of each upstream, ``claims`` those to store.
     """
-    return _RuleReader(environment, provider, policy_groups or {}).read()
+    return _RuleReader(environment, provider, policy_groups or {}, claims).read()
 
 
 def require_rules(
@@ -107,10 +110,15 @@ class _RuleReader:
     """Reads the variables of one provider, and the general ones."""
 
     def __init__(
-        self, environment: Mapping[str, str], provider: Provider, policy_groups: PolicyGroups
+        self,
+        environment: Mapping[str, str],
+        provider: Provider,
+        policy_groups: PolicyGroups,
+        claims: frozenset[str],
     ) -> None:
         self._environment = environment
         self._policy_groups = policy_groups
+        self._claims = claims
         self._own = AdmissionVariables(environment, provider.name)
         self._general = SignInVariables(environment)
         self._issuer = provider.issuer
@@ -127,6 +135,7 @@ class _RuleReader:
             "staff_groups": self._read_admin_groups(AdmissionVariables.staff_groups),
             "superuser_groups": self._read_admin_groups(AdmissionVariables.superuser_groups),
             "upstream_groups": self._read_upstream_groups(),
+            "stored_claims": self._claims,
             "groups_claim": own.groups_claim,
             "trust_email": self._read_trust_email(),
             "hosted_domain": self._read_hosted_domain(),
@@ -273,7 +282,7 @@ class _RuleReader:
         if not self._is_github:
             return ()
         wanted = {
-            NOT_VERIFIED_SCOPE: admission.rule.requires_address,
+            NOT_VERIFIED_SCOPE: admission.needs_addresses,
             MEMBERS_SCOPE: bool(admission.named_groups),
         }
         return tuple(scope for scope, is_needed in wanted.items() if is_needed)

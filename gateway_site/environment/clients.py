@@ -31,6 +31,7 @@ HOST = re.compile(rf"\.?(?:{HOST_NAME}|localhost|[a-z0-9-]+)")
 DIGEST = re.compile("sha256:[0-9a-f]{64}")  # of a long client id, as `list_clients` shows it
 FILE_MAX = 256 * 1024  # bytes
 DAY = 24 * 3600  # seconds
+GATEWAY = "gateway"  # the client id of browsers, in tokens for upstreams
 
 
 @list_parser
@@ -172,12 +173,12 @@ class ClientVariables(Variables):
         return {name: value for name, value in found.items() if value is not None}
 
     def build_server(
-        self, upstreams: Mapping[str, str], *, url: str, scheme: str
+        self, upstreams: Mapping[str, str], *, url: str, scheme: str, has_keys: bool = False
     ) -> AuthorizationServer | None:
         """Return the setting `AUTHORIZATION_SERVER`; None if no client may sign in.
 
         `upstreams` are the upstreams that clients may call, with their providers; `url` is the
-        gateway's own URL. Raises ImproperlyConfigured.
+        gateway's own URL, and `has_keys` whether it publishes keys. Raises ImproperlyConfigured.
         """
         issuer = self._choose_issuer(upstreams, url=url, scheme=scheme)
         if issuer is None:
@@ -202,6 +203,7 @@ class ClientVariables(Variables):
             refused=self.refused,
             listed=known,
             redirect_uris=self.redirect_uris,
+            has_keys=has_keys,
         )
 
     def _choose_issuer(self, upstreams: Mapping[str, str], *, url: str, scheme: str) -> str | None:
@@ -222,7 +224,11 @@ class ClientVariables(Variables):
 
     def _read_listed(self) -> dict[str, Client]:
         try:
-            return client.read_client_list(self.file, self.redirect_uris)
+            found = client.read_client_list(self.file, self.redirect_uris)
         except ValueError as error:
             problem = f"cannot be used: its content {error}"
             raise self.error(ClientVariables.file, problem) from None
+        if GATEWAY in found:
+            problem = f"cannot be used: the client id {GATEWAY} is that of browsers."
+            raise self.error(ClientVariables.file, problem)
+        return found

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -65,6 +66,7 @@ TIMEOUT = 10.0  # seconds
 # Headers that would request a part of the response, an encoded one, or none.
 DROPPED_HEADERS = ("accept", "connection", "content-", "if-", "range", "transfer-", "upgrade")
 ACCEPT_HEADERS = [(b"accept", b"application/json, */*;q=0.5"), (b"accept-encoding", b"identity")]
+JWT = re.compile(r"\beyJ[\w-]+\.eyJ[\w-]+\.[\w-]+")  # of the gateway, and of providers
 HIDDEN = _("[a token, not shown]")
 
 
@@ -239,4 +241,4 @@ def _remove_tokens(request: HttpRequest, upstream: Upstream, text: str) -> str:
         held = load_token_set(session, upstream.provider)
         for secret in (held.access_token, held.refresh_token, held.id_token) if held else ():
             text = text.replace(secret, str(HIDDEN)) if secret else text
-    return text
+    return text if upstream.identity is None else JWT.sub(str(HIDDEN), text)

@@ -29,18 +29,23 @@ def read_providers(
     environment: Mapping[str, str],
     resources: Mapping[str, str] | None = None,
     policy_groups: admission.PolicyGroups | None = None,
+    stored_claims: Mapping[str, frozenset[str]] | None = None,
 ) -> list[ProviderConfig]:
     """Return the providers of the environment, by name.
 
     ``resources`` are what their tokens are requested for (RFC 8707), by the providers' names;
-    ``policy_groups`` the groups in policy files, which sign-ins have to store, by upstream.
+    ``policy_groups`` the groups in policy files, by upstream, and ``stored_claims`` the claims, by
+    provider, both of which sign-ins have to store.
     Raises ImproperlyConfigured with the name of a variable that is missing, invalid or unknown.
     """
     names = ProviderVariables.list_names(environment)
     providers = [
         _with_resource(
             _with_admission(
-                environment, _provider(ProviderVariables(environment, name)), policy_groups
+                environment,
+                _provider(ProviderVariables(environment, name)),
+                policy_groups,
+                (stored_claims or {}).get(name.lower(), frozenset()),
             ),
             resources or {},
         )
@@ -108,9 +113,10 @@ def _with_admission(
     environment: Mapping[str, str],
     provider: ProviderConfig,
     policy_groups: admission.PolicyGroups | None,
+    claims: frozenset[str],
 ) -> ProviderConfig:
     """Return a provider with its access rule, and with the scopes that the rule needs."""
-    found = admission.read_rule(environment, provider, policy_groups)
+    found = admission.read_rule(environment, provider, policy_groups, claims)
     if not found.settings:
         return provider
     return replace(

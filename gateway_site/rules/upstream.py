@@ -24,7 +24,12 @@ from gateway_site.environment.parsers import (
 from gateway_site.environment.variable import InvalidValue, Variable, list_parser
 from gateway_site.providers.variables import ProviderVariables
 from gateway_site.rules import url_rules
-from gateway_site.rules.mcp_servers import McpServerVariables
+from gateway_site.rules.identity_tokens import (
+    IDENTITY,
+    STORED_CLAIMS,
+    IdentityToken,
+    UpstreamTokenVariables,
+)
 from gateway_site.rules.rate import Rate, parse_rates
 from gateway_site.rules.request_headers import DEFAULT_HEADERS, BadEntry, RequestHeaders
 
@@ -63,7 +68,8 @@ class Upstream:
     `read_mcp` the messages of MCP are read (`gateway_site.mcp`), as for `rates` of tools, and for
     the rules in `policy_file` and the tools in `tools_pinned`, which `gateway_site.policy.in_force`
     has read.
-    `resource` is what the provider's tokens are requested for (RFC 8707).
+    `resource` is what the provider's tokens are requested for (RFC 8707). With `identity` the
+    upstream gets the gateway's own token instead of the provider's.
     """
 
     name: str
@@ -90,6 +96,7 @@ class Upstream:
     resource: str | None = None
     policy_file: str | None = None
     tools_pinned: str | None = None
+    identity: IdentityToken | None = None
 
     def allows(self, groups: Iterable[str]) -> bool:
         """Return True if a person in these groups at the provider may call it."""
@@ -146,7 +153,7 @@ def parse_redirect_hosts(text: str) -> frozenset[str]:
     return found
 
 
-class UpstreamVariables(McpServerVariables):
+class UpstreamVariables(UpstreamTokenVariables):
     """The variables of one upstream."""
 
     url = declare_text("URL", "address; creates the upstream", creates=True)
@@ -238,6 +245,12 @@ class UpstreamVariables(McpServerVariables):
                 UpstreamVariables.url,
                 f"cannot be set beside {self.get_name(UpstreamVariables.mcp)}.",
             )
+        identity = self.read_identity(self.url)
+        if identity and self.resource:
+            raise self.error(
+                UpstreamVariables.resource,
+                f"cannot be set beside {self.get_name(UpstreamVariables.token)}={IDENTITY}.",
+            )
         origin, path = self._split_url()
         if not (self.provider or self.mcp):
             raise self.error(
@@ -275,6 +288,7 @@ class UpstreamVariables(McpServerVariables):
             resource=self.resource,
             policy_file=self.policy_file or None,
             tools_pinned=self.tools_pinned or None,
+            identity=identity,
         )
 
     def build_mcp_server(self) -> dict[str, Any]:
@@ -360,6 +374,15 @@ def find_resources(upstreams: Iterable[Upstream]) -> dict[str, str]:
                 "and name it as another provider (OAUTH_<NAME>_CLIENT_ID) for one of them."
             )
     return {name: str(upstream.resource) for name, upstream in found.items()}
+
+
+def find_stored_claims(upstreams: Iterable[Upstream]) -> dict[str, frozenset[str]]:
+    """Return the claims that a sign-in has to store for upstreams, by the provider's name."""
+    found: dict[str, frozenset[str]] = {}
+    for upstream in upstreams:
+        if upstream.identity and (claims := upstream.identity.claims & STORED_CLAIMS):
+            found[upstream.provider] = found.get(upstream.provider, frozenset()) | claims
+    return found
 
 
 def read_mcp_servers(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:

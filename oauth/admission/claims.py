@@ -17,6 +17,7 @@ Document = Mapping[str, Any]
 # Microsoft documents a boolean; a number and a string were seen as well.
 # https://learn.microsoft.com/en-us/entra/identity-platform/optional-claims-reference
 TRUE = (True, "true", "1")
+NAME_MAX = 200  # characters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,15 @@ def find_groups(claims: Claims, name: str) -> frozenset[str] | None:
     return next(
         (found for each in claims.documents if (found := read_groups(each, name)) is not None), None
     )
+
+
+def read_name(extra_data: object) -> str | None:
+    """Return the person's name in an account's claims; None if there is none that can be shown."""
+    for document in Claims.of_account(extra_data).documents:
+        name = document.get("name")
+        if isinstance(name, str) and 0 < len(name.strip()) <= NAME_MAX and name.isprintable():
+            return name.strip()
+    return None
 
 
 def read_groups(claims: Document, name: str) -> frozenset[str] | None:

@@ -13,9 +13,12 @@ from typing import Any
 
 from oauth import access_rule
 from oauth.access_rule import (
+    EMAIL,
+    NAME,
     Admission,
     Evidence,
     Refusal,
+    choose_address,
     find_refusal,
     refuse_by_address,
     refuse_by_groups,
@@ -56,7 +59,7 @@ def _read_github_evidence(
 ) -> Evidence:
     __traceback_hide__ = True
     admission = provider.admission
-    needs_addresses, groups = admission.rule.requires_address, admission.named_groups
+    needs_addresses, groups = admission.needs_addresses, admission.named_groups
     if not needs_addresses and not groups:
         return Evidence()
     profile = provider.fixed_endpoint("profile_url") or ""
@@ -83,15 +86,23 @@ def _add_graph_groups(
 def admit_sign_in(
     provider: ProviderConfig, extra_data: Mapping[str, Any], token_set: TokenSet
 ) -> TokenSet:
-    """Return the token set of a sign-in, with the groups. Raises SignInRefused, and
-    ProviderUnavailable if the evidence cannot be fetched.
+    """Return the token set of a sign-in, with the groups and claims that are stored with it.
+
+    Raises SignInRefused, and ProviderUnavailable if the evidence cannot be fetched.
     """
     __traceback_hide__ = True
     evidence = gather_evidence(provider, extra_data, token_set)
     reason = find_refusal(provider.admission.rule, evidence)
     if reason is not None:
         raise SignInRefused(reason, token_set.subject)
-    return replace(token_set, groups=_named_groups(evidence.groups, provider.admission))
+    admission = provider.admission
+    email, name = choose_address(admission.rule, evidence), claims.read_name(extra_data)
+    return replace(
+        token_set,
+        groups=_named_groups(evidence.groups, admission),
+        email=email if EMAIL in admission.stored_claims else None,
+        name=name if NAME in admission.stored_claims else None,
+    )
 
 
 def admit_refresh(provider: ProviderConfig, old: TokenSet, new: TokenSet) -> TokenSet:

@@ -101,33 +101,38 @@ class GitHub:
     def read_evidence(self, *, needs_addresses: bool, groups: Iterable[str]) -> Evidence:
         """Request what the rule needs. Raises ProviderUnavailable."""
         __traceback_hide__ = True
-        addresses = self._addresses() if needs_addresses else frozenset()
+        found = self._addresses() if needs_addresses else {}
         states = {group: self._is_member(group) for group in sorted(groups)}
         # None: the token may not see a group.
         hidden = None in states.values()
         return Evidence(
-            addresses=addresses or frozenset(),
+            addresses=frozenset(found or ()),
+            primary=next((each for each, is_primary in (found or {}).items() if is_primary), None),
             groups=frozenset(group for group, state in states.items() if state),
-            no_address=Refusal.ADDRESSES_NOT_READ if addresses is None else Refusal.NOT_VERIFIED,
+            no_address=Refusal.ADDRESSES_NOT_READ if found is None else Refusal.NOT_VERIFIED,
             no_group=Refusal.RESTRICTED if hidden else Refusal.GROUP,
         )
 
-    def _addresses(self) -> frozenset[str] | None:
-        """Return the verified addresses; None if the token may not read them.
+    def _addresses(self) -> dict[str, bool] | None:
+        """Return the verified addresses, and which is primary; None if they cannot be read.
 
-        That takes the scope `user:email`: https://docs.github.com/en/rest/users/emails
+        Reading them takes the scope `user:email`: https://docs.github.com/en/rest/users/emails
         """
         __traceback_hide__ = True
-        found: set[str] = set()
+        found: dict[str, bool] = {}
         for page in range(1, PAGES_MAX + 1):
             answer = self.client.get(f"{self.api}/user/emails?per_page={PAGE_SIZE}&page={page}")
             if _is_refused(answer):
                 return None
             listed = parse_objects(_require_ok(answer))
-            found |= verified_addresses(listed)
+            found |= {
+                address: entry.get("primary") is True
+                for entry in listed
+                if (address := _verified_address(entry))
+            }
             if len(listed) < PAGE_SIZE:
                 break
-        return frozenset(found)
+        return found
 
     def _is_member(self, group: str) -> bool | None:
         """Return True if the person is an active member; None if GitHub does not say.

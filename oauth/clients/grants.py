@@ -12,6 +12,7 @@ import hmac
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
@@ -52,6 +53,14 @@ from sessions_kms.services import Services, services
 IsAllowed: TypeAlias = Callable[[str], bool]
 
 _VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # RFC 7636 section 4.1
+
+
+@dataclass(frozen=True)
+class OpenGrant:
+    """A grant whose access token came with a request: its session, and its client's whole id."""
+
+    session: GrantStore = field(repr=False)
+    client_id: str
 
 
 class Grants:
@@ -201,7 +210,13 @@ class Grants:
         await self._revoker.end(stored, REVOKED, () if cached is None else cached.items)
 
     async def session(self, access_token: str, *, upstream: str) -> GrantStore | None:
-        """Return the loaded session of an access token's grant.
+        """Return the loaded session of an access token's grant, or None: see `open`."""
+        __traceback_hide__ = True
+        found = await self.open(access_token, upstream=upstream)
+        return None if found is None else found.session
+
+    async def open(self, access_token: str, *, upstream: str) -> OpenGrant | None:
+        """Return the grant of an access token, with its loaded session.
 
         Returns None if the token is not valid for this upstream. The caller has to check that the
         person is active, as for every session.
@@ -215,7 +230,7 @@ class Grants:
         stored = GrantStore(cached.key)
         is_there = await stored.load_grant()
         await self._delete_previous_response(cached)
-        return stored if is_there else None
+        return OpenGrant(stored, cached.client_id) if is_there else None
 
     async def _redeem(self, presented: PresentedToken) -> TokenResponse:
         __traceback_hide__ = True
@@ -233,7 +248,9 @@ class Grants:
         if grant.key is None:
             return None
         items = tuple(items_of(grant, item.id))
-        cached = CachedGrant(grant.key, grant.upstream, item.ttl, grant.previous, items)
+        cached = CachedGrant(
+            grant.key, grant.client_id, grant.upstream, item.ttl, grant.previous, items
+        )
         self._cache.keep(token_id, cached)
         return cached
 

@@ -226,6 +226,7 @@ class CachedGrant:
     """
 
     key: str
+    client_id: str
     upstream: str
     ends_at: int
     previous: PreviousToken | None

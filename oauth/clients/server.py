@@ -25,6 +25,7 @@ from oauth.clients.rules.errors import UnknownClient
 from sessions_kms import about
 
 SETTING = "AUTHORIZATION_SERVER"
+KEYS_PATH = ".well-known/jwks.json"
 LOOPBACK_HOST = "localhost"  # in lists, it includes the loopback addresses
 
 
@@ -36,6 +37,7 @@ class AuthorizationServer:
     ``allowed_hosts`` is set, only clients of these hosts are allowed; ``.example.com`` means the
     subdomains. ``refused`` contains hosts of the same form, or ids. ``listed`` are the operator's
     clients, which are always allowed; ``redirect_uris`` are URIs with private schemes.
+    ``has_keys`` says whether the issuer publishes keys at `KEYS_PATH`.
     """
 
     issuer: str
@@ -46,6 +48,7 @@ class AuthorizationServer:
     refused: frozenset[str] = frozenset()
     listed: Mapping[str, Client] = field(default_factory=dict)
     redirect_uris: frozenset[str] = redirect_uris.DEFAULT_URIS
+    has_keys: bool = False
 
     @cached_property
     def listed_by_label(self) -> Mapping[str, str]:

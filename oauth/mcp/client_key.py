@@ -8,8 +8,6 @@ revoke the grants of a client whose keys change.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
+from oauth.provider.public_jwk import make_jwk
 from sessions_kms import TableUnavailable
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.sealed_items.documents import SealedDocuments
@@ -33,8 +31,6 @@ ES256: Final = "ES256"
 RSA_ALGORITHMS: Final = ("RS256", "PS256")
 RSA_BITS: Final = 3072
 ATTEMPTS: Final = 5
-# The members that RFC 7638 hashes, section 3.2.
-THUMBPRINT_MEMBERS: Final = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n")}
 
 
 @dataclass(frozen=True)
@@ -134,22 +130,10 @@ def _read(pem: bytes) -> ClientKey:
     except (TypeError, ValueError):
         raise TableUnavailable("The client's key cannot be read.") from None
     if isinstance(private, rsa.RSAPrivateKey):
-        jwk, algorithm = RSAAlgorithm.to_jwk(private.public_key()), None
+        # An RSA key may sign with several algorithms, so none is named.
+        public = make_jwk(private.public_key(), None)
     elif isinstance(private, ec.EllipticCurvePrivateKey):
-        jwk, algorithm = ECAlgorithm.to_jwk(private.public_key()), ES256
+        public = make_jwk(private.public_key(), ES256)
     else:
         raise TableUnavailable("The client's key is of an unknown type.")
-    members: dict[str, str] = {
-        name: value for name, value in json.loads(jwk).items() if isinstance(value, str)
-    }
-    key_id = _thumbprint(members)
-    # An RSA key may sign with several algorithms, so none is named.
-    named = {} if algorithm is None else {"alg": algorithm}
-    return ClientKey(pem, key_id, {**members, "kid": key_id, "use": "sig", **named})
-
-
-def _thumbprint(jwk: dict[str, str]) -> str:
-    """Return the key's id (RFC 7638)."""
-    hashed = {name: jwk[name] for name in THUMBPRINT_MEMBERS[jwk["kty"]]}
-    text = json.dumps(hashed, separators=(",", ":"), sort_keys=True)
-    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+    return ClientKey(pem, public["kid"], public)

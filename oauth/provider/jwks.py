@@ -20,12 +20,11 @@ from oauth.exceptions import ProviderUnavailable
 from oauth.network import http
 from oauth.network.document_cache import DocumentCache
 from oauth.network.vetted_addresses import PUBLIC, Reach
+from oauth.provider.public_jwk import RSA_BITS, RSA_EXPONENTS
 
 KEYS_AGE = 3600  # seconds; limits how long a withdrawn key is trusted
 KEYS_MAX_STALE = 24 * 3600  # seconds, while the provider is unavailable
 KEYS_MAX = 64
-RSA_BITS = range(2048, 8192 + 1)  # RFC 7518 section 3.3; longer keys cost too much
-RSA_EXPONENTS = range(3, 2**32, 2)  # odd; with a long one, verifying costs as much as signing
 
 # Asymmetric algorithms only: a public key must never be used as the secret of an HMAC.
 RSA, P_256, P_384, P_521, ED25519 = (

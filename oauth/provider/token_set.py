@@ -27,9 +27,10 @@ MAX_LIFETIME = 10 * 365 * 24 * 3600  # seconds; longer lifetimes are cut, as dat
 NOTHING = (None, "")  # values that mean that a field was left out
 SECRETS = frozenset({"access_token", "refresh_token", "id_token", "grant_secret", "dpop_key"})
 LISTS = ("scope", "requested_scope", "groups")
-# Token sets of MCP servers have them; others have `resource` at most, and are stored as before
-# without it.
-BINDING = ("issuer", "resource", "account")
+# What is said about the person, and is not shown.
+PERSONAL = frozenset({"email", "name"})
+# Left out of the stored form if they are not known.
+OPTIONAL = ("issuer", "resource", "account", "email", "name")
 GRANT_SECRET = re.compile(r"[a-z0-9]{32}")
 DPOP_KEY = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 bytes, as `oauth.provider.dpop` makes them
 
@@ -62,7 +63,8 @@ class TokenSet:
     which refreshes keep. ``dpop_key`` is the private key to which the tokens are bound, if any
     (`oauth.provider.dpop`); each sign-in makes a new one. ``groups`` are the person's groups in the
     provider's last response, limited to those that the settings mention. ``resource`` is what the
-    tokens were requested for (RFC 8707).
+    tokens were requested for (RFC 8707). ``email``, an address that counts for the sign-in, and
+    ``name`` are those of the consent; they are stored only if the gateway's own tokens name them.
 
     A token set of an MCP server (`oauth.connect`) also has ``issuer``, the only authorization
     server that may get its refresh token, and ``account``, a name that the server gave and nobody
@@ -88,6 +90,8 @@ class TokenSet:
     issuer: str | None = None
     resource: str | None = None
     account: str | None = None
+    email: str | None = None
+    name: str | None = None
 
     def __repr__(self) -> str:
         """Show which tokens are set, but never their values."""
@@ -96,7 +100,7 @@ class TokenSet:
 
     def _display_value(self, name: str) -> str:
         value = getattr(self, name)
-        if name in SECRETS:
+        if name in SECRETS | PERSONAL:
             return "<none>" if value is None else "<set>"
         return repr(value)
 
@@ -163,6 +167,8 @@ class TokenSet:
             issuer=self.issuer,
             resource=self.resource,
             account=self.account,
+            email=self.email,
+            name=self.name,
         )
         if new.refresh_token is not None:
             return new
@@ -222,7 +228,7 @@ class TokenSet:
         """Return the form that the session stores: JSON types, with a version."""
         lists = {name: list(getattr(self, name)) for name in LISTS}
         content = {"version": VERSION, **asdict(self), **lists}
-        for name in BINDING:
+        for name in OPTIONAL:
             if content[name] is None:
                 del content[name]
         return content
@@ -251,6 +257,8 @@ class TokenSet:
             issuer=_optional_text(data.get("issuer")),
             resource=_optional_text(data.get("resource")),
             account=_optional_text(data.get("account")),
+            email=_optional_text(data.get("email")),
+            name=_optional_text(data.get("name")),
         )
 
 

@@ -45,15 +45,19 @@ account_refused = Signal()
 class Freshness:
     """Decides for one call whether a token set of a provider can be used.
 
-    ``rejected`` is the token set to which an upstream responded with 401.
+    ``rejected`` is the token set to which an upstream responded with 401. Without ``needs_access``
+    only the account counts: the end of an access token that cannot be refreshed changes nothing.
     """
 
     provider: ProviderConfig
     clock: Callable[[], float]
     rejected: TokenSet | None = field(default=None, repr=False)
+    needs_access: bool = True
 
     def is_good(self, token_set: TokenSet) -> bool:
         """Return True if a token set can be used without a refresh."""
+        if not self.needs_access and self._is_without_refresh(token_set):
+            return True
         remaining = self._remaining_lifetime(token_set)
         if self._is_rejected(token_set):
             return remaining > 0 and self.clock() - (token_set.issued_at or 0) < REJECTED_AGE
@@ -78,6 +82,9 @@ class Freshness:
             # A refresh cannot add a resource to the grant (RFC 8707 section 2.2).
             raise ReauthenticationRequired("The token was issued for another resource.")
 
+    def _is_without_refresh(self, token_set: TokenSet) -> bool:
+        return token_set.refresh_token is None and token_set.client_id == self.provider.client_id
+
     def _is_rejected(self, token_set: TokenSet) -> bool:
         return self.rejected is not None and self.rejected.access_token == token_set.access_token
 
@@ -101,11 +108,14 @@ class FreshToken:
         session: SessionStore,
         provider: str,
         rejected: TokenSet | None = None,
+        *,
+        needs_access: bool = True,
     ) -> None:
         self._services = services
         self._session = session
         self._name = provider
         self._rejected = rejected
+        self._needs_access = needs_access
         self._repository = TokenRepository(services, session, provider)
 
     @cached_property
@@ -137,7 +147,7 @@ class FreshToken:
     def _freshness_of(self, token_set: TokenSet) -> Freshness:
         """Raises NotConnected or ReauthenticationRequired if the token set is nobody's here."""
         provider = provider_of(self._name, token_set)
-        return Freshness(provider, self._services.clock, self._rejected)
+        return Freshness(provider, self._services.clock, self._rejected, self._needs_access)
 
     async def _refresh_if_possible(self, subject: str, lasts: bool) -> StoredTokenSet | None:
         """Refresh the token set; the refresh is finished even if the caller is cancelled.

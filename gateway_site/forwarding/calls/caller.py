@@ -46,7 +46,7 @@ _engine = cache(import_module)  # `import_module` takes locks, even for a loaded
 
 @dataclass(slots=True)
 class ClientGrant:
-    """The grant whose token came with a call: its labels, and what the call can do to it.
+    """The grant whose token came with a call: its client, its labels, and what can be done to it.
 
     `end` ends the grant. `demand_scopes` keeps scopes that the MCP server of a name demanded, for
     the client's next consent; it returns False if that would not help.
@@ -54,6 +54,7 @@ class ClientGrant:
 
     end: Callable[[], Awaitable[None]] = field(repr=False)
     demand_scopes: Callable[[str, Sequence[str]], Awaitable[bool]] = field(repr=False)
+    client_id: str = ""
     labels: about.Labels = field(default_factory=dict, repr=False)
 
 
@@ -97,13 +98,15 @@ async def _find_client(path: str, authorization: str) -> Caller | None:
 
     if not are_made():
         await BlockingCall(services)
-    session = await grants().session(token, upstream=found[0])
-    if session is None:
+    opened = await grants().open(token, upstream=found[0])
+    if opened is None:
         detail = "The access token is invalid, has expired, or is not for this upstream."
         raise _with_challenge(path, Problem(401, "invalid_token", detail), invalid=True)
+    session = opened.session
     grant = ClientGrant(
         end=partial(_end_grant, grants(), session, token),
         demand_scopes=partial(wanted_scopes.demand_scopes, session),
+        client_id=opened.client_id,
         labels=about.read_labels(session),
     )
     return Caller(session, grant)

@@ -110,6 +110,8 @@ class Exchange:
         content = self.body.pieces() if self.mcp is None else self.body.replay()
         response = await self._send_request(headers, token, content)
         self.body.end()
+        if self.upstream.identity is not None:
+            return response
         if response.status == 401:
             response = await self._retry_with_nonce(headers, token, response)
         if response.status == 401 and self.body.can_replay:
@@ -178,9 +180,9 @@ class Exchange:
         self, headers: Headers, token: TokenSet, content: Content, nonce: str | None = None
     ) -> Response:
         """Return the response once its headers are there; `nonce` goes into the proof."""
-        call, is_bound = self.call, token.dpop_key is not None
+        call, is_bound = self.call, upstream_token.is_bound(self.call, token)
         nonce = nonce or (dpop.nonces.of(call.target) if is_bound else None)
-        shown = upstream_token.authorization_headers(token, call.method, call.target, nonce)
+        shown = upstream_token.authorization_headers(call, token, nonce)
         timed = TimedCall(self.upstream.name, self.upstream.origin, call.method)
         entry = current_entry() or LogEntry(UNKNOWN)
         was_sent = entry.is_sent

@@ -7,23 +7,28 @@ person who opened its address as a page is sent to that page, and comes back aft
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from gateway_site.edge.access_log import current_entry
+from gateway_site.environment.clients import GATEWAY
 from gateway_site.forwarding.calls.admission import continue_url
 from gateway_site.forwarding.calls.caller import CHALLENGE, client_challenge
 from gateway_site.forwarding.calls.upstream_call import UpstreamCall
 from gateway_site.forwarding.thread_pools import BUSY
+from gateway_site.identity import token as identity_token
 from gateway_site.mcp.errors import RPCProblem
 from gateway_site.rules import origin
 from gateway_site.rules.headers import Headers, joined_values
+from gateway_site.rules.identity_tokens import GROUPS, IdentityToken
 from gateway_site.rules.problems import Problem, forbidden, session_full, unavailable
 from oauth import (
     NotConnected,
@@ -31,9 +36,11 @@ from oauth import (
     ReauthenticationRequired,
     SessionFull,
     TokenSet,
+    aget_account,
     aget_token,
     groups_of,
 )
+from oauth.access_rule import EMAIL, NAME
 from oauth.connect.wanted_scopes import demand_scopes
 from oauth.mcp.challenge import bearer_parameters
 from oauth.mcp.servers import McpServer, find_server
@@ -63,7 +70,10 @@ async def fetch_token(
     `refused` is a token that the upstream answered 401 to.
     """
     provider = call.upstream.provider
-    token = await fetch_access_token(call.request, provider, refused=refused)
+    if call.upstream.identity is None:
+        token = await fetch_access_token(call.request, provider, refused=refused)
+    else:
+        token = await _fetch(aget_account(call.request, provider), provider)
     is_mcp = call.upstream.mcp
     groups = groups_of(call.caller.session, provider, token) if is_mcp else token.groups
     if not call.upstream.allows(groups):
@@ -78,8 +88,18 @@ async def fetch_access_token(
 
     `refused` is a token that an upstream answered 401 to. Raises Problem.
     """
+    token = await _fetch(aget_token(request, provider, refused), provider)
+    if not _is_usable(token):
+        raise Problem(
+            502, "unusable_token", "The provider's token is of a type that cannot be sent."
+        )
+    return token
+
+
+async def _fetch(fetching: Awaitable[TokenSet], provider: str) -> TokenSet:
+    """Return the token set that is fetched. Raises Problem."""
     try:
-        token = await aget_token(request, provider, refused)
+        return await fetching
     except NotConnected:
         raise _sign_in_problem(
             provider, "not_connected", "This account is not connected."
@@ -102,23 +122,56 @@ async def fetch_access_token(
         raise unavailable(
             "store_unavailable", "The session store cannot be used at the moment."
         ) from None
-    if not _is_usable(token):
-        raise Problem(
-            502, "unusable_token", "The provider's token is of a type that cannot be sent."
-        )
-    return token
 
 
-def authorization_headers(token: TokenSet, method: str, url: str, nonce: str | None) -> Headers:
+def is_bound(call: UpstreamCall, token: TokenSet) -> bool:
+    """Return True if the token that the upstream gets is bound to a key (RFC 9449)."""
+    return call.upstream.identity is None and token.dpop_key is not None
+
+
+def authorization_headers(call: UpstreamCall, token: TokenSet, nonce: str | None) -> Headers:
     """Return the headers that present a token, with a proof of possession if it is bound to a key.
 
-    `nonce` is what the upstream demanded in the proof.
+    `nonce` is what the upstream demanded in the proof. Where the upstream gets the gateway's own
+    token, `token` only says whose account it is, and each request has a new one.
     """
+    __traceback_hide__ = True
+    if call.upstream.identity is not None:
+        return [_bearer(_make_identity_token(call, call.upstream.identity, token))]
     if token.dpop_key is None:
-        return [(b"authorization", b"Bearer " + token.access_token.encode("ascii"))]
-    now = services().clock()
+        return [_bearer(token.access_token)]
+    now, method, url = services().clock(), call.method, call.target
     shown = dpop.headers(token.dpop_key, token.access_token, method, url, now=now, nonce=nonce)
     return [(name.lower().encode(), value.encode("ascii")) for name, value in shown.items()]
+
+
+def _bearer(token: str) -> tuple[bytes, bytes]:
+    return b"authorization", b"Bearer " + token.encode("ascii")
+
+
+def _make_identity_token(call: UpstreamCall, wanted: IdentityToken, token: TokenSet) -> str:
+    """Return a token of the gateway's own that says who calls; unknown claims are left out."""
+    __traceback_hide__ = True
+    found: dict[str, Any] = {
+        EMAIL: token.email,
+        NAME: token.name,
+        GROUPS: list(token.groups),
+    }
+    claims = {name: found[name] for name in sorted(wanted.claims) if found[name]}
+    if EMAIL in claims:
+        claims["email_verified"] = True
+    grant = call.caller.grant
+    described = identity_token.Call(
+        audience=wanted.audience,
+        provider=call.upstream.provider,
+        subject=token.subject,
+        client_id=GATEWAY if grant is None else grant.client_id,
+        claims=claims,
+    )
+    issuer = settings.IDENTITY_TOKENS
+    if issuer is None:
+        raise ImproperlyConfigured("IDENTITY_TOKENS is None.")
+    return issuer.make_token(described, services().clock())
 
 
 def _is_usable(token: TokenSet) -> bool:

@@ -15,7 +15,7 @@ from oauth.clients.endpoints.api import api_endpoint, json_response
 from oauth.clients.rules import resources
 from oauth.clients.rules.errors import INVALID_CLIENT_METADATA, RequestRejected
 from oauth.clients.rules.registration import GRANT_TYPES, RESPONSE_TYPES, register_client
-from oauth.clients.server import AuthorizationServer, authorization_server
+from oauth.clients.server import KEYS_PATH, AuthorizationServer, authorization_server
 
 CACHEABLE = {"Cache-Control": "public, max-age=300"}
 
@@ -78,6 +78,8 @@ def server_metadata(request: HttpRequest) -> HttpResponse:
         "refresh_token_expiration_types_supported": ["authorization", "token_timeout"],
         "client_id_metadata_document_supported": server.metadata_documents,
     }
+    if server.has_keys:
+        document["jwks_uri"] = f"{server.issuer}/{KEYS_PATH}"
     if server.registration:
         document["registration_endpoint"] = server.issuer + reverse("oauth_clients_register")
     return json_response(document, headers=CACHEABLE)

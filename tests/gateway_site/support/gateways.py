@@ -17,6 +17,7 @@ import psutil
 import requests
 
 from tests import ROOT
+from tests.support.keys import write_key
 from tests.support.processes import free_ports, is_listening, module, started
 from tests.support.waiting import wait_until
 
@@ -239,6 +240,9 @@ def running_gateway(
                 "STORED", upstream_port, CLIENTS="1", REDIRECT_HOSTS="files.example.com"
             )
             | upstream_variables("LED", canned.port, READ_TIMEOUT="5", CLIENTS="1")
+            | upstream_variables(
+                "WHO", upstream_port, CLIENTS="1", TOKEN="identity", CLAIMS="email,groups"
+            )
             | upstream_variables("UNHELD", upstream_port, PROVIDER="absent", CLIENTS="1")
             | upstream_variables(
                 "MCP", mcp_port, URL=f"http://127.0.0.1:{mcp_port}/mcp", CLIENTS="1"
@@ -252,6 +256,7 @@ def running_gateway(
             "CLIENTS_REGISTRATION": "1",
             "CLIENTS_METADATA_DOCUMENTS": "1",
             "CLIENTS_FILE": str(clients),
+            "IDENTITY_KEY_FILE": write_key(folder / "identity.pem"),
             "GATEWAY_TEST_DATABASE": database or f"sqlite:///{folder}/gateway.sqlite3?{OPTIONS}",
             **declared,
             **variables,

@@ -195,7 +195,7 @@ def test_response_that_cannot_be_deleted_is_tried_once_a_minute(
 
 
 def known_grant(key: str = "k", ends_at: int = 2_000_000_000) -> CachedGrant:
-    return CachedGrant(key, "mcp", ends_at, None)
+    return CachedGrant(key, "client", "mcp", ends_at, None)
 
 
 def test_grant_is_cached_for_a_minute_even_if_the_clock_is_set_back() -> None:

@@ -167,12 +167,13 @@ def configure(
     variables: dict[str, str],
     resources: Mapping[str, str] | None = None,
     policy_groups: Mapping[str, frozenset[str]] | None = None,
+    stored_claims: Mapping[str, frozenset[str]] | None = None,
 ) -> None:
     """Change the settings as these environment variables would.
 
-    Resources are by provider, groups that only a policy file names by upstream.
+    Resources and claims are by provider, groups that only a policy file names by upstream.
     """
-    found = configuration.read_providers(variables, resources, policy_groups)
+    found = configuration.read_providers(variables, resources, policy_groups, stored_claims)
     settings.OAUTH_PROVIDERS = found
     settings.SOCIALACCOUNT_PROVIDERS = configuration.social_providers(found)
 

@@ -1,0 +1,1 @@
+"""Tokens that the gateway signs itself, which tell an upstream who is calling."""
