@@ -39,6 +39,7 @@ class KeyedFleet:
         self._running = ExitStack()
         self._folder = folder
         self._port = free_port()
+        self.issuer = f"http://127.0.0.1:{self._port}"
         self._key = "m" * 50
         self._shared = {
             "PATH": os.environ["PATH"],
@@ -52,7 +53,7 @@ class KeyedFleet:
             "OAUTH_CORP_CLIENT_SECRET": CLIENT_SECRET,
             "OAUTH_CORP_ISSUER": provider.issuer,
             "SIGN_IN_ALLOWED_DOMAINS": "*",
-            "PUBLIC_URL": f"http://127.0.0.1:{self._port}",
+            "PUBLIC_URL": self.issuer,
             "CLIENTS_REGISTRATION": "1",
             "UPSTREAM_PEOPLE_URL": provider.issuer,
             "UPSTREAM_PEOPLE_PROVIDER": "corp",
@@ -146,7 +147,7 @@ class Program:
     tokens: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def allowed(cls, browser: Browser, issuer: str) -> Program:
+    def allowed(cls, browser: Browser, issuer: str, upstream: str = "people") -> Program:
         """Register, and let the person of a browser allow it to call the upstream."""
         metadata = {"client_name": "Program", "redirect_uris": [REDIRECT_URI]}
         response = requests.post(f"{issuer}/oauth/register", json=metadata, timeout=SECONDS)
@@ -158,7 +159,7 @@ class Program:
             "state": "s",
             "code_challenge": CHALLENGE,
             "code_challenge_method": "S256",
-            "resource": f"{issuer}/gateway/people",
+            "resource": f"{issuer}/gateway/{upstream}",
         }
         page = browser.get(f"{issuer}/oauth/authorize?{urlencode(query)}")
         led = browser.press(page, "decision", issuer, decision="allow")

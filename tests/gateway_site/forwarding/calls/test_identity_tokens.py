@@ -8,9 +8,9 @@ import jwt
 import pytest
 import requests
 
-from tests.gateway_site.forwarding.calls.test_calls import assert_problem
 from tests.gateway_site.support.client_tokens import CLIENT_ID, Caller
 from tests.gateway_site.support.gateways import LONG_ID, TOKEN, Gateway
+from tests.gateway_site.support.problems import assert_problem
 from tests.support.cases import each_case
 
 
