@@ -183,7 +183,13 @@ def test_static_files_are_served_without_debug_only_on_request(server: Server) -
 
 
 @pytest.mark.stack
-@pytest.mark.parametrize("options", [["--noreload"], []], ids=["alone", "under the reloader"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(["--noreload"], id="alone"),
+        pytest.param([], id="under the reloader", marks=pytest.mark.slow),
+    ],
+)
 def test_port_in_use_is_reported_in_one_line(server: Server, options: list[str]) -> None:
     with socket.create_server(("127.0.0.1", server.port)):
         error = server.refusal(*options)
