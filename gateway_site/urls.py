@@ -33,6 +33,7 @@ urlpatterns = [
     path("gateway/<path:path>", not_asgi),
     path("gateway/", index_page, name="gateway"),
     path("", home, name="home"),
+    path("home/", home, name="home_of_apps"),  # where an app owns "/"
     path("sessions/", sessions, name="sessions"),
     path("sessions/end/", end_one, name="end_session"),
     path("sessions/end-others/", end_others, name="end_other_sessions"),

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from oauth.sign_in.failures import SIGN_IN_AGAIN, get_request_id, sign_in_url
     from oauth.sign_in.oauth2_adapter import EXCHANGES_MAX
     from oauth.sign_in.views import NEXT_URL_MAX
-    from oauth.tokens.vault import largest_connection, load_token_set
+    from oauth.tokens.vault import account_of_sign_in, largest_connection, load_token_set
 
 __all__ = [
     "EXCHANGES_MAX",
@@ -65,6 +65,7 @@ __all__ = [
     "ReauthenticationRequired",
     "SessionFull",
     "TokenSet",
+    "account_of_sign_in",
     "aget_account",
     "aget_token",
     "aunless_ended",
@@ -146,7 +147,7 @@ _MODULES = {
     "oauth.sign_in.failures": ("SIGN_IN_AGAIN", "get_request_id", "sign_in_url"),
     "oauth.sign_in.oauth2_adapter": ("EXCHANGES_MAX",),
     "oauth.sign_in.views": ("NEXT_URL_MAX",),
-    "oauth.tokens.vault": ("largest_connection", "load_token_set"),
+    "oauth.tokens.vault": ("account_of_sign_in", "largest_connection", "load_token_set"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

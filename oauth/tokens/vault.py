@@ -127,6 +127,13 @@ def is_signed_in_with(session: SessionBase, provider: str, subject: str) -> bool
     return (provider, subject) in _accounts_of_sign_in(session)
 
 
+def account_of_sign_in(session: SessionBase) -> tuple[str, str] | None:
+    """Return provider and subject of the account with which the person signed in."""
+    accounts = _accounts_of_sign_in(session)
+    named = [(p, s) for p, s in accounts if isinstance(p, str) and isinstance(s, str)]
+    return named[0] if named else None  # later ones are of a reauthentication
+
+
 def groups_of_sign_in(session: SessionBase) -> tuple[str, ...]:
     """Return the person's groups at the provider with which they signed in."""
     groups: list[str] = []

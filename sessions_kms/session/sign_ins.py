@@ -28,6 +28,14 @@ class SignIns(SessionBase):
         begins_anew = base.is_followed_by_sign_in(user_id, signed_in=self._signed_in)
         return None if begins_anew else base.created_at
 
+    def ends_at(self) -> int | None:
+        """Return when the session ends without another visit; None for an unsaved session.
+
+        In epoch seconds, as stored when it was loaded or saved last.
+        """
+        base = self._get_baseline(self.session_key)
+        return None if base is None else base.ttl
+
 
 def _note_sign_in(*, request: Any, **_: Any) -> None:
     session = getattr(request, "session", None)

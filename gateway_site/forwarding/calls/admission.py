@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
+from allauth.account.utils import user_display
 from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.middleware.csrf import get_token
 from django.urls import reverse
@@ -22,9 +25,10 @@ from gateway_site.rules.body import framing
 from gateway_site.rules.problems import Problem, signed_out, unavailable
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport.pool import Owner
-from oauth import NEXT_URL_MAX, groups_of, sign_in_url
+from oauth import NEXT_URL_MAX, account_of_sign_in, groups_of, sign_in_url
 from oauth.sign_in.session_user import is_behind
-from sessions_kms import id_of
+from sessions_kms import SessionStore, id_of
+from sessions_kms.services import services
 
 CSRF_HEADER = "X-CSRFToken"
 
@@ -42,7 +46,7 @@ def index_page(request: HttpRequest) -> HttpResponse:
         check_index_method(request)
         if user_cache().active_user_id(request) is None:
             return signed_out_response(request, Caller(request.session))
-        return index(request)
+        return index(request, cast("AbstractBaseUser", request.user))
     except Problem as problem:
         return problem.response()
 
@@ -55,18 +59,44 @@ def check_index_method(request: HttpRequest) -> None:
         )
 
 
-def index(request: HttpRequest) -> HttpResponse:
-    """Return the CSRF token, its header, and the upstreams that the signed-in person may call.
+def index(request: HttpRequest, user: AbstractBaseUser) -> HttpResponse:
+    """Return who is signed in until when, the CSRF token, and the upstreams that they may call.
 
-    With these and its session cookie a client that is not a browser can make unsafe calls; over
-    https it must also send the gateway's address in `Origin`.
+    With the token, its header and the session cookie a client that is not a browser can make unsafe
+    calls; over https it must also send the gateway's address in `Origin`.
     """
     document = {
         "csrf_header": CSRF_HEADER,
         "csrf_token": get_token(request),
         "upstreams": [each.name for each in callable_upstreams(request)],
+        "user": _describe_user(request.session, user),
+        "session": _describe_session(cast("SessionStore", request.session)),
+        "home_url": reverse("home_of_apps"),
+        "sign_out_url": reverse("account_logout"),
     }
     return JsonResponse(document, headers={"Cache-Control": "no-store"})
+
+
+def _describe_user(session: SessionBase, user: AbstractBaseUser) -> dict[str, str | None]:
+    """Return the user, by the account with which the session began; null for what is not known."""
+    provider, subject = account_of_sign_in(session) or (None, None)
+    return {
+        "id": None if provider is None else f"{provider}|{subject}",
+        "name": user_display(user),
+        "email": getattr(user, "email", None) or None,
+        "provider": provider,
+    }
+
+
+def _describe_session(session: SessionStore) -> dict[str, int | None]:
+    """Return in how many seconds the session ends at the latest, and without another visit."""
+    now, absolute = services().clock(), services().config.absolute_timeout
+    created, ends = session.created(), session.ends_at()
+    end = None if created is None or absolute is None else created + absolute
+    return {
+        "expires_in": None if end is None else max(0, int(end - now)),
+        "idle_expires_in": None if ends is None else max(0, int(ends - now)),
+    }
 
 
 def admit(

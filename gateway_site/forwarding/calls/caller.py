@@ -12,10 +12,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.sessions.backends.base import SessionBase
 from django.db import close_old_connections, reset_queries
 from django.http import HttpRequest
@@ -29,7 +30,7 @@ from gateway_site.rules.origin import is_navigation
 from gateway_site.rules.problems import Problem, signed_out, unavailable
 from gateway_site.rules.url_rules import ROOT
 from oauth.clients.rules.resources import make_challenge
-from oauth.sign_in.authentication import AuthenticationMiddleware
+from oauth.sign_in.authentication import CACHED_USER, AuthenticationMiddleware
 from sessions_kms import about, outages
 from sessions_kms.concurrency.waits import BlockingCall
 from sessions_kms.services import are_made, services
@@ -186,6 +187,16 @@ class ActiveUsers:
                 return known
             async with self._threads.permit(client):
                 return await self._threads.in_thread(partial(self._query, request))
+
+    async def find_user(
+        self, request: HttpRequest, client: Client, permit: Permit
+    ) -> AbstractBaseUser | None:
+        """Return the active user of a request's session. Raises as `find` does."""
+        while await self.find(request, client, permit) is not None:
+            user = getattr(request, CACHED_USER, None) or user_cache().cached_user(request.session)
+            if user is not None:  # not dropped from the cache in between
+                return cast("AbstractBaseUser", user)
+        return None
 
     def _query(self, request: HttpRequest) -> str | None:
         """Query the user as Django does, which also ends or changes the session, if it must."""

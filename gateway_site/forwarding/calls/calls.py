@@ -68,7 +68,7 @@ from gateway_site.rules import origin, problems, url_rules
 from gateway_site.rules.headers import Headers
 from gateway_site.rules.problems import Problem, signed_out
 from gateway_site.transport import upstream_client
-from sessions_kms import SessionStore, about, ahead, outages
+from sessions_kms import SessionStore, about, ahead, outages, user_id_of
 
 # Calls that are admitted at the same time. Of a thousand that arrive at once the first is on its
 # way to its upstream before the last is looked at, and no timeout measures how busy the event loop
@@ -180,18 +180,25 @@ class Calls:
         if caller.grant is None and (rejection := await self._check_csrf(request)) is not None:
             return rejection
         origin.check_origin(request)
-        is_index = request.path_info == url_rules.ROOT
-        if is_index:
-            admission.check_index_method(request)
-        else:
-            address = admission.split_address(scope)
+        if request.path_info == url_rules.ROOT:
+            return await self._index(request, caller, scope, client, permit)
+        address = admission.split_address(scope)
         user_id = await self._users.find(request, client, permit)
         _log_caller(scope, caller, user_id)
         if user_id is None:
             return admission.signed_out_response(request, caller)
-        if is_index:
-            return admission.index(request)
         return admission.admit(request, caller, scope, user_id, address)
+
+    async def _index(
+        self, request: HttpRequest, caller: Caller, scope: Any, client: Client, permit: Permit
+    ) -> HttpResponse:
+        """Return the index, or the response to somebody who is signed out. Raises Problem."""
+        admission.check_index_method(request)
+        user = await self._users.find_user(request, client, permit)
+        _log_caller(scope, caller, None if user is None else user_id_of(user))
+        if user is None:
+            return admission.signed_out_response(request, caller)
+        return admission.index(request, user)
 
     async def _check_csrf(self, request: HttpRequest) -> HttpResponse | None:
         """Return the rejection of a request that another site may have caused, or None."""

@@ -84,7 +84,7 @@ class UserCache:
             return None
         return str(person)
 
-    def cached_user(self, session: Mapping[str, Any]) -> AbstractBaseUser | None:
+    def cached_user(self, session: Mapping[str, Any] | SessionBase) -> AbstractBaseUser | None:
         """Return a copy of the cached user of a session with this content, or None."""
         __traceback_hide__ = True
         known = self._cached_for(session.get(SESSION_KEY), session)

@@ -158,6 +158,7 @@ def _body(body: str, headers: Mapping[str, str]) -> str:
         body = re.sub(r"(?:^|\r\n)[0-9a-f]+\r\n", "", body)
     # RFC 9110 renamed it, and so did Python 3.13.
     body = body.replace("Request Entity Too Large", "Content Too Large")
+    body = re.sub(r'("(?:idle_)?expires_in": )\d+', r"\1SECONDS", body)
     return PORT.sub("HOST", body).strip()
 
 
