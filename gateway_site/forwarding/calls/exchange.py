@@ -180,7 +180,7 @@ class Exchange:
         self, headers: Headers, token: TokenSet, content: Content, nonce: str | None = None
     ) -> Response:
         """Return the response once its headers are there; `nonce` goes into the proof."""
-        call, is_bound = self.call, upstream_token.is_bound(self.call, token)
+        call, is_bound = self.call, token.dpop_key is not None
         nonce = nonce or (dpop.nonces.of(call.target) if is_bound else None)
         shown = upstream_token.authorization_headers(call, token, nonce)
         timed = TimedCall(self.upstream.name, self.upstream.origin, call.method)

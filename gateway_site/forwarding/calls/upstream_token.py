@@ -124,11 +124,6 @@ async def _fetch(fetching: Awaitable[TokenSet], provider: str) -> TokenSet:
         ) from None
 
 
-def is_bound(call: UpstreamCall, token: TokenSet) -> bool:
-    """Return True if the token that the upstream gets is bound to a key (RFC 9449)."""
-    return call.upstream.identity is None and token.dpop_key is not None
-
-
 def authorization_headers(call: UpstreamCall, token: TokenSet, nonce: str | None) -> Headers:
     """Return the headers that present a token, with a proof of possession if it is bound to a key.
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jwt
 import pytest
 from django.contrib.auth.models import User
 from pytest_django import Settings
 
+from gateway_site.audit.trail import audit_event
+from gateway_site.edge.reports import ExceptionReporter
 from gateway_site.identity.keys import load_signing_key
-from gateway_site.identity.token import TokenIssuer
+from gateway_site.identity.token import Call, TokenIssuer
 from gateway_site.rules.upstream import find_stored_claims, read_upstreams
+from gateway_site.transport import upstream_client
 from oauth.provider.token_set import TokenSet
 from tests.oauth.support.fake_provider import Answer, FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
@@ -134,6 +138,19 @@ def test_session_from_before_the_variable_has_no_claims(
     assert not {"email", "email_verified", "name"} & server.seen[-1].keys()
 
 
+def test_upstream_is_told_no_claim_that_only_another_one_gets(
+    corp: FakeProvider, visitor: Visitor, settings: Settings, key: str
+) -> None:
+    declare(settings, corp, key, TO_CLAIMS="email,name,groups", TO_ALLOWED_GROUPS="ops")
+    corp.more_of_userinfo = {"email_verified": True}
+    corp.more_of_id_token = {"groups": ["ops"]}
+    visitor.sign_in(corp)
+    server = declare(settings, corp, key, TO_CLAIMS="name", TO_ALLOWED_GROUPS="ops")
+    call(visitor)
+    assert server.seen[-1]["name"] == "Ada Lovelace"
+    assert not {"email", "email_verified", "groups"} & server.seen[-1].keys()
+
+
 @each_case(
     ("domains", "address"),
     [("*", "ada@private.example"), ("example.com", "ada@example.com")],
@@ -218,13 +235,56 @@ def test_user_who_left_the_group_or_was_deactivated_is_rejected(
     assert len(server.seen) == 1
 
 
+def test_token_of_a_failed_call_is_in_no_log_event_or_error_report(
+    corp: FakeProvider,
+    visitor: Visitor,
+    settings: Settings,
+    key: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    declare(settings, corp, key)
+    visitor.sign_in(corp)
+    settings.DEBUG = True
+    visitor.client.raise_request_exception = False
+    made: list[str] = []
+    events: list[object] = []
+
+    def fail(self: TokenIssuer, call: Call, now: float) -> str:
+        made.append(make_token(self, call, now))
+        return made[-1]
+
+    async def break_off(*given: object) -> NoReturn:
+        raise RuntimeError
+
+    def note(event: object, **_: object) -> None:
+        events.append(event)
+
+    make_token = TokenIssuer.make_token
+    audit_event.connect(note)
+    try:
+        with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.DEBUG):
+            patch.setattr(TokenIssuer, "make_token", fail)
+            call(visitor)
+            patch.setattr(upstream_client, "send", break_off)
+            pages = call(visitor)
+    finally:
+        audit_event.disconnect(note)
+    failures = [each.exc_info for each in caplog.records if each.exc_info]
+    reports = [ExceptionReporter(None, *each).get_traceback_html() for each in failures]
+    assert len(made) == 2
+    assert failures
+    assert events
+    written = [caplog.text, repr(events), pages, *reports]
+    assert not [each for each in made for text in written if each in text]
+
+
 def test_rejected_token_causes_no_refresh(
     corp: FakeProvider, visitor: Visitor, settings: Settings, key: str, store: Stack
 ) -> None:
     server = declare(settings, corp, key)
     server.status = 401
+    corp.hooks["/who"] = lambda: store.clock.advance(3600)  # the provider's token ends meanwhile
     visitor.sign_in(corp)
-    store.clock.advance(60)  # then the provider's token would be refreshed
     assert "401" in call(visitor)
     assert len(server.seen) == 1
     assert corp.refreshes == []

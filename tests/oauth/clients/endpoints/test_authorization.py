@@ -28,7 +28,7 @@ from tests.gateway_site.support.page_requests import assert_accessible, parse
 from tests.oauth.clients.support.app import ISSUER, REDIRECT_URI, SERVER, App, WayBack
 from tests.oauth.clients.support.consent import TYPED, allow, decide
 from tests.oauth.support.fake_provider import FakeProvider
-from tests.oauth.support.fixtures import BOB, Visitor
+from tests.oauth.support.fixtures import BOB, Visitor, configure, environment
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
 
@@ -248,6 +248,24 @@ def test_grant_is_sealed_with_the_tokens_of_its_own_exchange(
     assert held.grant_secret != before.grant_secret
     assert ada.held() == before
     assert run_sync(grants().session(token, upstream="files")) is None
+
+
+def test_grant_keeps_the_claims_of_its_own_consent(
+    corp: FakeProvider, ada: Visitor, app: App, settings: Settings
+) -> None:
+    app.register()
+    wanted = frozenset({"email", "name"})
+    configure(settings, environment("corp", corp), stored_claims={"corp": wanted})
+    corp.more_of_userinfo = {"email_verified": True, "email": "ada@new.example"}
+    code = WayBack.of(allow(ada, app, corp)).answer["code"]
+    token = app.redeem(code).json()["access_token"]
+    stored = run_sync(grants().session(token, upstream="tools"))
+    assert stored is not None
+    held, before = vault.load_token_set(stored, "corp"), ada.held()
+    assert held is not None
+    assert (held.email, held.name) == ("ada@new.example", "Ada Lovelace")
+    assert before is not None
+    assert (before.email, before.name) == (None, None)  # the browser's sign-in came before
 
 
 def test_two_tabs_do_not_swap_their_clients(
