@@ -15,7 +15,10 @@ from tests.interop.openid_provider import OpenIDProvider
 
 __all__ = ["browser", "playwright", "visitor"]
 
-NAMES = ("oidc-provider", "canaille", "fastmcp", "typescript-sdk", "workerd", "mcp-clients")
+NAMES = (
+    *("oidc-provider", "canaille", "fastmcp", "typescript-sdk", "workerd", "mcp-clients"),
+    "jose",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -80,7 +80,7 @@ def world(
     tmp_path_factory: pytest.TempPathFactory,
     pytestconfig: pytest.Config,
 ) -> Iterator[World]:
-    for program in ("fastmcp", "oidc-provider"):  # the second stands for Node's programs
+    for program in ("fastmcp", "jose"):
         skip_if_left_out(pytestconfig, program)
     folder = tmp_path_factory.mktemp("identity")
     keys = [write_key(folder / f"{each}.pem") for each in ("first", "second")]
