@@ -91,6 +91,70 @@ def test_seconds_that_are_left_fall_with_time_and_the_index_extends_nothing(
     )
 
 
+def test_other_account_is_named_if_the_session_began_with_it(
+    visitor: Visitor, other: FakeProvider
+) -> None:
+    other.person = {"sub": "other-2", "email": "ada@other.example", "name": "Ada"}
+    visitor.connect(other)
+    again = Visitor()
+    again.sign_in(other, "other")
+    user = index(again)["user"]
+    assert (user["id"], user["provider"]) == ("other|other-2", "other")
+    assert again.user_id == visitor.user_id
+
+
+# Each as a browser sends it for a page of another site, of a sibling host, and for an element.
+FOREIGN = {
+    "another site's fetch": {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
+    "another site's link": {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
+    "a sibling's fetch": {"Origin": "http://a.127.0.0.1", "Sec-Fetch-Site": "same-site"},
+    "a sibling's image": {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Dest": "image"},
+    "a sibling, old browser": {"Origin": "http://127.0.0.1:1"},
+    "a sandboxed frame": {"Origin": "null", "Sec-Fetch-Site": "cross-site"},
+} | {
+    f"its own {kind}": {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": kind}
+    for kind in ("script", "style", "iframe", "object", "worker", "serviceworker", "json")
+}
+
+
+@pytest.mark.parametrize("headers", FOREIGN.values(), ids=FOREIGN)
+def test_others_and_elements_of_a_page_are_not_told_who_is_signed_in(
+    gateway: Gateway, visitor: Visitor, headers: dict[str, str]
+) -> None:
+    with gateway.client() as client:
+        served = client.get(f"{gateway.url}/gateway/", headers=headers, timeout=20)
+    by_django = visitor.client.get("/gateway/", headers=headers)
+    for status, text in (
+        (served.status_code, served.text),
+        (by_django.status_code, by_django.content.decode()),
+    ):
+        assert status == 403
+        assert not [word for word in ("corp|", "csrf_token", "expires_in") if word in text]
+
+
+def test_index_reads_the_session_once_and_writes_nothing(gateway: Gateway) -> None:
+    def counts() -> list[int]:
+        return [int(gateway.control(name)) for name in ("all-reads/", "session-writes/")]
+
+    with gateway.client() as client:
+        client.get(f"{gateway.url}/gateway/", timeout=20)
+        before = counts()
+        assert client.get(f"{gateway.url}/gateway/", timeout=20).status_code == 200
+        after = counts()
+    assert [now - then for now, then in zip(after, before, strict=True)] == [1, 0]
+
+
+def test_signed_out_browser_learns_only_where_to_sign_in(gateway: Gateway) -> None:
+    answer = gateway.raw(
+        b"GET /gateway/ HTTP/1.1\r\nHost: {host}\r\nSec-Fetch-Site: same-origin\r\n"
+        b"Connection: close\r\n\r\n",
+        signed_in=False,
+    )
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b'"sign_in_url"' in answer
+    assert b'"user"' not in answer
+
+
 @pytest.mark.parametrize("cache_age", [3600, 0])
 def test_user_of_the_running_gateway_comes_from_the_cache_or_the_database(
     gateway: Gateway, cache_age: int
