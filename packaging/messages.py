@@ -42,6 +42,7 @@ KEYWORDS: dict[str, Any] = {
     "translatable": None,
     "RequestRejected": (2,),
     "UnknownClient": (1,),
+    "DocumentMissing": (1,),
     "DocumentUnavailable": (1,),
 }
 WIDTH = 100

@@ -139,6 +139,10 @@ class ClientVariables(Variables):
         "CLIENTS_METADATA_DOCUMENTS",
         "allow Client ID Metadata Documents, which the gateway fetches",
     )
+    private_key_jwt = declare_flag(
+        "CLIENTS_PRIVATE_KEY_JWT",
+        "clients may authenticate with [a key](mcp.md#clients-with-a-key)",
+    )
     redirect_uris = Variable(
         "CLIENTS_REDIRECT_URIS",
         parse_redirect_uris,
@@ -204,6 +208,7 @@ class ClientVariables(Variables):
             listed=known,
             redirect_uris=self.redirect_uris,
             has_keys=has_keys,
+            private_key_jwt=self.private_key_jwt,
         )
 
     def _choose_issuer(self, upstreams: Mapping[str, str], *, url: str, scheme: str) -> str | None:
@@ -230,5 +235,9 @@ class ClientVariables(Variables):
             raise self.error(ClientVariables.file, problem) from None
         if GATEWAY in found:
             problem = f"cannot be used: the client id {GATEWAY} is that of browsers."
+            raise self.error(ClientVariables.file, problem)
+        with_key = [each.id for each in found.values() if each.authentication.has_key]
+        if with_key and not self.private_key_jwt:
+            problem = f"has keys of {with_key[0]}, which needs CLIENTS_PRIVATE_KEY_JWT=1."
             raise self.error(ClientVariables.file, problem)
         return found

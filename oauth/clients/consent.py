@@ -25,7 +25,8 @@ class Consent:
 
     ``client_host`` is the host that verifies the client's name, or None for a claimed name.
     ``scope`` is separated by spaces (RFC 6749 section 3.3), ``resource`` the audience
-    (RFC 8707), ``challenge`` that of the method S256 (RFC 7636).
+    (RFC 8707), ``challenge`` that of the method S256 (RFC 7636). With ``needs_authentication`` the
+    client supported no other way at the consent than to authenticate.
     """
 
     client_id: str
@@ -36,6 +37,7 @@ class Consent:
     resource: str
     scope: str
     challenge: str
+    needs_authentication: bool = False
 
 
 @dataclass(frozen=True)

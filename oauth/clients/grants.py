@@ -19,6 +19,7 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.auth.base_user import AbstractBaseUser
 
 from oauth.clients import grant_end, live_grants, timed_deletions, token_pair
+from oauth.clients.authentication.authenticator import Authenticator
 from oauth.clients.consent import Consent, make_labels
 from oauth.clients.grant_end import REVOKED, GrantRevoker
 from oauth.clients.rules.errors import InvalidGrant, InvalidScope, InvalidTarget
@@ -105,7 +106,8 @@ class Grants:
         stored.set_expiry(UNREDEEMED_AGE)
         await stored.start_grant()
         key = stored.session_key or ""
-        code, content = token_pair.new_token(token_pair.CODE), _make_sealed_grant(key, consent)
+        code = token_pair.new_token(token_pair.CODE)
+        content = _make_sealed_grant(key, consent, user_id_of(user))
         ends = int(self._services.clock()) + CODE_AGE
         await self._tokens.begin(NewToken(code, content.to_bytes(), ends))
         timed_deletions.delete_once_ended(self._services, self._tokens.id_of(code), ends)
@@ -123,14 +125,16 @@ class Grants:
         resource: str | None,
         arrived_at: float,
         is_allowed: IsAllowed,
+        client: Authenticator | None = None,
     ) -> TokenResponse:
         """Return the first pair of tokens for a code.
 
         ``arrived_at`` is the services' clock at the arrival of the request. ``is_allowed`` returns
         whether the operator still allows the client with the redirect URI to which the code was
-        sent. Raises InvalidGrant and InvalidTarget; neither spends the code. If everything matches
-        but the code was redeemed more than `CODE_GRACE` ago, its grant is ended (RFC 6749 section
-        4.1.2).
+        sent. ``client`` authenticates it, without one it is public. Raises InvalidGrant,
+        InvalidTarget, ClientNotAuthenticated and Undecided; none spends the code. If everything
+        matches but the code was redeemed more than `CODE_GRACE` ago, its grant is ended (RFC 6749
+        section 4.1.2).
         """
         __traceback_hide__ = True
         if not token_pair.is_token(code, token_pair.CODE) or not _VERIFIER.fullmatch(verifier):
@@ -145,7 +149,8 @@ class Grants:
                 raise InvalidGrant
             _check_resource(grant, resource)
 
-        return await self._redeem(PresentedToken(code, verifier, check, arrived_at))
+        client = client or Authenticator()
+        return await self._redeem(PresentedToken(code, verifier, check, arrived_at, client))
 
     async def refresh(
         self,
@@ -156,12 +161,14 @@ class Grants:
         scope: str | None,
         arrived_at: float,
         is_allowed: IsAllowed,
+        client: Authenticator | None = None,
     ) -> TokenResponse:
         """Return the next pair of tokens for a refresh token.
 
-        ``arrived_at`` is the services' clock at the arrival of the request. Raises InvalidGrant;
-        also InvalidTarget and InvalidScope for more than the person consented to, and
-        TooManyRefreshes, none of which spends the token.
+        ``arrived_at`` is the services' clock at the arrival of the request. ``client``
+        authenticates the client, without one it is public. Raises InvalidGrant; also InvalidTarget
+        and InvalidScope for more than the person consented to, ClientNotAuthenticated, Undecided
+        and TooManyRefreshes, none of which spends the token.
         """
         __traceback_hide__ = True
         if not token_pair.is_token(refresh_token, token_pair.REFRESH):
@@ -173,13 +180,18 @@ class Grants:
             if not set((scope or "").split()) <= set(grant.scope.split()):
                 raise InvalidScope
 
-        return await self._redeem(PresentedToken(refresh_token, "", check, arrived_at))
+        client = client or Authenticator()
+        return await self._redeem(PresentedToken(refresh_token, "", check, arrived_at, client))
 
-    async def revoke(self, any_token: str, *, client_id: str) -> None:
+    async def revoke(
+        self, any_token: str, *, client_id: str, client: Authenticator | None = None
+    ) -> None:
         """End the grant of this client's token, here and at the provider (RFC 7009).
 
         Unknown tokens and codes are ignored: a code passes through a browser's address bar, and
-        proves nothing without its verifier. Raises InvalidGrant for another client's token.
+        proves nothing without its verifier. ``client`` authenticates the client, without one it is
+        public. Raises InvalidGrant for another client's token, ClientNotAuthenticated and
+        Undecided.
         """
         __traceback_hide__ = True
         if not token_pair.is_token(any_token) or token_pair.is_token(any_token, token_pair.CODE):
@@ -192,6 +204,9 @@ class Grants:
         grant = SealedGrant.from_bytes(item.content)
         if grant.client_id != client_id:
             raise InvalidGrant
+        client = client or Authenticator()
+        await client.authenticate(grant)
+        await client.use_up(any_token)
         key, items = grant.key, items_of(grant, item.id)
         if key is None and (content := await self._tokens.answer(any_token)) is not None:
             response = SealedResponse.from_bytes(content)
@@ -297,7 +312,7 @@ def _announce_grant(key: str, user_id: str, consent: Consent, provider_id: str) 
     )
 
 
-def _make_sealed_grant(key: str, consent: Consent) -> SealedGrant:
+def _make_sealed_grant(key: str, consent: Consent, user_id: str) -> SealedGrant:
     __traceback_hide__ = True
     return SealedGrant(
         key=key,
@@ -308,6 +323,8 @@ def _make_sealed_grant(key: str, consent: Consent) -> SealedGrant:
         scope=consent.scope,
         resource=consent.resource,
         challenge=consent.challenge,
+        needs_authentication=consent.needs_authentication,
+        user=user_id,
     )
 
 

@@ -1,9 +1,10 @@
-"""Fetches clients' metadata documents, and caches them for a while.
+"""Fetches clients' metadata documents and their keys, and caches them for a while.
 
-Takes a URL and the person for whom it is fetched; returns a client. Since the URLs come from
-clients, only signed-in people can cause fetches, and only a limited number. Documents are fetched
-like those of providers (`oauth.network.http`): without redirects, from public addresses only,
-limited in size and time. URLs in a document are not fetched. Failures are not cached; a rejected
+Takes a URL and the person for whom it is fetched; returns a client, or its keys. Since the URLs
+come from clients, only signed-in people and their grants can cause fetches, and only a limited
+number. Documents are fetched like those of providers (`oauth.network.http`): without redirects,
+from public addresses only, limited in size and time. Of a document's URLs only that of its keys is
+fetched, when its client authenticates. Failures are not cached; a rejected
 document also removes the cached one (draft-ietf-oauth-client-id-metadata-document, "Metadata
 Caching").
 """
@@ -21,9 +22,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
+from typing import Any, Generic, TypeAlias, TypeVar
+from urllib.parse import urlsplit
 
 from oauth import strict_json
-from oauth.clients.rules.client import Client, document_host, read_document
+from oauth.clients.rules.client import Client, read_document
 from oauth.clients.rules.errors import UnknownClient
 from oauth.clients.server import AuthorizationServer
 from oauth.codes import Code
@@ -31,11 +34,13 @@ from oauth.exceptions import ProviderUnavailable
 from oauth.network import http
 from oauth.network.concurrency import release_sql_connections
 from oauth.network.responses import ProviderResponse, is_shallow
+from oauth.provider.signing_keys import KeySet, parse_keys
 from sessions_kms.concurrency.threads import BoundedPool, Refused
 
 logger = logging.getLogger(__name__)
 
 SIZE_MAX = 16 * 1024  # bytes
+KEYS_SIZE_MAX = 64 * 1024  # bytes
 FETCH_TIMEOUT = 5.0  # seconds for one fetch, from the look-up to the last byte
 WAIT_MAX = FETCH_TIMEOUT + 1  # seconds for a fetch that another request started
 FETCHES_MAX = 8  # of one process
@@ -49,17 +54,25 @@ JSON = re.compile(r"application/(?:[a-z0-9.-]+\+)?json")
 MAX_AGE = re.compile(r"(?:^|[\s,])max-age=\"?([0-9]{1,9})", re.IGNORECASE)
 FORBIDS = re.compile(r"(?:^|[\s,])no-(?:store|cache)(?:$|[\s,])", re.IGNORECASE)
 REMEDY = "Clients' documents are fetched from the Internet only."
+KEYS_PREFIX = "keys "
+
+T = TypeVar("T")
+Fetch: TypeAlias = Callable[[], tuple[T, ProviderResponse]]
 
 
 class DocumentUnavailable(Exception):
     """The document is unavailable now; the message is a fixed sentence with the reason."""
 
 
-@dataclass(frozen=True)
-class CachedClient:
-    """A client, and when its document was fetched and will expire, by the clock."""
+class DocumentMissing(UnknownClient):
+    """The response was none with a document: the client's site may have failed."""
 
-    client: Client
+
+@dataclass(frozen=True)
+class Cached(Generic[T]):
+    """A client or its keys, and when they were fetched and will expire, by the clock."""
+
+    content: T
     since: float
     until: float
 
@@ -69,21 +82,25 @@ class DocumentFetcher:
 
     def __init__(
         self,
-        get: Callable[[str], ProviderResponse] | None = None,
+        get: Callable[..., ProviderResponse] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._get = get or _get
         self._clock = clock
         self._lock = Lock()
-        self._pool: BoundedPool[CachedClient] = BoundedPool(FETCHES_MAX)
-        self._kept: dict[str, CachedClient] = {}
+        self._pool: BoundedPool[Cached[Any]] = BoundedPool(FETCHES_MAX)
+        self._kept: dict[str, Cached[Any]] = {}  # by address, of keys with `KEYS_PREFIX`
         self._fetches: dict[str, deque[float]] = {}  # of each person, in the last minute
         self._waiting: Counter[str] = Counter()  # of each person, for a fetch
 
     def cached(self, address: str, max_age: float = CACHE_SECONDS_MAX) -> Client | None:
         """Return the cached client of a URL; None if it would have to be fetched."""
         kept = self._find(address, max_age)
-        return None if kept is None else kept.client
+        return None if kept is None else kept.content
+
+    def now(self) -> float:
+        """Return the time by the clock of the cache."""
+        return self._clock()
 
     def load_client(
         self,
@@ -96,56 +113,78 @@ class DocumentFetcher:
 
         Raises UnknownClient, DocumentUnavailable.
         """
-        cached = self.cached(address, max_age)
-        if cached is not None:
-            return cached
-        with self._slot(person):
-            return self._wait(address, self._begin(server, address, max_age)).client
+        return self.load_document(server, address, person, max_age).content
 
-    def _find(self, address: str, max_age: float) -> CachedClient | None:
-        kept, now = self._kept.get(address), self._clock()
+    def load_document(
+        self, server: AuthorizationServer, address: str, person: str, max_age: float
+    ) -> Cached[Client]:
+        """Return the same with the time of the fetch."""
+
+        def fetch() -> tuple[Client, ProviderResponse]:
+            answer = self._get(address)
+            return _read_client(server, address, answer), answer
+
+        return self._load(address, person, max_age, fetch)
+
+    def load_keys(self, address: str, person: str, max_age: float) -> Cached[KeySet]:
+        """Return the keys of a `jwks_uri`. Raises DocumentUnavailable."""
+
+        def fetch() -> tuple[KeySet, ProviderResponse]:
+            answer = self._get(address, KEYS_SIZE_MAX)
+            return _read_keys(answer), answer
+
+        return self._load(KEYS_PREFIX + address, person, max_age, fetch)
+
+    def _load(self, name: str, person: str, max_age: float, fetch: Fetch[T]) -> Cached[T]:
+        found: Cached[T] | None = self._find(name, max_age)
+        if found is not None:
+            return found
+        with self._slot(person):
+            return self._wait(name, self._begin(name, max_age, fetch))
+
+    def _find(self, name: str, max_age: float) -> Cached[Any] | None:
+        kept, now = self._kept.get(name), self._clock()
         if kept is None or kept.until <= now or now - kept.since > max_age:
             return None
         return kept
 
-    def _begin(
-        self, server: AuthorizationServer, address: str, max_age: float
-    ) -> Future[CachedClient]:
+    def _begin(self, name: str, max_age: float, fetch: Fetch[T]) -> Future[Cached[T]]:
         """Join the fetch of a URL, or start one."""
         try:
-            return self._pool.begin(address, partial(self._fetch, server, address, max_age))
+            return self._pool.begin(name, partial(self._fetch, name, max_age, fetch))
         except Refused:
             raise DocumentUnavailable("Too many clients' documents are fetched at once.") from None
 
-    def _wait(self, address: str, fetch: Future[CachedClient]) -> CachedClient:
+    def _wait(self, name: str, fetch: Future[Cached[T]]) -> Cached[T]:
         release_sql_connections()  # No SQL connection is held during the wait.
         try:
             return fetch.result(WAIT_MAX)
         except UnknownClient as refused:  # a separate error for each thread
-            raise UnknownClient(refused.description, refused.supported) from None
+            raise type(refused)(refused.description, refused.supported) from None
         except (ProviderUnavailable, TimeoutError) as failure:
             logger.warning(
                 "The document of a client at %s was not fetched: %s",
-                document_host(address),
+                urlsplit(name.removeprefix(KEYS_PREFIX)).hostname,
                 str(failure) or "It took too long.",
             )
             raise DocumentUnavailable("The client's document cannot be fetched now.") from None
 
-    def _fetch(self, server: AuthorizationServer, address: str, max_age: float) -> CachedClient:
-        if found := self._find(address, max_age):  # fetched since the caller looked for it
+    def _fetch(self, name: str, max_age: float, fetch: Fetch[T]) -> Cached[T]:
+        found: Cached[T] | None = self._find(name, max_age)
+        if found is not None:  # fetched since the caller looked for it
             return found
-        began, answer = self._clock(), self._get(address)
+        began = self._clock()
         try:
-            client = _read_client(server, address, answer)
+            content, answer = fetch()
         except UnknownClient:
             with self._lock:
-                self._kept.pop(address, None)
+                self._kept.pop(name, None)
             raise
-        kept = CachedClient(client, began, began + cache_seconds(answer.cache_control))
+        kept = Cached(content, began, began + cache_seconds(answer.cache_control))
         with self._lock:
             if len(self._kept) >= CACHE_MAX:
                 self._kept.clear()
-            self._kept[address] = kept
+            self._kept[name] = kept
         return kept
 
     @contextmanager
@@ -186,14 +225,25 @@ def _read_client(server: AuthorizationServer, address: str, answer: ProviderResp
     if answer.is_overloaded:
         raise ProviderUnavailable("The client's site cannot answer now.", Code.UNREACHABLE)
     if answer.status != 200 or not JSON.fullmatch(answer.media_type):
-        raise UnknownClient("The client's address gives no document of JSON.")
+        raise DocumentMissing("The client's address gives no document of JSON.")
     try:
         members = strict_json.parse_json(answer.body)
     except strict_json.InvalidJSON:
         raise UnknownClient("The client's document is not valid JSON.") from None
     if not isinstance(members, dict) or not is_shallow(members):
         raise UnknownClient("The client's document is no JSON object, or is nested too deeply.")
-    return read_document(address, members, server.redirect_uris)
+    return read_document(address, members, server.redirect_uris, server.auth_methods)
+
+
+def _read_keys(answer: ProviderResponse) -> KeySet:
+    """Return the usable keys of a response. Raises ProviderUnavailable."""
+    try:
+        members = strict_json.parse_json(answer.body) if answer.status == 200 else None
+    except strict_json.InvalidJSON:
+        members = None
+    if not isinstance(members, dict) or not isinstance(members.get("keys"), list):
+        raise ProviderUnavailable("The client's keys cannot be read.", Code.UNREACHABLE)
+    return parse_keys(members["keys"])
 
 
 def cache_seconds(cache_control: str) -> int:
@@ -204,8 +254,8 @@ def cache_seconds(cache_control: str) -> int:
     return min(max(int(match[1]), CACHE_SECONDS_MIN), CACHE_SECONDS_MAX)
 
 
-def _get(address: str) -> ProviderResponse:
-    return http.get(address, timeout=FETCH_TIMEOUT, max_bytes=SIZE_MAX, remedy=REMEDY)
+def _get(address: str, max_bytes: int = SIZE_MAX) -> ProviderResponse:
+    return http.get(address, timeout=FETCH_TIMEOUT, max_bytes=max_bytes, remedy=REMEDY)
 
 
 def document_fetcher() -> DocumentFetcher:

@@ -63,6 +63,7 @@ class PreviousToken:
     id: str
     spent_at: int
     is_code: bool
+    needs_authentication: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,9 @@ class SealedGrant:
     the grant whose items may still exist, including its own, oldest first; ``refresh_token`` is
     the id of its refresh token's item. ``refreshed_at`` are the recent refreshes
     (`token_pair.seconds_to_wait`).
+
+    With ``needs_authentication`` the client has to authenticate when it presents the token.
+    ``user`` is the id of the person, for whom the client's keys are fetched.
     """
 
     key: str | None
@@ -100,6 +104,8 @@ class SealedGrant:
     access_tokens: tuple[AccessTokenItem, ...] = ()
     refresh_token: str | None = None
     refreshed_at: tuple[float, ...] = ()
+    needs_authentication: bool = False
+    user: str | None = None
 
     def make_spent(self, at: int) -> SealedGrant:
         """Return its content after it is spent."""
@@ -112,6 +118,7 @@ class SealedGrant:
         access_tokens: Sequence[AccessTokenItem],
         refresh_token: str,
         refreshed_at: Sequence[float],
+        is_authenticated: bool,
     ) -> SealedGrant:
         """Return the content of the tokens that replace it."""
         return replace(
@@ -122,6 +129,7 @@ class SealedGrant:
             access_tokens=tuple(access_tokens),
             refresh_token=refresh_token,
             refreshed_at=tuple(refreshed_at),
+            needs_authentication=self.needs_authentication or is_authenticated,
         )
 
     def to_bytes(self) -> bytes:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 
 from oauth.clients.rules import redirect_uris, registration
+from oauth.clients.rules.authentication import NONE, PRIVATE_KEY_JWT
 from oauth.clients.rules.client import (
     CLIENT_ID_PREFIX,
     HTTPS_SCHEME,
@@ -37,7 +38,8 @@ class AuthorizationServer:
     ``allowed_hosts`` is set, only clients of these hosts are allowed; ``.example.com`` means the
     subdomains. ``refused`` contains hosts of the same form, or ids. ``listed`` are the operator's
     clients, which are always allowed; ``redirect_uris`` are URIs with private schemes.
-    ``has_keys`` says whether the issuer publishes keys at `KEYS_PATH`.
+    ``has_keys`` says whether the issuer publishes keys at `KEYS_PATH`, ``private_key_jwt`` whether
+    clients may authenticate with a key.
     """
 
     issuer: str
@@ -49,6 +51,12 @@ class AuthorizationServer:
     listed: Mapping[str, Client] = field(default_factory=dict)
     redirect_uris: frozenset[str] = redirect_uris.DEFAULT_URIS
     has_keys: bool = False
+    private_key_jwt: bool = False
+
+    @property
+    def auth_methods(self) -> tuple[str, ...]:
+        """The methods by which clients may authenticate, in the order of the metadata."""
+        return (NONE, PRIVATE_KEY_JWT) if self.private_key_jwt else (NONE,)
 
     @cached_property
     def listed_by_label(self) -> Mapping[str, str]:

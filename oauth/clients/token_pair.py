@@ -178,13 +178,15 @@ class NextPair:
 class SpentToken:
     """A token that is about to be spent: its text, its item, and its content.
 
-    ``verifier`` is that of a code, "" for a refresh token.
+    ``verifier`` is that of a code, "" for a refresh token. ``is_authenticated`` says whether the
+    client proved who it is.
     """
 
     token: str
     verifier: str
     found: SealedToken
     grant: SealedGrant
+    is_authenticated: bool = False
 
     @property
     def is_code(self) -> bool:
@@ -214,10 +216,16 @@ def make_next_pair(
     succession = replace_access_tokens(grant.access_tokens, new, tokens.has_passed)
     refreshes = () if spent.is_code else (*recent_refreshes(grant.refreshed_at, now), now)
     content = grant.make_successor(
-        PreviousToken(spent.found.id, spent_at, is_code=spent.is_code),
+        PreviousToken(
+            spent.found.id,
+            spent_at,
+            is_code=spent.is_code,
+            needs_authentication=grant.needs_authentication,
+        ),
         access_tokens=succession.named,
         refresh_token=tokens.id_of(answer.refresh_token),
         refreshed_at=refreshes,
+        is_authenticated=spent.is_authenticated,
     ).to_bytes()
     exchange = Exchange(
         expected=spent.found.stamp,
@@ -235,6 +243,7 @@ def make_next_pair(
         ),
         buried=_tombstone_of_previous(grant, min(ends, spent_at + TOMBSTONE_AGE)),
         forgotten=grant.previous.id if grant.previous else None,
+        deleted=_deleted_previous(grant),
     )
     return NextPair(answer, exchange, succession)
 
@@ -249,8 +258,12 @@ def _stored_answer(tokens: Tokens, spent: SpentToken, answer: SealedResponse) ->
 
 
 def _tombstone_of_previous(grant: SealedGrant, ends: int) -> TokenTombstone | None:
-    """Return the tombstone that replaces the previous token; None for a code."""
-    if grant.previous is None or grant.previous.is_code:
+    """Return the tombstone that replaces the previous token; None for a code.
+
+    A tombstone does not name its client, so that it could not authenticate: a token for which it
+    had to is deleted instead.
+    """
+    if grant.previous is None or grant.previous.is_code or grant.previous.needs_authentication:
         return None
     return TokenTombstone(
         id=grant.previous.id,
@@ -259,6 +272,14 @@ def _tombstone_of_previous(grant: SealedGrant, ends: int) -> TokenTombstone | No
         ttl=ends,
         stamp=new_stamp(),
     )
+
+
+def _deleted_previous(grant: SealedGrant) -> str | None:
+    """Return the id of the previous token's item if it is deleted and leaves no tombstone."""
+    previous = grant.previous
+    if previous is None or previous.is_code or not previous.needs_authentication:
+        return None
+    return previous.id
 
 
 def _grant_end(stored: GrantStore) -> int:

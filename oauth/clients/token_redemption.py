@@ -1,6 +1,7 @@
 """Exchanges a code or refresh token for the next pair of tokens, once, for any number of requests.
 
-    decrypt the item → check the client → load the session of an active user → save the session
+    decrypt the item → check the client → authenticate it → load the session of an active user
+    → save the session → use up the client's assertion
     → one transaction: the item is spent, its response is stored beside it, a new pair is created,
     and a tombstone replaces the previous token
 
@@ -23,6 +24,7 @@ from django.contrib.sessions.backends.base import UpdateError
 from django.http import HttpRequest
 
 from oauth.clients import grant_end, timed_deletions, token_pair
+from oauth.clients.authentication.authenticator import Authenticator
 from oauth.clients.grant_end import REUSED, GrantRevoker
 from oauth.clients.rules.errors import InvalidGrant, KeyMissing, TooManyRefreshes
 from oauth.clients.sealed_grant import CodeAnswer, SealedGrant, SealedResponse, TokenResponse
@@ -54,13 +56,15 @@ class PresentedToken:
     """A presented token; ``arrived_at`` is in epoch seconds.
 
     ``check`` takes the token's content, and raises GrantError if the request does not match it.
-    ``verifier`` is that of a code (RFC 7636), "" for a refresh token.
+    ``verifier`` is that of a code (RFC 7636), "" for a refresh token. ``client`` authenticates the
+    client when the rest matches.
     """
 
     token: str
     verifier: str
     check: Callable[[SealedGrant], None]
     arrived_at: float
+    client: Authenticator
 
 
 class TokenRedemption:
@@ -91,14 +95,16 @@ class TokenRedemption:
             verifier=self._presented.verifier,
             found=found,
             grant=grant,
+            is_authenticated=self._presented.client.is_authenticated,
         )
         pair = make_next_pair(self._tokens, self._lifetimes, spent, stored)
         grant_end.delete_items_soon(self._services, pair.succession.expired)
-        if not await self._exchange(pair.exchange):
+        await self._presented.client.use_up(self._presented.token)
+        if not await self._exchange(pair.exchange) and not await self._is_replaced(pair):
             found, grant = await self._look_up()
             if isinstance(grant, SealedGrant) and grant.key is not None:
                 raise StoreUnavailable(UNKNOWN_OUTCOME)
-            if found.stamp != pair.exchange.stamp and not await self._was_exchanged(pair, found):
+            if found.stamp != pair.exchange.stamp:
                 return await self._handle_spent(found, grant)
         grant_end.delete_items_soon(self._services, pair.succession.surplus)
         answer_id = self._tokens.answer_beside(spent.found.id)
@@ -121,6 +127,7 @@ class TokenRedemption:
             return found, found
         grant = SealedGrant.from_bytes(found.content)
         self._presented.check(grant)
+        await self._presented.client.authenticate(grant)
         return found, grant
 
     async def _save_session(self, key: str) -> GrantStore:
@@ -157,13 +164,14 @@ class TokenRedemption:
         except FateUnknown:
             return False
 
-    async def _was_exchanged(self, pair: NextPair, found: StoredToken) -> bool:
-        """Return True if a pair's exchange was applied, although only a tombstone is left.
+    async def _is_replaced(self, pair: NextPair) -> bool:
+        """Return True if a pair's exchange was applied, although at most a tombstone is left.
 
         Another process of the client then got the same pair, and has already refreshed it.
         """
         __traceback_hide__ = True
-        if not isinstance(found, TokenTombstone):
+        found = await self._tokens.find(self._presented.token)
+        if isinstance(found, SealedToken):
             return False
         return await self._tokens.find(pair.response.refresh_token) is not None
 
@@ -176,6 +184,8 @@ class TokenRedemption:
         is_code = token_pair.is_token(self._presented.token, token_pair.CODE)
         grace = CODE_GRACE if is_code else self._lifetimes.refresh_grace
         if self._presented.arrived_at - (spent.spent_at or 0) > grace:
+            if isinstance(spent, SealedGrant):
+                await self._presented.client.use_up(self._presented.token)
             await self._end(found, spent)
         elif isinstance(spent, SealedGrant) and not is_code:
             return await self._repeat_response()
@@ -191,6 +201,7 @@ class TokenRedemption:
             raise StoreUnavailable(UNKNOWN_OUTCOME)
         answer = SealedResponse.from_bytes(content)
         await self._load_session(answer.key)
+        await self._presented.client.use_up(self._presented.token)
         return answer.to_response(self._services.clock())
 
     async def _end(self, found: StoredToken, spent: TokenContent) -> None:

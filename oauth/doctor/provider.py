@@ -19,7 +19,7 @@ from oauth.codes import Code, remedy
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.logout import session_links
 from oauth.network import http
-from oauth.provider import dpop, jwks, token_endpoint
+from oauth.provider import dpop, jwks, signing_keys, token_endpoint
 from oauth.provider.config import ProviderConfig
 from oauth.provider.id_token import CLOCK_DIFFERENCE
 from oauth.provider.metadata import Metadata
@@ -97,7 +97,7 @@ def key_findings(found: Metadata) -> Iterator[Finding]:
         yield ok("keys", f"{len(keys)} usable for signatures")
     else:
         key_types = ", ".join(
-            sorted({kty if curve is None else curve for kty, curve in jwks.KEY_TYPES})
+            sorted({kty if curve is None else curve for kty, curve in signing_keys.KEY_TYPES})
         )
         yield failing(
             "keys",

@@ -13,7 +13,7 @@ from typing import Any
 
 import jwt
 
-from oauth.provider.jwks import ALGORITHMS
+from oauth.provider.signing_keys import ALGORITHMS
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 TYPES = frozenset({"logout+jwt", "jwt"})

@@ -194,6 +194,15 @@ LOGOUT_TOKEN: Final = ItemType(
 )
 
 
+ASSERTION: Final = ItemType(
+    name="used client assertion",
+    word="assertion",
+    names="#<digest>",
+    attributes={**_EVERY, "ttl": "N", "stamp": "B"},
+    unknown="valid: only its existence matters",
+)
+
+
 ABOUT: Final = ItemType(
     name="session metadata",
     word="about",
@@ -265,6 +274,7 @@ ITEM_TYPES: Final = (
     LEASE,
     LINK,
     LOGOUT_TOKEN,
+    ASSERTION,
     ABOUT,
     TOKEN,
     ANSWER,
@@ -365,9 +375,17 @@ def linked_session(item_id: str) -> str:
 
 def logout_token_id(namespace: str, issuer: str, token_id: str) -> str:
     """Return the id of the item that marks a logout token as used."""
-    name = f"{len(issuer)}:{issuer}{token_id}"
+    return LOGOUT_TOKEN.id_in(namespace, _digest_of_pair(issuer, token_id))
+
+
+def assertion_id(namespace: str, client_id: str, jti: str) -> str:
+    """Return the id of the item that marks a client's assertion as used."""
+    return ASSERTION.id_in(namespace, _digest_of_pair(client_id, jti))
+
+
+def _digest_of_pair(first: str, second: str) -> str:
     # A token's id may be any text, and JSON can contain lone surrogates.
-    return LOGOUT_TOKEN.id_in(namespace, _digest(name.encode(errors="surrogatepass")))
+    return _digest(f"{len(first)}:{first}{second}".encode(errors="surrogatepass"))
 
 
 def owner_of(namespace: str, user_id: object) -> str | None:

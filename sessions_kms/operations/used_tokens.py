@@ -1,14 +1,24 @@
-"""Used logout tokens, stored by issuer and id until they expire, so that each is used only once."""
+"""Used logout tokens and client assertions, stored until they expire, so that each is used once.
 
+A logout token is stored by its issuer and id, an assertion by its client and id.
+"""
+
+import hashlib
 import os
 
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.format.attributes import as_binary, as_number
-from sessions_kms.format.item_types import LOGOUT_TOKEN, logout_token_id
+from sessions_kms.format.item_types import (
+    ASSERTION,
+    LOGOUT_TOKEN,
+    assertion_id,
+    logout_token_id,
+)
 from sessions_kms.services import Services
 from sessions_kms.storage.suspect_answers import Confirm
 
 STAMP_BYTES = 16
+CLOCK_DIFFERENCE = 300  # seconds that a process may be behind the clock that deletes the item
 
 
 def is_used(services: Services, issuer: str, token_id: str) -> bool:
@@ -28,6 +38,22 @@ def mark_used(services: Services, issuer: str, token_id: str, *, until: int) -> 
         "stamp": as_binary(os.urandom(STAMP_BYTES)),
     }
     run_sync(services.table.put_stamped(item, expected=None))
+
+
+async def use_assertion(
+    services: Services, client_id: str, jti: str, *, with_token: str, until: int
+) -> bool:
+    """Store the use of an assertion; return False if it was used with another token.
+
+    ``with_token`` is what it authenticates, the assertion included: the same may be repeated.
+    ``until`` is when the assertion is rejected, in epoch seconds. Raises StoreUnavailable.
+    """
+    __traceback_hide__ = True
+    item = ASSERTION.item(assertion_id(services.config.namespace, client_id, jti)) | {
+        "ttl": as_number(until + CLOCK_DIFFERENCE),
+        "stamp": as_binary(hashlib.sha256(with_token.encode()).digest()[:STAMP_BYTES]),
+    }
+    return await services.table.put_stamped(item, expected=None)
 
 
 def _id(services: Services, issuer: str, token_id: str) -> str:

@@ -139,7 +139,7 @@ class Exchange:
     ``expected`` is the stamp that was read with the token, and ``stamp`` the new one, which
     identifies this exchange. ``spent`` is the new content of the token's item, ``answer`` that of
     the item beside it. ``buried`` replaces the previous token. ``forgotten`` is the id of a token
-    whose answer is deleted.
+    whose answer is deleted, ``deleted`` that of one that is deleted.
     """
 
     expected: bytes
@@ -149,6 +149,7 @@ class Exchange:
     successors: Sequence[NewToken]
     buried: TokenTombstone | None = None
     forgotten: str | None = None
+    deleted: str | None = None
 
 
 def _leave_to_dynamodb(item_id: str, ended_by: int) -> None:
@@ -226,6 +227,8 @@ class Tokens:
             actions.append(Put(exchange.buried.to_item()))
         if exchange.forgotten is not None:
             actions.append(Delete(answer_id(exchange.forgotten)))
+        if exchange.deleted is not None:
+            actions.append(Delete(exchange.deleted))
         try:
             acknowledgement = await self._table.transact(*actions)
         except TransactionCanceled:

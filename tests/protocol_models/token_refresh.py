@@ -39,6 +39,9 @@ class Rule:
     verifier_first: bool = (
         True  # the verifier is compared before anything is judged by the state of the code
     )
+    bound: bool = (
+        False  # tokens need the client's key: one is deleted where it would be a tombstone
+    )
     end_sure: bool = (
         False  # invalid_grant for reuse is said only once K is known to be gone, else 503
     )
@@ -103,7 +106,9 @@ class Model:
         old = self.get(items, tok)
         prev = old[2] if old[0] == "live" else None
         change = {tok: ("spent", f"s{new}", new, at, now, prev), new: ("live", f"l{new}", tok)}
-        if prev and self.get(items, prev) and (self.R.code_tomb or prev != "C"):
+        if self.R.bound and prev not in (None, "C"):
+            items = tuple(each for each in items if each[0] != prev)
+        elif prev and self.get(items, prev) and (self.R.code_tomb or prev != "C"):
             was = self.get(items, prev)
             change[prev] = (
                 "tomb",
@@ -399,6 +404,9 @@ class Model:
                 ghosts = ("C6 somebody with the code but no verifier ended the grant",)
             return f"reads {tok}: {why}: reuse", *same, to("end"), ghosts
 
+        mine = f"R{i + 2}" if self.start != "old" else f"R{i + 3}"
+        if item is None and second and self.get(items, mine):
+            return f"reads {tok}: deleted; told {mine}", *same, fin("ok", mine), ()
         if item is None:
             return f"reads {tok}: nothing; told invalid_grant", *same, fin("invalid"), ()
         if item[0] == "live":
@@ -407,7 +415,6 @@ class Model:
             if second:
                 return f"reads {tok}: unchanged; told 503", *same, fin("503"), ()
             return f"reads {tok}: live", *same, to("rdK", stamp=item[1]), ()
-        mine = f"R{i + 2}" if self.start != "old" else f"R{i + 3}"
         if item[0] == "spent":
             if second and item[2] == mine:
                 return f"reads {tok}: own stamp; told {mine}", *same, fin("ok", mine), ()
@@ -491,6 +498,7 @@ F2 = replace(F1, name="F2: F1 + tombstones know when their token was spent", tom
 F3 = replace(F2, name="F3: F2 + codes are not tombstoned", code_tomb=False)
 F4 = replace(F3, name="F4: F3 + reuse is answered once K is known to be gone", end_sure=True)
 FULL = replace(F4, name="FULL: F4 + a code sent twice ends nothing", code_again="deny")
+BOUND = replace(FULL, name="FULL, of a client with a key", bound=True)
 SAME = replace(F4, name="F4, a code again gives the same answer", code_again="same")
 
 CONFIGS = [
@@ -518,6 +526,10 @@ CONFIGS = [
     ("C19", "H H H H", FULL, {"faults": 1}),
     ("C20", "H H V", FULL, {"faults": 2, "ticks": 3, "start": "code"}),
     ("C21", "H H2 V L", FULL, {"faults": 1, "ticks": 2, "start": "code"}),
+    # The same of a client with a key; a thief is rejected before
+    ("C22", "H H H", BOUND, {"faults": 2, "ticks": 2}),
+    ("C23", "H H H2", BOUND, {"faults": 1, "ticks": 2}),
+    ("C24", "H H E", BOUND, {"faults": 2, "ticks": 2}),
 ]
 
 

@@ -49,6 +49,11 @@ NAMING = LIVE | {
     "refresh_token": ref.token_id(NAMESPACE, TOKEN),
     "refreshed_at": [NOW - 59.875, NOW - 1.5],
 }
+OF_A_KEY = NAMING | {
+    "previous": LIVE["previous"] | {"is_code": False, "needs_authentication": True},  # type: ignore[operator]
+    "needs_authentication": True,
+    "user": "7",
+}
 SPENT = LIVE | {"key": None, "previous": None, "spent_at": NOW - 60}
 ANSWER = {
     "key": SESSION_KEY,
@@ -166,6 +171,7 @@ def _good() -> Iterator[tuple[str, Opened]]:
     for name, description, content in (
         ("live", "A refresh token.", LIVE),
         ("naming_access_tokens", "One that names the items of access tokens.", NAMING),
+        ("of_a_key", "One with which its client has to authenticate.", OF_A_KEY),
         ("spent", "One that was spent: it leads to no key.", SPENT),
         ("longest", "A ciphertext of 32,768 bytes.", longest()),
         ("unknown_name", "With what a later release may add.", LIVE | {"later": 1}),

@@ -8,6 +8,7 @@ gets here, so the server notes when it arrived: the age of a token is counted to
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any
@@ -20,13 +21,16 @@ from oauth.clients.rules.errors import (
     INVALID_CLIENT,
     INVALID_REQUEST,
     TEMPORARILY_UNAVAILABLE,
+    ClientNotAuthenticated,
     GrantError,
-    KeyMissing,
     RequestRejected,
+    Undecided,
 )
 from oauth.clients.rules.parsing import BASIC_CHALLENGE, parse_pairs
 from sessions_kms import StoreUnavailable, outages
 from sessions_kms.services import services
+
+logger = logging.getLogger(__name__)
 
 ARRIVED_ATTRIBUTE = "arrived"
 
@@ -133,17 +137,24 @@ def _call_view(
     except RequestRejected as refused:
         return _rejection(request, refused)
     except GrantError as error:
-        is_undecided = isinstance(error, KeyMissing)
-        return (
-            unavailable_response(str(error))
-            if is_undecided
-            else error_response(error.code, str(error))
-        )
+        return _grant_error_response(request, error)
     except Http404:
         return error_response(INVALID_REQUEST, "There is nothing at this address.", 404)
     except StoreUnavailable as error:
         outages.note(error)
         return unavailable_response("The session store cannot be used at the moment.")
+
+
+def _grant_error_response(request: HttpRequest, error: GrantError) -> HttpResponse:
+    """Return the error response of a token or revocation request."""
+    if isinstance(error, Undecided):
+        return unavailable_response(str(error))
+    if isinstance(error, ClientNotAuthenticated):
+        logger.info("A client was not authenticated: %s", error.reason)
+        challenged = "Authorization" in request.headers  # RFC 6749 section 5.2
+        challenge = {"WWW-Authenticate": BASIC_CHALLENGE} if challenged else None
+        return error_response(error.code, str(error), error.status, challenge)
+    return error_response(error.code, str(error), error.status)
 
 
 def _rejection(request: HttpRequest, refused: RequestRejected) -> HttpResponse:

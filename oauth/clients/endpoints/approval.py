@@ -60,6 +60,7 @@ class PendingConsent:
     host: str | None
     query: str
     upstream: str | None = None  # only if the person had to choose one
+    needs_authentication: bool = False
 
     @classmethod
     def from_state(
@@ -80,7 +81,15 @@ class PendingConsent:
     @classmethod
     def of(cls, request: HttpRequest, client: Client, choice: str | None) -> PendingConsent:
         """Return the consent of the request's person to a client."""
-        return cls(str(request.user.pk), client.name, client.source, client.host, "", choice)
+        return cls(
+            str(request.user.pk),
+            client.name,
+            client.source,
+            client.host,
+            query="",
+            upstream=choice,
+            needs_authentication=not client.authentication.is_public,
+        )
 
     def client(self, client_id: str, redirect_uri: str) -> Client:
         """Return the client as the consent page showed it."""
@@ -169,6 +178,7 @@ def issue_code(
         resource=requested_grant.resource,
         scope=requested_grant.scope,
         challenge=requested_grant.challenge,
+        needs_authentication=pending.needs_authentication,
     )
     backend = request.session[BACKEND_SESSION_KEY]
     try:

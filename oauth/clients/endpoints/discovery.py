@@ -10,6 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 
 from oauth import strict_json
+from oauth.clients.authentication.assertion import ALGORITHMS
 from oauth.clients.endpoints import api
 from oauth.clients.endpoints.api import api_endpoint, json_response
 from oauth.clients.rules import resources
@@ -71,8 +72,8 @@ def server_metadata(request: HttpRequest) -> HttpResponse:
         "response_modes_supported": ["query"],
         "grant_types_supported": list(GRANT_TYPES),
         "code_challenge_methods_supported": ["S256"],
-        "token_endpoint_auth_methods_supported": ["none"],
-        "revocation_endpoint_auth_methods_supported": ["none"],
+        "token_endpoint_auth_methods_supported": list(server.auth_methods),
+        "revocation_endpoint_auth_methods_supported": list(server.auth_methods),
         "authorization_response_iss_parameter_supported": True,
         # draft-ietf-oauth-refresh-token-expiration-03
         "refresh_token_expiration_types_supported": ["authorization", "token_timeout"],
@@ -80,6 +81,10 @@ def server_metadata(request: HttpRequest) -> HttpResponse:
     }
     if server.has_keys:
         document["jwks_uri"] = f"{server.issuer}/{KEYS_PATH}"
+    if server.private_key_jwt:
+        algorithms = list(ALGORITHMS)
+        document["token_endpoint_auth_signing_alg_values_supported"] = algorithms
+        document["revocation_endpoint_auth_signing_alg_values_supported"] = algorithms
     if server.registration:
         document["registration_endpoint"] = server.issuer + reverse("oauth_clients_register")
     return json_response(document, headers=CACHEABLE)

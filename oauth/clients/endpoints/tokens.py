@@ -1,7 +1,7 @@
 """`POST /oauth/token` and `POST /oauth/revoke`: exchange codes and refresh tokens, and end grants.
 
-RFC 6749 sections 4.1.3, 5 and 6, and RFC 7009. Clients are public: only their code or token
-authenticates them, which `oauth.clients.grants` checks.
+RFC 6749 sections 4.1.3, 5 and 6, and RFC 7009. `oauth.clients.grants` checks the code or token, and
+then the client's credentials (`oauth.clients.authentication`), if it is not a public client.
 """
 
 from __future__ import annotations
@@ -11,7 +11,14 @@ from functools import partial
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 
+from oauth.clients.authentication.assertion import named_client
+from oauth.clients.authentication.authenticator import (
+    Authenticator,
+    Credentials,
+    make_authenticator,
+)
 from oauth.clients.endpoints import api
 from oauth.clients.endpoints.api import (
     api_endpoint,
@@ -41,6 +48,8 @@ from sessions_kms.concurrency.waits import run_sync
 
 REQUESTS_MAX = 16  # concurrent requests of one process, each with some calls to the store
 RESOURCE = "resource"  # which may be repeated: RFC 8707 section 2.2
+ASSERTION = "client_assertion"  # RFC 7521 section 4.2
+AUTHORIZATION = "Authorization"
 
 _requests = ConcurrencyLimit(REQUESTS_MAX)
 
@@ -59,11 +68,12 @@ def token(request: HttpRequest) -> HttpResponse:
     server = authorization_server()
     _check_client(server, form)
     audience = _audience(server, resource)
+    client = _make_authenticator(request, form)
 
     def answer() -> HttpResponse:
         __traceback_hide__ = True
         try:
-            return _token_response(give(form, audience, arrived_at))
+            return _token_response(give(form, audience, arrived_at, client))
         except TooManyRefreshes as error:
             again = {"Retry-After": str(error.retry_after)}
             response = error_response(TEMPORARILY_UNAVAILABLE, str(error), 503, again)
@@ -79,16 +89,19 @@ def revoke(request: HttpRequest) -> HttpResponse:
     __traceback_hide__ = True
     form, _ = _read_fields(request)
     presented, client_id = require_parameter(form, "token"), require_parameter(form, "client_id")
+    client = _make_authenticator(request, form)
 
     def end() -> HttpResponse:
         __traceback_hide__ = True
-        run_sync(grants().revoke(presented, client_id=client_id))
+        run_sync(grants().revoke(presented, client_id=client_id, client=client))
         return json_response({})
 
     return _with_slot(end)
 
 
-def _redeem_code(form: Form, resource: str | None, arrived_at: float) -> TokenResponse:
+def _redeem_code(
+    form: Form, resource: str | None, arrived_at: float, client: Authenticator
+) -> TokenResponse:
     __traceback_hide__ = True
     return run_sync(
         grants().redeem(
@@ -99,11 +112,14 @@ def _redeem_code(form: Form, resource: str | None, arrived_at: float) -> TokenRe
             resource=resource,
             arrived_at=arrived_at,
             is_allowed=_may_keep_grant(form),
+            client=client,
         )
     )
 
 
-def _refresh(form: Form, resource: str | None, arrived_at: float) -> TokenResponse:
+def _refresh(
+    form: Form, resource: str | None, arrived_at: float, client: Authenticator
+) -> TokenResponse:
     __traceback_hide__ = True
     return run_sync(
         grants().refresh(
@@ -113,11 +129,12 @@ def _refresh(form: Form, resource: str | None, arrived_at: float) -> TokenRespon
             scope=form.get("scope"),
             arrived_at=arrived_at,
             is_allowed=_may_keep_grant(form),
+            client=client,
         )
     )
 
 
-_GRANT_TYPES: dict[str, Callable[[Form, str | None, float], TokenResponse]] = {
+_GRANT_TYPES: dict[str, Callable[[Form, str | None, float, Authenticator], TokenResponse]] = {
     "authorization_code": _redeem_code,
     "refresh_token": _refresh,
 }
@@ -129,7 +146,7 @@ def _read_fields(request: HttpRequest) -> tuple[Form, list[str]]:
     pairs = api.read_form(request)
     resource = [value for name, value in pairs if name == RESOURCE and value]
     form = require_unique([pair for pair in pairs if pair[0] != RESOURCE])
-    return _with_client_id(form, request.headers.get("Authorization", "")), resource
+    return _with_client_id(form, request.headers.get(AUTHORIZATION, "")), resource
 
 
 def _with_client_id(form: Form, header: str) -> Form:
@@ -139,11 +156,34 @@ def _with_client_id(form: Form, header: str) -> Form:
     """
     __traceback_hide__ = True
     if not header:
-        return form
+        return _with_client_id_of_assertion(form)
     client_id = parsing.parse_basic_client_id(header)
     if form.get("client_id", client_id) != client_id:
         raise RequestRejected(INVALID_CLIENT, "Authorization names another client than the form.")
     return form | {"client_id": client_id}
+
+
+def _with_client_id_of_assertion(form: Form) -> Form:
+    """Return the form with the `sub` of its assertion as client_id, if it has no other."""
+    __traceback_hide__ = True
+    if "client_id" in form or not authorization_server().private_key_jwt:
+        return form
+    client_id = named_client(form.get(ASSERTION, ""))
+    return form if client_id is None else form | {"client_id": client_id}
+
+
+def _make_authenticator(request: HttpRequest, form: Form) -> Authenticator:
+    """Return what authenticates the client of a request, after its token was found."""
+    __traceback_hide__ = True
+    server = authorization_server()
+    credentials = Credentials(
+        client_id=require_parameter(form, "client_id"),
+        assertion=form.get(ASSERTION, "") if server.private_key_jwt else "",
+        assertion_type=form.get("client_assertion_type", ""),
+        has_header=AUTHORIZATION in request.headers,
+    )
+    endpoint = server.issuer + reverse("oauth_clients_token")
+    return make_authenticator(server, grants().services, credentials, endpoint)
 
 
 def _check_client(server: AuthorizationServer, form: Form) -> None:

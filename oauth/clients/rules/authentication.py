@@ -1,24 +1,55 @@
-"""How a client authenticates at the token endpoint: the methods that its metadata names. Pure.
+"""How a client authenticates at the token endpoint: the methods and keys of its metadata. Pure.
 
 `token_endpoint_auth_method` is the method that the client prefers (RFC 7591 section 2), and
 `token_endpoint_auth_methods_supported` are all that it can use (OpenID Connect Relying Party
 Metadata Choices 1.0): one document is for every server, and each takes a method that both support.
+Keys are in `jwks`, or at the URL `jwks_uri`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from oauth.clients.rules.errors import UnknownClient
+from oauth.provider.signing_keys import KeySet, parse_keys
 
 NONE: Final = "none"
+PRIVATE_KEY_JWT: Final = "private_key_jwt"
 
 METHOD: Final = "token_endpoint_auth_method"
 METHODS: Final = "token_endpoint_auth_methods_supported"
 METHODS_MAX: Final = 16
 METHOD_NAME: Final = re.compile(r"[a-z0-9_]{1,40}")
+KEYS: Final = "jwks"
+KEYS_URI: Final = "jwks_uri"
+
+
+@dataclass(frozen=True)
+class Authentication:
+    """How a client authenticates: the accepted methods that it supports, and its keys.
+
+    They are in ``keys``, or at ``jwks_uri``.
+    """
+
+    methods: frozenset[str] = frozenset({NONE})
+    keys: KeySet = ()
+    jwks_uri: str | None = None
+
+    @property
+    def is_public(self) -> bool:
+        """Whether a request of the client may come without authentication."""
+        return NONE in self.methods
+
+    @property
+    def has_key(self) -> bool:
+        """Whether the client can prove that it has a private key."""
+        return PRIVATE_KEY_JWT in self.methods
+
+
+PUBLIC: Final = Authentication()
 
 
 def read_methods(members: Mapping[str, Any]) -> frozenset[str]:
@@ -27,6 +58,12 @@ def read_methods(members: Mapping[str, Any]) -> frozenset[str]:
     if not isinstance(named, list) or len(named) > METHODS_MAX or not all(map(_is_method, named)):
         raise UnknownClient("The client's document does not say how the client authenticates.")
     return frozenset(named)
+
+
+def read_inline_keys(members: Mapping[str, Any]) -> KeySet:
+    """Return the usable keys of `jwks` (RFC 7517 section 5); an empty tuple if there are none."""
+    key_set = members.get(KEYS)
+    return parse_keys(key_set.get("keys")) if isinstance(key_set, dict) else ()
 
 
 def _is_method(value: object) -> bool:

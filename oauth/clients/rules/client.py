@@ -16,7 +16,17 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from oauth.clients.rules import authentication, names, redirect_uris
+from oauth.clients.rules import names, redirect_uris
+from oauth.clients.rules.authentication import (
+    KEYS,
+    KEYS_URI,
+    NONE,
+    PRIVATE_KEY_JWT,
+    PUBLIC,
+    Authentication,
+    read_inline_keys,
+    read_methods,
+)
 from oauth.clients.rules.errors import UnknownClient
 from oauth.clients.rules.redirect_uris import HOST, PCHAR
 
@@ -30,7 +40,9 @@ DOT_SEGMENT = re.compile(r"(?:\.|%2e){1,2}", re.IGNORECASE)
 # Members that only a client with a secret would have.
 SECRET_MEMBERS = frozenset({"client_secret", "client_secret_expires_at"})
 
-LISTED_MEMBERS = frozenset({"client_id", "client_name", "client_uri", "redirect_uris"})
+LISTED_MEMBERS = frozenset(
+    {"client_id", "client_name", "client_uri", "redirect_uris", KEYS, KEYS_URI}
+)
 CLIENT_ID = re.compile(r"[\x21-\x7e]{1,512}")  # VSCHAR, without blanks: RFC 6749 appendix A.1
 CLIENTS_MAX = 1000
 # Labels of a grant, in lists and for rules (`oauth.clients.consent`)
@@ -55,6 +67,7 @@ class Client:
     redirect_uris: tuple[str, ...]
     source: Source
     host: str | None = None
+    authentication: Authentication = PUBLIC
 
     def has_redirect_uri(self, redirect_uri: str, listed: Collection[str]) -> bool:
         """Return True if a redirect URI is the client's."""
@@ -82,19 +95,22 @@ def document_host(client_id: str) -> str:
     return match["host"]
 
 
-def read_document(client_id: str, members: Mapping[str, Any], listed: Collection[str]) -> Client:
-    """Return the client that a document describes. Raises UnknownClient with the reason."""
+def read_document(
+    client_id: str,
+    members: Mapping[str, Any],
+    listed: Collection[str],
+    accepted: Collection[str] = (NONE,),
+) -> Client:
+    """Return the client that a document describes. Raises UnknownClient with the reason.
+
+    ``accepted`` are the authentication methods that this server accepts of documents' clients.
+    """
     host = document_host(client_id)
     if members.get("client_id") != client_id:
         raise UnknownClient("The client's document is about another client_id than its address.")
     if SECRET_MEMBERS & members.keys():
         raise UnknownClient("The client's document has a secret, which everybody can read.")
-    supported = authentication.read_methods(members)
-    if authentication.NONE not in supported:
-        raise UnknownClient(
-            "The client's document supports no way to authenticate that is accepted here.",
-            supported=sorted(supported),
-        )
+    authentication = _read_authentication(members, host, accepted)
     name = names.clean_name(members.get("client_name"))
     if name == names.UNNAMED:
         raise UnknownClient("The client's document has no client_name.")
@@ -102,7 +118,35 @@ def read_document(client_id: str, members: Mapping[str, Any], listed: Collection
         raise UnknownClient(
             "The client_name of the client's document must have a letter and no quotation marks."
         )
-    return Client(client_id, name, _read_redirect_uris(members, listed), Source.DOCUMENT, host)
+    uris = _read_redirect_uris(members, listed)
+    return Client(client_id, name, uris, Source.DOCUMENT, host, authentication)
+
+
+def _read_authentication(
+    members: Mapping[str, Any], host: str, accepted: Collection[str]
+) -> Authentication:
+    """Return how a document's client authenticates here. Its keys are at the document's host."""
+    supported = read_methods(members)
+    usable = supported & set(accepted)
+    keys, jwks_uri = read_inline_keys(members), members.get(KEYS_URI)
+    if not isinstance(jwks_uri, str) or not _is_at(jwks_uri, host):
+        jwks_uri = None
+    if PRIVATE_KEY_JWT in usable and not keys and jwks_uri is None:
+        usable -= {PRIVATE_KEY_JWT}
+        if not usable:
+            raise UnknownClient("The client's document has no keys at its own host.")
+    if not usable:
+        raise UnknownClient(
+            "The client's document supports no way to authenticate that is accepted here.",
+            supported=sorted(supported),
+        )
+    if PRIVATE_KEY_JWT not in usable:
+        return Authentication(usable)
+    return Authentication(usable, keys, None if keys else jwks_uri)
+
+
+def _is_at(url: str, host: str) -> bool:
+    return is_document_url(url) and document_host(url) == host
 
 
 def _read_redirect_uris(members: Mapping[str, Any], listed: Collection[str]) -> tuple[str, ...]:
@@ -148,7 +192,22 @@ def _read_listed_client(members: object, which: str, listed: Collection[str]) ->
     name = names.clean_name(members.get("client_name", host or client_id))
     if "client_name" in members and not names.is_acceptable(name):
         raise ValueError(f"{which}: client_name {names.UNACCEPTABLE}")
-    return Client(client_id, name, tuple(uris), Source.OPERATOR, host)
+    authentication = _read_listed_keys(members, which)
+    return Client(client_id, name, tuple(uris), Source.OPERATOR, host, authentication)
+
+
+def _read_listed_keys(members: dict[str, Any], which: str) -> Authentication:
+    """Return how a listed client authenticates: one with keys always has to."""
+    if not {KEYS, KEYS_URI} & members.keys():
+        return PUBLIC
+    if {KEYS, KEYS_URI} <= members.keys():
+        raise ValueError(f"{which} has {KEYS} and {KEYS_URI}: remove one of them.")
+    jwks_uri, keys = members.get(KEYS_URI), read_inline_keys(members)
+    if KEYS in members and not keys:
+        raise ValueError(f'{which} must have public signing keys in {KEYS}: {{"keys": [...]}}.')
+    if KEYS_URI in members and not (isinstance(jwks_uri, str) and is_document_url(jwks_uri)):
+        raise ValueError(f"{which} must have an https address with a path as {KEYS_URI}.")
+    return Authentication(frozenset({PRIVATE_KEY_JWT}), keys, jwks_uri)
 
 
 def _read_client_id(client_id: object, which: str) -> str:

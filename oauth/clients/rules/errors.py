@@ -6,7 +6,10 @@ GrantError               a client gets no tokens (RFC 6749 section 5.2, RFC 8707
 ├── InvalidGrant         the code or token is unknown, spent, expired, or another client's
 ├── InvalidTarget        not the resource of the consent
 ├── InvalidScope         more scope than in the consent
-└── KeyMissing           this process lacks a key that others have; nothing was spent
+├── ClientNotAuthenticated  the client did not prove who it is; nothing was spent or ended
+└── Undecided            nothing was spent; try again
+    ├── KeyMissing       this process lacks a key that others have
+    └── KeysUnavailable  the client's keys cannot be fetched
 TooManyRefreshes         nothing was spent; try again later
 
 An unknown outcome is `sessions_kms.StoreUnavailable`.
@@ -62,10 +65,11 @@ class UnknownClient(RequestRejected):
 
 
 class GrantError(Exception):
-    """Root of these; ``code`` is the `error` of a token response."""
+    """Root of these; ``code`` is the `error` of a token response, ``status`` that of HTTP."""
 
     code: ClassVar[str]
     message: ClassVar[str]
+    status: ClassVar[int] = 400
 
     def __init__(self) -> None:
         super().__init__(self.message)
@@ -92,11 +96,35 @@ class InvalidScope(GrantError):
     message = "The grant has less scope than is asked for."
 
 
-class KeyMissing(GrantError):
+class ClientNotAuthenticated(GrantError):
+    """The client's credentials are missing or wrong. ``reason`` is for the log only."""
+
+    code = INVALID_CLIENT
+    message = "The client could not be authenticated."
+    status = 401
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+
+class Undecided(GrantError):
+    """The request cannot be decided now."""
+
+    code = TEMPORARILY_UNAVAILABLE
+    status = 503
+
+
+class KeyMissing(Undecided):
     """Other processes have a newer `SECRET_KEY`: they can verify the grant, and this one cannot."""
 
-    code = "temporarily_unavailable"
     message = "This cannot be verified here at the moment. Try again."
+
+
+class KeysUnavailable(Undecided):
+    """The client's keys cannot be fetched."""
+
+    message = "The client's keys cannot be fetched at the moment. Try again."
 
 
 class TooManyRefreshes(Exception):

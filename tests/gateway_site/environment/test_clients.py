@@ -73,6 +73,7 @@ def test_variable_without_effect_is_rejected(name: str) -> None:
         ("CLIENTS_GRANT_AGE", str(90 * 24 * 3600 + 1)),
         ("CLIENTS_REGISTRATION", "maybe"),
         ("CLIENTS_METADATA_DOCUMENTS", "2"),
+        ("CLIENTS_PRIVATE_KEY_JWT", "2"),
         ("CLIENTS_END_WITH_SID", "no!"),
         ("CLIENTS_ALLOWED_HOSTS", "https://claude.ai"),
         ("CLIENTS_ALLOWED_HOSTS", "*"),
@@ -180,3 +181,14 @@ def test_check_warns_where_no_client_could_come(
     known = {"issuer": URL, "upstreams": {"api": "corp"}}
     settings.AUTHORIZATION_SERVER = AuthorizationServer(**known | changes)
     assert [each.id for each in check_clients(None)] == ids
+
+
+def test_listed_client_with_a_key_needs_the_variable(tmp_path: Path) -> None:
+    path = tmp_path / "clients.json"
+    entry = {"client_id": "tool", "redirect_uris": ["https://tool.example.com/cb"]}
+    path.write_text(json.dumps([entry | {"jwks_uri": "https://keys.example.com/jwks.json"}]))
+    with pytest.raises(ImproperlyConfigured, match=r"^CLIENTS_FILE .*CLIENTS_PRIVATE_KEY_JWT=1"):
+        server(CLIENTS_FILE=str(path))
+    found = server(CLIENTS_FILE=str(path), CLIENTS_PRIVATE_KEY_JWT="1").listed["tool"]
+    assert found.authentication.has_key
+    assert not found.authentication.is_public

@@ -40,6 +40,11 @@ IDS: dict[str, tuple[ItemType, Callable[..., str], tuple[object, ...]]] = {
         item_types.logout_token_id,
         ("https://a.ex", "the token\ud800"),
     ),
+    "assertion#shop#" + digest(b"12:https://a.exthe jti"): (
+        item_types.ASSERTION,
+        item_types.assertion_id,
+        ("https://a.ex", "the jti"),
+    ),
     "token#shop#" + digest(b"sessions_kms/1/token\0shop\0gwr_" + b"t" * 32): (
         item_types.TOKEN,
         item_types.token_id,

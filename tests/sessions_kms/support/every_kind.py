@@ -18,7 +18,7 @@ from sessions_kms.format.record import is_tombstone
 from sessions_kms.operations import session_import
 from sessions_kms.operations.audit_writers import AuditWriter, AuditWriters
 from sessions_kms.operations.ending import end_before
-from sessions_kms.operations.used_tokens import is_used, mark_used
+from sessions_kms.operations.used_tokens import is_used, mark_used, use_assertion
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.documents import SealedDocuments
 from sessions_kms.sealed_items.leases import Leases
@@ -30,6 +30,7 @@ LINK = "1f" * 32
 SECRET = "s" * 32
 TOKEN = "gwr_" + "t" * 32
 ISSUER = "https://idp.example.com"
+CLIENT = "https://app.example.com/client.json"
 WORDS = {"browser": "Firefox"}
 MOMENT = 86_400  # before all sessions
 
@@ -77,6 +78,7 @@ def write() -> Names:
     assert run_sync(Leases(services()).complete(SECRET, "one", b"result", keep=600))
     now = int(services().clock())
     mark_used(services(), ISSUER, "token", until=now + 600)
+    assert run_sync(use_assertion(services(), CLIENT, "jti", with_token="one", until=now + 600))
     tokens = Tokens(services())
     run_sync(tokens.begin(NewToken(TOKEN, b"opens", now + 600)))
     found = run_sync(tokens.find(TOKEN))
@@ -142,6 +144,12 @@ def _logout_token(_: Names) -> bool:
     return is_used(services(), ISSUER, "token")
 
 
+def _assertion(_: Names) -> bool:
+    until = int(services().clock()) + 600
+    other = use_assertion(services(), CLIENT, "jti", with_token="two", until=until)
+    return not run_sync(other)
+
+
 def _about(names: Names) -> about.Labels:
     session_id = item_types.session_id(services().config.namespace, names["session"])
     return run_sync(about.SessionMetadata(services()).read(session_id))
@@ -179,6 +187,7 @@ READINGS: dict[ItemType, Callable[[Names], Any]] = {
     item_types.LEASE: _lease,
     item_types.LINK: _link,
     item_types.LOGOUT_TOKEN: _logout_token,
+    item_types.ASSERTION: _assertion,
     item_types.ABOUT: _about,
     item_types.TOKEN: _token,
     item_types.ANSWER: _answer,
@@ -194,6 +203,7 @@ KNOWN: dict[str, Any] = {
     "lease": "result",
     "logout index entry": True,
     "used logout token": True,
+    "used client assertion": True,
     "session metadata": WORDS,
     "token": "spent",
     "answer": "answer",

@@ -122,3 +122,48 @@ def test_document_without_a_name_is_rejected() -> None:
     members = {name: value for name, value in MEMBERS.items() if name != "client_name"}
     with pytest.raises(UnknownClient, match="no client_name"):
         read_document(ADDRESS, members, DEFAULT_URIS)
+
+
+KEY = {
+    "kty": "OKP",
+    "crv": "Ed25519",
+    "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",  # RFC 8037 appendix A.2
+}
+METHODS = "token_endpoint_auth_methods_supported"
+
+
+def with_keys(**changes: Any) -> Any:
+    accepted = ("none", "private_key_jwt")
+    return read_document(ADDRESS, MEMBERS | changes, DEFAULT_URIS, accepted).authentication
+
+
+def test_document_with_keys_at_its_own_host_supports_a_key() -> None:
+    url = "https://app.example.com/jwks.json"
+    at_url = with_keys(token_endpoint_auth_method="private_key_jwt", jwks_uri=url)
+    assert (at_url.is_public, at_url.has_key, at_url.jwks_uri) == (False, True, url)
+    inline = with_keys(**{METHODS: ["none", "private_key_jwt"], "jwks": {"keys": [KEY]}})
+    assert (inline.is_public, inline.has_key, len(inline.keys)) == (True, True, 1)
+    private = with_keys(
+        **{METHODS: ["none", "private_key_jwt"], "jwks": {"keys": [KEY | {"d": "x"}]}}
+    )
+    assert (private.is_public, private.has_key) == (True, False)
+
+
+@each_case(
+    "changes",
+    [
+        {},
+        {"jwks_uri": "https://evil.example/jwks.json"},
+        {"jwks_uri": "https://sub.app.example.com/jwks.json"},
+        {"jwks_uri": "https://app.example.com:8443/jwks.json"},
+        {"jwks_uri": "https://app.example.com/jwks.json?x=1"},
+        {"jwks_uri": ["https://app.example.com/jwks.json"]},
+        {"jwks": {"keys": []}},
+        {"jwks": {"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}},
+        {"jwks": [KEY]},
+    ],
+)
+def test_document_without_usable_keys_supports_no_key(changes: dict[str, Any]) -> None:
+    with pytest.raises(UnknownClient, match="no keys at its own host"):
+        with_keys(token_endpoint_auth_method="private_key_jwt", **changes)
+    assert not with_keys(**{METHODS: ["none", "private_key_jwt"]}, **changes).has_key

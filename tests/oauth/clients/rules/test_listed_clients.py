@@ -41,6 +41,9 @@ def test_listed_clients_are_verified_by_the_operator() -> None:
         ({"redirect_uris": ["app:/cb"]}, "CLIENTS_REDIRECT_URIS"),
         ({"redirect_uris": ["https://a.example/cb?state=x"]}, "code, state, iss or error"),
         ({"client_uri": "http://a.example/"}, "client_uri"),
+        ({"jwks_uri": "http://a.example/jwks"}, "jwks_uri"),
+        ({"jwks": {"keys": []}}, "public signing keys"),
+        ({"jwks": {"keys": []}, "jwks_uri": "https://a.example/jwks"}, "remove one"),
     ],
 )
 def test_incomplete_client_is_rejected_with_the_reason(changes: dict[str, Any], why: str) -> None:

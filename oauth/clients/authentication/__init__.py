@@ -1,0 +1,1 @@
+"""Authenticates clients at the token and revocation endpoints."""

@@ -1,0 +1,395 @@
+"""Apps with a key (`private_key_jwt`), at the token and revocation endpoints, and their thieves."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from pytest_django import Settings
+
+from oauth.clients import metadata_documents
+from oauth.clients.grants import grants
+from oauth.clients.rules.client import read_client_list
+from oauth.clients.rules.redirect_uris import DEFAULT_URIS
+from oauth.clients.server import AuthorizationServer
+from oauth.exceptions import ProviderUnavailable
+from oauth.network.responses import ProviderResponse
+from sessions_kms.concurrency.waits import run_sync
+from tests.oauth.clients.support.app import ISSUER, REDIRECT_URI, SERVER, App, WayBack
+from tests.oauth.clients.support.consent import TYPED, allow
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
+from tests.sessions_kms.support.stacks import Stack
+from tests.support.cases import each_case
+from tests.support.clock import FakeClock
+
+CLIENT_ID = "https://app.example.com/client.json"
+KEYS_URL = "https://app.example.com/jwks.json"
+TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+GRACE = 120
+
+
+@dataclass
+class Key:
+    """A client's key: signs assertions as RFC 7523 describes them."""
+
+    private: Any = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
+    id: str = "one"
+    algorithm: str = "ES256"
+
+    @property
+    def jwk(self) -> dict[str, Any]:
+        name = "EdDSA" if self.algorithm == "Ed25519" else self.algorithm
+        kind = jwt.algorithms.get_default_algorithms()[name]
+        return {**json.loads(kind.to_jwk(self.private.public_key())), "kid": self.id}
+
+    def assertion(self, header: dict[str, Any] | None = None, **changes: Any) -> str:
+        now = grants().services.clock()
+        claims = {
+            "iss": CLIENT_ID,
+            "sub": CLIENT_ID,
+            "aud": ISSUER,
+            "exp": int(now) + 60,
+            "jti": secrets.token_hex(8),
+            **changes,
+        }
+        claims = {name: value for name, value in claims.items() if value is not None}
+        header = ({"kid": self.id} if self.id else {}) | (header or {})
+        signer = jwt.PyJWS()
+        signer.register_algorithm("Ed25519", jwt.algorithms.OKPAlgorithm())  # RFC 9864
+        return signer.encode(json.dumps(claims).encode(), self.private, self.algorithm, header)
+
+    def proof(self, header: dict[str, Any] | None = None, **changes: Any) -> dict[str, str]:
+        return with_assertion(self.assertion(header, **changes))
+
+
+def with_assertion(text: str) -> dict[str, str]:
+    return {"client_assertion_type": TYPE, "client_assertion": text}
+
+
+@dataclass
+class Site:
+    """The site of an app: its document and keys, and which of them were fetched."""
+
+    key: Key = field(default_factory=Key)
+    methods: list[str] = field(default_factory=lambda: ["none", "private_key_jwt"])
+    more: dict[str, Any] = field(default_factory=dict)
+    down: set[str] = field(default_factory=set)
+    fetched: list[str] = field(default_factory=list)
+    clock: FakeClock = field(default_factory=lambda: FakeClock(1000.0))
+
+    def get(self, address: str, max_bytes: int = 0) -> ProviderResponse:
+        self.fetched.append(address)
+        if address in self.down:
+            raise ProviderUnavailable("down")
+        document = {
+            "client_id": CLIENT_ID,
+            "client_name": "App",
+            "redirect_uris": [REDIRECT_URI],
+            "token_endpoint_auth_methods_supported": self.methods,
+            "jwks_uri": KEYS_URL,
+        } | self.more
+        content = document if address == CLIENT_ID else {"keys": [self.key.jwk]}
+        return ProviderResponse(200, "application/json", json.dumps(content).encode())
+
+
+@pytest.fixture
+def server(server: AuthorizationServer, settings: Settings) -> AuthorizationServer:
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER, private_key_jwt=True)
+    return server
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Site:
+    made = Site()
+    fetcher = metadata_documents.DocumentFetcher(made.get, made.clock)
+    monkeypatch.setattr(metadata_documents, "_fetcher", fetcher)
+    return made
+
+
+@dataclass
+class Consented:
+    """An app that a person allows, and the site of its document."""
+
+    app: App
+    site: Site
+    consent: Callable[[], str]
+
+    def begin(self, **proof: str) -> dict[str, Any]:
+        answer = self.app.redeem(self.consent(), **proof)
+        assert answer.status_code == 200, answer.content
+        tokens: dict[str, Any] = answer.json()
+        return tokens
+
+    def refresh(self, tokens: dict[str, Any], **proof: str) -> dict[str, Any]:
+        answer = self.app.refresh(tokens["refresh_token"], **proof)
+        assert answer.status_code == 200, answer.content
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def revoke(self, token: str, **proof: str) -> Any:
+        return self.app.post("/oauth/revoke", {"client_id": CLIENT_ID, "token": token} | proof)
+
+
+@pytest.fixture
+def known(ada: Visitor, corp: FakeProvider, app: App, site: Site) -> Consented:
+    app.client_id = CLIENT_ID
+
+    def consent() -> str:
+        assert ada.client.get(app.address(), headers=TYPED).status_code == 200
+        return WayBack.of(allow(ada, app, corp)).answer["code"]
+
+    return Consented(app, site, consent)
+
+
+def lives(tokens: dict[str, Any]) -> bool:
+    return run_sync(grants().session(tokens["access_token"], upstream="tools")) is not None
+
+
+def assert_not_authenticated(answer: Any) -> None:
+    assert answer.status_code == 401, answer.content
+    assert answer.json()["error"] == "invalid_client"
+
+
+def test_client_with_a_key_signs_in_refreshes_and_revokes(known: Consented) -> None:
+    known.site.methods[:] = ["private_key_jwt"]
+    key = known.site.key
+    code = known.consent()
+    assert_not_authenticated(known.app.redeem(code))
+    first = known.app.redeem(code, **key.proof()).json()
+    second = known.refresh(first, **key.proof(aud=f"{ISSUER}/oauth/token"))
+    assert known.site.fetched == [CLIENT_ID, KEYS_URL]
+    assert_not_authenticated(known.revoke(second["refresh_token"]))
+    assert_not_authenticated(known.revoke(second["access_token"]))
+    assert lives(second)
+    assert known.revoke(second["refresh_token"], **key.proof()).status_code == 200
+    assert not lives(second)
+
+
+def test_sub_names_the_client_of_a_request_without_client_id(known: Consented) -> None:
+    code, proof = known.consent(), known.site.key.proof()
+    assert known.app.redeem(code, client_id=None, **proof).status_code == 200
+
+
+def test_stolen_token_of_a_client_with_a_key_is_useless_and_ends_nothing(
+    known: Consented, store: Stack
+) -> None:
+    """Before and after the grace, neither a spent token nor a replaced one ends the grant."""
+    key, thief = known.site.key, Key()
+    tokens = [known.begin(**key.proof())]
+    for _ in range(3):
+        tokens.append(known.refresh(tokens[-1], **key.proof()))
+    for later in (0, GRACE + 1):
+        store.clock.advance(later)
+        for each in tokens:
+            for proof in ({}, thief.proof()):
+                answer = known.app.refresh(each["refresh_token"], **proof)
+                assert answer.json()["error"] in {"invalid_client", "invalid_grant"}
+    assert lives(tokens[-1])
+    known.refresh(tokens[-1], **key.proof())
+
+
+def test_grant_needs_a_key_from_its_first_assertion_on(known: Consented) -> None:
+    key, public = known.site.key, known.begin()
+    public = known.refresh(public)
+    bound = known.refresh(public, **key.proof())
+    assert_not_authenticated(known.app.refresh(bound["refresh_token"]))
+    assert_not_authenticated(known.revoke(bound["access_token"]))
+    assert lives(bound)
+    known.refresh(bound, **key.proof())
+
+
+def test_token_that_needed_no_key_ends_the_grant_that_was_bound_since(
+    known: Consented, store: Stack
+) -> None:
+    """A thief who has a key of the app's cannot hide by it."""
+    stolen = known.begin()
+    bound = known.refresh(stolen, **known.site.key.proof())
+    bound = known.refresh(bound, **known.site.key.proof())
+    store.clock.advance(GRACE + 1)
+    assert known.app.refresh(stolen["refresh_token"]).status_code == 400
+    assert not lives(bound)
+
+
+@each_case(
+    ("header", "changes"),
+    [
+        ({"typ": "client-authentication+jwt"}, {"aud": f"{ISSUER}/oauth/token"}),
+        ({"typ": "logout+jwt"}, {}),
+        ({"crit": ["x"], "x": 1}, {}),
+        ({}, {"aud": [ISSUER, "https://evil.example"]}),
+        ({}, {"aud": "https://evil.example"}),
+        ({}, {"aud": f"{ISSUER}/token"}),
+        ({}, {"aud": None}),
+        ({}, {"iss": "https://evil.example/client.json"}),
+        ({}, {"sub": "https://evil.example/client.json"}),
+        ({}, {"exp": None}),
+        ({}, {"exp": 1}),
+        ({}, {"exp": 2**40}),
+        ({}, {"exp": "9999999999"}),
+        ({}, {"nbf": 2**40}),
+        ({}, {"iat": 2**40}),
+        ({}, {"jti": None}),
+        ({}, {"jti": ""}),
+        ({}, {"jti": "x" * 1025}),
+    ],
+)
+def test_assertion_with_a_wrong_claim_fails_without_a_fetch(
+    known: Consented, header: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    code = known.consent()
+    del known.site.fetched[:]
+    assert_not_authenticated(known.app.redeem(code, **known.site.key.proof(header, **changes)))
+    assert known.site.fetched == []
+    assert known.app.redeem(code).status_code == 200
+
+
+def test_assertion_is_accepted_with_one_token_only(known: Consented, store: Stack) -> None:
+    key = known.site.key
+    code, other = known.consent(), known.begin(**key.proof())
+    proof = key.proof()
+    first = known.app.redeem(code, **proof).json()
+    assert_not_authenticated(known.app.refresh(other["refresh_token"], **proof))
+    assert_not_authenticated(known.revoke(other["refresh_token"], **proof))
+    assert lives(other)
+    # A lost response signs nobody out: the same assertion gets it again, and so does a new one.
+    proof = key.proof()
+    second = known.refresh(first, **proof)
+    assert known.refresh(first, **proof)["refresh_token"] == second["refresh_token"]
+    assert known.refresh(first, **key.proof())["refresh_token"] == second["refresh_token"]
+
+
+def test_unknown_token_causes_neither_fetch_nor_verification(
+    known: Consented, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known.begin(**known.site.key.proof())
+    metadata_documents._fetcher._kept.clear()
+    del known.site.fetched[:]
+    proof = known.site.key.proof()
+    monkeypatch.setattr(jwt.PyJWS, "_verify_signature", None)
+    for kind in ("gwr_", "gwr_x"):
+        unknown = (kind + secrets.token_hex(16))[:36]
+        answer = known.app.refresh(unknown, **proof)
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+        assert known.revoke(unknown, **proof).status_code == 200
+    assert known.site.fetched == []
+
+
+def test_another_clients_token_causes_no_fetch(known: Consented, ada: Visitor, corp: Any) -> None:
+    other = App()
+    other.register()
+    tokens = other.redeem(WayBack.of(allow(ada, other, corp)).answer["code"]).json()
+    del known.site.fetched[:]
+    answer = known.app.refresh(tokens["refresh_token"], client_id=CLIENT_ID, **Key().proof())
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+    assert known.site.fetched == []
+    assert lives(tokens)
+
+
+def test_unavailable_keys_are_a_503_that_uses_up_nothing(known: Consented) -> None:
+    code, proof = known.consent(), known.site.key.proof()
+    known.site.down.add(KEYS_URL)
+    answer = known.app.redeem(code, **proof)
+    assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
+    assert int(answer["Retry-After"]) > 0
+    known.site.down.clear()
+    assert known.app.redeem(code, **proof).status_code == 200
+
+
+def test_replaced_key_is_fetched_and_an_unknown_one_at_most_once_a_minute(
+    known: Consented,
+) -> None:
+    tokens = known.begin(**known.site.key.proof())
+    known.site.key = Key(id="two")
+    known.site.clock.advance(61)
+    tokens = known.refresh(tokens, **known.site.key.proof())
+    count = len(known.site.fetched)
+    known.site.clock.advance(1)
+    for _ in range(5):  # It may have been replaced since: nothing is decided.
+        assert known.app.refresh(tokens["refresh_token"], **Key(id="3").proof()).status_code == 503
+    assert len(known.site.fetched) == count
+    known.site.clock.advance(61)
+    assert_not_authenticated(known.app.refresh(tokens["refresh_token"], **Key(id="3").proof()))
+    # A key with the id of the client's decides at once.
+    assert_not_authenticated(known.app.refresh(tokens["refresh_token"], **Key(id="two").proof()))
+    known.refresh(tokens, **known.site.key.proof())
+
+
+@each_case(
+    "more",
+    [
+        {"token_endpoint_auth_methods_supported": ["none"]},
+        {"jwks_uri": "https://evil.example/jwks.json"},
+        {"jwks_uri": None},
+    ],
+)
+def test_document_that_lost_its_key_does_not_make_the_grant_public(
+    known: Consented, more: dict[str, Any]
+) -> None:
+    tokens, key = known.begin(**known.site.key.proof()), known.site.key
+    known.site.more |= more
+    known.site.clock.advance(3601)
+    assert_not_authenticated(known.app.refresh(tokens["refresh_token"]))
+    assert_not_authenticated(known.app.refresh(tokens["refresh_token"], **key.proof()))
+    assert "https://evil.example/jwks.json" not in known.site.fetched
+    assert lives(tokens)
+    known.site.more.clear()
+    known.site.clock.advance(3601)
+    known.refresh(tokens, **key.proof())
+
+
+def test_two_ways_to_authenticate_or_another_type_are_rejected(known: Consented) -> None:
+    code, proof = known.consent(), known.site.key.proof()
+    assert_not_authenticated(known.app.redeem(code, **proof | {"client_assertion_type": "x"}))
+    assert_not_authenticated(known.app.redeem(code, **with_assertion("a.b.c")))
+    assert known.app.redeem(code, **proof).status_code == 200
+
+
+@each_case(
+    "key",
+    [
+        Key(rsa.generate_private_key(65537, 2048), algorithm="RS256"),
+        Key(rsa.generate_private_key(65537, 2048), algorithm="PS256"),
+        Key(ed25519.Ed25519PrivateKey.generate(), algorithm="EdDSA"),
+        Key(ed25519.Ed25519PrivateKey.generate(), algorithm="Ed25519"),
+    ],
+)
+def test_key_of_each_type_is_accepted_with_or_without_its_id(known: Consented, key: Key) -> None:
+    known.site.key = key
+    known.site.clock.advance(3601)
+    tokens = known.begin(**key.proof())
+    known.refresh(tokens, **replace(key, id="").proof())
+
+
+def test_listed_client_with_a_key_is_never_public(
+    ada: Visitor, corp: FakeProvider, settings: Settings, app: App
+) -> None:
+    """Also a grant of before it had the key; the operator's keys are not fetched."""
+    key, uris = Key(), [REDIRECT_URI]
+    public = {"client_id": CLIENT_ID, "client_name": "App", "redirect_uris": uris}
+    app.client_id = CLIENT_ID
+
+    def install(entry: dict[str, Any]) -> None:
+        listed = read_client_list([entry], DEFAULT_URIS)
+        settings.AUTHORIZATION_SERVER = AuthorizationServer(
+            **SERVER, private_key_jwt=True, listed=listed
+        )
+
+    install(public)
+    old = app.redeem(WayBack.of(allow(ada, app, corp)).answer["code"]).json()
+    install(public | {"jwks": {"keys": [key.jwk]}})
+    code = WayBack.of(allow(ada, app, corp)).answer["code"]
+    assert_not_authenticated(app.redeem(code))
+    assert_not_authenticated(app.redeem(code, **Key().proof()))
+    assert_not_authenticated(app.refresh(old["refresh_token"]))
+    assert app.redeem(code, **key.proof()).status_code == 200
+    new = app.refresh(old["refresh_token"], **key.proof())
+    assert new.status_code == 200
+    install(public)  # The grants stay as strong as they were.
+    assert_not_authenticated(app.refresh(new.json()["refresh_token"]))
