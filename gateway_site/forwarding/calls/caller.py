@@ -55,7 +55,7 @@ class ClientGrant:
 
     end: Callable[[], Awaitable[None]] = field(repr=False)
     demand_scopes: Callable[[str, Sequence[str]], Awaitable[bool]] = field(repr=False)
-    client_id: str = ""
+    client_id: str
     labels: about.Labels = field(default_factory=dict, repr=False)
 
 

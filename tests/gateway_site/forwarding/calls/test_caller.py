@@ -212,7 +212,7 @@ async def test_grant_of_no_use_that_cannot_be_ended_now_is_an_outage(code: str) 
         raise TableUnavailable
 
     request = RequestFactory().post("/gateway/tools/x")
-    caller = Caller(GrantStore(), ClientGrant(end=fail, demand_scopes=fail))
+    caller = Caller(GrantStore(), ClientGrant(end=fail, demand_scopes=fail, client_id="own"))
     call = cast("UpstreamCall", SimpleNamespace(request=request, caller=caller))
     problem = await settle_problem(call, Problem(401, code, "Sign in."))
     assert (problem.status, problem.code) == (503, "store_unavailable")
@@ -235,7 +235,7 @@ def test_calls_that_interleave_have_each_its_own_session(
     """A token that opens nothing does not get what another has just opened."""
     monkeypatch.setattr(calls, "make_call", forward_call)
     handler = gateway()
-    read = Grants.session
+    read = Grants.open
 
     async def both() -> list[int]:
         waits, go_on = asyncio.Event(), asyncio.Event()
@@ -247,7 +247,7 @@ def test_calls_that_interleave_have_each_its_own_session(
                 await go_on.wait()
             return found
 
-        monkeypatch.setattr(Grants, "session", slowly)
+        monkeypatch.setattr(Grants, "open", slowly)
         slow = asyncio.create_task(ask(handler, "/gateway/tools/x", token=token))
         await waits.wait()
         made_up = (await ask(handler, "/gateway/tools/x", token="gwa_" + "a" * 32))[0]

@@ -22,6 +22,7 @@ from oauth.provider.token_set import TokenSet
 from tests.oauth.support.fake_provider import Answer, FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.github_api import GitHubApi
+from tests.sessions_kms.support.commands import end
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.cases import each_case
 from tests.support.keys import write_key
@@ -194,6 +195,19 @@ def test_provider_without_refresh_tokens_names_the_account_until_the_session_end
     # An upstream that gets the provider's token needs a valid one.
     declare(settings, corp, key, TO_TOKEN="provider")
     assert "requires a new sign-in" in call(visitor)
+
+
+def test_operator_ends_calls_of_accounts_without_refresh_tokens_too(
+    corp: FakeProvider, visitor: Visitor, settings: Settings, key: str, store: Stack
+) -> None:
+    server = declare(settings, corp, key)
+    corp.gives_refresh_token = False
+    visitor.sign_in(corp)
+    assert "server&#x27;s answer" in call(visitor)
+    assert end("--provider", "corp", "--before", str(int(store.clock())), "--json").status == 0
+    store.clock.advance(60)
+    assert "requires a new sign-in" in call(visitor)
+    assert len(server.seen) == 1
 
 
 def test_refresh_token_that_was_revoked_stops_calls(
