@@ -90,6 +90,7 @@ PUBLIC_MODULES = (
     "oauth.clients.consent",
     "oauth.clients.grants",
     "oauth.clients.live_grants",
+    "oauth.clients.rules.authentication",
     "oauth.clients.rules.client",
     "oauth.clients.rules.names",
     "oauth.clients.rules.parsing",

@@ -232,7 +232,7 @@ def _read_client(server: AuthorizationServer, address: str, answer: ProviderResp
         raise UnknownClient("The client's document is not valid JSON.") from None
     if not isinstance(members, dict) or not is_shallow(members):
         raise UnknownClient("The client's document is no JSON object, or is nested too deeply.")
-    return read_document(address, members, server.redirect_uris, server.auth_methods)
+    return read_document(address, members, server.redirect_uris, server.document_methods)
 
 
 def _read_keys(answer: ProviderResponse) -> KeySet:

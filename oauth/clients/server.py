@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 
 from oauth.clients.rules import redirect_uris, registration
-from oauth.clients.rules.authentication import NONE, PRIVATE_KEY_JWT
+from oauth.clients.rules.authentication import CLIENT_SECRET, NONE, PRIVATE_KEY_JWT
 from oauth.clients.rules.client import (
     CLIENT_ID_PREFIX,
     HTTPS_SCHEME,
@@ -54,9 +54,15 @@ class AuthorizationServer:
     private_key_jwt: bool = False
 
     @property
+    def document_methods(self) -> tuple[str, ...]:
+        """The methods by which clients that are known by a document may authenticate."""
+        return (NONE, PRIVATE_KEY_JWT) if self.private_key_jwt else (NONE,)
+
+    @cached_property
     def auth_methods(self) -> tuple[str, ...]:
         """The methods by which clients may authenticate, in the order of the metadata."""
-        return (NONE, PRIVATE_KEY_JWT) if self.private_key_jwt else (NONE,)
+        has_secret = any(each.authentication.secret_digests for each in self.listed.values())
+        return self.document_methods + (CLIENT_SECRET if has_secret else ())
 
     @cached_property
     def listed_by_label(self) -> Mapping[str, str]:

@@ -23,7 +23,7 @@ from oauth.clients.metadata_documents import (
     DocumentUnavailable,
     document_fetcher,
 )
-from oauth.clients.rules.authentication import Authentication
+from oauth.clients.rules.authentication import PUBLIC, Authentication
 from oauth.clients.rules.errors import ClientNotAuthenticated, KeysUnavailable, UnknownClient
 from oauth.clients.sealed_grant import SealedGrant
 from oauth.clients.server import AuthorizationServer
@@ -39,13 +39,15 @@ KEYS_PAUSE: Final = 60  # seconds between two fetches because of an unknown key
 class Credentials:
     """The client of a request and its credentials; missing ones are empty.
 
-    ``has_header`` says whether `Authorization` names the client.
+    ``has_header`` says whether `Authorization` names the client, ``header_secret`` is its secret.
     """
 
     client_id: str
     assertion: str = ""
     assertion_type: str = ""
+    secret: str = ""
     has_header: bool = False
+    header_secret: str = ""
 
 
 class Authenticator:
@@ -77,6 +79,21 @@ class InvalidCredentials(Authenticator):
     async def authenticate(self, grant: SealedGrant) -> None:
         """Raise ClientNotAuthenticated."""
         raise ClientNotAuthenticated(self._reason)
+
+
+class SecretAuthenticator(Authenticator):
+    """A request with the secret of a listed client."""
+
+    def __init__(self, authentication: Authentication, secret: str) -> None:
+        self._authentication = authentication
+        self._secret = secret
+
+    async def authenticate(self, grant: SealedGrant) -> None:
+        """Compare the secret."""
+        __traceback_hide__ = True
+        if not self._authentication.has_secret(self._secret):
+            raise ClientNotAuthenticated("The client's secret is wrong.")
+        self.is_authenticated = True
 
 
 @dataclass(frozen=True)
@@ -195,6 +212,10 @@ def make_authenticator(
 ) -> Authenticator:
     """Return what authenticates the client of a request. ``token_endpoint`` is the metadata's."""
     __traceback_hide__ = True
+    listed = server.listed.get(credentials.client_id)
+    known = PUBLIC if listed is None else listed.authentication
+    if known.secret_digests:
+        return _secret_authenticator(known, credentials)
     if credentials.assertion:
         if credentials.has_header:
             return InvalidCredentials("The request has an assertion and Authorization.")
@@ -203,7 +224,14 @@ def make_authenticator(
         return AssertionAuthenticator(
             server, services, credentials.client_id, credentials.assertion, token_endpoint
         )
-    listed = server.listed.get(credentials.client_id)
-    if listed is not None and not listed.authentication.is_public:
+    if not known.is_public:
         return InvalidCredentials("The client has to authenticate, and did not.")
     return Authenticator()
+
+
+def _secret_authenticator(known: Authentication, credentials: Credentials) -> Authenticator:
+    """Return what checks a secret, which must come once and without an assertion."""
+    __traceback_hide__ = True
+    if credentials.assertion or (credentials.has_header and credentials.secret):
+        return InvalidCredentials("The request has more than one kind of credentials.")
+    return SecretAuthenticator(known, credentials.header_secret or credentials.secret)

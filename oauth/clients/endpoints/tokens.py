@@ -152,14 +152,19 @@ def _read_fields(request: HttpRequest) -> tuple[Form, list[str]]:
 def _with_client_id(form: Form, header: str) -> Form:
     """Return the form with the client_id of the `Authorization` header, if that was sent.
 
-    Raises RequestRejected.
+    Raises RequestRejected, also for a secret of a client that has none.
     """
     __traceback_hide__ = True
     if not header:
         return _with_client_id_of_assertion(form)
-    client_id = parsing.parse_basic_client_id(header)
+    sent = parsing.parse_basic_credentials(header)
+    listed = authorization_server().listed
+    client_id = sent.sent_id if sent.sent_id in listed else sent.client_id
     if form.get("client_id", client_id) != client_id:
         raise RequestRejected(INVALID_CLIENT, "Authorization names another client than the form.")
+    known = listed.get(client_id)
+    if sent.secret and (known is None or not known.authentication.secret_digests):
+        raise RequestRejected(INVALID_CLIENT, parsing.UNUSABLE_HEADER)
     return form | {"client_id": client_id}
 
 
@@ -176,11 +181,14 @@ def _make_authenticator(request: HttpRequest, form: Form) -> Authenticator:
     """Return what authenticates the client of a request, after its token was found."""
     __traceback_hide__ = True
     server = authorization_server()
+    header = request.headers.get(AUTHORIZATION, "")
     credentials = Credentials(
         client_id=require_parameter(form, "client_id"),
         assertion=form.get(ASSERTION, "") if server.private_key_jwt else "",
         assertion_type=form.get("client_assertion_type", ""),
-        has_header=AUTHORIZATION in request.headers,
+        secret=form.get("client_secret", ""),
+        has_header=bool(header),
+        header_secret=parsing.parse_basic_credentials(header).secret if header else "",
     )
     endpoint = server.issuer + reverse("oauth_clients_token")
     return make_authenticator(server, grants().services, credentials, endpoint)

@@ -18,6 +18,8 @@ from typing import Any
 
 from oauth.clients.rules import names, redirect_uris
 from oauth.clients.rules.authentication import (
+    CLIENT_SECRET,
+    DIGESTS,
     KEYS,
     KEYS_URI,
     NONE,
@@ -26,6 +28,7 @@ from oauth.clients.rules.authentication import (
     Authentication,
     read_inline_keys,
     read_methods,
+    read_secret_digests,
 )
 from oauth.clients.rules.errors import UnknownClient
 from oauth.clients.rules.redirect_uris import HOST, PCHAR
@@ -41,7 +44,7 @@ DOT_SEGMENT = re.compile(r"(?:\.|%2e){1,2}", re.IGNORECASE)
 SECRET_MEMBERS = frozenset({"client_secret", "client_secret_expires_at"})
 
 LISTED_MEMBERS = frozenset(
-    {"client_id", "client_name", "client_uri", "redirect_uris", KEYS, KEYS_URI}
+    {"client_id", "client_name", "client_uri", "redirect_uris", KEYS, KEYS_URI, DIGESTS}
 )
 CLIENT_ID = re.compile(r"[\x21-\x7e]{1,512}")  # VSCHAR, without blanks: RFC 6749 appendix A.1
 CLIENTS_MAX = 1000
@@ -192,16 +195,27 @@ def _read_listed_client(members: object, which: str, listed: Collection[str]) ->
     name = names.clean_name(members.get("client_name", host or client_id))
     if "client_name" in members and not names.is_acceptable(name):
         raise ValueError(f"{which}: client_name {names.UNACCEPTABLE}")
-    authentication = _read_listed_keys(members, which)
+    authentication = _read_listed_authentication(members, which)
     return Client(client_id, name, tuple(uris), Source.OPERATOR, host, authentication)
 
 
+def _read_listed_authentication(members: dict[str, Any], which: str) -> Authentication:
+    """Return how a listed client authenticates: one with keys or a secret always has to."""
+    named = sorted({KEYS, KEYS_URI, DIGESTS} & members.keys())
+    if len(named) > 1:
+        raise ValueError(f"{which} has {named[0]} and {named[1]}: remove one of them.")
+    if DIGESTS in members:
+        digests = read_secret_digests(members[DIGESTS])
+        if not digests:
+            raise ValueError(
+                f"{which} must have as {DIGESTS} what the command client_secret prints, or a list "
+                "of two during a rotation."
+            )
+        return Authentication(frozenset(CLIENT_SECRET), secret_digests=digests)
+    return _read_listed_keys(members, which) if named else PUBLIC
+
+
 def _read_listed_keys(members: dict[str, Any], which: str) -> Authentication:
-    """Return how a listed client authenticates: one with keys always has to."""
-    if not {KEYS, KEYS_URI} & members.keys():
-        return PUBLIC
-    if {KEYS, KEYS_URI} <= members.keys():
-        raise ValueError(f"{which} has {KEYS} and {KEYS_URI}: remove one of them.")
     jwks_uri, keys = members.get(KEYS_URI), read_inline_keys(members)
     if KEYS in members and not keys:
         raise ValueError(f'{which} must have public signing keys in {KEYS}: {{"keys": [...]}}.')

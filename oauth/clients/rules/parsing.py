@@ -3,9 +3,10 @@
 A query or form has each parameter once, and an empty one counts as missing (RFC 6749 sections 3.1
 and 3.2).
 
-A public client may name itself in `Authorization` at the token endpoint, without a secret (RFC 6749
-section 2.3.1: id and secret, form-urlencoded, by HTTP Basic). Clients here have no secret; some
-libraries (simple-oauth2) still send the header, with an empty one.
+A client may name itself in `Authorization` at the token endpoint (RFC 6749 section 2.3.1: id and
+secret, form-urlencoded, by HTTP Basic). Some libraries do not encode them (the SDK for TypeScript,
+Authlib). Public clients have no secret; some libraries (simple-oauth2) still send the header, with
+an empty one.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from __future__ import annotations
 import base64
 import binascii
 from collections import Counter
+from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote_plus
 
 from oauth.clients.rules.errors import INVALID_CLIENT, INVALID_REQUEST, RequestRejected
 
 FIELDS_MAX = 40
 
+UNUSABLE_HEADER = "Authorization must be Basic; the secret of a client that has none is empty."
 BASIC_CHALLENGE = 'Basic realm="OAuth clients"'  # RFC 7617 section 2
 
 
@@ -45,8 +48,19 @@ def require_parameter(parameters: dict[str, str], name: str) -> str:
     return parameters[name]
 
 
-def parse_basic_client_id(header: str) -> str:
-    """Return the client_id of an `Authorization` header. Raises RequestRejected if it has none.
+class BasicCredentials(NamedTuple):
+    """A client's id as it was sent and without form encoding, and its secret, which may be empty.
+
+    A secret of a client here is the same in both forms.
+    """
+
+    sent_id: str
+    client_id: str
+    secret: str
+
+
+def parse_basic_credentials(header: str) -> BasicCredentials:
+    """Return the credentials of an `Authorization` header. Raises RequestRejected if it has none.
 
     An id that a client left unencoded may hold colons: the last one ends it.
     """
@@ -54,12 +68,10 @@ def parse_basic_client_id(header: str) -> str:
     scheme, _, value = header.partition(" ")
     try:
         credentials = base64.b64decode(value.strip(" "), validate=True).decode()
-        client_id = unquote_plus(credentials.removesuffix(":"), errors="strict")
+        sent_id, colon, secret = credentials.rpartition(":")
+        client_id = unquote_plus(sent_id, errors="strict")
     except (binascii.Error, ValueError):
-        credentials = client_id = ""
-    if scheme.lower() != "basic" or not credentials.endswith(":") or not client_id:
-        raise RequestRejected(
-            INVALID_CLIENT,
-            "Clients have no secret here: send no Authorization, or Basic with an empty secret.",
-        )
-    return client_id
+        sent_id = client_id = colon = secret = ""
+    if scheme.lower() != "basic" or not colon or not client_id:
+        raise RequestRejected(INVALID_CLIENT, UNUSABLE_HEADER)
+    return BasicCredentials(sent_id, client_id, secret)

@@ -43,6 +43,11 @@ def test_listed_clients_are_verified_by_the_operator() -> None:
         ({"client_uri": "http://a.example/"}, "client_uri"),
         ({"jwks_uri": "http://a.example/jwks"}, "jwks_uri"),
         ({"jwks": {"keys": []}}, "public signing keys"),
+        ({"client_secret_sha256": "secret"}, "client_secret prints"),
+        ({"client_secret_sha256": []}, "client_secret prints"),
+        ({"client_secret_sha256": ["A" * 64]}, "client_secret prints"),
+        ({"client_secret_sha256": ["a" * 64] * 3}, "client_secret prints"),
+        ({"client_secret_sha256": "a" * 64, "jwks": {"keys": []}}, "remove one"),
         ({"jwks": {"keys": []}, "jwks_uri": "https://a.example/jwks"}, "remove one"),
     ],
 )
