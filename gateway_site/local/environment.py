@@ -169,6 +169,8 @@ def select_other_providers(inherited: Mapping[str, str]) -> dict[str, str]:
 def build_provider(inherited: Mapping[str, str], ports: Ports, secrets: Secrets) -> dict[str, str]:
     """Return the variables of the local OpenID provider."""
     homes = [f"http://{host}:{ports.gateway}" for host in LOOPBACK]
+    if public := inherited.get("PUBLIC_URL"):  # in front of the gateway
+        homes.append(public.removesuffix("/"))
     made = {
         "PROVIDER_CLIENT_ID": CLIENT_ID,
         "PROVIDER_CLIENT_SECRET": secrets.client_secret,

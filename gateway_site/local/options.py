@@ -3,12 +3,14 @@
 It uses only the standard library: `make run ARGS=--help` installs nothing.
 """
 
+import re
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from dataclasses import dataclass
 from pathlib import Path
 
 HELP = "Run the gateway with a local DynamoDB, KMS, OpenID provider and MCP servers, on 127.0.0.1."
 LOOPBACK = ("127.0.0.1", "localhost")
+ADDRESS = re.compile(rf"http://({'|'.join(map(re.escape, LOOPBACK))})(?::(\d{{1,5}}))?/?", re.ASCII)
 STATE = Path(".local")  # under the current folder
 
 
@@ -52,6 +54,24 @@ def add_options(parser: ArgumentParser) -> None:
         default=LOOPBACK[0],
         help="127.0.0.1 (the default) or localhost; nothing else is allowed",
     )
+    parser.add_argument(
+        "--public-url",
+        type=parse_address,
+        metavar="URL",
+        help="address at which a development server passes requests on, such as "
+        "http://localhost:5173; only on this machine",
+    )
+
+
+def parse_address(text: str) -> str:
+    """Return an address on this machine as browsers write it, for argparse."""
+    found = ADDRESS.fullmatch(text.lower())
+    if found is None:
+        raise ArgumentTypeError(
+            f"{text!r} is not http:// with 127.0.0.1 or localhost, such as http://localhost:5173"
+        )
+    port = parse_port(found[2] or "80")
+    return f"http://{found[1]}" + ("" if port == 80 else f":{port}")
 
 
 def parse_port(text: str) -> int:

@@ -201,8 +201,9 @@ class Stack:
         )
 
     def welcome(self) -> str:
-        home = f"http://{HOST}:{self.ports.gateway}"
-        ready = [f"The gateway runs at {home}/"]
+        own = f"http://{HOST}:{self.ports.gateway}"
+        home = self.inherited.get("PUBLIC_URL") or own
+        ready = [f"The gateway runs at {own}/" + (f" for {home}/" if home != own else "")]
         if self.has_own_provider:
             ready.append(f"Sign in as {_list_accounts()}.")
             ready += [

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,9 +18,10 @@ import pytest
 import requests
 from django.core.management import CommandError, call_command
 
-from gateway_site.local.options import Ports
+from gateway_site.local.options import Ports, parse_address
 from gateway_site.local.processes import StackError
 from gateway_site.local.stack import Stack
+from tests.local.form import submit
 from tests.local.hostile_environment import HOSTILE
 from tests.support.processes import (
     free_ports,
@@ -76,10 +78,10 @@ class Run:
         return inherited | self.variables | {"PATH": os.environ["PATH"]}
 
     @contextmanager
-    def serving(self) -> Iterator["subprocess.Popen[str]"]:
+    def serving(self, *options: str) -> Iterator["subprocess.Popen[str]"]:
         """Run it until it has printed its URL; its last line is then `Logs are…`."""
         with started(
-            self.command(),
+            self.command(*options),
             self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -148,9 +150,9 @@ def test_hostile_environment_serves_a_page_that_offers_the_local_provider_and_ct
         assert requests.get(run.url + style[1], timeout=10).status_code == 200
 
         requests.get(f"{run.url}/?code=the-code&state=the-state", timeout=10)
-        log = (run.state / "log" / "gateway.log").read_text(encoding="utf-8")
-        assert " GET / 200 " in log
-        assert "the-code" not in log
+        log = run.state / "log" / "gateway.log"
+        wait_until(lambda: log.read_text("utf-8").count(" GET / 200 ") == 2, "both are logged")
+        assert "the-code" not in log.read_text("utf-8")
 
         checked = manage(run, "check_session_store")
         assert checked.returncode == 0, checked.stdout + checked.stderr
@@ -277,6 +279,98 @@ def test_addresses_other_than_loopback_are_rejected(
     ports = (run.ports.gateway, run.ports.provider, run.ports.notes)
     assert " ".join(f"-L {port}:127.0.0.1:{port}" for port in ports) + " " in line
     assert not run.state.exists()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://192.0.2.1:5173",
+        "http://0.0.0.0:5173",
+        "http://localhost.example.com:5173",
+        "http://localhost:5173@evil.example",
+        "http://evil.example#@localhost",
+        "http://127.0.0.1:5173/app",
+        "http://localhost:5173 http://evil.example",
+        "http://localhost:5173\n",
+        "http://localhost:99999",
+        "http://localhost:",
+        "https://localhost:5173",
+        "localhost:5173",
+        "",
+    ],
+)
+def test_address_in_front_that_is_not_on_this_machine_is_rejected(
+    run: Run, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setattr(Stack, "serve", lambda *_: pytest.fail("it would be served"))
+    with pytest.raises(CommandError, match="--public-url"):
+        call_command(*run.command("--public-url", url)[2:])
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("HTTP://LocalHost:05173/", "http://localhost:5173"),
+        ("http://127.0.0.1:80", "http://127.0.0.1"),
+    ],
+)
+def test_address_in_front_is_written_as_browsers_send_it(given: str, used: str) -> None:
+    assert parse_address(given) == used
+
+
+@contextmanager
+def development_server(port: int, gateway: int) -> Iterator[str]:
+    """Pass connections on to the gateway unchanged, as `server.proxy` does with the Host."""
+    listener = socket.create_server(("127.0.0.1", port))
+
+    def pass_on(source: socket.socket, to: socket.socket) -> None:
+        with to:
+            while piece := source.recv(65536):
+                to.sendall(piece)
+            to.shutdown(socket.SHUT_WR)
+
+    def accept() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            served = socket.create_connection(("127.0.0.1", gateway))
+            for pair in ((client, served), (served, client)):
+                threading.Thread(target=pass_on, args=pair, daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    yield f"http://localhost:{port}"
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+
+
+@pytest.mark.slow
+def test_person_signs_in_and_out_behind_a_development_server(run: Run) -> None:
+    [port] = free_ports(1)
+    run.variables = {"PUBLIC_URL": "http://192.0.2.1"}  # the option wins
+    browser = requests.Session()
+    browser.trust_env = False
+    with (
+        run.serving("--public-url", f"http://localhost:{port}") as process,
+        development_server(port, run.ports.gateway) as home,
+    ):
+        read_welcome(process)
+        page = browser.get(f"{home}/accounts/login/?next=/items%3Fa%3D1", timeout=10)
+        login = submit(browser, page, follow=True)
+        consent = submit(browser, login, follow=True, login="ada", password="ada")
+        back = submit(browser, consent, follow=True, action="grant")
+        assert back.url == f"{home}/items?a=1"  # of the app
+
+        told = browser.get(f"{home}/gateway/", headers={"Sec-Fetch-Site": "same-origin"}, timeout=9)
+        token = {"csrfmiddlewaretoken": told.json()["csrf_token"]}
+        url = home + told.json()["sign_out_url"]
+        for origin, statuses in ((run.url, {403}), (home, {200, 302})):
+            headers = {"Origin": origin}
+            left = browser.post(url, token, headers=headers, timeout=10, allow_redirects=False)
+            assert left.status_code in statuses
+        assert browser.get(f"{home}/gateway/", timeout=10).status_code == 401
+        assert requests.get(f"{run.url}/healthz", timeout=10).status_code == 200
 
 
 def test_port_out_of_range_is_rejected(run: Run) -> None:

@@ -163,6 +163,23 @@ def test_provider_has_only_the_secret_of_its_client() -> None:
     )
 
 
+def test_address_in_front_is_the_gateways_and_registered_beside_its_own() -> None:
+    mine = {"PUBLIC_URL": "http://localhost:7"}
+    built, registered = outer(mine), environment.build_provider(mine, PORTS, SECRETS)
+    assert built["PUBLIC_URL"] == "http://localhost:7"
+    assert "AUTHORIZATION_ISSUER" not in built  # clients use the same address
+    assert built["ALLOWED_HOSTS"] == "127.0.0.1,localhost"
+    for path, name in (
+        ("/accounts/oidc/local/login/callback/", "PROVIDER_REDIRECT_URIS"),
+        ("/accounts/logout/done/", "PROVIDER_POST_LOGOUT_REDIRECT_URIS"),
+    ):
+        homes = ("http://127.0.0.1:1", "http://localhost:1", "http://localhost:7")
+        assert registered[name].split() == [home + path for home in homes]
+    welcome = Stack(mine, PORTS, STATE).welcome()
+    assert "runs at http://127.0.0.1:1/ for http://localhost:7/\n" in welcome
+    assert "Open http://localhost:7/ and sign in" in welcome
+
+
 def test_secrets_do_not_show_in_a_repr() -> None:
     assert "the-" not in repr(SECRETS)
 

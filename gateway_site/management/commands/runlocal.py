@@ -41,8 +41,11 @@ class Command(BaseCommand):
                 f"ssh {' '.join(forwarded)} HOST"
             )
         os.umask(0o077)
+        inherited = dict(os.environ)
+        if given["public_url"]:
+            inherited["PUBLIC_URL"] = given["public_url"]
         try:
-            Stack(os.environ, ports, given["state"].resolve()).serve(self.say)
+            Stack(inherited, ports, given["state"].resolve()).serve(self.say)
         except StackError as error:
             raise CommandError(str(error)) from None
 
