@@ -308,7 +308,7 @@ def test_traceback_of_a_blocked_call_is_that_of_plain_calls() -> None:
     with pytest.raises(ValueError, match="1") as raised:
         run_sync(raise_error())
     ours = [each.name for each in raised.traceback if "concurrency" in str(each.path)]
-    assert ours[1:] == ["run_sync", "failing", "__await__", "block", "halved"]
+    assert ours[1:] == ["run_sync", "raise_error", "__await__", "block", "halve"]
 
 
 @pytest.mark.filterwarnings("default::RuntimeWarning")

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -39,7 +39,7 @@ def world() -> World:
 
 
 @pytest.fixture
-def in_threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def in_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Collect what an event loop has done in threads."""
     found: list[str] = []
 
@@ -51,7 +51,9 @@ def in_threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return call
 
     monkeypatch.setattr(threads, "sync_to_async", noted)
-    return found
+    threads._caller_in.cache_clear()
+    yield found
+    threads._caller_in.cache_clear()
 
 
 # Threads
