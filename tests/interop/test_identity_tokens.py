@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ pytestmark = pytest.mark.timeout(400)
 
 SUB = "corp|1001"
 SECRET = "secret-" * 10
+TOKEN = re.compile(r"eyJ[\w-]+\.eyJ[\w-]+\.")  # the ids of clients have only one such part
 
 
 @dataclass
@@ -112,7 +114,8 @@ def world(
         }
         with fleet:
             processes = [
-                fleet.start(SECRET, LOG_LEVEL="DEBUG", **upstreams, **step) for step in steps
+                fleet.start(SECRET, LOG_LEVEL="DEBUG", AUDIT_LOG="1", **upstreams, **step)
+                for step in steps
             ]
             browser = Browser(provider)
             browser.sign_in(processes[0])
@@ -145,6 +148,10 @@ def test_servers_name_the_right_user_and_reject_what_is_not_for_them(world: Worl
                 "",
             ):
                 assert each.ask(token) is None, each.name
+        [tools] = [each for each in world.servers if each.is_mcp]
+        metadata = f"http://127.0.0.1:{tools.port}/.well-known/oauth-protected-resource"
+        for path in ("", "/mcp"):  # clients find the gateway's
+            assert requests.get(metadata + path, timeout=10).status_code == 404
     assert_no_token_in(world)
 
 
@@ -177,5 +184,7 @@ def test_no_call_fails_while_processes_are_at_two_steps_of_the_rotation(
 
 
 def assert_no_token_in(world: World) -> None:
-    for log in world.folder.glob("gateway-*.log"):
-        assert "eyJ" not in log.read_text(encoding="utf-8")
+    """Search the logs at DEBUG, which have the events of the audit log as well."""
+    logs = [each.read_text(encoding="utf-8") for each in world.folder.glob("gateway-*.log")]
+    assert "gateway_site.audit" in "".join(logs)
+    assert not [each for each in logs if TOKEN.search(each)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import jwt
@@ -113,7 +114,7 @@ def test_trial_page_hides_the_token_that_an_upstream_repeats(gateway: Gateway) -
 
 
 def test_token_is_in_no_log(gateway: Gateway) -> None:
-    token = gateway.get("who/a").json()["headers"]
+    written = re.compile(r"eyJ[\w-]+\.eyJ[\w-]+\.")
+    assert written.search(gateway.get("who/a").text)
     gateway.get("who/answer?status=500")
-    assert "Bearer eyJ" in str(token)
-    assert "eyJ" not in gateway.log.read_text(encoding="utf-8")
+    assert not written.search(gateway.log.read_text(encoding="utf-8"))
