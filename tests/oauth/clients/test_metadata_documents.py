@@ -128,6 +128,32 @@ def test_redirect_is_not_followed(site: HostileProvider, internet: Internet) -> 
     assert set(site.asked) == {"/client.json"}
 
 
+def test_keys_are_cached_like_documents_limited_and_without_redirects(
+    site: HostileProvider, internet: Internet
+) -> None:
+    internet.name("elsewhere.example", ANOTHER_ADDRESS)
+    documents, url = DocumentFetcher(), f"https://{HOST}/jwks.json"
+
+    def load(address: str = url, person: str = "1") -> tuple[object, ...]:
+        return documents.load_keys(address, person, 3600).content
+
+    failing = [
+        (302, b"https://elsewhere.example/jwks.json"),
+        (200, b'{"keys": [], "x": "' + b"x" * (64 * 1024) + b'"}'),
+        (200, b'{"keys": {}}'),
+        (404, b'{"keys": []}'),
+    ]
+    for answer in failing:
+        site.paths["/jwks.json"] = lambda _, given=answer: given  # type: ignore[misc]
+        with pytest.raises(DocumentUnavailable):
+            load()
+    site.paths["/jwks.json"] = lambda _: (200, b'{"keys": []' + b" " * (63 * 1024) + b"}")
+    assert [load(), load(), load()] == [()] * 3
+    assert site.asked == ["/jwks.json"] * 5
+    assert internet.reached == [(ADDRESS, 443)] * 5
+    assert documents.cached(url) is None, "keys are no client"
+
+
 def pad_document(size: int) -> tuple[int, bytes]:
     """Return a good document of so many bytes."""
     status, body = good(members())

@@ -393,3 +393,39 @@ def test_listed_client_with_a_key_is_never_public(
     assert new.status_code == 200
     install(public)  # The grants stay as strong as they were.
     assert_not_authenticated(app.refresh(new.json()["refresh_token"]))
+
+
+def test_late_reuse_by_the_authenticated_client_ends_the_grant(
+    known: Consented, store: Stack
+) -> None:
+    """Somebody else has used the token with the client's key: the key was stolen, too."""
+    key = known.site.key
+    stolen = known.begin(**key.proof())
+    used = known.refresh(stolen, **key.proof())
+    store.clock.advance(GRACE + 1)
+    assert known.app.refresh(stolen["refresh_token"], **key.proof()).status_code == 400
+    assert not lives(used)
+
+
+def test_used_assertion_ends_nothing(known: Consented, store: Stack) -> None:
+    """A thief has a spent token, and the assertion of another request."""
+    key = known.site.key
+    stolen = known.begin(**key.proof())
+    used, proof = known.refresh(stolen, **key.proof()), key.proof()
+    known.begin(**proof)
+    for later in (0, GRACE + 1):
+        store.clock.advance(later)
+        for wrong in (proof, key.proof(exp=1), {}):
+            assert_not_authenticated(known.app.refresh(stolen["refresh_token"], **wrong))
+            proof = key.proof()
+            known.begin(**proof)
+    assert lives(used)
+
+
+def test_metadata_lists_the_method_after_none_with_its_algorithms(app: App) -> None:
+    found = app.http.get("/.well-known/oauth-authorization-server").json()
+    for endpoint in ("token", "revocation"):
+        assert found[f"{endpoint}_endpoint_auth_methods_supported"] == ["none", "private_key_jwt"]
+        algorithms = set(found[f"{endpoint}_endpoint_auth_signing_alg_values_supported"])
+        assert {"RS256", "ES256", "EdDSA", "Ed25519"} <= algorithms
+        assert not any(each.startswith(("HS", "none")) for each in algorithms)
