@@ -10,11 +10,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from django.core.exceptions import ImproperlyConfigured
+from django.test import Client
 from pytest_django import Settings
 
 from gateway_site import checks
 from gateway_site.environment.variable import InvalidValue
-from gateway_site.identity.keys import load_public_key, load_signing_key
+from gateway_site.identity.keys import KeySet, load_public_key, load_signing_key
 from gateway_site.identity.token import Call, TokenIssuer
 from gateway_site.rules.upstream import read_upstreams
 from tests.gateway_site.support.loading import production
@@ -144,6 +145,18 @@ def test_gateway_does_not_start_without_an_issuer(tmp_path: Path) -> None:
     for name in ("PUBLIC_URL", "AUTHORIZATION_ISSUER"):
         loaded = production(**WHO, **key, **{name: "https://gateway.example.com"})
         assert loaded["IDENTITY_TOKENS"].issuer == "https://gateway.example.com"
+
+
+def test_key_set_is_at_its_address_only_if_there_is_a_key(
+    client: Client, settings: Settings, tmp_path: Path
+) -> None:
+    address = "/.well-known/jwks.json"
+    assert client.get(address).status_code == 404
+    public = load_public_key(write_public_key(tmp_path / "key.pem", P_256))
+    settings.IDENTITY_KEYS = KeySet(None, (public,))
+    response = client.get(address)
+    assert (response.status_code, response.json()) == (200, {"keys": [public]})
+    assert response["Content-Type"] == "application/json"
 
 
 def test_listed_client_cannot_have_the_id_of_browsers(tmp_path: Path) -> None:
