@@ -1,4 +1,4 @@
-"""Identity tokens at the three servers of the guide: FastMCP, PyJWT in Django, jose in Express."""
+"""The three servers of identity-tokens.md: FastMCP, PyJWT in Django, and jose in Express."""
 
 from __future__ import annotations
 

@@ -20,11 +20,11 @@ import psutil
 import requests
 from playwright.sync_api import Page, expect
 
-from oauth.clients.token_pair import REFRESH_WINDOW
 from tests.e2e.clients import register_client
 from tests.e2e.stack import LocalStack
 from tests.mcp_clients.person import Person
 
+REFRESH_WINDOW = 60  # seconds, as in `oauth.clients.token_pair`
 ACCESS_TOKEN_AGE = 60  # seconds, the least that the gateway takes: it is waited for
 PROVIDER_TOKEN_LIFE = 90  # seconds; the gateway refreshes it at half of that
 YOUNG = 30  # seconds in which the gateway replaces no token that is refused: it answers 502
