@@ -8,8 +8,9 @@ import pytest
 from pytest_django import Settings
 
 from oauth.clients import grant_end, token_pair
+from oauth.clients.authentication.authenticator import Authenticator
 from oauth.clients.rules.errors import GrantError, InvalidGrant, InvalidScope, InvalidTarget
-from oauth.clients.sealed_grant import TokenResponse
+from oauth.clients.sealed_grant import SealedGrant, TokenResponse
 from oauth.clients.token_pair import LATE_ARRIVAL, Lifetimes
 from oauth.sign_in import session_user
 from oauth.signals import grant_ended
@@ -262,27 +263,41 @@ def test_own_version_token_after_a_lost_response_is_success(
     assert same(one.refresh(first.refresh_token), second)
 
 
+class Authenticated(Authenticator):
+    """A client that has proved who it is."""
+
+    is_authenticated = True
+
+    async def authenticate(self, grant: SealedGrant) -> None:
+        """Accept it."""
+
+
+@pytest.mark.parametrize("client", [Authenticator(), Authenticated()])
 @pytest.mark.parametrize("is_lost", [True, False])
 def test_pair_is_given_though_another_process_of_the_client_has_gone_on_from_it(
-    one: GrantWorld, first: TokenResponse, is_lost: bool, caplog: pytest.LogCaptureFixture
+    one: GrantWorld,
+    is_lost: bool,
+    client: Authenticator,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Its response is lost, or confirmed late: the spent token is a tombstone by then."""
+    """Its response is lost, or confirmed late: the spent token is deleted or a tombstone then."""
+    first = one.redeem(one.allow(), client=client)
     pairs: list[TokenResponse] = []
 
     def overtaken(handle: Handle) -> object:
         one.world.table.heal()
         response = handle()
-        pairs.append(one.refresh(first.refresh_token))
-        pairs.append(one.refresh(pairs[0].refresh_token))
+        pairs.append(one.refresh(first.refresh_token, client=client))
+        pairs.append(one.refresh(pairs[0].refresh_token, client=client))
         if is_lost:
             raise ConnectionError
         return response
 
     one.world.table.has_connections = not is_lost
     one.world.table.on(FIRST, overtaken)
-    second = one.refresh(first.refresh_token)
+    second = one.refresh(first.refresh_token, client=client)
     assert same(second, pairs[0])
-    assert same(one.refresh(second.refresh_token), pairs[1])
+    assert same(one.refresh(second.refresh_token, client=client), pairs[1])
     assert "another request" not in caplog.text, "no connection is to blame"
 
 
