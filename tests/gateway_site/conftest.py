@@ -8,10 +8,21 @@ from pytest_django import Settings
 
 from tests.gateway_site.support.gateways import Gateway, running_gateway
 from tests.gateway_site.support.loading import production
+from tests.gateway_site.support.postgresql import PostgreSQL, binaries, running_postgresql
 from tests.oauth.support.fake_provider import FakeProvider, serving
 from tests.oauth.support.fixtures import corp, database_file, github, other, store, visitor
 
 __all__ = ["corp", "database_file", "gateway", "github", "other", "store", "visitor"]
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[PostgreSQL]:
+    """Run a cluster for the tests of a module."""
+    found = binaries()
+    if found is None:
+        pytest.skip("NO POSTGRESQL: install it")
+    with running_postgresql(found) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

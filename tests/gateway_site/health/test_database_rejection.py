@@ -23,9 +23,7 @@ from gateway_site.environment.database import parse_database_url
 from gateway_site.health import dependencies
 from gateway_site.health.dependencies import query_database
 from gateway_site.health.probes import DatabaseRejectedError
-from tests.gateway_site.support.postgresql import PostgreSQL, postgresql
-
-__all__ = ["postgresql"]
+from tests.gateway_site.support.postgresql import PostgreSQL
 
 pytestmark = pytest.mark.django_db  # pytest-django lets nothing else use a database
 REJECTIONS = ("28000", "28P01", "3D000", "42501")

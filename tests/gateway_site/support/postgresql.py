@@ -12,7 +12,6 @@ from pathlib import Path
 
 import psutil
 import psycopg
-import pytest
 from psycopg import sql
 
 from tests.support.processes import free_ports, is_listening
@@ -135,13 +134,3 @@ def running_postgresql(bin_folder: Path) -> Iterator[PostgreSQL]:
             yield cluster
         finally:
             cluster.kill()
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[PostgreSQL]:
-    """Run a cluster for the tests of a module."""
-    found = binaries()
-    if found is None:
-        pytest.skip("NO POSTGRESQL: install it")
-    with running_postgresql(found) as cluster:
-        yield cluster

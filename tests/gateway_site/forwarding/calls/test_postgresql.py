@@ -23,15 +23,13 @@ from gateway_site.environment.postgresql import (
 )
 from gateway_site.forwarding.thread_pools import PROVIDER_THREADS
 from tests.gateway_site.support.gateways import Gateway, running_gateway
-from tests.gateway_site.support.postgresql import PostgreSQL, postgresql
+from tests.gateway_site.support.postgresql import PostgreSQL
 from tests.gateway_site.support.signing_in import Visitor, sign_in_at_once
 from tests.oauth.support import fake_provider
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
-
-__all__ = ["postgresql"]
 
 AT_ONCE = 8
 MANY = 60
