@@ -1,0 +1,360 @@
+"""The files of docs/spa.md behind nginx, Caddy and Vite: an app of two files more, in a browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import psutil
+import pytest
+import requests
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests import ROOT
+from tests.e2e.confirming import confirm
+from tests.e2e.stack import LocalStack
+from tests.guides.page import NewFile, read_steps
+from tests.support.processes import free_ports, is_listening, running, started
+from tests.support.waiting import wait_until
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.stack,
+    pytest.mark.long,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(shutil.which("npm") is None, reason="NO NPM: install Node and npm"),
+]
+
+GUIDE = ROOT / "docs/spa.md"
+FILES = {
+    each.path: each.text for each in read_steps(GUIDE.read_text()) if isinstance(each, NewFile)
+}
+APP = {
+    "package.json": '{"private": true, "type": "module"}',
+    "index.html": '<p id="who"></p><button id="in">Sign in</button>'
+    '<script type="module" src="/src/main.js"></script>',
+    "src/main.js": """import * as gateway from "./gateway.js";
+window.gateway = gateway;
+document.getElementById("in").onclick = () => gateway.signIn();
+gateway.whoAmI().then(
+  (who) => (document.getElementById("who").textContent = who ? who.user.name : "nobody"),
+  (error) => (document.getElementById("who").textContent = error.code),
+);
+""",
+}
+VITE = "vite@7"
+COOKIES: list[str | None] = []  # that the backend beside the gateway was sent
+PROVIDER = "Sign in with Local provider"
+# What the app does with an error, as far as a test sees it.
+OUTCOME = """async ([path, options]) => {
+  try { return await (await gateway.call(path, options)).json(); }
+  catch (error) { return { status: error.status, code: error.code, wait: error.retryAfter }; }
+}"""
+FROM_MEMORY = """setTimeout(() =>
+  dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true })))"""
+LISTEN = """(path) => {
+  window.heard = [];
+  const source = new EventSource(path);
+  source.onmessage = (event) => heard.push(event.data);
+}"""
+
+
+class Backend(BaseHTTPRequestHandler):
+    """An upstream, and a backend beside the gateway: says what it was sent."""
+
+    def answer(self) -> None:
+        if self.path.startswith("/reports/"):
+            COOKIES.append(self.headers.get("Cookie"))
+        if self.path == "/events":
+            last = int(self.headers.get("Last-Event-ID", 0))
+            self._send("text/event-stream", f"retry: 10\nid: {last + 1}\ndata: {last + 1}\n\n")
+            return  # and the stream breaks
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+        told = {"method": self.command, "body": body, "signed": "Authorization" in self.headers}
+        self._send("application/json", json.dumps(told))
+
+    def _send(self, kind: str, text: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    do_GET = do_POST = answer  # noqa: N815 -- the names it looks for
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@dataclass
+class Site:
+    """The app's folder, the stack, and the ports of front, backend and gateway."""
+
+    folder: Path
+    stack: LocalStack
+    front: int
+    backend: int
+
+    @property
+    def url(self) -> str:
+        return f"http://localhost:{self.front}"
+
+    def write(self, name: str, gateway: int, *changes: tuple[str, str]) -> Path:
+        """Write a configuration of the guide with this test's ports and folders."""
+        text = FILES[name]
+        for shown, own in (
+            ("127.0.0.1:8000", f"127.0.0.1:{gateway}"),
+            ("127.0.0.1:8100", f"127.0.0.1:{self.backend}"),
+            ("/srv/app", str(self.folder / "dist")),
+            *changes,
+        ):
+            assert shown in text or name == "vite.config.js", shown
+            text = text.replace(shown, own)
+        path = self.folder / Path(name).name
+        path.write_text(text)
+        return path
+
+    @contextmanager
+    def run(self, command: list[str]) -> Iterator[None]:
+        """Run a server on the front port. It ends by a signal that its children hear of, too."""
+        variables = {"PATH": os.environ["PATH"], "HOME": str(self.folder)}
+        log = self.folder / "front.log"
+        with (
+            log.open("ab") as output,
+            started(
+                command, variables, stdout=output, stderr=output, end=subprocess.Popen.terminate
+            ) as process,
+        ):
+            wait_until(lambda: process.poll() is not None or is_listening(self.front), "it listens")
+            assert process.poll() is None, log.read_text(encoding="utf-8")
+            yield
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("app")
+    for name, text in (APP | {"src/gateway.js": FILES["src/gateway.js"]}).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    install = ["npm", "install", "--ignore-scripts", "--no-fund", "--no-audit", VITE]
+    if subprocess.run(
+        install, cwd=folder, capture_output=True, timeout=200, check=False
+    ).returncode:
+        pytest.skip("NO VITE: npm reaches no registry")
+    build = [str(folder / "node_modules/.bin/vite"), "build"]
+    subprocess.run(build, cwd=folder, check=True, timeout=100)
+    [front] = free_ports(1)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Backend) as server:
+        Thread(target=server.serve_forever).start()
+        stack = LocalStack(
+            folder / "state",
+            PUBLIC_URL=f"http://localhost:{front}",
+            UPSTREAM_API_URL=f"http://127.0.0.1:{server.server_port}",
+            UPSTREAM_API_PROVIDER="local",
+        )
+        with stack.running():
+            yield Site(folder, stack, front, server.server_port)
+        server.shutdown()
+
+
+def nginx(site: Site, gateway: int) -> AbstractContextManager[Any]:
+    if shutil.which("nginx") is None:
+        pytest.skip("NO NGINX: install Debian's nginx")
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    own = "".join(f"{each}_temp_path {site.folder}/nginx/{each}; " for each in kinds)
+    (site.folder / "nginx").mkdir(exist_ok=True)
+    path = site.write(
+        "/etc/nginx/nginx.conf",
+        gateway,
+        ("listen 443 ssl;", f"listen 127.0.0.1:{site.front};"),
+        ("http {\n", f"http {{ access_log off; {own}\n"),
+    )
+    path.write_text(re.sub(r"(?m)^ *ssl_.*\n", "", path.read_text()))
+    options = f"daemon off; pid {site.folder}/nginx/pid; error_log stderr;"
+    user = " user root;" if os.geteuid() == 0 else ""  # the test's folders are its own
+    return site.run(["nginx", "-p", str(site.folder), "-c", str(path), "-g", options + user])
+
+
+def caddy(site: Site, gateway: int) -> AbstractContextManager[Any]:
+    if shutil.which("caddy") is None:
+        pytest.skip("NO CADDY: install Debian's caddy")
+    own = "{\n\tadmin off\n\tdefault_bind 127.0.0.1\n}\n"
+    path = site.write(
+        "/etc/caddy/Caddyfile",
+        gateway,
+        ("app.example.com {", f"{own}http://localhost:{site.front} {{"),
+    )
+    return site.run(["caddy", "run", "--adapter", "caddyfile", "--config", str(path)])
+
+
+def vite(site: Site, gateway: int) -> AbstractContextManager[Any]:
+    site.write("vite.config.js", gateway)
+    command = [str(site.folder / "node_modules/.bin/vite"), str(site.folder), "--strictPort"]
+    config = ["--config", str(site.folder / "vite.config.js")]
+    return site.run([*command, *config, "--host", "127.0.0.1", "--port", str(site.front)])
+
+
+Front = Callable[[Site, int], AbstractContextManager[Any]]
+
+
+@contextmanager
+def opened(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context()
+    context.set_default_timeout(10_000)
+    yield context
+    context.close()
+
+
+def sign_in(page: Page, *, with_password: bool = True) -> None:
+    page.locator("#in").click()
+    page.get_by_role("button", name=PROVIDER).click()
+    if with_password:
+        page.get_by_label("Username").fill("ada")
+        page.get_by_label("Password").fill("ada")
+        page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Allow").click()
+    expect(page.locator("#who")).to_have_text("ada")
+
+
+def call(page: Page, path: str, **options: Any) -> dict[str, Any]:
+    found: dict[str, Any] = page.evaluate(OUTCOME, [path, options])
+    return found
+
+
+@pytest.mark.parametrize("front", [nginx, caddy, vite])
+def test_app_works_behind(site: Site, browser: Browser, front: Front) -> None:
+    with front(site, site.stack.gateway), opened(browser) as context:
+        page = context.new_page()
+        wanted = f"{site.url}/items/7?a=1&b=x%20y"
+        page.goto(wanted)
+        expect(page.locator("#who")).to_have_text("nobody")
+        assert call(page, "api/things")["code"] == "signed_out"
+        sign_in(page)
+        assert page.url == wanted
+
+        assert call(page, "api/things") == {"method": "GET", "body": "", "signed": True}
+        posted = {"method": "POST", "body": "text", "signed": True}
+        assert call(page, "api/things", method="POST", body="text") == posted
+        context.clear_cookies(name="gateway_csrftoken")
+        assert call(page, "api/things", method="POST", body="text") == posted
+        page.evaluate(LISTEN, "/gateway/api/events")
+        wait_until(lambda: int(page.evaluate("heard.length")) >= 3, "the stream goes on twice")
+        assert page.evaluate("heard.slice(0, 3)") == ["1", "2", "3"]
+
+        with page.expect_navigation():  # what a browser shows from memory is loaded again
+            page.evaluate(FROM_MEMORY)
+        expect(page.locator("#who")).to_have_text("ada")
+
+        check_ten_tabs(context, site)
+        if front is not vite:
+            check_backend(page, site)
+        check_paths(site)
+        check_outage(page, site)
+        check_end_elsewhere(page, site, browser)
+
+
+def check_ten_tabs(context: BrowserContext, site: Site) -> None:
+    tabs = [context.new_page() for _ in range(10)]
+    for tab in tabs:
+        tab.goto(site.url, wait_until="commit")
+    for tab in tabs:
+        expect(tab.locator("#who")).to_have_text("ada")
+        assert call(tab, "api/things", method="POST", body="x")["method"] == "POST"
+        tab.close()
+
+
+def check_backend(page: Page, site: Site) -> None:
+    """A backend beside the gateway gets no cookie, whatever the browser sends."""
+    COOKIES.clear()
+    page.evaluate("fetch('/reports/latest', { credentials: 'include' }).then((r) => r.text())")
+    cookies = "gateway_sessionid=a; gateway_sessionid-next=b; __Host-sessionid=c"
+    requests.get(f"{site.url}/reports/", headers={"Cookie": cookies}, timeout=10)
+    assert COOKIES == [None, None]
+
+
+def check_paths(site: Site) -> None:
+    for path in ("token", "oauth/token", ".well-known/oauth-authorization-server", "home/"):
+        answer = requests.get(f"{site.url}/{path}", timeout=10)
+        assert "X-Request-ID" in answer.headers, path
+    for path in ("", "tokens", "homes/1", "deep/link?x=1"):
+        answer = requests.get(f"{site.url}/{path}", headers={"Accept": "text/html"}, timeout=10)
+        assert (answer.status_code, 'id="who"' in answer.text) == (200, True), path
+        assert "X-Request-ID" not in answer.headers
+
+
+def check_outage(page: Page, site: Site) -> None:
+    """The app keeps its page and its session while the table does not answer."""
+    assert site.stack.process is not None
+    family = psutil.Process(site.stack.process.pid).children(recursive=True)
+    [table] = [each for each in family if "roto-server" in " ".join(each.cmdline())]
+    before = page.url
+    page.set_default_timeout(60_000)
+    table.suspend()
+    try:
+        failed = call(page, "api/things")
+    finally:
+        table.resume()
+    assert (failed["status"], page.url) == (503, before)
+    assert failed["wait"] > 0
+    wait_until(lambda: call(page, "api/things").get("method") == "GET", "the table is back")
+
+
+def check_end_elsewhere(page: Page, site: Site, browser: Browser) -> None:
+    with opened(browser) as context:
+        other = context.new_page()
+        other.goto(f"{site.url}/home")
+        other.goto(f"{site.url}/x")
+        sign_in(other)
+        other.goto(f"{site.url}/sessions/")
+        confirm(other.get_by_role("button", name="End all other sessions"))
+        expect(other.get_by_role("status").first).to_contain_text("ended")
+    assert call(page, "api/things")["code"] == "signed_out"
+    assert page.evaluate("gateway.whoAmI()") is None
+
+
+@contextmanager
+def gateway_with(site: Site, single_logout: str) -> Iterator[int]:
+    """Run another gateway on the same table, with another kind of single logout."""
+    [port] = free_ports(1)
+    command = [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"]
+    variables = site.stack.environment() | {"OAUTH_LOCAL_SINGLE_LOGOUT": single_logout}
+    with running(command, variables, site.folder / f"{single_logout}.log", port):
+        yield port
+
+
+# Whether the local provider asks for a password afterwards: its cookie is `Lax`, so a POST from
+# another site has none.
+KINDS = {"0": False, "1": True, "no-hint": True, "post": False, "post-no-hint": False}
+
+
+@pytest.mark.parametrize(("kind", "ends_there"), KINDS.items())
+def test_sign_out_comes_back_to_the_app(
+    site: Site, browser: Browser, kind: str, *, ends_there: bool
+) -> None:
+    with gateway_with(site, kind) as gateway, nginx(site, gateway), opened(browser) as context:
+        page = context.new_page()
+        page.goto(f"{site.url}/items")
+        sign_in(page)
+        at_the_app = page.evaluate("history.length")
+        page.evaluate("gateway.signOut()")
+        if kind == "no-hint":  # The provider asks, since nothing shows who came.
+            page.get_by_role("button", name="Sign out").click()
+        page.wait_for_url(f"{site.url}/")
+        expect(page.locator("#who")).to_have_text("nobody")
+        page.evaluate(f"setTimeout(() => history.go({at_the_app} - history.length))")
+        page.wait_for_url(f"{site.url}/items")
+        expect(page.locator("#who")).to_have_text("nobody")
+        page.locator("#in").click()
+        page.get_by_role("button", name=PROVIDER).click()
+        asks = page.get_by_label("Password")
+        expect(asks if ends_there else page.get_by_role("button", name="Allow")).to_be_visible()
