@@ -12,6 +12,7 @@ from pathlib import Path
 from gateway_site import installation
 
 SETTINGS = "gateway_site.settings"
+TRACEBACK = "--traceback"  # Django's option: raise errors
 STATE = Path(".local")  # as in `gateway_site.local.options`
 
 
@@ -23,14 +24,13 @@ def main() -> None:
 def run(arguments: Sequence[str], *, is_local: bool = False) -> None:
     """Run a command, with ``is_local`` as after `--local`.
 
-    Exits with one sentence for a mistake in the configuration.
+    Exits with one sentence for a known error, such as a database that cannot be reached.
     """
     installation.require_own_oauth()
     if arguments[:1] == [installation.LOCAL]:
         arguments, is_local = arguments[1:], True
     argv = [installation.name_program(), *arguments]
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", SETTINGS)
-    from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line, load_command_class
 
     name = arguments[0] if arguments else "help"
@@ -42,8 +42,24 @@ def run(arguments: Sequence[str], *, is_local: bool = False) -> None:
             load_command_class("gateway_site", name).run_from_argv(argv)
         else:
             execute_from_command_line(argv)
-    except ImproperlyConfigured as error:
-        sys.exit(f"ImproperlyConfigured: {error}")
+    except Exception as error:
+        if TRACEBACK in arguments or (sentence := _explain(error)) is None:
+            raise
+        sys.stderr.write(f"{sentence}\n")
+        sys.exit(getattr(error, "returncode", 1))
+
+
+def _explain(error: Exception) -> str | None:
+    """Return what is wrong and what to do, in one line; None if the error is not a known one."""
+    from django.core.exceptions import ImproperlyConfigured
+
+    if isinstance(error, ImproperlyConfigured):
+        # The settings may be what cannot be loaded, and the next import needs them.
+        return f"ImproperlyConfigured: {error}"
+    from sessions_kms.management.known_errors import explain
+
+    found = explain(error)
+    return found and f"CommandError: {found}"
 
 
 def use_running_stack(folder: Path) -> None:

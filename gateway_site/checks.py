@@ -8,9 +8,11 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.management import get_commands
+from django.db import DatabaseError, connections
 
 from gateway_site.forwarding.calls.middleware_check import unseen_middleware
 from sessions_kms.hints import command, page
+from sessions_kms.management.known_errors import explain
 
 
 @register
@@ -186,6 +188,20 @@ def check_not_local(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
             f"GATEWAY_LOCAL is set: it is for `{command('runlocal')}` only.", id="gateway_site.E003"
         )
     ]
+
+
+@register(Tags.database)
+def check_databases(
+    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Read from the databases that `check --database` names, and report what prevents it."""
+    found: list[CheckMessage] = []
+    for alias in databases or ():
+        try:
+            connections[alias].introspection.table_names()  # SQLite opens its file at a read
+        except DatabaseError as error:
+            found.append(Error(explain(error) or str(error), id="gateway_site.E007"))
+    return found
 
 
 @register

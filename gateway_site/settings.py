@@ -344,6 +344,8 @@ LOGGING = {
         "sessions_kms.refused": {"level": "CRITICAL"},
         # At INFO it logs where it found its credentials, each time.
         "botocore": {"level": "DEBUG" if LOG_LEVEL == "DEBUG" else "WARNING"},
+        # Its warnings of failed attempts are several lines; a command reports the failure itself.
+        "psycopg.pool": {"level": "ERROR" if installation.is_command() else LOG_LEVEL},
         # At INFO it logs each address that is called.
         "httpx2": {"level": "DEBUG" if LOG_LEVEL == "DEBUG" else "WARNING"},
         # At DEBUG it logs the headers of upstreams' responses, including cookies.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from gateway_site.audit.verification import (
     read_log,
     read_stored,
 )
-from sessions_kms.management.base import OperatorCommand, UsageError
+from sessions_kms.management.base import OperatorCommand
 from sessions_kms.operations.audit_writers import AuditWriters
 from sessions_kms.services import services
 
@@ -172,8 +172,10 @@ def _escape(text: str) -> str:
 
 
 def parse_moment(text: str) -> float:
-    """Return epoch seconds of an argument. Raises UsageError."""
+    """Return epoch seconds, for argparse."""
     try:
         return parse_time(text)
     except ValueError:
-        raise UsageError("A time says its zone, for example 2026-01-31T12:00:00Z.") from None
+        raise ArgumentTypeError(
+            f"{text!a} is not a time with its zone, such as 2026-01-31T12:00:00Z"
+        ) from None

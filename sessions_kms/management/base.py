@@ -13,10 +13,10 @@ from time import monotonic
 from typing import Any, NoReturn
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.management.known_errors import explain
 from sessions_kms.services import services
 
 FAILED = 1
@@ -85,14 +85,16 @@ class OperatorCommand(BaseCommand):
         self.ask: bool = not options.get("no_input", False) and not self.dry_run
         try:
             self.operate(options)
-        except StoreUnavailable as exc:
-            raise CommandError(_with_cause(exc)) from exc
-        except ImproperlyConfigured as exc:  # Not every command waits for the system checks.
-            raise CommandError(str(exc)) from exc
+        except CommandError:
+            raise
         except KeyboardInterrupt as exc:
             status = INCOMPLETE if self.changes else FAILED
             text = "Interrupted. Run the same command again to continue."
             raise CommandError(text, returncode=status) from exc
+        except Exception as exc:
+            if (sentence := explain(exc)) is None:
+                raise
+            raise CommandError(sentence) from exc
 
     def operate(self, options: dict[str, Any]) -> None:
         """Do the command's work."""
@@ -156,7 +158,7 @@ class OperatorCommand(BaseCommand):
         except KeyboardInterrupt as exc:
             raise CommandError(f"Interrupted. {how}", returncode=INCOMPLETE) from exc
         except StoreUnavailable as exc:
-            raise CommandError(f"{_with_cause(exc)} {how}", returncode=INCOMPLETE) from exc
+            raise CommandError(f"{explain(exc)} {how}", returncode=INCOMPLETE) from exc
 
     def wait_until(self, moment: float, what: str) -> None:
         """Wait until a time in epoch seconds, counting seconds on a terminal."""
@@ -189,9 +191,3 @@ class OperatorCommand(BaseCommand):
 def session_engine() -> Any:
     """Return the session class of this site."""
     return import_module(settings.SESSION_ENGINE).SessionStore
-
-
-def _with_cause(error: StoreUnavailable) -> str:
-    # Our errors say little by design; AWS's own message helps an operator.
-    cause = error.__cause__
-    return f"{error} ({cause})" if cause else str(error)

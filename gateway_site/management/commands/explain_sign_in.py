@@ -13,7 +13,6 @@ from typing import Any
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError
-from django.db import DatabaseError
 
 from oauth.admission.explanation import Explanation, explain
 from oauth.provider import config
@@ -55,13 +54,10 @@ class Command(OperatorCommand):
     def operate(self, options: dict[str, Any]) -> None:
         if bool(options["provider"]) != bool(options["claims"]):
             raise UsageError("--provider and --claims need each other.")
-        try:
-            if options["provider"]:
-                self._explain_claims(options["provider"], options["claims"])
-            else:
-                self._explain_user(options["user"])
-        except DatabaseError as exc:
-            raise CommandError(f"The database cannot be used: {exc}") from exc
+        if options["provider"]:
+            self._explain_claims(options["provider"], options["claims"])
+        else:
+            self._explain_user(options["user"])
 
     def _explain_claims(self, name: str, path: str) -> None:
         provider = config.find_provider(name)

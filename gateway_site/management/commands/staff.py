@@ -9,7 +9,7 @@ from typing import Any
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError
-from django.db import DatabaseError, IntegrityError, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from oauth.provider import config
@@ -66,15 +66,12 @@ class Command(OperatorCommand):
         )
 
     def operate(self, options: dict[str, Any]) -> None:
-        try:
-            if options["action"] == "list":
-                self._list()
-            elif options["action"] == "grant":
-                self._grant(self._find_account(options), options)
-            else:
-                self._revoke(self._require_account(options))
-        except DatabaseError as exc:
-            raise CommandError(f"The database cannot be used: {exc}") from exc
+        if options["action"] == "list":
+            self._list()
+        elif options["action"] == "grant":
+            self._grant(self._find_account(options), options)
+        else:
+            self._revoke(self._require_account(options))
 
     # Actions
 

@@ -27,6 +27,7 @@ from sessions_kms.management.base import (
     shown,
     unknown,
 )
+from sessions_kms.management.known_errors import explain
 from sessions_kms.operations import data_key_replacement, ending, users
 from sessions_kms.operations.clients import ClientGrants
 from sessions_kms.operations.purging import Cleared, Clearing
@@ -227,7 +228,7 @@ class Command(OperatorCommand):
             yield
         except DatabaseError as exc:
             raise CommandError(
-                f"The database cannot be used: {exc}. Nothing was done. `--user` without"
+                f"{explain(exc) or exc} Nothing was done. `--user` without"
                 " --deactivate ends the sessions without the database."
             ) from exc
 

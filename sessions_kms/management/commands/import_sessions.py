@@ -10,6 +10,7 @@ from django.db import DatabaseError
 
 from sessions_kms import conf
 from sessions_kms.management.base import INCOMPLETE, OperatorCommand, unknown
+from sessions_kms.management.known_errors import explain
 from sessions_kms.operations.old_engines import OldEngine, load_engine
 from sessions_kms.operations.session_import import LEFT, AllEnded, Importer
 from sessions_kms.services import services
@@ -89,7 +90,8 @@ class Command(OperatorCommand):
             return old.count()
         except DatabaseError as exc:
             raise CommandError(
-                f"The old engine's table cannot be read: is this its database? ({exc})"
+                "The old engine's table cannot be read: is this its database?"
+                f" {explain(exc) or exc}"
             ) from exc
         except ImproperlyConfigured as exc:
             raise CommandError(str(exc)) from exc
@@ -102,7 +104,8 @@ class Command(OperatorCommand):
                     advance(scanned)
             except DatabaseError as exc:
                 raise CommandError(
-                    f"The old engine's table became unreadable ({exc}). Run it again to continue.",
+                    f"The old engine's table became unreadable. {explain(exc) or exc} Run it again"
+                    " to continue.",
                     returncode=INCOMPLETE,
                 ) from exc
 

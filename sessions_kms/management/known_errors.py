@@ -1,0 +1,133 @@
+"""From a known error to a sentence with a remedy, which a command prints in place of a traceback.
+
+Known are errors of the configuration, of the SQL database, of AWS, and of files. Any other is a
+fault of the program: its traceback is needed.
+"""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError
+from django.db import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    NotSupportedError,
+    ProgrammingError,
+    connections,
+)
+
+from sessions_kms.aws.errors import error_name
+from sessions_kms.doctor.trouble import REMEDIES
+from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.hints import command
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html: no such table, column, schema
+UNMIGRATED_STATES = frozenset({"42P01", "42703", "3F000"})
+UNMIGRATED_SQLITE = ("no such table", "no such column")
+QUESTION = "\n\tIs the server running"  # of libpq, in English; the remedy says it too
+# Faults of a query or of its data, which are the program's.
+FAULTS = (DataError, IntegrityError, InternalError, NotSupportedError, ProgrammingError)
+BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+# What the operator can do about a file, by the error of the system.
+FILE_REMEDIES = {
+    errno.EACCES: "Let the user of this process use it, or name another.",
+    errno.EPERM: "Let the user of this process use it, or name another.",
+    errno.EROFS: "Name a folder that can be written.",
+    errno.ENOENT: "Create it, or name another.",
+    errno.ENOTDIR: "Name another: a part of its path is a file.",
+    errno.EISDIR: "Name a file: this is a folder.",
+    errno.ENOSPC: "Free space on that disk.",
+    errno.EDQUOT: "Free space on that disk.",
+}
+
+
+def explain(error: Exception) -> str | None:
+    """Return what is wrong and what to do, in one line; None if the error is not a known one."""
+    found = _explain(error)
+    return found and " ".join(found.split())
+
+
+def _explain(error: Exception) -> str | None:
+    if isinstance(error, CommandError | ImproperlyConfigured):
+        return str(error)
+    if isinstance(error, StoreUnavailable):
+        return with_cause(error)
+    if isinstance(error, DatabaseError | InterfaceError):
+        return _explain_database(error)
+    if isinstance(error, OSError):
+        return _explain_file(error)
+    if type(error).__module__.startswith("botocore."):
+        return _with_remedy(f"The call of AWS failed: {error}", error)
+    return None
+
+
+def with_cause(error: StoreUnavailable) -> str:
+    """Return the message with that of AWS, since ours say little by design, and a remedy."""
+    cause = error.__cause__
+    if not isinstance(cause, Exception):
+        return str(error)
+    return _with_remedy(f"{error} ({cause})", cause)
+
+
+def _with_remedy(sentence: str, cause: Exception) -> str:
+    return f"{sentence} {REMEDIES.get(error_name(cause), '')}".rstrip()
+
+
+def _explain_database(error: Exception) -> str | None:
+    if _is_unmigrated(error):
+        return (
+            f"The database lacks a table or a column ({_first_line(error)}):"
+            f" run `{command('migrate')}`."
+        )
+    if isinstance(error, FAULTS):
+        return None
+    settings = connections["default"].settings_dict
+    if isinstance(error.__cause__, sqlite3.Error):
+        file = settings["NAME"]
+        if getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF in BUSY:
+            return f"Another process holds {file} ({error}): end it, or try again later."
+        return (
+            f"The database file {file} cannot be used: {error}. Create its folder, and let the user"
+            " of this process write to both; or correct DATABASES (the gateway: DATABASE_URL)."
+        )
+    return (
+        f"The database cannot be used: {_find_cause(error).rstrip('.')}. Check that its server runs"
+        " and can be reached from here, and DATABASES (the gateway: DATABASE_URL)."
+    )
+
+
+def _is_unmigrated(error: Exception) -> bool:
+    if isinstance(error.__cause__, sqlite3.Error):
+        return str(error).startswith(UNMIGRATED_SQLITE)
+    state = getattr(error.__cause__, "sqlstate", None)
+    return isinstance(error, ProgrammingError) and state in UNMIGRATED_STATES
+
+
+def _find_cause(error: Exception) -> str:
+    """Return the driver's message. That of a pool says only that it gave up: connect once more."""
+    found: Exception = error
+    if type(error.__cause__).__name__ == "PoolTimeout":
+        connection: Any = connections["default"]
+        try:
+            connection.Database.connect(**connection.get_connection_params()).close()
+        except connection.Database.Error as cause:
+            found = cause
+    return str(found).partition(QUESTION)[0]
+
+
+def _explain_file(error: OSError) -> str | None:
+    if error.filename is None or error.errno is None:
+        return None
+    remedy = FILE_REMEDIES.get(error.errno)
+    return remedy and f"{error.filename} cannot be used: {error.strerror}. {remedy}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
