@@ -65,7 +65,7 @@ FROM_MEMORY = """setTimeout(() =>
   dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true })))"""
 LISTEN = """(path) => {
   window.heard = [];
-  const source = new EventSource(path);
+  window.source = new EventSource(path);
   source.onmessage = (event) => heard.push(event.data);
 }"""
 
@@ -259,6 +259,7 @@ def test_app_works_behind(site: Site, browser: Browser, front: Front) -> None:
         if front is not vite:
             check_backend(page, site)
         check_paths(site)
+        check_connecting(page)
         check_outage(page, site)
         check_end_elsewhere(page, site, browser)
 
@@ -292,16 +293,40 @@ def check_paths(site: Site) -> None:
         assert "X-Request-ID" not in answer.headers
 
 
+def check_connecting(page: Page) -> None:
+    """An error leads to where the user connects what it names, and from there back."""
+    before = page.url
+    assert call(page, "notes", method="POST", body="{}")["code"] == "not_connected"
+    page.evaluate("gateway.call('notes').catch((error) => setTimeout(gateway.signIn, 0, error))")
+    confirm(page.get_by_role("button", name="Connect Notes"))
+    page.get_by_role("button", name="ada@notes.example").click()
+    page.wait_for_url(before)
+    assert call(page, "notes", method="POST", body="{}")["code"] is None  # the server's own error
+
+    again = {"sign_in_url": "/accounts/oidc/local/login/?process=connect"}  # as of a lost token
+    page.evaluate("(error) => setTimeout(gateway.signIn, 0, error)", again)
+    confirm(page.get_by_role("button", name="Continue to Local provider"))
+    page.get_by_role("button", name="Allow").click()
+    page.wait_for_url(before)
+    expect(page.locator("#who")).to_have_text("ada")
+
+
+def expect_closed(page: Page) -> None:
+    """Wait until the browser gives a stream up, which it does at any status but 200."""
+    wait_until(lambda: page.evaluate("source.readyState === EventSource.CLOSED"), "it is closed")
+
+
 def check_outage(page: Page, site: Site) -> None:
     """The app keeps its page and its session while the table does not answer."""
     assert site.stack.process is not None
     family = psutil.Process(site.stack.process.pid).children(recursive=True)
     [table] = [each for each in family if "roto-server" in " ".join(each.cmdline())]
     before = page.url
-    page.set_default_timeout(60_000)
+    page.evaluate(LISTEN, "/gateway/api/events")
     table.suspend()
     try:
         failed = call(page, "api/things")
+        expect_closed(page)
     finally:
         table.resume()
     assert (failed["status"], page.url) == (503, before)
@@ -310,6 +335,7 @@ def check_outage(page: Page, site: Site) -> None:
 
 
 def check_end_elsewhere(page: Page, site: Site, browser: Browser) -> None:
+    page.evaluate(LISTEN, "/gateway/api/events")
     with opened(browser) as context:
         other = context.new_page()
         other.goto(f"{site.url}/home")
@@ -319,6 +345,7 @@ def check_end_elsewhere(page: Page, site: Site, browser: Browser) -> None:
         confirm(other.get_by_role("button", name="End all other sessions"))
         expect(other.get_by_role("status").first).to_contain_text("ended")
     assert call(page, "api/things")["code"] == "signed_out"
+    expect_closed(page)
     assert page.evaluate("gateway.whoAmI()") is None
 
 
