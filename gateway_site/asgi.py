@@ -21,11 +21,10 @@ with reporting_failed_start():
 
     from gateway_site.edge import access_log, oauth_errors, trusted_proxies
     from gateway_site.edge.static_files import serve_static_files
-    from gateway_site.environment.database import require_database
     from gateway_site.forwarding.asgi import gateway
-    from gateway_site.server import lifespan, rejections
+    from gateway_site.server import lifespan, rejections, start_checks
 
-    require_database(settings.DATABASES)
+    start_checks.require_variables()
     django_application = gateway()
     site = serve_static_files(
         django_application, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL

@@ -229,6 +229,15 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE
 SECURE_HSTS_PRELOAD = _env.hsts_preload
 # security.W021: preloading binds a whole domain for months, so its owner has to choose it.
 SILENCED_SYSTEM_CHECKS = [] if SECURE_HSTS_PRELOAD else ["security.W021"]
+# The engine's errors of settings whose variables are missing, which is an error already.
+SILENCED_SYSTEM_CHECKS += [
+    check
+    for check, name in (
+        ("sessions_kms.E003", GatewayVariables.kms_key_arn.name),
+        ("sessions_kms.E004", GatewayVariables.sessions_table.name),
+    )
+    if name in MISSING_VARIABLES
+]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"

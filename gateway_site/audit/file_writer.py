@@ -14,6 +14,8 @@ from collections.abc import Callable
 from time import monotonic, sleep
 from typing import Final, Protocol
 
+from django.conf import settings
+
 from gateway_site.audit.audit_file import AuditFile
 from gateway_site.audit.chain import Chain
 from gateway_site.audit.checkpoint import INTERVAL, RETRY, Checkpoints, try_to
@@ -228,7 +230,8 @@ class FileSink:
                 self._file.append(self._unwritten)
         except OSError as error:
             if not self._is_failing:
-                logger.error(CANNOT_WRITE, error.strerror)  # noqa: TRY400 - no traceback is needed
+                why = f"{self._file.path}: {error.strerror}. Until it can be, {_what_follows()}"
+                logger.error(CANNOT_WRITE, why)  # noqa: TRY400 - no traceback is needed
             gateway.count("audit.failures", step="write")
             self._is_failing = True
             if not events and not self._file.may_have_left:
@@ -269,3 +272,9 @@ class FileSink:
         if not self._unwritten:
             self._first_unwritten = self._chain.number + 1
         self._unwritten += self._chain.add(line)
+
+
+def _what_follows() -> str:
+    if getattr(settings, "AUDIT_ON_FULL", None) == "reject":
+        return "calls get 503"
+    return "events are lost once the queue is full"

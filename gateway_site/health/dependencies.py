@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -13,7 +14,10 @@ from django.db.migrations.executor import MigrationExecutor
 
 from gateway_site.health.probes import DatabaseRejectedError, SharedProbe
 from sessions_kms.exceptions import TableUnavailable
+from sessions_kms.hints import command
 from sessions_kms.services import services
+
+logger = logging.getLogger(__name__)
 
 MIGRATIONS: Final = "migrations"
 # Of https://www.postgresql.org/docs/current/errcodes-appendix.html: invalid authorization, invalid
@@ -32,6 +36,7 @@ class MigrationsProbe:
 
     def __init__(self) -> None:
         self._are_applied = False
+        self._is_reported = False
 
     def __call__(self) -> None:
         """Raise NotMigratedError. An unavailable database is no reason."""
@@ -41,6 +46,12 @@ class MigrationsProbe:
             except (DatabaseError, InterfaceError):
                 return
             if missing:
+                if not self._is_reported:
+                    self._is_reported = True
+                    logger.error(
+                        "The database lacks migrations of this release: run `%s`. Until then,"
+                        " this process is not ready, and pages may fail.", command("migrate"),
+                    )  # fmt: skip
                 raise NotMigratedError
             self._are_applied = True
 

@@ -7,6 +7,7 @@ protocol             one connection: which requests are rejected, and when it is
 request_syntax       the start of each request, its first line and its head; no I/O
 buffered_transport   sends the head of a response together with its body
 connections          all connections of a process: how many, and which is closed first
+start_checks         what stops a server before it starts
 lifespan             the start and the graceful stop of a process
 workers              several processes and their parent: what SIGHUP does, how they end
 log_queue            what a process logs, written by a thread
@@ -102,7 +103,11 @@ def run(options: Sequence[str], *, program: str) -> None:
     """
     import uvicorn  # noqa: PLC0415 - the application itself does not need it
 
-    from gateway_site.server import log_queue, workers  # noqa: PLC0415 - they import much
+    from gateway_site.server import (  # noqa: PLC0415 - they import much
+        log_queue,
+        start_checks,
+        workers,
+    )
 
     log_queue.start()
     workers.use_for_server()
@@ -112,6 +117,8 @@ def run(options: Sequence[str], *, program: str) -> None:
         json_log.use_for_server(uvicorn.config.LOGGING_CONFIG)
     with reporting_failed_start():
         check_workers(os.environ, options)
+        if not {"--help", "--version"} & set(options):
+            start_checks.require_port(os.environ, options)
         uvicorn.main(
             [APPLICATION, *arguments(), *options],
             prog_name=program,

@@ -23,6 +23,7 @@ from functools import partial
 from types import FrameType
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site.audit import trail
 from gateway_site.configuration import FileState
@@ -31,6 +32,7 @@ from gateway_site.edge.descriptors import pause_without_descriptors
 from gateway_site.edge.http_metrics import gateway
 from gateway_site.edge.shutdown import STATE_KEY, Shutdown
 from gateway_site.health import draining, replaced
+from gateway_site.health.dependencies import migrations_probe
 from gateway_site.policy.in_force import has_rules, reload_rules, warn_of_open_rules
 from gateway_site.server import log_queue
 from gateway_site.server.exporters import export_rest
@@ -57,6 +59,23 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
 async def _live(receive: Receive, send: Send) -> None:
     """Answer the messages of a process's lifespan."""
     await receive()
+    try:
+        _start()
+    except Exception as error:  # A server would serve without a lifespan.
+        if not isinstance(error, ImproperlyConfigured):
+            logger.exception("The server cannot start.")
+        await send({"type": "lifespan.startup.failed", "message": str(error)})
+        return
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await asyncio.to_thread(trail.close)
+    await asyncio.to_thread(export_rest)
+    log_queue.finish()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+def _start() -> None:
+    """Prepare this process."""
     if threading.current_thread() == threading.main_thread():
         log_queue.start()
     _collect_garbage_less_often()
@@ -67,12 +86,8 @@ async def _live(receive: Receive, send: Send) -> None:
     _reload_at_hangup()
     warn_of_open_rules()
     trail.start()
-    await send({"type": "lifespan.startup.complete"})
-    await receive()
-    await asyncio.to_thread(trail.close)
-    await asyncio.to_thread(export_rest)
-    log_queue.finish()
-    await send({"type": "lifespan.shutdown.complete"})
+    if threading.current_thread() == threading.main_thread():
+        migrations_probe().latest()  # It logs that the database needs `migrate`; nothing waits.
 
 
 def _collect_garbage_less_often() -> None:

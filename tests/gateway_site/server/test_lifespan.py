@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
+from gateway_site.audit import trail
 from gateway_site.policy.in_force import RulesInForce
 from gateway_site.server import lifespan, log_queue
 from tests.gateway_site.support.declared_upstreams import read_api
@@ -29,6 +31,19 @@ def usual() -> Iterator[None]:
     thresholds = gc.get_threshold()
     yield
     gc.set_threshold(*thresholds)
+
+
+@pytest.fixture(autouse=True)
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The probes that a start has begun."""
+    begun: list[str] = []
+
+    class Probe:
+        def latest(self) -> None:
+            begun.append("migrations")
+
+    monkeypatch.setattr(lifespan, "migrations_probe", Probe)
+    return begun
 
 
 async def live() -> list[str]:
@@ -152,3 +167,22 @@ async def test_log_is_written_before_a_server_sends_itself_the_signal_that_ended
     monkeypatch.setattr(log_queue, "finish", lambda: finished.append(True))
     await live()
     assert finished == [True]
+
+
+async def test_fault_of_the_settings_fails_the_start_instead_of_serving_without_a_lifespan(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    def fail() -> None:
+        raise ImproperlyConfigured("The name of the table is invalid.")
+
+    settings.DRAIN_SECONDS = 0
+    monkeypatch.setattr(trail, "start", fail)
+    assert await live() == ["lifespan.startup.failed"]
+
+
+async def test_start_looks_at_the_migrations_and_waits_for_nothing(
+    begun: list[str], settings: Settings
+) -> None:
+    settings.DRAIN_SECONDS = 0
+    await live()
+    assert begun == ["migrations"]
