@@ -8,8 +8,11 @@ from django.http import Http404, HttpRequest, JsonResponse
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
+from sessions_kms.session.cookies import without_session
+
 
 @login_not_required
+@without_session
 @require_safe
 @cache_control(public=True, max_age=300)
 def key_set(request: HttpRequest) -> JsonResponse:

@@ -30,9 +30,11 @@ from gateway_site.rules import origin
 from oauth import SIGN_IN_AGAIN
 from oauth.sign_in.views import redirect_to_provider
 from sessions_kms import SessionStore
+from sessions_kms.session.cookies import without_session
 
 
 @login_not_required
+@without_session
 @require_safe
 @cache_control(public=True, max_age=3600)
 def site_logo(request: HttpRequest) -> HttpResponse:

@@ -25,6 +25,7 @@ from oauth.mcp.servers import find_server
 from oauth.mcp.stored_registrations import load_registrations
 from oauth.provider.config import PRIVATE_KEY
 from sessions_kms.services import services
+from sessions_kms.session.cookies import without_session
 
 SETTING: Final = "OAUTH_MCP_CLIENT"
 DOCUMENT_URL: Final = "oauth_client_document"
@@ -86,6 +87,7 @@ def make_document(registration: Registration, name: str) -> dict[str, Any]:
 
 
 @login_not_required
+@without_session
 @require_safe
 def client_document(_request: HttpRequest, name: str) -> HttpResponse:
     """Return the document for an MCP server; 404 before the first connection."""
@@ -94,6 +96,7 @@ def client_document(_request: HttpRequest, name: str) -> HttpResponse:
 
 
 @login_not_required
+@without_session
 @require_safe
 def client_keys(_request: HttpRequest, name: str) -> HttpResponse:
     """Return the public key of the client in the document for an MCP server."""

@@ -1,7 +1,7 @@
 r"""Filters the cookies of a request by the bytes of the header, and decodes their values.
 
 `drop_foreign` removes cookies whose names only look like those of the site, so no later code sees
-them.
+them. `without_session` is for views that are the same for everybody.
 
 To a browser `\xa0__Host-sessionid` and `__Host-sessionid` are different names: a sibling host may
 set the former for the shared domain, even over plain HTTP, which the prefix forbids for the latter.
@@ -23,11 +23,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, wraps
+from typing import TypeVar, cast
 
+from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 
 logger = logging.getLogger("sessions_kms")
 
@@ -53,6 +56,7 @@ NEXT_SIZE = 128  # bytes of a `-next-` value, which is a key and the beginning o
 # whatever decodes them.
 SET_BY_PYTHON = (string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~:").encode()
 ODD = bytes(each for each in range(256) if each not in SET_BY_PYTHON)
+View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
 
 @dataclass
@@ -84,6 +88,22 @@ def drop_foreign(request: HttpRequest, rules: CookieRules) -> None:
     if header.decode("latin-1") != request.META.get("HTTP_COOKIE", ""):
         _replace(request, header)
     mark_filtered(request, rules)
+
+
+def without_session(view: View) -> View:
+    """Return a view whose responses do not depend on the session, and never set its cookie.
+
+    Django deletes a malformed session cookie even if the view does not read it. A shared cache
+    would repeat that to everybody who gets the response from it.
+    """
+
+    @wraps(view)
+    def responding(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
+        __traceback_hide__ = True
+        request.COOKIES.pop(settings.SESSION_COOKIE_NAME, None)
+        return view(request, *args, **kwargs)
+
+    return cast("View", responding)
 
 
 def mark_filtered(request: HttpRequest, rules: CookieRules) -> None:

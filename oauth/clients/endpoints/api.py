@@ -29,6 +29,7 @@ from oauth.clients.rules.errors import (
 from oauth.clients.rules.parsing import BASIC_CHALLENGE, parse_pairs
 from sessions_kms import StoreUnavailable, outages
 from sessions_kms.services import services
+from sessions_kms.session.cookies import without_session
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +87,7 @@ def api_endpoint(*methods: str) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         @csrf_exempt
         @login_not_required
+        @without_session
         @functools.wraps(view)
         def answering(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             if request.method == "OPTIONS":

@@ -6,6 +6,7 @@ from typing import Any
 
 import jwt
 import pytest
+from django.conf import settings
 from django.test import Client
 from pytest_django import Settings
 
@@ -53,8 +54,11 @@ def register_client(found: Discovered) -> Registration:
 
 
 def fetch_document(path: str) -> dict[str, Any]:
-    response = Client().get(path.removeprefix("https://gateway.example"))
+    client = Client()
+    client.cookies[settings.SESSION_COOKIE_NAME] = "malformed"
+    response = client.get(path.removeprefix("https://gateway.example"))
     assert response.status_code == 200
+    assert not response.cookies
     assert response["Content-Type"] == "application/json"
     assert response["Cache-Control"] == "public, max-age=300"
     assert len(response.content) < 5 * 1024

@@ -9,6 +9,7 @@ import jwt
 import pytest
 import requests
 
+from gateway_site.pages.upstreams import JWT
 from tests.gateway_site.support.client_tokens import CLIENT_ID, Caller
 from tests.gateway_site.support.gateways import LONG_ID, TOKEN, Gateway
 from tests.gateway_site.support.problems import assert_problem
@@ -43,8 +44,9 @@ def jwks_uri(gateway: Gateway) -> str:
 
 
 def test_key_set_needs_no_session_and_may_be_cached(gateway: Gateway) -> None:
-    for cookies in ({}, {"gateway_sessionid": gateway.keys[0]}):
+    for cookies in ({}, {"gateway_sessionid": gateway.keys[0]}, {"gateway_sessionid": "malformed"}):
         response = requests.get(jwks_uri(gateway), cookies=cookies, timeout=10)
+        assert "Vary" not in response.headers
         assert set(response.headers["Cache-Control"].split(", ")) == {"public", "max-age=300"}
         assert "Set-Cookie" not in response.headers
         [key] = response.json()["keys"]
@@ -105,6 +107,8 @@ def test_no_header_of_a_client_names_the_user(gateway: Gateway, name: str) -> No
 
 
 def test_trial_page_hides_the_token_that_an_upstream_repeats(gateway: Gateway) -> None:
+    # The space before it may be encoded.
+    assert not JWT.sub("", "Bearer%20eyJh.eyJp.s-_").endswith("s-_")
     with gateway.client() as client:
         page = client.get(f"{gateway.url}/try/who/?call=1", timeout=10)
     assert page.status_code == 200

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote_plus, urlencode
 
 import pytest
+from django.conf import settings
 from django.db import OperationalError, connection
 from django.test import Client, RequestFactory
 from pytest_django import Settings
@@ -66,6 +67,17 @@ def test_pages_of_other_sites_may_call_and_read(server: object, path: str) -> No
         assert response["Cache-Control"] == "no-store"
         assert not response.cookies
     assert Client().get(path).status_code == 405
+
+
+@pytest.mark.parametrize("path", ["/.well-known/oauth-authorization-server", *POSTED])
+def test_malformed_session_cookie_is_not_deleted_in_what_caches_may_repeat(
+    server: object, path: str
+) -> None:
+    client = Client()
+    client.cookies[settings.SESSION_COOKIE_NAME] = "malformed"
+    for response in (client.get(path), client.options(path)):
+        assert not response.cookies
+        assert "Cookie" not in response.get("Vary", "")
 
 
 @pytest.mark.parametrize(
