@@ -5,6 +5,7 @@ The operator creates the keys as PEM files. A key of P-256 signs with ES256, one
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from oauth.provider.public_jwk import find_algorithm, make_jwk
 
 FILE_MAX: Final = 64 * 1024  # bytes
 PRIVATE_MARK: Final = "PRIVATE KEY-----"  # RFC 7468; also of the older forms of each type
+KEY_MARK: Final = re.compile(r"-----BEGIN [A-Z ]*(?:PRIVATE|PUBLIC) KEY-----")
 UNUSABLE: Final = "must name a key of P-256, or an RSA key with 2048 to 8192 bits."
 
 PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
@@ -78,10 +80,15 @@ def load_public_key(path: str) -> JWK:
 
 
 def _read(path: str) -> str:
+    """Return a file with at most one key: others would be left out without a word."""
+    __traceback_hide__ = True
     try:
-        return read_text_file(Path(path), FILE_MAX)
+        text = read_text_file(Path(path), FILE_MAX)
     except ValueError as error:
         raise InvalidValue(f": {error}") from None
+    if len(KEY_MARK.findall(text)) > 1:
+        raise InvalidValue("must name a PEM file with a single key.")
+    return text
 
 
 def _load_private(text: str) -> PrivateKey:

@@ -66,7 +66,8 @@ TIMEOUT = 10.0  # seconds
 # Headers that would request a part of the response, an encoded one, or none.
 DROPPED_HEADERS = ("accept", "connection", "content-", "if-", "range", "transfer-", "upgrade")
 ACCEPT_HEADERS = [(b"accept", b"application/json, */*;q=0.5"), (b"accept-encoding", b"identity")]
-JWT = re.compile(r"\beyJ[\w-]+\.eyJ[\w-]+\.[\w-]+")  # of the gateway, and of providers
+# A token of the gateway, or of a provider; a space before it may be encoded, as in `Bearer%20eyJ`.
+JWT = re.compile(r"eyJ[\w-]+\.eyJ[\w-]+\.[\w-]+")
 HIDDEN = _("[a token, not shown]")
 
 

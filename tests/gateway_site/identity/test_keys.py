@@ -86,6 +86,11 @@ def test_file_without_a_usable_key_is_a_configuration_error(tmp_path: Path) -> N
     locked = write_key(tmp_path / "locked.pem", P_256, password=b"secret")
     public = write_public_key(tmp_path / "public.pem", P_256)
     (empty := tmp_path / "empty.pem").write_text("")
+    two = Path(write_key(tmp_path / "two.pem", P_256))
+    two.write_text(two.read_text() + Path(write_public_key(tmp_path / "rsa.pem", RSA)).read_text())
+    for name in ("IDENTITY_KEY_FILE", "IDENTITY_PUBLISHED_KEY_FILES"):
+        with pytest.raises(ImproperlyConfigured, match="must name a PEM file with a single key"):
+            production(**{name: str(two)})
     (cut := tmp_path / "cut.pem").write_text("-----BEGIN PRIVATE KEY-----\nMIGH\n")
     for path in (locked, public, str(empty), str(cut)):
         with pytest.raises(ImproperlyConfigured, match=r"^IDENTITY_KEY_FILE must name a PEM"):
