@@ -49,7 +49,7 @@ window.gateway = gateway;
 document.getElementById("in").onclick = () => gateway.signIn();
 gateway.whoAmI().then(
   (who) => (document.getElementById("who").textContent = who ? who.user.name : "nobody"),
-  (error) => (document.getElementById("who").textContent = error.code),
+  (error) => (document.getElementById("who").textContent = error.code ?? error.status),
 );
 """,
 }
@@ -262,6 +262,17 @@ def test_app_works_behind(site: Site, browser: Browser, front: Front) -> None:
         check_connecting(page)
         check_outage(page, site)
         check_end_elsewhere(page, site, browser)
+
+
+@pytest.mark.parametrize("front", [nginx, caddy, vite])
+def test_gateway_that_is_down_is_no_sign_out_behind(
+    site: Site, browser: Browser, front: Front
+) -> None:
+    [nobody] = free_ports(1)
+    with front(site, nobody), opened(browser) as context:
+        page = context.new_page()
+        page.goto(site.url)
+        expect(page.locator("#who")).to_have_text(re.compile(r"^50\d$"))
 
 
 def check_ten_tabs(context: BrowserContext, site: Site) -> None:
