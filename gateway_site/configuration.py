@@ -42,9 +42,10 @@ def read(environment: Mapping[str, str]) -> tuple[Configuration, list[str]]:
     except InvalidFile as error:
         return Configuration(environment), [f"{NAME}: {path}: {error}"]
     values, problems = dict[str, str](), list[str]()
+    mentioned = {**dict.fromkeys(table, ""), **environment}
     for name, value in table.items():
         try:
-            declared = _find_declaration(name, {**dict.fromkeys(table, ""), **environment})
+            declared = _find_declaration(name, mentioned)
             text = configuration_file.to_text(name, value, declared)
         except InvalidValue as problem:
             problems.append(f"{_show(name)} {problem} It is set in {path}.")

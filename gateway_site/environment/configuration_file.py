@@ -5,6 +5,7 @@ The values never become part of the process's environment: a new worker would in
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +19,12 @@ NAME: Final = GatewayVariables.gateway_config.name
 DATABASE_URL: Final = GatewayVariables.database_url.name
 # What decides how the other variables are read, or is for `runlocal` alone.
 ENVIRONMENT_ONLY: Final = frozenset({NAME, GatewayVariables.gateway_local.name})
+NEWLINE, END = "\n", "at end of document"
 SIZE_MAX: Final = 1024 * 1024  # bytes
 MISPLACED: Final = (
     "holds a secret, which must not be in this file: use {name}_FILE here, or the environment."
 )
+SECRET_OPTION: Final = re.compile("pass|secret|scram", re.IGNORECASE)
 TYPES: Final = "must be a string, a whole number, true, false, or a list of strings."
 
 
@@ -37,8 +40,9 @@ def read_table(path: str) -> dict[str, Any]:
         raise InvalidFile(str(error)) from None
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:  # names the line and the column
-        raise InvalidFile(f"{error}.") from None
+    except tomllib.TOMLDecodeError as error:  # names the line and the column, but not of the end
+        end = f"at line {text.count(NEWLINE) + 1}, column {len(text) - text.rfind(NEWLINE)}"
+        raise InvalidFile(f"{str(error).replace(END, f'{end}, the end')}.") from None
     except (ValueError, RecursionError):
         raise InvalidFile("the file has a number that is too long, or too many levels.") from None
 
@@ -48,7 +52,7 @@ def to_text(name: str, value: object, declared: Variable[Any]) -> str:
     if isinstance(value, dict):
         raise InvalidValue("is a table: the file has no sections, and no dots in names.")
     if isinstance(value, list):
-        return ",".join(_entries(value, declared))
+        return ",".join(_entries(name, value, declared))
     if isinstance(value, bool):
         return "1" if value else "0"
     if not isinstance(value, str | int):
@@ -69,17 +73,21 @@ def holds_secret(name: str, text: str, declared: Variable[Any]) -> bool:
 
 
 def _has_password(url: str) -> bool:
-    """Return True unless it is certain that a database URL has no password."""
+    """Return True unless it is certain that a database URL has no password.
+
+    https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
+    """
     try:
         parts = urlsplit(url)
-        return parts.password is not None or any("pass" in each for each in parse_qs(parts.query))
+        options = parse_qs(parts.query)
+        return parts.password is not None or any(map(SECRET_OPTION.search, options))
     except ValueError:
         return True
 
 
-def _entries(value: list[object], declared: Variable[Any]) -> Iterator[str]:
+def _entries(name: str, value: list[object], declared: Variable[Any]) -> Iterator[str]:
     """Yield the entries of a list as they are written between commas. Raises InvalidValue."""
-    if not declared.takes_list:
+    if not declared.takes_list or (declared.secret and name.endswith(FILE)):
         raise InvalidValue("takes one value, not a list.")
     if declared.secret:
         raise InvalidValue(MISPLACED.format(name=declared.name))

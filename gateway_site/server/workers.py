@@ -2,7 +2,8 @@
 
 A new worker serves before the old one ends. On a busy machine that may take long, so each has a
 minute, and is started again if it is not ready by then. If some workers still have other settings
-than the rest, the log and a metric say so. A worker that ends answers `/readyz` with 503, unless it
+than the rest, the log and a metric say so. One that ended by itself is replaced as soon as the
+settings have no fault. A worker that ends answers `/readyz` with 503, unless it
 knows that it has been replaced.
 
 A worker whose parent was killed closes its port and ends: nobody would replace it, and the next
@@ -39,6 +40,7 @@ logger = logging.getLogger("uvicorn.error")  # the one that is configured in the
 TIME_LIMIT = 60  # seconds
 READY_TIME = 60.0  # seconds in which a new worker has to become ready
 ATTEMPTS = 4  # to start one
+RETRY_TIME = 15.0  # seconds between two attempts to replace a worker that has ended
 END_TIME = 10  # seconds to end in, after those for open requests
 JOIN_TIME = 0.2  # seconds between two looks at whether the parent has to end
 # As a new worker reads them. The error of a variable never repeats a secret.
@@ -63,6 +65,7 @@ class Worker(Process):
     def __init__(self, config: Config, sockets: list[socket]) -> None:
         super().__init__(config, sockets)
         self.made_at = monotonic()
+        self.next_at: float | None = None  # once it has ended: when another may be started
         self._is_asked = self._has_answered = False
 
     def is_alive(self, timeout: float = READY_TIME) -> bool:
@@ -134,6 +137,42 @@ class Workers(Multiprocess):
         for each in self.sockets:
             each.close()
         super().terminate_all()
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace each worker that has ended or hangs, unless the settings have a fault.
+
+        The others go on then, and it is tried again: uvicorn would start one after the other, each
+        with the same fault, or end the others.
+        """
+        for index, each in enumerate(cast("list[Worker]", self.processes)):
+            if self.should_exit.is_set():
+                return
+            if each.is_alive(timeout=self.config.timeout_worker_healthcheck):
+                continue
+            if each.next_at is None:
+                self._bury(each)
+            elif each.next_at <= monotonic():
+                self._start_another(index, each)
+
+    def _bury(self, worker: Worker) -> None:
+        """End a worker that hangs; end all if it could not start, and none of the others serves."""
+        worker.kill()
+        worker.join()
+        worker.next_at = max(monotonic(), worker.made_at + RETRY_TIME)
+        logger.error("The worker [%s] has ended, with %s.", worker.pid, worker.exitcode)
+        others = (each for each in self.processes if each is not worker)
+        if worker.exitcode == STARTUP_FAILURE and not any(each.is_ready() for each in others):
+            logger.critical("It could not start, and no other worker serves.")
+            self.should_exit.set()
+
+    def _start_another(self, index: int, ended: Worker) -> None:
+        if (fault := find_fault()) is not None:
+            logger.error("A worker that has ended is not replaced: %s", fault)
+            ended.next_at = monotonic() + RETRY_TIME
+            return
+        new = multiprocess.Process(self.config, self.sockets)
+        new.start()
+        self.processes[index] = new
 
     def handle_hup(self) -> None:
         """Have the workers read their rules again; replace them if the settings have no fault.

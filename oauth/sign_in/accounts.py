@@ -25,6 +25,7 @@ from allauth.socialaccount.adapter import get_adapter
 from allauth.socialaccount.helpers import complete_social_login
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialLogin
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import get_random_string
@@ -35,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 RANDOM_NAME_LENGTH = 12
 SUBJECT_MAX: int = app_settings.UID_MAX_LENGTH
+
+NO_PROFILE = {"is_active", "is_staff", "is_superuser", "password", "last_login"}
 
 ATTEMPTS_MAX = 3
 NEW_ACCOUNT_ATTRIBUTE = "_oauth_arrived"
@@ -135,9 +138,15 @@ def fill_in_profile(request: HttpRequest, sociallogin: SocialLogin) -> None:
     get_account_adapter(request).populate_username(request, sociallogin.user)
     try:
         with transaction.atomic():
-            sociallogin.user.save()
+            sociallogin.user.save(update_fields=_profile_fields(sociallogin.user))
     except IntegrityError:  # just taken by another user: keep the random name
         sociallogin.user.refresh_from_db()
+
+
+def _profile_fields(user: AbstractBaseUser) -> list[str]:
+    """Return the fields that are no rights: somebody may be withdrawing those just now."""
+    fields = (each.name for each in user._meta.concrete_fields if not each.primary_key)
+    return [each for each in fields if each not in NO_PROFILE]
 
 
 def _is_taken(address: str | None) -> bool:

@@ -26,13 +26,16 @@ def user_id_of(user: "AbstractBaseUser") -> str:
 def get_users(user_ids: Iterable[str]) -> "dict[str, AbstractBaseUser]":
     """Return the existing users of these ids, by id, in one query."""
     keys = {key for each in user_ids if (key := _key(each)) is not None}
-    found = get_user_model()._default_manager.filter(pk__in=keys) if keys else []
+    # Not the default manager, from which a project may hide some: they could not be deactivated.
+    found = get_user_model()._base_manager.filter(pk__in=keys) if keys else []
     return {user_id_of(user): user for user in found}
 
 
 def find_users(text: str) -> "dict[str, AbstractBaseUser]":
     """Return at most 10 users, by id, whose id, user name or e-mail address is this text."""
     model = get_user_model()
+    if not _is_storable(text):
+        return {}
     lookups: list[dict[str, Any]] = [{f"{model.USERNAME_FIELD}__exact": text}]
     if hasattr(model, "EMAIL_FIELD"):
         lookups.append({f"{model.get_email_field_name()}__iexact": text})
@@ -57,6 +60,8 @@ def has_accounts() -> bool:
 
 def find_user_of_account(provider: str, subject: str) -> "AbstractBaseUser | None":
     """Return the user of a subject at a provider; None if nobody has this account."""
+    if not _is_storable(subject) or not _is_storable(provider):
+        return None
     accounts = apps.get_model(*ACCOUNT_MODEL)._default_manager
     found = accounts.select_related("user").filter(provider=provider, uid=subject)
     # Some databases compare without case.
@@ -86,7 +91,10 @@ def can_be_deactivated() -> bool:
 
 
 def deactivate(user: "AbstractBaseUser") -> bool:
-    """Deactivate a user, who can then neither sign in nor use a session; False if already so."""
+    """Deactivate a user, who can then neither sign in nor use a session; False if already so.
+
+    Raises ObjectDoesNotExist if the user was deleted meanwhile.
+    """
     user.refresh_from_db()
     if not user.is_active:
         return False
@@ -103,4 +111,9 @@ def _key(user_id: str) -> Any:
         field.run_validators(key)  # Databases reject numbers out of range.
     except ValidationError:
         return None
-    return None if "\0" in user_id else key
+    return key if _is_storable(user_id) else None
+
+
+def _is_storable(text: str) -> bool:
+    """Return False if databases reject a text, as they do what was not UTF-8 originally."""
+    return "\0" not in text and text == text.encode(errors="ignore").decode()

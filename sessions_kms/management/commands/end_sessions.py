@@ -1,5 +1,6 @@
 """`manage.py end_sessions`: end many sessions at once, after an incident."""
 
+import json
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,6 +10,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
+from django.core.exceptions import ObjectDoesNotExist
 from django.core.management.base import CommandError
 from django.db import DatabaseError
 
@@ -176,8 +178,13 @@ class Command(OperatorCommand):
             return
         self.confirm(f"{what[0].upper()}{what[1:]}?")
         done = self._deactivate(user, result) if deactivate else ""
-        with self.resumable(f"{done}Run the same command again to continue."):
-            ended = ending.end_sessions_of(services(), user_id)
+        try:
+            with self.resumable(f"{done}Run the same command again to continue."):
+                ended = ending.end_sessions_of(services(), user_id)
+        except CommandError:
+            if deactivate and self.as_json:  # A script needs to know what was done.
+                self.stdout.write(json.dumps({**result, "ended": None}))
+            raise
         if settings.SESSION_ENGINE == MOVING_IN:
             self.say("Sessions that are only in the old engine are not ended: end them there.")
         self.conclude({**result, "ended": ended}, f"{done}Ended {ended:,} live sessions.")
@@ -216,8 +223,11 @@ class Command(OperatorCommand):
         result["deactivated"] = False
         if user is None:
             return "No user has this id, so nobody was deactivated. "
-        with self._database():
-            result["deactivated"] = users.deactivate(user)
+        try:
+            with self._database():
+                result["deactivated"] = users.deactivate(user)
+        except ObjectDoesNotExist:
+            return "The user was deleted meanwhile. "
         state = "is now deactivated" if result["deactivated"] else "was deactivated before"
         return f"User {users.user_id_of(user)} {state}. "
 

@@ -100,6 +100,14 @@ def test_comma_in_a_name_is_written_as_the_variable_requires(file: Path) -> None
         (f'DJANGO_SECRET_KEY_FALLBACKS = ["{SECRET}"]', "holds a secret"),
         (f'DATABASE_URL = "postgres://u:{SECRET}@db/n"', "use DATABASE_URL_FILE here"),
         (f'DATABASE_URL = "postgres://db/n?password={SECRET}"', "holds a secret"),
+        (f'DATABASE_URL = "postgres://db/n?%50assword={SECRET}"', "holds a secret"),
+        (f'DATABASE_URL = "postgres://db/n?oauth_client_secret={SECRET}"', "holds a secret"),
+        (f'DATABASE_URL = "postgres://db/n?scram_client_key={SECRET}"', "holds a secret"),
+        (f'DATABASE_URL = "postgres://[u:{SECRET}@db/n"', "holds a secret"),
+        (f'CLIENT_SECRETS = "{SECRET}"', "is not a known variable."),
+        ('SITE_NAME_FILE = "/x"', "is not a known variable. Did you mean SITE_NAME?"),
+        ('DJANGO_SECRET_KEY_FALLBACKS_FILE = ["/x"]', "takes one value, not a list."),
+        ('UPSTREAM_ORDERS_SERVICE_HOST = "x"', "is not a known variable."),
         ('UPSTREAM_API_PROVIDER = "corp"', "has no effect: UPSTREAM_API_URL is not set."),
         ('DJANGO_SECRET_KEY_FILE = "/nowhere"', ": file not found."),
     ],
@@ -126,6 +134,8 @@ def test_value_that_its_parser_rejects_names_the_file(file: Path, value: str) ->
     [
         (b'PUBLIC_URL = "a"\nSITE_NAME = nothing\n', "at line 2, column 13"),
         (b'PUBLIC_URL = "a"\nPUBLIC_URL = "b"\n', "at line 2, column 17"),
+        (b'PUBLIC_URL = "a"\nSITE_NAME = "abc', "at line 2, column 17, the end)."),
+        (b"PUBLIC_URL =", "at line 1, column 13, the end)."),
         (b'SITE_NAME = "\xff"', "the file is not UTF-8 text."),
         (b"HSTS_SECONDS = " + b"9" * 5000, "has a number that is too long"),
         (b"ALLOWED_HOSTS = " + b"[" * 100_000, "too many levels"),
@@ -149,6 +159,32 @@ def test_file_that_is_missing_or_unreadable_is_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(ImproperlyConfigured, match=f"^GATEWAY_CONFIG: {path}: {problem}$"):
             configuration.load({"GATEWAY_CONFIG": str(path)})
+
+
+def test_file_whose_reading_fails_is_named(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    file.write_text(UPSTREAM)
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(ImproperlyConfigured, match="the file cannot be read: Permission denied"):
+        configuration.load({"GATEWAY_CONFIG": str(file)})
+
+
+def test_values_are_not_copied_into_the_environment(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text(UPSTREAM)
+    monkeypatch.setenv("GATEWAY_CONFIG", str(file))
+    before = dict(os.environ)
+    configuration.load(os.environ)
+    configuration.FileState(os.environ).find_change()
+    assert dict(os.environ) == before
+
+
+def test_service_links_of_kubernetes_do_not_harm_upstreams_of_the_file(file: Path) -> None:
+    links = {f"UPSTREAM_ORDERS_{each}": "tcp://10.0.0.1:80" for each in ("PORT", "SERVICE_HOST")}
+    assert load(file, UPSTREAM, **links) == SAME | links
 
 
 def test_database_url_without_a_password_may_be_in_the_file(file: Path) -> None:

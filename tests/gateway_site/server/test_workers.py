@@ -170,8 +170,11 @@ class FakeWorker:
         self.made_at = time.monotonic()
         self.made.append(self)
 
-    def is_ready(self, timeout: float) -> bool:
-        return True
+    next_at: float | None = None
+    exitcode: int | None = None
+
+    def is_ready(self, timeout: float = 5) -> bool:
+        return self.exitcode is None
 
     def wait_until_ready(self, seconds: float, *_: object) -> bool:
         assert seconds == 60
@@ -253,6 +256,66 @@ def test_starting_worker_is_not_killed_while_it_imports(monkeypatch: pytest.Monk
     assert not worker.is_alive(timeout=0.01), "it has hung"
 
 
+def test_worker_that_ends_is_replaced_once_the_settings_have_no_fault(
+    parent: workers.Workers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The file is faulty as it ends. The others serve on, and nothing is started in a loop."""
+    now, faults, checks = [1000.0], ["X is wrong", "X is wrong", None], list[float]()
+
+    def find_fault() -> str | None:
+        checks.append(now[0])
+        return faults.pop(0)
+
+    monkeypatch.setattr(workers, "monotonic", lambda: now[0])
+    monkeypatch.setattr(workers, "find_fault", find_fault)
+    monkeypatch.setattr(FakeWorker, "is_alive", lambda self, **_: self.is_ready())
+    monkeypatch.setattr(workers.logger, "propagate", True)
+    ended, other = FakeWorker.made
+    ended.made_at, ended.exitcode = 990.0, STARTUP_FAILURE
+    for _ in range(100):
+        parent.keep_subprocess_alive()
+        now[0] += 0.5
+    assert checks == [1005.0, 1020.0, 1035.0]
+    assert not parent.should_exit.is_set()
+    serving: list[object] = [FakeWorker.made[2], other]
+    assert parent.processes == serving
+    assert caplog.text.count("A worker that has ended is not replaced: X is wrong") == 2
+
+
+def test_parent_ends_if_no_worker_can_start(
+    parent: workers.Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeWorker, "is_alive", lambda self, **_: self.is_ready())
+    for each in FakeWorker.made:
+        each.exitcode = STARTUP_FAILURE
+    parent.keep_subprocess_alive()
+    assert parent.should_exit.is_set()
+
+
+@pytest.mark.long
+def test_worker_that_is_killed_while_the_file_is_faulty_leaves_the_other(tmp_path: Path) -> None:
+    site, file = Site(tmp_path), tmp_path / "gateway.toml"
+    file.write_text(ONE)
+    site.environment |= {
+        "GATEWAY_CONFIG": str(file),
+        "PUBLIC_URL": f"http://127.0.0.1:{site.port}",
+    }
+    with site.serving(SERVE, "--workers", "2") as parent:
+        wait_until(lambda: site.count("Application startup complete") == 2, "both serve", 100)
+        killed, other = workers_of(parent)
+        file.write_text(FAULTY)
+        psutil.Process(killed).kill()
+        told = "A worker that has ended is not replaced: UPSTREAM_ONE_MAX_BODY must be"
+        wait_until(lambda: site.count(told) > 0, "told", 100)
+        assert workers_of(parent) == {other}
+        assert site._answer(CALL)[:13] == b"HTTP/1.1 401 "
+        file.write_text(TWO)
+        wait_until(lambda: site.count("Application startup complete") == 3, "replaced", 100)
+        assert site.count("Traceback") == 0
+        site.outcomes.clear()  # The killed worker's own connections broke.
+        wait_until(lambda: len(site.outcomes) > 0, "another call")
+
+
 def test_signal_to_end_during_a_reload_ends_the_reload(
     parent: workers.Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,7 +395,8 @@ def test_workers_agree_after_twenty_reloads_of_changing_configuration_files(tmp_
         assert statuses("one") == found
         environments = [psutil.Process(each).environ() for each in workers_of(parent)]
         assert len(environments) == 2
-        assert not any(name.startswith("UPSTREAM_T") for each in environments for name in each)
+        names = {name for each in environments for name in each}
+        assert not any(each.startswith(("UPSTREAM_ONE", "UPSTREAM_T")) for each in names)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth import get_user_model
 
 from oauth.sign_in import accounts
+from sessions_kms.operations import users
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 
@@ -111,6 +112,28 @@ def test_user_created_in_advance_is_named_by_the_first_sign_in_only(
     other.person = {"sub": "7", "preferred_username": "hopper"}
     Visitor().sign_in(other, "other")
     assert user_of(visitor).get_username() == user.get_username()
+
+
+def test_first_sign_in_does_not_restore_rights_that_are_withdrawn_meanwhile(
+    known: Visitor, other: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator locks out a user whom `staff` created, between its reading and its writing."""
+    made = accounts.create_account("other", "7").user
+    get_user_model().objects.filter(pk=made.pk).update(is_staff=True)
+    drop_taken_names = accounts.drop_taken_names
+
+    def lock_out(sociallogin: Any) -> None:
+        drop_taken_names(sociallogin)
+        users.deactivate(get_user_model().objects.get(pk=made.pk))
+        get_user_model().objects.filter(pk=made.pk).update(is_staff=False)
+
+    monkeypatch.setattr(accounts, "drop_taken_names", lock_out)
+    other.person = {"sub": "7", "preferred_username": "grace"}
+    visitor = Visitor()
+    visitor.sign_in(other, "other")
+    made.refresh_from_db()
+    assert (made.get_username(), made.is_active, made.is_staff) == ("grace", False, False)
+    assert "/login/" in visitor.client.get("/accounts/3rdparty/").headers.get("Location", "")
 
 
 def seen_page(visitor: Visitor, response: Any) -> tuple[Any, ...]:

@@ -17,6 +17,7 @@ from sessions_kms import services
 from sessions_kms.aws.clock import ServerClock
 from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.operations import purging as clearing
+from sessions_kms.operations import users
 from sessions_kms.signals import session_ended
 from sessions_kms.testing.dynamodb import Handle
 from tests.sessions_kms.support.commands import end, run
@@ -196,8 +197,10 @@ def test_store_that_fails_leaves_the_user_deactivated_and_the_work_incomplete(
     assert fake.memory is not None
     fake.memory.unavailable = True
     done = end("--user", "7", "--deactivate")
+    told = end("--user", "7", "--deactivate", "--json")
     fake.memory.heal()
-    assert done.status == 3
+    assert (done.status, told.status) == (3, 3)
+    assert told.json == {"user": "7", "deactivated": False, "ended": None}
     assert "User 7 is now deactivated. Run the same command again to continue." in done.err
     assert not is_active()
     assert end("--user", "7", "--deactivate", "--json").json["ended"] == 1
@@ -225,6 +228,41 @@ def test_sessions_of_a_deleted_user_end_although_nobody_can_be_deactivated(
     done = end("--user", "8", "--deactivate")
     assert done.status == 0
     assert "No user has this id, so nobody was deactivated. Ended 1 live sessions." in done.out
+
+
+def test_sessions_end_of_a_user_who_is_deleted_meanwhile(
+    fake: Stack, account: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def delete(user: Any) -> bool:
+        get_user_model().objects.filter(pk=7).delete()
+        return deactivate(user)
+
+    deactivate = users.deactivate
+    session = save_session("7")
+    monkeypatch.setattr(users, "deactivate", delete)
+    done = end("--account", "corp", "1001", "--deactivate", "--json")
+    assert (done.status, done.json["deactivated"], done.json["ended"]) == (0, False, 1)
+    assert not is_alive(session)
+
+
+def test_user_whom_the_default_manager_hides_is_deactivated(
+    fake: Stack, account: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Projects hide users there, such as those who left; allauth still finds their accounts."""
+    model = get_user_model()
+    nobody = model.objects.none()
+    with monkeypatch.context() as hiding:
+        hiding.setattr(model._default_manager, "get_queryset", lambda: nobody, raising=False)
+        assert end("--account", "corp", "1001", "--deactivate", "--json").json["deactivated"]
+    assert not is_active()
+
+
+@pytest.mark.parametrize("subject", ["\udcff", "1" * 5000, "' OR 1=1 --", "\uff11001", "1001 "])
+def test_lookalike_or_hostile_subject_is_nobody(fake: Stack, account: None, subject: str) -> None:
+    done = end("--account", "corp", subject, "--deactivate")
+    assert (done.status, "Nobody has signed in with" in done.err) == (2, True)
+    assert end("--account", "CORP", "1001", "--deactivate").status == 2
+    assert is_active()
 
 
 @pytest.mark.parametrize("which", [["--all"], ["--client", "app"], ["--key-period", "0"]])
