@@ -24,7 +24,7 @@ from tests import ROOT
 PAGE = "docs/contributing/libraries.md"
 PACKAGES = ("sessions_kms", "oauth", "gateway_site")
 # They begin with an underscore, and are documented: of named tuples, `os` and Django's models.
-DOCUMENTED = {"_replace", "_exit", "_meta", "_default_manager"}
+DOCUMENTED = {"_replace", "_exit", "_meta", "_default_manager", "_base_manager"}
 # Attributes of our own classes that another object of the same package reads.
 OWN_ATTRIBUTES = {"_signed_in", "_baseline", "_recipients"}
 GONE = {"_OctalPatt"}  # a name by which older versions of Python are recognized
