@@ -12,6 +12,7 @@ from pathlib import Path
 from gateway_site import installation
 
 SETTINGS = "gateway_site.settings"
+ALL = "--all"  # after `help`: Django's commands too
 TRACEBACK = "--traceback"  # Django's option: raise errors
 STATE = Path(".local")  # as in `gateway_site.local.options`
 
@@ -37,16 +38,24 @@ def run(arguments: Sequence[str], *, is_local: bool = False) -> None:
     if is_local and name != "runlocal":
         use_running_stack(STATE.absolute())
     try:
+        if [*arguments] in ([], ["help"], ["--help"], ["-h"]):
+            _print_commands()
         # Two start processes of their own; the third is for settings that cannot be loaded.
-        if name in {"runlocal", "serve", "show_settings"}:
+        elif name in {"runlocal", "serve", "show_settings"}:
             load_command_class("gateway_site", name).run_from_argv(argv)
         else:
-            execute_from_command_line(argv)
+            execute_from_command_line([each for each in argv if [name, each] != ["help", ALL]])
     except Exception as error:
         if TRACEBACK in arguments or (sentence := _explain(error)) is None:
             raise
         sys.stderr.write(f"{sentence}\n")
         sys.exit(getattr(error, "returncode", 1))
+
+
+def _print_commands() -> None:
+    from gateway_site.management.overview import describe_commands
+
+    sys.stdout.write("\n".join([*describe_commands(), ""]))
 
 
 def _explain(error: Exception) -> str | None:

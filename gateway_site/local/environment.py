@@ -153,6 +153,12 @@ def list_replaced(inherited: Mapping[str, str]) -> list[str]:
     return sorted(name for name, value in inherited.items() if value and MADE_HERE.fullmatch(name))
 
 
+def find_declared_here(inherited: Mapping[str, str], made: Mapping[str, str]) -> list[str]:
+    """Return the caller's variables of upstreams to which the local stack gives another value."""
+    names = (name for name, value in inherited.items() if value not in {"", made.get(name, value)})
+    return sorted(name for name in names if name.startswith("UPSTREAM_"))
+
+
 def list_upstreams(inherited: Mapping[str, str]) -> list[str]:
     """Return the names of the caller's upstreams as they appear in URLs."""
     found = {UPSTREAM.fullmatch(name) for name, value in inherited.items() if value.strip()}

@@ -77,6 +77,11 @@ class Stack:
         secrets = self.secrets()
         base = environment.build_base(self.inherited)
         variables = environment.build_gateway(self.inherited, self.ports, self.folder, secrets)
+        if declared := environment.find_declared_here(self.inherited, variables):
+            raise StackError(
+                f"The local stack has an upstream of that name: unset {', '.join(declared)}, or"
+                " choose another name for yours."
+            )
         outer = base | environment.select_gateway_variables(self.inherited) | variables
         services = [self.dynamodb(base), self.kms(base)]
         sites = self.sites(base, outer, secrets)

@@ -195,6 +195,16 @@ def test_unexpected_answer_of_create_session_store_is_an_error(response: str) ->
         parse_key_arn(response)
 
 
+def test_variable_of_an_upstream_that_the_stack_declares_is_found() -> None:
+    made = environment.build_gateway({}, PORTS, STATE, SECRETS)
+    own = {
+        "UPSTREAM_NOTES_MCP": "https://notes.example/mcp",
+        "UPSTREAM_API_URL": "https://a.example",
+    }
+    own |= {"UPSTREAM_DEMO_PROVIDER": made["UPSTREAM_DEMO_PROVIDER"], "UPSTREAM_DEMO_URL": ""}
+    assert environment.find_declared_here(own, made) == ["UPSTREAM_NOTES_MCP"]
+
+
 def test_declared_upstreams_are_listed_as_in_their_addresses() -> None:
     inherited = {
         "UPSTREAM_API_URL": "http://127.0.0.1:9999",

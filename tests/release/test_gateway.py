@@ -108,7 +108,7 @@ def check_served(environment: Environment, variables: dict[str, str], *, is_hash
 def test_every_command_has_its_help(install: Installer) -> None:
     environment = install(GATEWAY)
     gateway = environment.command("kms-gateway")
-    listed = environment.run(gateway, "help").stdout
+    listed = environment.run(gateway, "help", "--all").stdout
     for app in ("gateway_site", "sessions_kms"):
         section = listed.partition(f"[{app}]\n")[2].partition("\n\n")[0]
         names = section.split()

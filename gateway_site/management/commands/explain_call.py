@@ -116,12 +116,23 @@ def _build_message(method: str, subject: str | None, params: str | None) -> Mess
         raise UsageError("Give NAME or --params, not both.")
     if subject and method not in NAMES_OF_METHODS:
         raise UsageError("This method has no NAME. Use --params if it names something.")
+    if params:
+        _require_json(params)
     given = params or json.dumps({NAMES_OF_METHODS[method]: subject} if subject else {})
     text = f'{{"jsonrpc": "2.0", "id": 1, "method": {json.dumps(method)}, "params": {given}}}'
     try:
         return read_message(text.encode())
     except InvalidMessage as invalid:
         raise UsageError(f"Such a message is rejected: {invalid}") from None
+
+
+def _require_json(params: str) -> None:
+    try:
+        json.loads(params)
+    except (RecursionError, ValueError) as error:
+        raise UsageError(
+            f'--params is not JSON ({error}). Quote it, as in --params \'{{"name": "search"}}\'.'
+        ) from None
 
 
 def _explain_upstream(upstream: Upstream, call: MCPCall) -> Iterator[Answer]:

@@ -178,8 +178,9 @@ def test_upstream_without_rules_allows_everything(settings: Settings) -> None:
         ("tools/call a --params {}", "not both"),
         ("tools/list a", "has no NAME"),
         ("GET a", "neither a name nor parameters"),
-        ("tools/list --params {", "is rejected"),
-        ('tools/list --params {},"id":2', "is rejected"),
+        ("tools/list --params {", "--params is not JSON"),
+        ('tools/list --params {},"id":2', "--params is not JSON"),
+        ('tools/list --params {"a":1,"a":2}', "is rejected"),
         ("tools/call a --client http://x", "--client:"),
         ("tools/call a --file /nowhere/rules.toml", "/nowhere/rules.toml: File not found."),
     ],
@@ -187,6 +188,13 @@ def test_upstream_without_rules_allows_everything(settings: Settings) -> None:
 def test_wrong_options_are_errors(rules: Path, arguments: str, words: str) -> None:
     done = explain(*arguments.split())
     assert (done.status, words in done.err, done.out) == (2, True, ""), done.err
+
+
+@pytest.mark.parametrize("params", ["{x", "[" * 100_000])
+def test_argument_that_is_not_json_is_named(rules: Path, params: str) -> None:
+    done = run("explain_call", "notes", "tools/call", "--params", params)
+    assert done.status == 2
+    assert done.err.startswith("--params is not JSON (")
 
 
 def test_faults_in_files_and_names_are_errors(rules: Path) -> None:
