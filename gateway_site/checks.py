@@ -7,6 +7,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import get_commands
 from django.db import DatabaseError, connections
 
@@ -199,6 +200,9 @@ def check_databases(
     for alias in databases or ():
         try:
             connections[alias].introspection.table_names()  # SQLite opens its file at a read
+        except ImproperlyConfigured as error:
+            if not settings.MISSING_VARIABLES:  # otherwise gateway_site.E001 reports it
+                found.append(Error(str(error), id="gateway_site.E007"))
         except DatabaseError as error:
             found.append(Error(explain(error) or str(error), id="gateway_site.E007"))
     return found

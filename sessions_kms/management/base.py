@@ -3,6 +3,7 @@
 import difflib
 import json
 import math
+import re
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +14,7 @@ from time import monotonic
 from typing import Any, NoReturn
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.management.known_errors import explain
@@ -24,6 +25,7 @@ USAGE = 2  # invalid options, or an unknown user, provider or key
 INCOMPLETE = 3  # another run has to finish it
 WARNINGS = 4  # with --strict
 INTERVAL = 0.1  # seconds between two counts on a terminal
+OPTION = re.compile(r"--[a-z][a-z-]+")  # in a parser's help
 COMPARED_MAX = 10_000  # names, for a suggestion
 
 
@@ -64,6 +66,18 @@ class OperatorCommand(BaseCommand):
     """
 
     changes = True  # whether the command changes something: offers --dry-run and --no-input
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Return the parser, which suggests the nearest option for an unknown one."""
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        fail = parser.error
+
+        def error(message: str) -> None:
+            fail(message + _suggest_option(message, parser))
+
+        # Django does not let a command name the parser's class.
+        parser.error = error  # type: ignore[method-assign]
+        return parser
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -191,3 +205,13 @@ class OperatorCommand(BaseCommand):
 def session_engine() -> Any:
     """Return the session class of this site."""
     return import_module(settings.SESSION_ENGINE).SessionStore
+
+
+def _suggest_option(message: str, parser: ArgumentParser) -> str:
+    """Return what to add to a message of argparse about an option that it does not know."""
+    start, _, unknown_ones = message.partition(": ")
+    if start != "unrecognized arguments":
+        return ""
+    known = dict.fromkeys(OPTION.findall(parser.format_help()))
+    near = nearest(unknown_ones.split()[0].partition("=")[0], known)
+    return f". Did you mean {near}?" if near else ""

@@ -64,7 +64,7 @@ def _explain(error: Exception) -> str | None:
     if isinstance(error, OSError):
         return _explain_file(error)
     if type(error).__module__.startswith("botocore."):
-        return _with_remedy(f"The call of AWS failed: {error}", error)
+        return _with_remedy(f"AWS call failed: {error}", error)
     return None
 
 

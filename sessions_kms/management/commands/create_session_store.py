@@ -10,6 +10,7 @@ from django.core.management.base import CommandError
 from sessions_kms import conf
 from sessions_kms.aws import clients
 from sessions_kms.management.base import OperatorCommand, UsageError
+from sessions_kms.management.known_errors import explain
 from sessions_kms.operations import provisioning
 from sessions_kms.operations.provisioning import DryRunClient
 
@@ -57,7 +58,7 @@ class Command(OperatorCommand):
             raise CommandError(str(exc)) from exc
         except Exception as exc:
             # boto's errors have no common base class; AWS's own message helps here.
-            raise CommandError(f"AWS call failed: {exc}") from exc
+            raise CommandError(explain(exc) or f"AWS call failed: {exc}") from exc
         self.conclude(result, "\n".join(self._summary(result)))
 
     def _create_key(self, region: str | None, alias: str) -> str:

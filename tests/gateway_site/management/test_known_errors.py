@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import NoRegionError
 from django.core.management import get_commands
 from django.db import IntegrityError, OperationalError, connections
 from django.db.utils import ConnectionHandler
@@ -25,6 +26,7 @@ from gateway_site import __main__ as program
 from gateway_site import installation
 from gateway_site.environment.database import NO_DATABASE, parse_database_url
 from sessions_kms import services
+from sessions_kms.aws import clients
 from sessions_kms.management import known_errors
 from tests.deploy_check import PRODUCTION
 from tests.support.processes import run_to_end
@@ -233,6 +235,30 @@ def test_command_of_its_own_process_logs_no_attempts_to_connect() -> None:
     assert done.stderr.count("\n") == 1
     assert "Connection refused" in done.stderr
     assert "hunter2" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "end"),
+    [("--jsno", ": --jsno. Did you mean --json?"), ("--xyz=--json", ": --xyz=--json")],
+)
+def test_misspelled_option_gets_a_suggestion(
+    option: str, end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, err = run(capsys, "check_providers", option)
+    assert status == 2
+    assert err.rstrip("\n").endswith(end)
+
+
+def test_missing_region_has_its_variable_as_a_remedy(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise NoRegionError
+
+    monkeypatch.setattr(clients, "control_client", fail)
+    status, _, err = run(capsys, "create_session_store", "--no-input")
+    assert status == 1
+    assert err.endswith("Set REGION_NAME in SESSIONS_KMS, or the variable AWS_REGION.\n")
 
 
 class Rejecting(BaseHTTPRequestHandler):
