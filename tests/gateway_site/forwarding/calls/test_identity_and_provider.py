@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import jwt
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 from pytest_django import Settings
 
@@ -16,9 +17,15 @@ from gateway_site.audit.trail import audit_event
 from gateway_site.edge.reports import ExceptionReporter
 from gateway_site.identity.keys import load_signing_key
 from gateway_site.identity.token import Call, TokenIssuer
+from gateway_site.pages import upstreams
+from gateway_site.pages.upstreams import TrialResponse
 from gateway_site.rules.upstream import find_stored_claims, read_upstreams
 from gateway_site.transport import upstream_client
+from oauth.clients.server import AuthorizationServer
 from oauth.provider.token_set import TokenSet
+from tests.oauth.clients.support import urls
+from tests.oauth.clients.support.app import ISSUER, SERVER, App, WayBack
+from tests.oauth.clients.support.consent import decide
 from tests.oauth.support.fake_provider import Answer, FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.github_api import GitHubApi
@@ -71,6 +78,25 @@ def call(visitor: Visitor) -> str:
     response: Any = visitor.client.get("/try/who/", headers={"Host": "testserver"})
     page: str = response.content.decode()
     return page
+
+
+def call_as_client(access_token: str) -> TrialResponse:
+    """Call it as an OAuth client does, through the whole gateway."""
+    path = "/gateway/who/who"
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(b"host", b"testserver"), (b"authorization", f"Bearer {access_token}".encode())],
+        "client": ("127.0.0.1", 1),
+        "server": ("testserver", 80),
+    }
+    return async_to_sync(upstreams._call_gateway_in_new_loop)(scope)
 
 
 def held(visitor: Visitor) -> TokenSet:
@@ -150,6 +176,33 @@ def test_upstream_is_told_no_claim_that_only_another_one_gets(
     call(visitor)
     assert server.seen[-1]["name"] == "Ada Lovelace"
     assert not {"email", "email_verified", "groups"} & server.seen[-1].keys()
+
+
+def test_client_names_the_user_as_its_own_consent_did_until_that_grant_ends(
+    corp: FakeProvider, visitor: Visitor, settings: Settings, key: str, store: Stack
+) -> None:
+    server = declare(settings, corp, key, TO_CLAIMS="email,name", TO_CLIENTS="1")
+    settings.ROOT_URLCONF = urls.__name__
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER | {"upstreams": {"who": "corp"}})
+    corp.more_of_userinfo = {"email_verified": True}
+    corp.expires_in = 600
+    visitor.sign_in(corp)
+    app, resource = App(), f"{ISSUER}/gateway/who"
+    app.register()
+    corp.person |= {"email": "ada@new.example", "name": "Ada King"}
+    led = decide(visitor, app.address(resource=resource))["Location"]
+    code = WayBack.of(visitor.client.get(corp.consent(led))).answer["code"]
+    token = app.redeem(code, resource=resource).json()["access_token"]
+    corp.person |= {"email": "ada@newest.example", "name": "Ada"}
+    visitor.sign_in(corp)
+    expected = {"sub": "corp|1001", "email": "ada@new.example", "name": "Ada King"}
+    for _ in range(2):
+        assert call_as_client(token).status == 200
+        assert server.seen[-1].items() >= (expected | {"client_id": app.client_id}).items()
+        store.clock.advance(600)  # the second call needs a refresh
+    corp.refresh_tokens.clear()
+    assert call_as_client(token).status == 401
+    assert len(server.seen) == 2
 
 
 @each_case(
