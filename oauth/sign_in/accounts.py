@@ -81,8 +81,12 @@ def verified_addresses(account: SocialAccount) -> list[str]:
 
 
 def is_subject(text: str) -> bool:
-    """Return True if the text is valid as a provider's subject."""
-    return 1 <= len(text) <= SUBJECT_MAX and text.isprintable()
+    """Return True if the text is valid as a provider's subject.
+
+    Upstreams and operators read it, so it must not look like another one: spaces around it and
+    invisible characters would be lost there.
+    """
+    return 1 <= len(text) <= SUBJECT_MAX and text.isprintable() and text == text.strip()
 
 
 def create_account(provider: str, subject: str) -> SocialAccount:

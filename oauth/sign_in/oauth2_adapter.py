@@ -245,6 +245,11 @@ class TokenCapturingAdapter(OAuth2Adapter):  # type: ignore[misc]  # allauth has
             if login.account.uid == str(None):  # how allauth reads null
                 raise ProviderRefused("The answer does not say whose account it is.", Code.SUBJECT)
             check_account_text(login.account)
+            if not accounts.is_subject(login.account.uid):
+                raise ProviderRefused(
+                    "The account's identifier has spaces around it, or unprintable characters.",
+                    Code.SUBJECT,
+                )
             token_set = TokenSet.from_response(
                 kwargs["response"],
                 subject=login.account.uid,

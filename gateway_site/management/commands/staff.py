@@ -162,7 +162,7 @@ class Command(OperatorCommand):
             return self._find_by_address(provider, options["email"])
         if not accounts.is_subject(options["subject"]):
             longest = accounts.SUBJECT_MAX
-            text = f"--subject must have 1 to {longest} characters, all of them printable."
+            text = f"--subject must have 1 to {longest} printable characters, no space around them."
             raise UsageError(text)
         return accounts.find_account(provider, options["subject"])
 

@@ -205,7 +205,7 @@ def test_revoking_creates_no_user(ada: Visitor) -> None:
 def test_invalid_subject_creates_no_user(corp: FakeProvider, subject: str) -> None:
     done = grant("--subject", subject)
     assert done.status == 2
-    assert done.err == "--subject must have 1 to 191 characters, all of them printable."
+    assert done.err == "--subject must have 1 to 191 printable characters, no space around them."
     assert done.out == ""
     assert not User.objects.exists()
 

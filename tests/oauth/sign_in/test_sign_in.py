@@ -248,6 +248,15 @@ def test_subject_that_is_longer_than_the_database_takes_is_refused(
     assert visitor.sign_in(corp).status_code == status
 
 
+@pytest.mark.parametrize("subject", [" ", " 1001", "1001 ", "1001\n", "10\t01", "1001\x7f"])
+def test_subject_that_looks_like_another_is_refused(
+    corp: FakeProvider, visitor: Visitor, subject: str
+) -> None:
+    corp.person = corp.person | {"sub": subject}
+    assert visitor.sign_in(corp).status_code == 401
+    assert not get_user_model().objects.exists()
+
+
 def test_id_token_without_a_subject_is_refused(corp: FakeProvider, visitor: Visitor) -> None:
     corp.more_of_id_token = {"sub": None}
     assert visitor.sign_in(corp).status_code == 401

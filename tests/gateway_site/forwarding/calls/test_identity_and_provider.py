@@ -92,7 +92,10 @@ def call_as_client(access_token: str) -> TrialResponse:
         "raw_path": path.encode(),
         "root_path": "",
         "query_string": b"",
-        "headers": [(b"host", b"testserver"), (b"authorization", f"Bearer {access_token}".encode())],
+        "headers": [
+            (b"host", b"testserver"),
+            (b"authorization", f"Bearer {access_token}".encode()),
+        ],
         "client": ("127.0.0.1", 1),
         "server": ("testserver", 80),
     }
