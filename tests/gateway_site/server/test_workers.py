@@ -242,6 +242,16 @@ def test_worker_that_is_not_ready_in_time_is_started_again_three_times(
     assert next(FakeWorker.becomes_ready, None) is None
 
 
+def test_fault_of_the_settings_leaves_all_workers(
+    parent: workers.Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "find_fault", lambda: "X is wrong")
+    former = list(parent.processes)
+    parent.signal_queue.append(signal.SIGHUP)
+    parent.handle_signals()
+    assert (parent.processes, len(FakeWorker.made)) == (former, 2)
+
+
 def test_starting_worker_is_not_killed_while_it_imports(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(workers, "monotonic", lambda: now[0])

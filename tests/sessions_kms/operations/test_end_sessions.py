@@ -11,6 +11,7 @@ from allauth.socialaccount.models import SocialAccount
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import OperationalError
+from django.db.models import QuerySet
 from pytest_django import Settings
 
 from sessions_kms import services
@@ -230,6 +231,22 @@ def test_sessions_of_a_deleted_user_end_although_nobody_can_be_deactivated(
     assert "No user has this id, so nobody was deactivated. Ended 1 live sessions." in done.out
 
 
+def test_account_is_found_by_its_exact_subject_in_a_database_that_ignores_case(
+    fake: Stack, account: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ignore_case(rows: Any, **wanted: Any) -> Any:
+        names = {"provider": "provider__iexact", "uid": "uid__iexact"}
+        return select(rows, **{names.get(name, name): each for name, each in wanted.items()})
+
+    select = QuerySet.filter
+    SocialAccount.objects.create(user_id=7, provider="corp", uid="Ada")
+    monkeypatch.setattr(QuerySet, "filter", ignore_case)
+    assert end("--account", "corp", "ada", "--deactivate").status == 2
+    assert end("--account", "CORP", "Ada", "--deactivate").status == 2
+    assert is_active()
+    assert end("--account", "corp", "Ada", "--deactivate").status == 0
+
+
 def test_sessions_end_of_a_user_who_is_deleted_meanwhile(
     fake: Stack, account: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,6 +280,16 @@ def test_lookalike_or_hostile_subject_is_nobody(fake: Stack, account: None, subj
     assert (done.status, "Nobody has signed in with" in done.err) == (2, True)
     assert end("--account", "CORP", "1001", "--deactivate").status == 2
     assert is_active()
+
+
+def test_deactivating_requires_a_user_model_with_that_field(
+    fake: Stack, account: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(users, "ACTIVE", "is_enabled")
+    session = save_session("7")
+    done = end("--user", "7", "--deactivate")
+    assert (done.status, "a user model with the field is_active" in done.err) == (2, True)
+    assert is_alive(session)
 
 
 @pytest.mark.parametrize("which", [["--all"], ["--client", "app"], ["--key-period", "0"]])
