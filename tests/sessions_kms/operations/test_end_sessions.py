@@ -181,6 +181,23 @@ def test_user_is_deactivated_before_their_sessions_end(
     assert not is_alive(session)
 
 
+def test_deactivating_changes_nothing_else_of_the_user(
+    fake: Stack, account: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else may withdraw rights at the same moment."""
+    model = get_user_model()
+
+    def withdraw(user: Any, *_: Any) -> None:
+        refresh(user)
+        model.objects.filter(pk=7).update(is_staff=False)
+
+    refresh = model.refresh_from_db
+    model.objects.filter(pk=7).update(is_staff=True)
+    monkeypatch.setattr(model, "refresh_from_db", withdraw)
+    assert end("--user", "7", "--deactivate").status == 0
+    assert list(model.objects.filter(pk=7).values_list("is_active", "is_staff")) == [(False, False)]
+
+
 def test_dry_run_shows_both_parts_and_does_neither(fake: Stack, account: None) -> None:
     session = save_session("7")
     done = end("--user", "7", "--deactivate", "--dry-run")
