@@ -20,6 +20,7 @@ import psutil
 import pytest
 import requests
 from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Error as PlaywrightError
 
 from tests import ROOT
 from tests.e2e.confirming import confirm
@@ -54,7 +55,8 @@ gateway.whoAmI().then(
 """,
 }
 VITE = "vite@7"
-COOKIES: list[str | None] = []  # that the backend beside the gateway was sent
+POSTED: list[str] = []  # bodies that the upstream was sent
+BESIDE: list[tuple[str | None, str | None]] = []  # cookie and address that its backend was sent
 PROVIDER = "Sign in with Local provider"
 # What the app does with an error, as far as a test sees it.
 OUTCOME = """async ([path, options]) => {
@@ -75,12 +77,14 @@ class Backend(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         if self.path.startswith("/reports/"):
-            COOKIES.append(self.headers.get("Cookie"))
+            BESIDE.append((self.headers.get("Cookie"), self.headers.get("X-Forwarded-For")))
         if self.path == "/events":
             last = int(self.headers.get("Last-Event-ID", 0))
             self._send("text/event-stream", f"retry: 10\nid: {last + 1}\ndata: {last + 1}\n\n")
             return  # and the stream breaks
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+        if self.command == "POST":
+            POSTED.append(body)
         told = {"method": self.command, "body": body, "signed": "Authorization" in self.headers}
         self._send("application/json", json.dumps(told))
 
@@ -215,15 +219,14 @@ def opened(browser: Browser) -> Iterator[BrowserContext]:
     context.close()
 
 
-def sign_in(page: Page, *, with_password: bool = True) -> None:
+def sign_in(page: Page, user: str = "ada") -> None:
     page.locator("#in").click()
     page.get_by_role("button", name=PROVIDER).click()
-    if with_password:
-        page.get_by_label("Username").fill("ada")
-        page.get_by_label("Password").fill("ada")
-        page.get_by_role("button", name="Sign in").click()
+    page.get_by_label("Username").fill(user)
+    page.get_by_label("Password").fill(user)
+    page.get_by_role("button", name="Sign in").click()
     page.get_by_role("button", name="Allow").click()
-    expect(page.locator("#who")).to_have_text("ada")
+    expect(page.locator("#who")).to_have_text(user)
 
 
 def call(page: Page, path: str, **options: Any) -> dict[str, Any]:
@@ -255,6 +258,7 @@ def test_app_works_behind(site: Site, browser: Browser, front: Front) -> None:
             page.evaluate(FROM_MEMORY)
         expect(page.locator("#who")).to_have_text("ada")
 
+        check_addresses(page)
         check_ten_tabs(context, site)
         if front is not vite:
             check_backend(page, site)
@@ -262,6 +266,7 @@ def test_app_works_behind(site: Site, browser: Browser, front: Front) -> None:
         check_connecting(page)
         check_outage(page, site)
         check_end_elsewhere(page, site, browser)
+        check_other_user(context, site)
 
 
 @pytest.mark.parametrize("front", [nginx, caddy, vite])
@@ -275,6 +280,18 @@ def test_gateway_that_is_down_is_no_sign_out_behind(
         expect(page.locator("#who")).to_have_text(re.compile(r"^50\d$"))
 
 
+def check_addresses(page: Page) -> None:
+    """Neither what an app puts into a path nor what an error names leads to another address."""
+    before = page.url
+    for path in ("../home/", "api/../../home/", "api/%2e%2E/%2E./home/", "api\\\\..\\\\..\\\\home"):
+        with pytest.raises(PlaywrightError, match="TypeError"):
+            page.evaluate("(path) => gateway.call(path)", path)
+    for url in ("https://evil.example/", "//evil.example", "javascript:document.body.remove()"):
+        page.evaluate("(url) => gateway.signIn({ sign_in_url: url })", url)
+    expect(page.locator("#who")).to_have_text("ada")
+    assert page.url == before
+
+
 def check_ten_tabs(context: BrowserContext, site: Site) -> None:
     tabs = [context.new_page() for _ in range(10)]
     for tab in tabs:
@@ -286,12 +303,13 @@ def check_ten_tabs(context: BrowserContext, site: Site) -> None:
 
 
 def check_backend(page: Page, site: Site) -> None:
-    """A backend beside the gateway gets no cookie, whatever the browser sends."""
-    COOKIES.clear()
+    """A backend beside the gateway gets no cookie and no made-up address, whatever is sent."""
+    BESIDE.clear()
     page.evaluate("fetch('/reports/latest', { credentials: 'include' }).then((r) => r.text())")
     cookies = "gateway_sessionid=a; gateway_sessionid-next=b; __Host-sessionid=c"
-    requests.get(f"{site.url}/reports/", headers={"Cookie": cookies}, timeout=10)
-    assert COOKIES == [None, None]
+    made_up = {"Cookie": cookies, "X-Forwarded-For": "192.0.2.1"}
+    requests.get(f"{site.url}/reports/", headers=made_up, timeout=10)
+    assert BESIDE == [(None, "127.0.0.1")] * 2
 
 
 def check_paths(site: Site) -> None:
@@ -358,6 +376,23 @@ def check_end_elsewhere(page: Page, site: Site, browser: Browser) -> None:
     assert call(page, "api/things")["code"] == "signed_out"
     expect_closed(page)
     assert page.evaluate("gateway.whoAmI()") is None
+
+
+def check_other_user(context: BrowserContext, site: Site) -> None:
+    """What one user's page sends after another tab signed in another user is not sent at all."""
+    context.clear_cookies()
+    page, other = context.new_page(), context.new_page()
+    page.goto(site.url)
+    sign_in(page)
+    call(page, "api/things")
+    context.clear_cookies()
+    other.goto(site.url)
+    sign_in(other, "grace")
+    POSTED.clear()
+    page.evaluate("void gateway.call('api/things', { method: 'POST', body: 'by ada' })")
+    expect(page.locator("#who")).to_have_text("grace")
+    assert call(page, "api/things", method="POST", body="by grace")["method"] == "POST"
+    assert POSTED == ["by grace"]
 
 
 @contextmanager

@@ -103,6 +103,15 @@ def test_other_account_is_named_if_the_session_began_with_it(
     assert again.user_id == visitor.user_id
 
 
+def test_later_reauthentication_does_not_change_who_is_named(visitor: Visitor) -> None:
+    session = visitor.session
+    later = {"method": "socialaccount", "provider": "other", "uid": "other-2"}
+    session["account_authentication_methods"] += [later | {"reauthenticated": True}]
+    session.save()
+    user = index(visitor)["user"]
+    assert (user["id"], user["provider"]) == ("corp|1001", "corp")
+
+
 # Each as a browser sends it for a page of another site, of a sibling host, and for an element.
 FOREIGN = {
     "another site's fetch": {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
