@@ -403,6 +403,7 @@ def test_workers_agree_after_twenty_reloads_of_changing_configuration_files(tmp_
         parent.send_signal(signal.SIGHUP)
         wait_until(lambda: statuses("two") == found, "the new upstream in both", 200)
         assert statuses("one") == found
+        wait_until(lambda: len(workers_of(parent)) == 2, "the last replaced worker has ended", 100)
         environments = [psutil.Process(each).environ() for each in workers_of(parent)]
         assert len(environments) == 2
         names = {name for each in environments for name in each}
