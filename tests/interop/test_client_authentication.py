@@ -68,7 +68,7 @@ def gateway(
     local_kms: LocalKMS, roto_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("client_authentication")
-    private, secret = ec.generate_private_key(ec.SECP256R1()), make_secret()
+    private, secret = ec.generate_private_key(ec.SECP256R1()), "-_" + make_secret()
     made: dict[str, Any] = jwt.algorithms.ECAlgorithm.to_jwk(private, as_dict=True)
     public = {name: value for name, value in made.items() if name != "d"} | {"kid": "one"}
     file = write_clients(folder, public, hash_secret(secret).hex())

@@ -133,7 +133,7 @@ class AccessModel(Model):
                     delete += [n for n, _ in names[0] if self.R.cut_short]
                 if items2 != items and tok != "C":
                     g = (*g, f"refresh {now} {i}")
-            if pc == "rr" and is_told:  # its own stamp
+            if pc == "rr" and is_told and item:  # its own stamp; without an item, X ended the grant
                 _, _, many = self.succeeded(tok, item[6], item[3], b[2])
                 delete, g = many, (*g, *(f"oldest {n}" for n in many))
             if is_told:

@@ -15,7 +15,7 @@ import base64
 import binascii
 from collections import Counter
 from typing import NamedTuple
-from urllib.parse import parse_qsl, unquote_plus
+from urllib.parse import parse_qsl, unquote, unquote_plus
 
 from oauth.clients.rules.errors import INVALID_CLIENT, INVALID_REQUEST, RequestRejected
 
@@ -51,7 +51,8 @@ def require_parameter(parameters: dict[str, str], name: str) -> str:
 class BasicCredentials(NamedTuple):
     """A client's id as it was sent and without form encoding, and its secret, which may be empty.
 
-    A secret of a client here is the same in both forms.
+    The secret is without that encoding: oauth4webapi encodes even "-" and "_". A secret that was
+    not encoded stays as it is, since those of `client_secret` have no "%".
     """
 
     sent_id: str
@@ -70,6 +71,7 @@ def parse_basic_credentials(header: str) -> BasicCredentials:
         credentials = base64.b64decode(value.strip(" "), validate=True).decode()
         sent_id, colon, secret = credentials.rpartition(":")
         client_id = unquote_plus(sent_id, errors="strict")
+        secret = unquote(secret, errors="strict")
     except (binascii.Error, ValueError):
         sent_id = client_id = colon = secret = ""
     if scheme.lower() != "basic" or not colon or not client_id:

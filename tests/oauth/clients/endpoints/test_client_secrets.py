@@ -70,7 +70,12 @@ def test_each_way_to_send_the_secret_is_accepted(
     assert methods == ["none", "private_key_jwt", "client_secret_post", "client_secret_basic"]
     code = WayBack.of(allow(ada, app, corp)).answer["code"]
     tokens = app.redeem(code, client_secret=secret).json()
-    for headers in (basic(app.client_id, secret), basic(app.client_id, secret, encoded=False)):
+    all_encoded = "".join(f"%{byte:02X}" for byte in secret.encode())
+    for headers in (
+        basic(app.client_id, secret),
+        basic(app.client_id, secret, encoded=False),
+        basic(app.client_id, all_encoded),
+    ):
         form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
         answer = send(app, "/oauth/token", form, headers)
         assert answer.status_code == 200, answer.content
