@@ -3,8 +3,8 @@
 A new worker serves before the old one ends. On a busy machine that may take long, so each has a
 minute, and is started again if it is not ready by then. If some workers still have other settings
 than the rest, the log and a metric say so. One that ended by itself is replaced as soon as the
-settings have no fault. A worker that ends answers `/readyz` with 503, unless it
-knows that it has been replaced.
+settings have no fault; the log says so if they have changed meanwhile. A worker that ends answers
+`/readyz` with 503, unless it knows that it has been replaced.
 
 A worker whose parent was killed closes its port and ends: nobody would replace it, and the next
 parent could not listen.
@@ -33,6 +33,7 @@ from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.supervisors import Multiprocess, multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
+from gateway_site.configuration import FileState
 from gateway_site.server import log_queue
 
 logger = logging.getLogger("uvicorn.error")  # the one that is configured in the parent
@@ -100,6 +101,10 @@ class Worker(Process):
         super().target(sockets)
 
 
+CHANGED = (
+    "A worker that has ended is replaced by one with other settings, since GATEWAY_CONFIG has"
+    " changed: up to %d of %d have the former settings. Send SIGHUP."
+)
 OUTDATED = (
     "The workers are not replaced: %d of %d have the former settings, since no new one became ready"
     " within %d seconds, in %d attempts. Send SIGHUP again, or restart the server."
@@ -124,6 +129,7 @@ class Workers(Multiprocess):
     def __init__(self, config: Config, sockets: list[socket]) -> None:
         super().__init__(config, sockets)
         self.should_exit = EndRequest(self.signal_queue)
+        self._file = FileState(os.environ)
 
     def run(self) -> None:
         """Run the workers; exit if the settings have a fault: each would fail, again and again."""
@@ -170,6 +176,8 @@ class Workers(Multiprocess):
             logger.error("A worker that has ended is not replaced: %s", fault)
             ended.next_at = monotonic() + RETRY_TIME
             return
+        if self._file.find_change() is not None:
+            logger.error(CHANGED, len(self.processes) - 1, len(self.processes))
         new = multiprocess.Process(self.config, self.sockets)
         new.start()
         self.processes[index] = new
@@ -184,10 +192,11 @@ class Workers(Multiprocess):
         for each in self.processes:
             # A worker that is still starting would be ended by the signal. It reads the files now.
             _signal_if_ready(each, signal.SIGHUP)
-        checked_at = monotonic()
+        checked_at, file = monotonic(), FileState(os.environ)
         if (fault := find_fault()) is not None:
             logger.error("The workers are not replaced: %s", fault)
             return
+        self._file = file
         with _telling_replaced(self.processes, self.should_exit):
             super().handle_hup()
         self._report_outdated(checked_at)

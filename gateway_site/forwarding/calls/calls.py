@@ -2,11 +2,13 @@
 
 The order of the checks is that of the statements here: `Calls._take_steps` (host and scheme; who
 calls), `Calls._check` (CSRF and origin; address; user), `admission.admit` (what needs only the
-request: upstream, path, method, body), `make_call` (how many calls are open) and `_exchange`
-(rates; the upstream's token, with which the user's groups come; rules; the visit; the exchange). A
-new check belongs into one of these. Django's own code does what it does for pages: the CSRF check,
-security headers, the session's cookie, the user of a session. But `MIDDLEWARE` does not see calls:
-`middleware_check` rejects entries that might be meant for them.
+request: upstream, path, query, method, framing of the body), `make_call` (how many calls are open)
+and `_exchange` (rates; the upstream's token, with which the user's groups come; rules; the visit;
+the exchange). The router has made room for the audit event before. A new check that needs no I/O
+belongs into `_check` or `admission`, one that waits or needs the groups into `_exchange`. Django's
+own code does what it does for pages: the CSRF check, security headers, the session's cookie, the
+user of a session. But `MIDDLEWARE` does not see calls: `middleware_check` rejects entries that
+might be meant for them.
 
 All steps run in the event loop. These take a thread: querying a user who is not cached, saving a
 browser's session with Django's code and setting its cookie, reporting an error, receivers of a

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import multiprocessing
 import signal
 import weakref
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
 from gateway_site.audit import trail
+from gateway_site.edge.http_metrics import gateway
 from gateway_site.policy.in_force import RulesInForce
 from gateway_site.server import lifespan, log_queue
 from tests.gateway_site.support.declared_upstreams import read_api
@@ -157,6 +159,17 @@ async def test_hangup_of_a_single_process_tells_that_its_configuration_file_has_
     file.write_text("HSTS_SECONDS = 2")
     expected = "GATEWAY_CONFIG has changed. That takes effect when the server is started again."
     assert await hang_up() == [expected]
+
+
+async def test_worker_counts_that_it_has_former_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    handlers, counted = dict[int, Any](), list[str]()
+    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
+    monkeypatch.setattr(gateway, "count", counted.append)
+    monkeypatch.setattr(multiprocessing, "parent_process", object)
+    lifespan._count_if_outdated()
+    handlers[signal.SIGUSR1](signal.SIGUSR1, None)
+    await asyncio.sleep(0)
+    assert counted == ["workers.outdated"]
 
 
 async def test_log_is_written_before_a_server_sends_itself_the_signal_that_ended_it(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import repeat
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import psutil
 import pytest
@@ -290,6 +290,38 @@ def test_worker_that_ends_is_replaced_once_the_settings_have_no_fault(
     serving: list[object] = [FakeWorker.made[2], other]
     assert parent.processes == serving
     assert caplog.text.count("A worker that has ended is not replaced: X is wrong") == 2
+
+
+def test_worker_that_is_replaced_by_one_with_other_settings_is_an_error_until_sighup(
+    parent: workers.Workers,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text("HSTS_SECONDS = 1")
+    monkeypatch.setenv("GATEWAY_CONFIG", str(file))
+    monkeypatch.setattr(FakeWorker, "is_alive", lambda self, **_: self.is_ready())
+    monkeypatch.setattr(workers.Workers, "restart_all", lambda self: None)
+    monkeypatch.setattr(workers, "RETRY_TIME", 0.0)
+    monkeypatch.setattr(workers.logger, "propagate", True)
+    expected = "up to 1 of 2 have the former settings. Send SIGHUP."
+
+    def replace_ended() -> int:
+        caplog.clear()
+        cast("FakeWorker", parent.processes[0]).exitcode = -9
+        parent.keep_subprocess_alive()
+        parent.keep_subprocess_alive()
+        return sum(expected in each.getMessage() for each in caplog.records)
+
+    parent.signal_queue.append(signal.SIGHUP)
+    parent.handle_signals()
+    assert replace_ended() == 0
+    file.write_text("HSTS_SECONDS = 2")
+    assert replace_ended() == 1
+    parent.signal_queue.append(signal.SIGHUP)
+    parent.handle_signals()
+    assert replace_ended() == 0
 
 
 def test_parent_ends_if_no_worker_can_start(
