@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,6 +12,9 @@ import jwt
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pytest_django import Settings
 
 from gateway_site.audit.trail import audit_event
@@ -22,7 +26,9 @@ from gateway_site.pages.upstreams import TrialResponse
 from gateway_site.rules.upstream import find_stored_claims, read_upstreams
 from gateway_site.transport import upstream_client
 from oauth.clients.server import AuthorizationServer
+from oauth.metrics import telemetry as oauth_telemetry
 from oauth.provider.token_set import TokenSet
+from sessions_kms.telemetry import telemetry as engine_telemetry
 from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.app import ISSUER, SERVER, App, WayBack
 from tests.oauth.clients.support.consent import decide
@@ -155,6 +161,30 @@ def test_unknown_claim_is_absent_and_nothing_is_stored_that_no_upstream_is_told(
     call(visitor)
     assert not {"email", "email_verified", "name", "groups"} & server.seen[-1].keys()
     assert not {"email", "name"} & held(visitor).to_session().keys()
+
+
+def test_token_and_claims_are_in_no_span(
+    corp: FakeProvider,
+    visitor: Visitor,
+    settings: Settings,
+    key: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exporter, tracers = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    for each in (engine_telemetry, oauth_telemetry):
+        monkeypatch.setattr(each, "_is_enabled", True)
+        monkeypatch.setitem(vars(each), "tracer", tracers.get_tracer("tests"))
+    server = declare(settings, corp, key, TO_CLAIMS="email,name")
+    corp.more_of_userinfo = {"email_verified": True}
+    visitor.sign_in(corp)
+    for server.status in (200, 500):
+        call(visitor)
+    tracers.shutdown()
+    assert [each["name"] for each in server.seen] == ["Ada Lovelace"] * 2
+    spans = "".join(each.to_json() for each in exporter.get_finished_spans())
+    assert "sessions_kms load" in spans
+    assert not re.search(r"eyJ|ada", spans, re.IGNORECASE)
 
 
 def test_session_from_before_the_variable_has_no_claims(
