@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from oauth.clients import grant_end, token_pair
+from oauth.clients import grant_end, timed_deletions, token_pair
 from oauth.clients.grants import Grants
 from oauth.clients.rules.errors import GrantError
 from oauth.clients.sealed_grant import SealedGrant, TokenResponse
@@ -86,6 +86,8 @@ class Interleaving:
         patch.setattr("secrets.choice", self._random.choice)
         self._deletions: list[Deletion] = []
         patch.setattr(grant_end, "delete_items_soon", self._remove_soon)
+        # Its thread would delete an ended item of whatever state is looked at by then.
+        patch.setattr(timed_deletions, "delete_once_ended", lambda *_: None)
         self._minted: dict[str, str] = {}
         self._opened: dict[str, str] = {}
         self._next: dict[tuple[Any, ...], Next] = {}
