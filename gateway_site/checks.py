@@ -13,7 +13,6 @@ from django.db import DatabaseError, connections
 
 from gateway_site.forwarding.calls.middleware_check import unseen_middleware
 from sessions_kms.hints import command, page
-from sessions_kms.management.known_errors import explain
 
 
 @register
@@ -196,6 +195,8 @@ def check_databases(
     app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
     """Read from the databases that `check --database` names, and report what prevents it."""
+    from sessions_kms.management.known_errors import explain  # noqa: PLC0415 - no server needs it
+
     found: list[CheckMessage] = []
     for alias in databases or ():
         try:
