@@ -20,6 +20,6 @@ def assert_problem(response: requests.Response, status: int, code: str) -> dict[
     document: dict[str, Any] = response.json()
     assert document["status"] == status
     assert document["type"] == "about:blank"
-    assert document["code"] == code
+    assert document["code"] == code, response.text
     assert TOKEN not in response.text
     return document
