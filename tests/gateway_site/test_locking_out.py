@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,10 +13,8 @@ import pytest
 import requests
 
 from gateway_site.local.kms import LocalKMS
-from tests.gateway_site.support.keyed import Browser, KeyedFleet, Program
-from tests.oauth.support.fake_provider import FakeProvider, serving
-from tests.sessions_kms.support.stacks import aws_stack
-from tests.support.clock import FakeClock
+from tests.gateway_site.support.keyed import Browser, KeyedFleet, Program, keyed_fleet
+from tests.oauth.support.fake_provider import FakeProvider
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
@@ -36,12 +33,8 @@ class Site:
 
 @pytest.fixture
 def site(local_kms: LocalKMS, roto_url: str, tmp_path: Path) -> Iterator[Site]:
-    with pytest.MonkeyPatch.context() as patch, serving(FakeProvider) as provider:
-        patch.setenv("AWS_ENDPOINT_URL_KMS", local_kms.url)
-        patch.setenv("AWS_ENDPOINT_URL_DYNAMODB", roto_url)
-        stack = aws_stack("servers", FakeClock(time.time()))
-        with KeyedFleet(tmp_path, stack, provider) as fleet:
-            yield Site(fleet, [fleet.start(KEY), fleet.start(KEY)], provider)
+    with keyed_fleet(local_kms, roto_url, tmp_path) as fleet:
+        yield Site(fleet, [fleet.start(KEY), fleet.start(KEY)], fleet.provider)
 
 
 def test_user_who_calls_and_signs_in_all_the_time_is_locked_out(site: Site) -> None:

@@ -7,7 +7,6 @@ fallbacks the new one was added, and one that has swapped the two.
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -17,10 +16,9 @@ from pathlib import Path
 import pytest
 
 from gateway_site.local.kms import LocalKMS
-from tests.gateway_site.support.keyed import Browser, KeyedFleet, Program
-from tests.oauth.support.fake_provider import FakeProvider, serving
-from tests.sessions_kms.support.stacks import Stack, aws_stack
-from tests.support.clock import FakeClock
+from tests.gateway_site.support.keyed import Browser, Program, keyed_fleet
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.sessions_kms.support.stacks import Stack
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
@@ -48,19 +46,18 @@ class Rotation:
 
 @pytest.fixture
 def rotation(local_kms: LocalKMS, roto_url: str, tmp_path: Path) -> Iterator[Rotation]:
-    with pytest.MonkeyPatch.context() as patch, serving(FakeProvider) as provider:
-        patch.setenv("AWS_ENDPOINT_URL_KMS", local_kms.url)
-        patch.setenv("AWS_ENDPOINT_URL_DYNAMODB", roto_url)
-        stack = aws_stack("servers", FakeClock(time.time()))
-        with KeyedFleet(tmp_path, stack, provider) as fleet:
-            only_old, added = fleet.start(OLD), fleet.start(OLD, NEW)
-            browsers = [Browser(provider) for _ in range(BROWSERS)]
-            for browser in browsers:
-                browser.sign_in(only_old)
-            programs = [Program.allowed(browsers[0], only_old) for _ in range(PROGRAMS)]
-            swapped = fleet.start(NEW, OLD)
-            database = tmp_path / "gateway.sqlite3"
-            yield Rotation(only_old, added, swapped, browsers, programs, provider, stack, database)
+    with keyed_fleet(local_kms, roto_url, tmp_path) as fleet:
+        provider = fleet.provider
+        only_old, added = fleet.start(OLD), fleet.start(OLD, NEW)
+        browsers = [Browser(provider) for _ in range(BROWSERS)]
+        for browser in browsers:
+            browser.sign_in(only_old)
+        programs = [Program.allowed(browsers[0], only_old) for _ in range(PROGRAMS)]
+        swapped = fleet.start(NEW, OLD)
+        database = tmp_path / "gateway.sqlite3"
+        yield Rotation(
+            only_old, added, swapped, browsers, programs, provider, fleet.stack, database
+        )
 
 
 def count_signed_in(browsers: list[Browser], at: str) -> int:

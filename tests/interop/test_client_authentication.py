@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from gateway_site.local.kms import LocalKMS
 from oauth.clients.rules.authentication import hash_secret, make_secret
 from tests import ROOT
-from tests.gateway_site.support.keyed import CHALLENGE, REDIRECT_URI, VERIFIER, Browser, KeyedFleet
-from tests.oauth.support.fake_provider import FakeProvider, serving
-from tests.sessions_kms.support.stacks import aws_stack
-from tests.support.clock import FakeClock
+from tests.gateway_site.support.keyed import CHALLENGE, REDIRECT_URI, VERIFIER, Browser, keyed_fleet
 
 PROGRAM = ROOT / "tests/interop/node/confidential_client.js"
 KEY_CLIENT, SECRET_CLIENT = "https://tool.example.com/client.json", "our-tool"
@@ -72,16 +68,12 @@ def gateway(
     made: dict[str, Any] = jwt.algorithms.ECAlgorithm.to_jwk(private, as_dict=True)
     public = {name: value for name, value in made.items() if name != "d"} | {"kid": "one"}
     file = write_clients(folder, public, hash_secret(secret).hex())
-    with pytest.MonkeyPatch.context() as patch, serving(FakeProvider) as provider:
-        patch.setenv("AWS_ENDPOINT_URL_KMS", local_kms.url)
-        patch.setenv("AWS_ENDPOINT_URL_DYNAMODB", roto_url)
-        stack = aws_stack("servers", FakeClock(time.time()))
-        with KeyedFleet(folder, stack, provider) as fleet:
-            variables = {"CLIENTS_FILE": str(file), "CLIENTS_PRIVATE_KEY_JWT": "1"}
-            url = fleet.start("key-" * 20, **variables)
-            browser = Browser(provider)
-            browser.sign_in(url)
-            yield Gateway(url, browser, made | {"kid": "one"}, secret)
+    with keyed_fleet(local_kms, roto_url, folder) as fleet:
+        variables = {"CLIENTS_FILE": str(file), "CLIENTS_PRIVATE_KEY_JWT": "1"}
+        url = fleet.start("key-" * 20, **variables)
+        browser = Browser(fleet.provider)
+        browser.sign_in(url)
+        yield Gateway(url, browser, made | {"kid": "one"}, secret)
 
 
 def write_clients(folder: Path, key: dict[str, Any], digest: str) -> Path:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from gateway_site.identity.keys import load_public_key, load_signing_key
 from gateway_site.identity.token import Call, TokenIssuer
 from gateway_site.local.kms import LocalKMS
-from tests.gateway_site.support.keyed import Browser, KeyedFleet, Program
+from tests.gateway_site.support.keyed import Browser, Program, keyed_fleet
 from tests.interop.conftest import skip_if_left_out
 from tests.interop.identity_servers import (
     KeyRelay,
@@ -26,9 +26,6 @@ from tests.interop.identity_servers import (
     subject_of,
     write_servers,
 )
-from tests.oauth.support.fake_provider import FakeProvider, serving
-from tests.sessions_kms.support.stacks import aws_stack
-from tests.support.clock import FakeClock
 from tests.support.keys import write_key
 
 pytestmark = pytest.mark.timeout(400)
@@ -92,15 +89,7 @@ def world(
         {"IDENTITY_KEY_FILE": keys[1], "IDENTITY_PUBLISHED_KEY_FILES": keys[0]},
         {"IDENTITY_KEY_FILE": keys[1]},
     ]
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        serving(FakeProvider) as provider,
-        KeyRelay() as relay,
-    ):
-        patch.setenv("AWS_ENDPOINT_URL_KMS", local_kms.url)
-        patch.setenv("AWS_ENDPOINT_URL_DYNAMODB", roto_url)
-        stack = aws_stack("servers", FakeClock(time.time()))
-        fleet = KeyedFleet(folder, stack, provider)
+    with keyed_fleet(local_kms, roto_url, folder) as fleet, KeyRelay() as relay:
         servers = write_servers(folder, fleet.issuer, relay.url)
         upstreams = {
             f"UPSTREAM_{each.name.upper()}_{name}": value
@@ -112,17 +101,16 @@ def world(
                 "CLIENTS": "1",
             }.items()
         }
-        with fleet:
-            processes = [
-                fleet.start(SECRET, LOG_LEVEL="DEBUG", AUDIT_LOG="1", **upstreams, **step)
-                for step in steps
-            ]
-            browser = Browser(provider)
-            browser.sign_in(processes[0])
-            made = World(fleet.issuer, keys, servers, relay, processes, browser, folder)
-            for each in servers:
-                made.programs[each.name] = Program.allowed(browser, processes[0], each.name)
-            yield made
+        processes = [
+            fleet.start(SECRET, LOG_LEVEL="DEBUG", AUDIT_LOG="1", **upstreams, **step)
+            for step in steps
+        ]
+        browser = Browser(fleet.provider)
+        browser.sign_in(processes[0])
+        made = World(fleet.issuer, keys, servers, relay, processes, browser, folder)
+        for each in servers:
+            made.programs[each.name] = Program.allowed(browser, processes[0], each.name)
+        yield made
 
 
 def test_servers_name_the_right_user_and_reject_what_is_not_for_them(world: World) -> None:
@@ -153,6 +141,17 @@ def test_servers_name_the_right_user_and_reject_what_is_not_for_them(world: Worl
         for path in ("", "/mcp"):  # clients find the gateway's
             assert requests.get(metadata + path, timeout=10).status_code == 404
     assert_no_token_in(world)
+
+
+def test_token_is_not_called_wrong_while_the_keys_cannot_be_fetched(world: World) -> None:
+    servers = [each for each in world.servers if not each.is_mcp]  # FastMCP itself says 401
+    for unusable in ("http://127.0.0.1:1", f"{world.processes[0]}/nothing"):
+        world.relay.process = unusable
+        with running_servers(servers, world.folder):
+            for each in servers:
+                token = {"Authorization": f"Bearer {world.sign(each.audience)}"}
+                answer = request(each, each.audience, token)
+                assert answer.status_code == 503, (each.name, answer.text)
 
 
 def _with_key_id(world: World, server: Server, key: ec.EllipticCurvePrivateKey) -> str:

@@ -11,18 +11,23 @@ import os
 import re
 import subprocess
 import sys
-from contextlib import ExitStack
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlencode, urljoin, urlsplit
 
+import pytest
 import requests
 
+from gateway_site.local.kms import LocalKMS
 from tests import ROOT
 from tests.local.form import Form
-from tests.oauth.support.fake_provider import CLIENT_ID, CLIENT_SECRET, FakeProvider
-from tests.sessions_kms.support.stacks import REGION, Stack
+from tests.oauth.support.fake_provider import CLIENT_ID, CLIENT_SECRET, FakeProvider, serving
+from tests.sessions_kms.support.stacks import REGION, Stack, aws_stack
+from tests.support.clock import FakeClock
 from tests.support.processes import free_port, run_to_end, running
 from tests.support.waiting import until
 
@@ -38,6 +43,7 @@ class KeyedFleet:
     def __init__(self, folder: Path, stack: Stack, provider: FakeProvider) -> None:
         self._running = ExitStack()
         self._folder = folder
+        self.stack, self.provider = stack, provider
         self._port = free_port()
         self.issuer = f"http://127.0.0.1:{self._port}"
         self._key = "m" * 50
@@ -87,6 +93,17 @@ class KeyedFleet:
         log = self._folder / f"gateway-{port}.log"
         self._running.enter_context(running(command, self._shared | keys | variables, log, port))
         return f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def keyed_fleet(local_kms: LocalKMS, roto_url: str, folder: Path) -> Iterator[KeyedFleet]:
+    """Yield processes with a provider of their own, and a new table and key at these servers."""
+    with pytest.MonkeyPatch.context() as patch, serving(FakeProvider) as provider:
+        patch.setenv("AWS_ENDPOINT_URL_KMS", local_kms.url)
+        patch.setenv("AWS_ENDPOINT_URL_DYNAMODB", roto_url)
+        stack = aws_stack("servers", FakeClock(time.time()))
+        with KeyedFleet(folder, stack, provider) as fleet:
+            yield fleet
 
 
 @dataclass
