@@ -123,7 +123,8 @@ def test_process_ends_although_nothing_can_be_written(
     for name in "abcdef":
         queue.add(event(name))
     queue.close(5)
-    assert not any(thread.name == "audit" for thread in threading.enumerate())
+    assert queue._thread
+    assert not queue._thread.is_alive()
     assert "incomplete" in caplog.text
 
 

@@ -114,14 +114,15 @@ async def download(scope: Scope, receive: Receive, send: Send, query: dict[str, 
 
 async def upload(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) -> None:
     digest, size, more = hashlib.sha256(), 0, True
+    case = query.get("case", "")  # so that a test counts its own uploads alone
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            state["aborted uploads"] += 1
+            state[f"aborted uploads {case}"] += 1
             return
         digest.update(message.get("body", b""))
         size += len(message.get("body", b""))
-        state["bytes taken"] = size
+        state[f"bytes taken {case}"] = size
         more = message.get("more_body", False)
     await answer(send, json.dumps({"size": size, "sha256": digest.hexdigest()}).encode())
 
