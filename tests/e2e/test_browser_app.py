@@ -1,4 +1,4 @@
-"""The files of docs/spa.md behind nginx, Caddy and Vite: an app of two files more, in a browser."""
+"""The files of docs/spa.md behind nginx, Caddy and Vite, and the app of the guide, in a browser."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from playwright.sync_api import Error as PlaywrightError
 from tests import ROOT
 from tests.e2e.confirming import confirm
 from tests.e2e.stack import LocalStack
-from tests.guides.page import NewFile, read_steps
+from tests.guides.page import Command, NewFile, read_steps
 from tests.support.processes import free_ports, is_listening, running, started
 from tests.support.waiting import wait_until
 
@@ -37,22 +37,20 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("npm") is None, reason="NO NPM: install Node and npm"),
 ]
 
-GUIDE = ROOT / "docs/spa.md"
-FILES = {
-    each.path: each.text for each in read_steps(GUIDE.read_text()) if isinstance(each, NewFile)
-}
+FILES, START = (
+    {each.path: each.text for each in read_steps(page.read_text()) if isinstance(each, NewFile)}
+    for page in (ROOT / "docs/spa.md", ROOT / "docs/guides/browser-app.md")
+)
+COMMANDS = [
+    each.text
+    for each in read_steps((ROOT / "docs/guides/browser-app.md").read_text())
+    if isinstance(each, Command)
+]
+[INDEX] = re.findall(r"<<'END'\n(.*?)^END$", "\n".join(COMMANDS), re.MULTILINE | re.DOTALL)
 APP = {
     "package.json": '{"private": true, "type": "module"}',
-    "index.html": '<p id="who"></p><button id="in">Sign in</button>'
-    '<script type="module" src="/src/main.js"></script>',
-    "src/main.js": """import * as gateway from "./gateway.js";
-window.gateway = gateway;
-document.getElementById("in").onclick = () => gateway.signIn();
-gateway.whoAmI().then(
-  (who) => (document.getElementById("who").textContent = who ? who.user.name : "nobody"),
-  (error) => (document.getElementById("who").textContent = error.code ?? error.status),
-);
-""",
+    "index.html": INDEX,
+    "src/main.js": START["src/main.js"] + "window.gateway = gateway;\n",
 }
 VITE = "vite@7"
 POSTED: list[str] = []  # bodies that the upstream was sent
@@ -246,6 +244,8 @@ def test_app_works_behind(site: Site, browser: Browser, front: Front) -> None:
         assert page.url == wanted
 
         assert call(page, "api/things") == {"method": "GET", "body": "", "signed": True}
+        page.get_by_role("button", name="Call the API").click()
+        expect(page.locator("#answer")).to_contain_text('"signed": true')
         posted = {"method": "POST", "body": "text", "signed": True}
         assert call(page, "api/things", method="POST", body="text") == posted
         context.clear_cookies(name="gateway_csrftoken")
