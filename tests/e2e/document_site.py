@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
-from threading import Thread
 
 from tests.gateway_site.support.documents import HOST, DocumentSite
 from tests.oauth.support import hostile
+from tests.support.http_server import serve
 
 
 class Proxy(ThreadingTCPServer):
@@ -46,12 +46,6 @@ def document_site(folder: Path) -> Iterator[tuple[DocumentSite, dict[str, str]]]
     """Serve the site; return it, and the variables by which a gateway reaches it."""
     site = DocumentSite()
     trusted, context = hostile.certificates(folder, HOST)
-    with hostile.serving(site, context) as port, Proxy(port) as proxy:
-        thread = Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with hostile.serving(site, context) as port, serve(Proxy(port)) as proxy:
         address = f"http://127.0.0.1:{proxy.server_address[1]}"
-        try:
-            yield site, {"HTTPS_PROXY": address, "SSL_CERT_FILE": str(trusted)}
-        finally:
-            proxy.shutdown()
-            thread.join()
+        yield site, {"HTTPS_PROXY": address, "SSL_CERT_FILE": str(trusted)}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+
+from tests.support.http_server import QuietHandler, serve_handler
 
 
 @contextmanager
@@ -16,21 +16,9 @@ def hostile_page(html: str, host: str = "localhost") -> Iterator[str]:
     """
     body = f"<!doctype html><title>Evil</title><link rel=icon href=data:,>{html}".encode()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.end_headers()
-            self.wfile.write(body)
+            self.respond(200, body, "text/html")
 
-        def log_message(self, *_: object) -> None:
-            """Keep the test output clean."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://{host}:{server.server_address[1]}/"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serve_handler(Handler) as address:
+        yield address.replace("127.0.0.1", host) + "/"

@@ -11,9 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import psutil
@@ -26,6 +24,7 @@ from tests import ROOT
 from tests.e2e.confirming import confirm
 from tests.e2e.stack import LocalStack
 from tests.guides.page import Command, NewFile, read_steps
+from tests.support.http_server import QuietHandler, serve_handler
 from tests.support.processes import free_ports, is_listening, running, started
 from tests.support.waiting import wait_until
 
@@ -70,7 +69,7 @@ LISTEN = """(path) => {
 }"""
 
 
-class Backend(BaseHTTPRequestHandler):
+class Backend(QuietHandler):
     """An upstream, and a backend beside the gateway: says what it was sent."""
 
     def answer(self) -> None:
@@ -78,24 +77,16 @@ class Backend(BaseHTTPRequestHandler):
             BESIDE.append((self.headers.get("Cookie"), self.headers.get("X-Forwarded-For")))
         if self.path == "/events":
             last = int(self.headers.get("Last-Event-ID", 0))
-            self._send("text/event-stream", f"retry: 10\nid: {last + 1}\ndata: {last + 1}\n\n")
-            return  # and the stream breaks
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+            event = f"retry: 10\nid: {last + 1}\ndata: {last + 1}\n\n".encode()
+            self.respond(200, event, "text/event-stream")
+            return  # and the stream ends
+        body = self.read_body().decode()
         if self.command == "POST":
             POSTED.append(body)
         told = {"method": self.command, "body": body, "signed": "Authorization" in self.headers}
-        self._send("application/json", json.dumps(told))
+        self.respond(200, json.dumps(told).encode())
 
-    def _send(self, kind: str, text: str) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", kind)
-        self.end_headers()
-        self.wfile.write(text.encode())
-
-    do_GET = do_POST = answer  # noqa: N815 -- the names it looks for
-
-    def log_message(self, *_: object) -> None:
-        pass
+    do_GET = do_POST = answer
 
 
 @dataclass
@@ -156,17 +147,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     build = [str(folder / "node_modules/.bin/vite"), "build"]
     subprocess.run(build, cwd=folder, check=True, timeout=100)
     [front] = free_ports(1)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Backend) as server:
-        Thread(target=server.serve_forever).start()
+    with serve_handler(Backend) as backend:
         stack = LocalStack(
             folder / "state",
             PUBLIC_URL=f"http://localhost:{front}",
-            UPSTREAM_API_URL=f"http://127.0.0.1:{server.server_port}",
+            UPSTREAM_API_URL=backend,
             UPSTREAM_API_PROVIDER="local",
         )
         with stack.running():
-            yield Site(folder, stack, front, server.server_port)
-        server.shutdown()
+            yield Site(folder, stack, front, int(backend.rpartition(":")[2]))
 
 
 def nginx(site: Site, gateway: int) -> AbstractContextManager[Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -14,6 +13,7 @@ from playwright.sync_api import Page, expect
 from tests.e2e.clients import consent_address, redeem_code, register_client
 from tests.e2e.signing_in import arrive
 from tests.e2e.stack import LocalStack
+from tests.support.http_server import QuietHandler, serve_handler
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.stack]
 
@@ -37,27 +37,17 @@ class App:
 def app() -> Iterator[App]:
     found = App("")
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             if urlsplit(self.path).path == "/callback":
                 found.asked.append((self.path, self.headers.get("Referer")))
                 found.came.set()
             body = b"<!doctype html><title>Done</title><link rel=icon href=data:,>Back in the app"
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.end_headers()
-            self.wfile.write(body)
+            self.respond(200, body, "text/html")
 
-        def log_message(self, *_: object) -> None:
-            """Keep the test output clean."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        found.url = f"http://127.0.0.1:{server.server_address[1]}/callback"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serve_handler(Handler) as address:
+        found.url = f"{address}/callback"
         yield found
-        server.shutdown()
-        thread.join()
 
 
 def test_person_signs_in_allows_an_app_and_returns_to_it(

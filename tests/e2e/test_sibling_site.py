@@ -9,10 +9,8 @@ from __future__ import annotations
 import datetime
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -28,6 +26,7 @@ from tests.oauth.support import fake_provider
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import environment
 from tests.sessions_kms.support.odd_cookies import ODD_BYTES
+from tests.support.http_server import QuietHandler, serve_handler
 from tests.support.processes import free_ports, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
@@ -86,7 +85,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     return certificate, private_key
 
 
-class Sibling(BaseHTTPRequestHandler):
+class Sibling(QuietHandler):
     """A page that sets what the test gave it."""
 
     planted: list[bytes]
@@ -98,9 +97,6 @@ class Sibling(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
-        """Log nothing."""
-
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
@@ -110,7 +106,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     with (
         fake_provider.serving(FakeProvider) as corp,
         fake_provider.serving(FakeProvider) as other,
-        ThreadingHTTPServer(("127.0.0.1", 0), handler) as sibling,
+        serve_handler(handler) as sibling,
     ):
         other.client_id = "other-client"
         variables = (
@@ -128,14 +124,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
         )
         command = [sys.executable, "-m", "tests.e2e.https_gateway", str(port)]
         command += map(str, certificate(tmp_path))
-        thread = threading.Thread(target=sibling.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            with running(command, variables, tmp_path / "gateway.log", port):
-                yield Site(port, corp, other, planted, sibling.server_port)
-        finally:
-            sibling.shutdown()
-            thread.join()
+        with running(command, variables, tmp_path / "gateway.log", port):
+            yield Site(port, corp, other, planted, int(sibling.rpartition(":")[2]))
 
 
 @pytest.fixture

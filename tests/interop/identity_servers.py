@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import requests
 
 from tests import ROOT
+from tests.support.http_server import QuietHandler
 from tests.support.processes import free_ports, running
 
 GUIDE = ROOT / "docs/guides/identity-tokens.md"
@@ -133,17 +134,11 @@ class KeyRelay:
         self.fetches = 0
         relay = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             def do_GET(self) -> None:
                 relay.fetches += 1
                 found = requests.get(f"{relay.process}{self.path}", timeout=SECONDS)
-                self.send_response(found.status_code)
-                self.send_header("Content-Type", "application/json")
-                self.end_headers()
-                self.wfile.write(found.content)
-
-            def log_message(self, *_: object) -> None:
-                """Print nothing."""
+                self.respond(found.status_code, found.content)
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/.well-known/jwks.json"

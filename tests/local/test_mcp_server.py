@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,41 +12,32 @@ import requests
 
 from tests import ROOT
 from tests.local.form import BROWSER_ACCEPT
+from tests.support.http_server import QuietHandler, serve_handler
 from tests.support.processes import free_port, module, running
 
 TOKEN = "of-the-provider-0123456789abcdef"
 ANOTHER = "of-the-provider-too-0123456789ab"
 
 
-class Userinfo(BaseHTTPRequestHandler):
+class Userinfo(QuietHandler):
     """Returns Ada's userinfo for her tokens."""
 
     def do_GET(self) -> None:
         mine = [f"Bearer {token}" for token in (TOKEN, ANOTHER)]
         known = self.headers["Authorization"] in mine and self.path == "/userinfo"
         body = b'{"sub": "1", "name": "Ada"}'
-        self.send_response(200 if known else 401)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Keep the test output clean."""
+        self.respond(200 if known else 401, body)
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log: Path = tmp_path_factory.mktemp("mcp") / "log"
-    with HTTPServer(("127.0.0.1", 0), Userinfo) as provider:
-        thread = threading.Thread(target=provider.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        port, issuer = free_port(), f"http://127.0.0.1:{provider.server_port}"
+    with serve_handler(Userinfo) as issuer:
+        port = free_port()
         options = ["--port", str(port), "demo", "--issuer", issuer, "--userinfo", "/userinfo"]
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
         with running(module("gateway_site.local.mcp_servers", *options), environment, log, port):
             yield f"http://127.0.0.1:{port}/mcp"
-        provider.shutdown()
-        thread.join()
     assert TOKEN not in log.read_text(encoding="utf-8")
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.support.http_server import QuietHandler, serve_handler
 
 Event = dict[str, Any]
 TIMEOUT = 20  # seconds for a request's next bytes
@@ -46,16 +46,15 @@ class ToolCall:
 def serving() -> Iterator[str]:
     """Serve on 127.0.0.1 until the block ends; give the address."""
 
-    class Model(BaseHTTPRequestHandler):
+    class Model(QuietHandler):
         timeout = TIMEOUT
 
         def do_HEAD(self) -> None:
             """Claude Code looks first whether somebody is there."""
-            self.send_response(200)
-            self.end_headers()
+            self.respond(200)
 
         def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked = json.loads(self.read_body())
             response = {"/v1/responses": of_openai, "/v1/messages": of_anthropic}
             events = response[self.path.partition("?")[0]](asked)
             self.send_response(200)
@@ -64,17 +63,8 @@ def serving() -> Iterator[str]:
             for event in events:
                 self.wfile.write(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
 
-        def log_message(self, *_: object) -> None:
-            """Keep the report clean."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Model) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serve_handler(Model) as address:
+        yield address
 
 
 def of_openai(asked: Event) -> list[Event]:

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -29,6 +28,7 @@ from tests.soak.environment import environment_of
 from tests.soak.fleet import Process, running_fleet
 from tests.soak.ledger import ENDED_EARLY, Ledger
 from tests.soak.visitor import Visitor
+from tests.support.http_server import QuietHandler, serve_handler
 from tests.support.processes import free_ports, running
 from tests.support.roto import running_roto
 from tests.support.waiting import wait_until
@@ -66,21 +66,15 @@ backend gateways
 """
 
 
-class Slow(BaseHTTPRequestHandler):
+class Slow(QuietHandler):
     """Answers after a while."""
 
     def do_GET(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.read_body()
         time.sleep(SLOW)
-        self.send_response(200)
-        self.send_header("Content-Length", "4")
-        self.end_headers()
-        self.wfile.write(b"done")
+        self.respond(200, b"done", "text/plain")
 
-    do_POST = do_GET  # noqa: N815 - the base class's names
-
-    def log_message(self, *_: object) -> None:
-        """Stay quiet."""
+    do_POST = do_GET
 
 
 class Caller(Visitor):
@@ -206,16 +200,10 @@ def _variables(stack: ExitStack, folder: Path, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", stack.enter_context(running_roto()))
     monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", stack.enter_context(running_kms()).url)
-    slow = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
-    thread = threading.Thread(target=slow.serve_forever)
-    thread.start()
-    stack.callback(thread.join)
-    stack.callback(slow.server_close)
-    stack.callback(slow.shutdown)
     return environment_of(stack, folder) | {
         "DRAIN_SECONDS": "5",
         "TRUSTED_PROXIES": "127.0.0.1",
-        "UPSTREAM_SLOW_URL": f"http://127.0.0.1:{slow.server_port}",
+        "UPSTREAM_SLOW_URL": stack.enter_context(serve_handler(Slow)),
         "UPSTREAM_SLOW_PROVIDER": "corp",
     }
 

@@ -9,9 +9,7 @@ import os
 import socket
 import sqlite3
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from sessions_kms import services
 from sessions_kms.aws import clients
 from sessions_kms.management import known_errors
 from tests.deploy_check import PRODUCTION
+from tests.support.http_server import QuietHandler, serve_handler
 from tests.support.processes import run_to_end
 
 OURS = ("gateway_site", "oauth", "sessions_kms")
@@ -261,34 +260,21 @@ def test_missing_region_has_its_variable_as_a_remedy(
     assert err.endswith("Set REGION_NAME in SESSIONS_KMS, or the variable AWS_REGION.\n")
 
 
-class Rejecting(BaseHTTPRequestHandler):
+class Rejecting(QuietHandler):
     """DynamoDB and KMS without the table and the key."""
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        self.read_body()
         is_kms = self.headers["X-Amz-Target"].startswith("TrentService")
         kind = "NotFoundException" if is_kms else "ResourceNotFoundException"
         body = json.dumps({"__type": f"com.amazonaws#{kind}", "message": "not found"}).encode()
-        self.send_response(400)
-        self.send_header("Content-Type", "application/x-amz-json-1.0")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Write no log."""
+        self.respond(400, body, "application/x-amz-json-1.0")
 
 
 @contextlib.contextmanager
 def without_table() -> Iterator[int]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Rejecting) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
-            thread.join()
+    with serve_handler(Rejecting) as address:
+        yield int(address.rpartition(":")[2])
 
 
 AWS_STATES: dict[str, Callable[[], contextlib.AbstractContextManager[int]]] = {

@@ -6,8 +6,10 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
+
+from tests.support.http_server import QuietHandler, serve
 
 NEW, OLD = "2026-07-28", "2025-11-25"
 SESSION = "session-1"
@@ -45,12 +47,12 @@ class ToolServer(ThreadingHTTPServer):
         return found
 
 
-class Answering(BaseHTTPRequestHandler):
+class Answering(QuietHandler):
     server: ToolServer
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = json.loads(self.read_body())
         self.note(body)
         if (fault := self.server.fault(body)) is not None:
             self.send(*fault)
@@ -131,19 +133,12 @@ class Answering(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: object) -> None:
-        """Print nothing."""
-
 
 @contextmanager
 def tool_server() -> Iterator[ToolServer]:
     """Serve until the block ends."""
-    with ToolServer() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serve(ToolServer()) as server:
         try:
             yield server
         finally:
             server.is_closing.set()
-            server.shutdown()
-            thread.join()

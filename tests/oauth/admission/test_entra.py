@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -18,6 +16,7 @@ from oauth import access_rule
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.requests import stored_tokens
+from tests.support.http_server import QuietHandler, serve_handler
 
 STAFF = "00000000-0000-4000-8000-00000000000a"
 OVERAGE = {
@@ -53,35 +52,20 @@ class Graph:
 def graph(corp: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> Iterator[Graph]:
     graph = Graph(corp)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = json.loads(self.read_body())
             status: int = 404
             content: Any = {}
             if self.path == "/v1.0/me/checkMemberGroups":
                 status, content = graph.check_member_groups(self.headers["Authorization"], body)
-            data = json.dumps(content).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            self.respond(status, json.dumps(content).encode())
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the base's name)
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        address = f"http://127.0.0.1:{server.server_address[1]}"
+    with serve_handler(Handler) as address:
         monkeypatch.setattr(access_rule, "GRAPH_OF", {"127.0.0.1": address})
         corp.more_of_id_token = dict(OVERAGE)
         corp.scope = f"openid profile {address}/User.Read"
-        try:
-            yield graph
-        finally:
-            server.shutdown()
-            thread.join()
+        yield graph
 
 
 def sign_in(visitor: Visitor, graph: Graph, settings: Settings, **variables: str) -> Any:

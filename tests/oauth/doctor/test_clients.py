@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import StringIO
 from typing import Any
 
@@ -20,6 +18,7 @@ from oauth.network.vetted_addresses import ANYWHERE
 from oauth.provider.config import ProviderConfig
 from sessions_kms.doctor.finding import Finding
 from tests.sessions_kms.support.stacks import Stack
+from tests.support.http_server import QuietHandler, serve_handler
 
 
 @dataclass
@@ -38,30 +37,17 @@ class Site:
 def site() -> Iterator[Site]:
     found = Site()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             document = found.documents.get(self.path)
-            body = json.dumps(document).encode()
-            self.send_response(404 if document is None else 200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.respond(404 if document is None else 200, json.dumps(document).encode())
 
-        def log_message(self, *_: object) -> None:
-            """Keep the test output clean."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        found.issuer = f"http://127.0.0.1:{server.server_address[1]}"
+    with serve_handler(Handler) as found.issuer:
         found.documents = {
             clients.METADATA: {"issuer": found.issuer},
             f"{clients.RESOURCE}/gateway/tools": {"resource": f"{found.issuer}/gateway/tools"},
         }
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
         yield found
-        server.shutdown()
-        thread.join()
 
 
 def look(server: AuthorizationServer, *providers: ProviderConfig) -> dict[str, Finding]:

@@ -23,6 +23,7 @@ from tests.oauth.support.fixtures import configure, environment
 from tests.oauth.support.logout_provider import LogoutProvider
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.certificates import server_context
+from tests.support.http_server import QuietHandler, TlsServer, serve
 
 
 @dataclass
@@ -332,17 +333,10 @@ def test_untrusted_certificate_is_distinguished_from_a_closed_port(
     corp: AskingProvider, settings: Settings, tmp_path: Path
 ) -> None:
     context = server_context(tmp_path / "tls.pem")
-    with fake_provider._Server(("127.0.0.1", 0), fake_provider._Handler) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            issuer = f"https://127.0.0.1:{server.server_address[1]}"
-            configure(settings, environment("corp", corp, ISSUER=issuer))
-            assert "(tls)" in check()[1]["metadata"][1]
-        finally:
-            server.shutdown()
-            thread.join()
+    with serve(TlsServer(QuietHandler, context)) as server:
+        issuer = f"https://127.0.0.1:{server.server_port}"
+        configure(settings, environment("corp", corp, ISSUER=issuer))
+        assert "(tls)" in check()[1]["metadata"][1]
     metadata.clear_metadata_cache()
     assert "(unreachable)" in check()[1]["metadata"][1]
 

@@ -15,11 +15,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote_plus, urlencode, urlsplit
 
 import jwt
+
+from tests.support.http_server import QuietHandler, serve
 
 Answer = tuple[int, str, bytes]
 CLIENT_ID = "gateway-client"
@@ -220,7 +222,7 @@ def _json(data: Any) -> Answer:
 P = TypeVar("P", bound=FakeProvider)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     provider: FakeProvider
 
     def do_GET(self) -> None:
@@ -228,8 +230,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._respond(parts.path, parts.query)
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        self._respond(self.path, body)
+        self._respond(self.path, self.read_body().decode())
 
     def _respond(self, path: str, form: str) -> None:
         authorization = self.headers.get("Authorization", "")
@@ -237,20 +238,9 @@ class _Handler(BaseHTTPRequestHandler):
         request.method, request.url = self.command, self.provider.issuer + self.path
         request.proofs, request.more = self.headers.get_all("DPoP", []), {}
         request.body = form
-        self._send(self.provider.respond(path, dict(parse_qsl(form)), authorization))
-
-    def _send(self, response: Answer) -> None:
-        status, kind, body = response
-        self.send_response(status)
-        self.send_header("Location" if status == 302 else "Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        for name, value in self.provider.request.more.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the base class's name)
-        """Keep the test output clean."""
+        status, kind, body = self.provider.respond(path, dict(parse_qsl(form)), authorization)
+        location = {"Location": kind} if status == 302 else {}
+        self.respond(status, body, "text/plain" if location else kind, location | request.more)
 
 
 class _Server(ThreadingHTTPServer):
@@ -264,13 +254,7 @@ class _Server(ThreadingHTTPServer):
 def serving(kind: Callable[[], P], poll_interval: float = 0.01) -> Iterator[P]:
     """Serve a new provider on a free port of 127.0.0.1; the end takes as long as an interval."""
     provider = kind()
-    handler = type("Handler", (_Handler,), {"provider": provider})
-    with _Server(("127.0.0.1", 0), handler) as server:
-        provider.issuer = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, args=(poll_interval,))
-        thread.start()
-        try:
-            yield provider
-        finally:
-            server.shutdown()
-            thread.join()
+    handler = type("Handler", (Handler,), {"provider": provider})
+    with serve(_Server(("127.0.0.1", 0), handler), poll_interval) as server:
+        provider.issuer = f"http://127.0.0.1:{server.server_port}"
+        yield provider

@@ -12,11 +12,9 @@ import json
 import secrets
 import socket
 import ssl
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -27,6 +25,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from tests.support.http_server import QuietHandler, TlsServer, serve
 
 HOST = "login.hostile.example"
 ADDRESS, ANOTHER_ADDRESS = "93.184.215.14", "93.184.215.15"  # globally reachable
@@ -150,54 +150,27 @@ def certificates(folder: Path, *names: str) -> tuple[Path, ssl.SSLContext]:
     return trusted, context
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     provider: HostileProvider
 
     def do_GET(self) -> None:
         self._send(self.provider.answer(urlsplit(self.path).path, {}))
 
     def do_POST(self) -> None:
-        form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        form = self.read_body().decode()
         self._send(self.provider.answer(urlsplit(self.path).path, dict(parse_qsl(form))))
 
     def _send(self, response: Answer) -> None:
         status, body = response
-        self.send_response(status)
-        if status == 302:
-            self.send_header("Location", body.decode())
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the base class's name)
-        """Keep the test output clean."""
-
-
-class _Server(ThreadingHTTPServer):
-    context: ssl.SSLContext
-
-    def finish_request(self, request: Any, client_address: Any) -> None:
-        with self.context.wrap_socket(request, server_side=True) as secured:
-            super().finish_request(secured, client_address)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore clients that disconnect in the middle."""
+        self.respond(status, body, headers={"Location": body.decode()} if status == 302 else {})
 
 
 @contextmanager
 def serving(provider: HostileProvider, context: ssl.SSLContext) -> Iterator[int]:
     """Serve it with TLS on a port of 127.0.0.1."""
     handler = type("Handler", (_Handler,), {"provider": provider})
-    with _Server(("127.0.0.1", 0), handler) as server:
-        server.context = context
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
-            thread.join()
+    with serve(TlsServer(handler, context)) as server:
+        yield server.server_port
 
 
 INSIDE = [

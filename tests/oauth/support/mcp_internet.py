@@ -7,13 +7,9 @@ sees what was requested and which addresses were connected to.
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from ssl import SSLContext
-from typing import Any
 
 import pytest
 from pytest_django import Settings
@@ -24,6 +20,7 @@ from oauth.mcp.servers import McpServer, find_server
 from oauth.network import http
 from oauth.provider import metadata
 from tests.oauth.support.hostile import ADDRESS, ANOTHER_ADDRESS, Internet, certificates
+from tests.support.http_server import QuietHandler, TlsServer, serve
 
 MCP_HOST, LOGIN_HOST, EVIL_HOST = "mcp.notes.example", "login.notes.example", "evil.example"
 EVIL = f"https://{EVIL_HOST}"
@@ -58,49 +55,16 @@ class Site:
         return self.answers[path]() if path in self.answers else (404, {}, b"")
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     sites: dict[str, Site]
 
     def do_GET(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.read_body()
         site = self.sites[self.headers["Host"].removesuffix(":443")]
         status, headers, body = site.answer(self.command, self.path)
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        self.respond(status, body, headers=headers)
 
-    do_HEAD = do_POST = do_GET  # noqa: N815 - the names that the base class looks for
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the base class's name)
-        """Keep the test output clean."""
-
-
-class _Server(ThreadingHTTPServer):
-    context: SSLContext
-
-    def finish_request(self, request: Any, client_address: Any) -> None:
-        with self.context.wrap_socket(request, server_side=True) as secured:
-            super().finish_request(secured, client_address)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore clients that disconnect in the middle."""
-
-
-@contextmanager
-def _serving(sites: dict[str, Site], context: SSLContext) -> Iterator[int]:
-    with _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"sites": sites})) as server:
-        server.context = context
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
-            thread.join()
+    do_HEAD = do_POST = do_GET
 
 
 class World:
@@ -192,9 +156,10 @@ def mcp_internet(
     http._cached_tls_context.cache_clear()
     sites = {MCP_HOST: world.mcp, LOGIN_HOST: world.login, EVIL_HOST: world.evil}
     addresses = {MCP_HOST: ADDRESS, LOGIN_HOST: ANOTHER_ADDRESS, EVIL_HOST: EVIL_ADDRESS}
-    with _serving(sites, context) as port:
+    handler = type("Handler", (_Handler,), {"sites": sites})
+    with serve(TlsServer(handler, context)) as server:
         for host, address in addresses.items():
             internet.name(host, address)
-            internet.servers[address, 443] = port
+            internet.servers[address, 443] = server.server_port
         yield world
     http._cached_tls_context.cache_clear()

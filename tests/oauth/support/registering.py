@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -15,6 +15,7 @@ from oauth.mcp.discovery import Discovered
 from oauth.mcp.servers import McpServer
 from oauth.network.vetted_addresses import PUBLIC
 from oauth.provider.metadata import Metadata
+from tests.support.http_server import QuietHandler, serve
 
 CALLBACK = "https://gateway.example/accounts/connect/wiki/callback/"
 RESOURCE = "https://wiki.example/mcp"
@@ -81,24 +82,17 @@ class RegistrationServer(ThreadingHTTPServer):
         return status, json.dumps({"error": error}).encode()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     server: RegistrationServer
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.read_body()
         if self.path == "/register":
             status, response = self.server.register(json.loads(body))
         else:
             form = dict(parse_qsl(body.decode()))
             status, response = self.server.token(form, self.headers.get("Authorization", ""))
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(response)))
-        self.end_headers()
-        self.wfile.write(response)
-
-    def log_message(self, *_: Any) -> None:
-        pass
+        self.respond(status, response)
 
 
 WIKI = McpServer(name="wiki", url=RESOURCE, label="Wiki")
@@ -125,14 +119,8 @@ def discovered_at(issuer: str, **changes: Any) -> Discovered:
 
 @contextmanager
 def serving() -> Iterator[RegistrationServer]:
-    with RegistrationServer() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with serve(RegistrationServer()) as server:
+        yield server
 
 
 class Binding:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -18,9 +16,10 @@ from tests.oauth.support.fake_provider import (
     CLIENT_SECRET,
     Answer,
     FakeProvider,
-    _Handler,
+    Handler,
 )
-from tests.oauth.support.hostile import Internet, _Server, certificates
+from tests.oauth.support.hostile import Internet, certificates
+from tests.support.http_server import TlsServer, serve
 
 ADDRESS = "93.184.215.14"  # of the whole world
 GATEWAY = "http://testserver"
@@ -98,25 +97,12 @@ def serving(kind: type[Stub], internet: Internet, folder: Path) -> Iterator[Stub
     provider = kind()
     provider.issuer = f"https://{kind.host}{kind.base}"
     provider.trusted, context = certificates(folder, *hosts)
-    handler = type("Handler", (_Handler,), {"provider": provider})
+    handler = type("Handler", (Handler,), {"provider": provider})
     for host in hosts:
         internet.name(host, ADDRESS)
-    with _Server(("127.0.0.1", 0), handler) as server:
-        server.context = context
-        internet.servers[ADDRESS, 443] = server.server_address[1]
-        with _running(server):
-            yield provider
-
-
-@contextmanager
-def _running(server: ThreadingHTTPServer) -> Iterator[None]:
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        thread.join()
+    with serve(TlsServer(handler, context)) as server:
+        internet.servers[ADDRESS, 443] = server.server_port
+        yield provider
 
 
 def query_of(url: str) -> dict[str, Any]:

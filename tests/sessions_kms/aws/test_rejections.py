@@ -5,10 +5,8 @@ permissions; a new process while AWS does not answer.
 """
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -17,6 +15,7 @@ from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnava
 from tests.sessions_kms.support.faults import Fault, drop_connection, error
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
+from tests.support.http_server import QuietHandler, serve_handler
 
 make_faulty = make_faulty_fixture
 on_servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
@@ -93,31 +92,21 @@ def test_error_that_other_callers_get_as_a_copy_is_a_rejection_too(make_faulty: 
     assert caught.value.is_rejection
 
 
-class Endpoint(BaseHTTPRequestHandler):
+class Endpoint(QuietHandler):
     """The credential endpoint of a container, as Amazon ECS and EKS have it."""
 
     status = 403
 
     def do_GET(self) -> None:
         body = json.dumps({"message": "not authorized to assume the role"}).encode()
-        self.send_response(self.status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Stay quiet."""
+        self.respond(self.status, body)
 
 
 @contextmanager
 def credential_endpoint(status: int) -> Iterator[str]:
     handler = type("Answering", (Endpoint,), {"status": status})
-    with HTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/role"
-        server.shutdown()
-        thread.join()
+    with serve_handler(handler) as address:
+        yield f"{address}/role"
 
 
 @on_servers

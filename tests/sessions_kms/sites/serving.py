@@ -12,6 +12,8 @@ import uvicorn
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 
+from tests.support.http_server import serve
+
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
@@ -39,14 +41,8 @@ class _Nowhere:
 @contextmanager
 def wsgi() -> Iterator[int]:
     """Serve the settings in force by wsgiref; give the port."""
-    with make_server("127.0.0.1", 0, WSGIHandler(), handler_class=_Quiet) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), name="wsgiref")
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
+    with serve(make_server("127.0.0.1", 0, WSGIHandler(), handler_class=_Quiet)) as server:
+        yield server.server_port
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from tests.support.http_server import serve
+
 HOLD_MAX = 30  # seconds after which a held request ends
 
 
@@ -167,14 +169,8 @@ def running_proxy(upstream: str) -> Iterator[FaultProxy]:
     server = _Server(("127.0.0.1", 0), _Handler)
     server.upstream = urlsplit(upstream).netloc
     server.proxy = FaultProxy(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), name="fault-proxy")
-    thread.start()
-    try:
+    with serve(server):
         yield server.proxy
-    finally:
-        server.shutdown()
-        thread.join()
-        server.close()
 
 
 class _Server(ThreadingHTTPServer):
@@ -198,12 +194,12 @@ class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log nothing: the client has disconnected."""
 
-    def close(self) -> None:
+    def server_close(self) -> None:
         self.closing.set()
         for connection in list(self._connections):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        self.server_close()
+        super().server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -2,11 +2,12 @@
 
 import json
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
+
+from tests.support.http_server import serve
 
 
 class Said(NamedTuple):
@@ -68,13 +69,8 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def running_by_script(tls: ssl.SSLContext | None = None) -> Iterator[Server]:
     """Run a server until the block ends."""
-    with Server() as running:
-        if tls is not None:
-            running.socket = tls.wrap_socket(running.socket, server_side=True)
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield running
-        finally:
-            running.shutdown()
-            thread.join()
+    server = Server()
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    with serve(server):
+        yield server

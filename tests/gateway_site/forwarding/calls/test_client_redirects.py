@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import ssl
-import threading
 import urllib.request
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlencode
@@ -19,44 +18,33 @@ from tests.gateway_site.support.client_tokens import Caller
 from tests.gateway_site.support.gateways import Gateway
 from tests.gateway_site.support.problems import assert_problem
 from tests.support.certificates import server_context
+from tests.support.http_server import QuietHandler, TlsServer, serve
 
 EVERY_REDIRECT = (300, 301, 302, 303, 304, 305, 306, 307, 308, 399)
 LISTED = "https://files.example.com/x?signature=1,2;3"
 
 
+@dataclass
 class Thief:
     """A server of somebody else's, which notes with what headers it is asked."""
 
-    def __init__(self, folder: Path) -> None:
-        self.asked: list[dict[str, str]] = []
-        thief = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                thief.asked.append({name.lower(): value for name, value in self.headers.items()})
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *args: object) -> None:
-                """Say nothing."""
-
-        self.certificate = folder / "thief.pem"
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        context = server_context(self.certificate)
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-        self.url = f"https://localhost:{self.server.server_port}/"
+    certificate: Path
+    url: str = ""
+    asked: list[dict[str, str]] = field(default_factory=list)
 
 
 @pytest.fixture(scope="module")
 def thief(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Thief]:
-    found = Thief(tmp_path_factory.mktemp("thief"))
-    thread = threading.Thread(target=found.server.serve_forever, args=(0.02,))
-    thread.start()
-    yield found
-    found.server.shutdown()
-    thread.join()
-    found.server.server_close()
+    found = Thief(tmp_path_factory.mktemp("thief") / "thief.pem")
+
+    class Handler(QuietHandler):
+        def do_GET(self) -> None:
+            found.asked.append({name.lower(): value for name, value in self.headers.items()})
+            self.respond(200)
+
+    with serve(TlsServer(Handler, server_context(found.certificate))) as server:
+        found.url = f"https://localhost:{server.server_port}/"
+        yield found
 
 
 @pytest.fixture(scope="module")
