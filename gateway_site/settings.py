@@ -23,6 +23,7 @@ from gateway_site.environment.parsers import LOOPBACK_HOSTS
 from gateway_site.identity.variables import IdentityVariables
 from gateway_site.policy.in_force import RulesInForce
 from gateway_site.providers import configuration as providers
+from gateway_site.rules.mcp_servers import check_id_jag
 from gateway_site.rules.upstream import (
     find_resources,
     find_stored_claims,
@@ -52,7 +53,7 @@ OAUTH_UPSTREAM_ORIGINS = sorted({each.origin for each in UPSTREAMS.values()})
 # OAuth clients that sign in here themselves: None if they may not.
 IDENTITY_KEYS = _identity.build_keys()
 AUTHORIZATION_SERVER = _clients.build_server(
-    {each.name: each.provider for each in UPSTREAMS.values() if each.clients},
+    {each.name: each.consent_provider for each in UPSTREAMS.values() if each.clients},
     url=PUBLIC_URL,
     scheme=_scheme,
     has_keys=IDENTITY_KEYS.to_document() is not None,
@@ -264,6 +265,11 @@ OAUTH_MCP_CLIENT = {
 }
 if _env.connect_documents and not PUBLIC_URL:
     raise _env.error(GatewayVariables.connect_documents, "needs PUBLIC_URL.")
+check_id_jag(
+    OAUTH_MCP_SERVERS,
+    {each.name: each.issuer for each in OAUTH_PROVIDERS},
+    documents=_env.connect_documents,
+)
 SITE_LOGO = _env.site_logo
 # Providers of which every account may sign in. If anybody can open one, that is an error.
 OPEN_PROVIDERS = admission.require_rules(_environment, OAUTH_PROVIDERS, UPSTREAM_RULES.groups)

@@ -17,6 +17,7 @@ from oauth.mcp.servers import find_server
 from oauth.provider import config
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
+from oauth.tokens.asserted_token import AssertedToken
 from oauth.tokens.fresh_token import FreshToken
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
@@ -78,12 +79,15 @@ def groups_of(session: SessionBase, provider: str, held: TokenSet | None = None)
 
     They are those at the provider, in the token set ``held`` or that of the session. An MCP server
     has none: those at the provider with which the person signed in count, which a client's grant
-    copied when it was allowed.
+    copied when it was allowed. In a grant for a server with ``id_jag`` they are that provider's.
     """
     held = held or vault.load_token_set(session, provider)
     groups = () if held is None else held.groups
-    if groups or find_server(provider) is None:
+    if groups or (server := find_server(provider)) is None:
         return groups
+    if server.id_jag is not None and vault.METHODS not in session:  # a client's grant
+        account = vault.load_token_set(session, server.id_jag)
+        return () if account is None else account.groups
     return vault.groups_of_sign_in(session)
 
 
@@ -101,4 +105,8 @@ async def aunless_ended(provider: str, held: TokenSet | None) -> TokenSet | None
 async def _fresh_token(request: HttpRequest, provider: str, rejected: TokenSet | None) -> TokenSet:
     __traceback_hide__ = True
     session = cast("SessionStore", request.session)  # `oauth.checks` requires this engine
-    return await FreshToken(services(), session, provider, rejected).get()
+    server = find_server(provider)
+    voucher = None if server is None else config.find_provider(server.id_jag or "")
+    if server is None or voucher is None:
+        return await FreshToken(services(), session, provider, rejected).get()
+    return await AssertedToken(services(), session, server, voucher, rejected).get()

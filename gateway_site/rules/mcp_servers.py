@@ -6,7 +6,10 @@ They become the setting `OAUTH_MCP_SERVERS` (`oauth.mcp.servers`).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site.environment.admission_variables import UpstreamGroupVariables
 from gateway_site.environment.parsers import (
@@ -49,6 +52,13 @@ class McpServerVariables(UpstreamGroupVariables):
         "issuer of its authorization server, [needed](connect.md#what-happens) at another origin",
         shown_default="discovered",
     )
+    id_jag = Variable(
+        "ID_JAG",
+        str.lower,
+        "",
+        "provider that [vouches for users](connect.md#without-another-consent) at `_ISSUER`",
+        shown_default="users connect it",
+    )
     revocation = REVOCATION
     allow_private = ALLOW_PRIVATE
     allow_http = ALLOW_HTTP
@@ -64,6 +74,7 @@ class McpServerVariables(UpstreamGroupVariables):
                     declared.client_secret,
                     declared.scopes,
                     declared.issuer,
+                    declared.id_jag,
                     declared.revocation,
                     declared.allow_private,
                 ],
@@ -80,6 +91,12 @@ class McpServerVariables(UpstreamGroupVariables):
                 declared.client_secret,
                 f"needs {self.get_name(declared.issuer)} as well: otherwise the MCP server would "
                 "choose who gets the secret.",
+            )
+        if self.id_jag and not self.issuer:
+            raise self.error(
+                declared.id_jag,
+                f"needs {self.get_name(declared.issuer)} as well: otherwise the MCP server would "
+                "choose where the provider vouches for users.",
             )
         if self.issuer:
             read_origin(self, declared.issuer, self.issuer)
@@ -98,9 +115,37 @@ class McpServerVariables(UpstreamGroupVariables):
             "client_secret": self.client_secret or None,
             "scopes": self.scopes,
             "issuer": self.issuer or None,
+            "id_jag": self.id_jag or None,
             "allow_private": bool(self.allow_private or self.allow_http),
             "allow_http": self.allow_http,
             "ca_file": self.ca_file,
             "revocation": self.revocation or None,
         }
         return {name: value for name, value in found.items() if value not in (None, False)}
+
+
+def check_id_jag(
+    servers: Mapping[str, Mapping[str, Any]],
+    issuers: Mapping[str, str | None],
+    *,
+    documents: bool,
+) -> None:
+    """Raise ImproperlyConfigured if no provider can vouch for users at a server that needs it.
+
+    ``issuers`` are those of the providers, ``documents`` says whether the gateway publishes
+    documents.
+    """
+    for name, server in servers.items():
+        if (provider := server.get("id_jag")) is None:
+            continue
+        prefix = f"UPSTREAM_{name.upper()}_"
+        if issuers.get(provider) is None:
+            raise ImproperlyConfigured(
+                f"{prefix}ID_JAG must name one of the providers with OpenID Connect, which issue "
+                "id tokens."
+            )
+        if not (server.get("client_id") or documents):
+            raise ImproperlyConfigured(
+                f"{prefix}ID_JAG needs {prefix}CLIENT_ID, or CONNECT_DOCUMENTS=1: the provider "
+                "must know the gateway's client id at the server."
+            )

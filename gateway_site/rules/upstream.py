@@ -69,7 +69,8 @@ class Upstream:
     the rules in `policy_file` and the tools in `tools_pinned`, which `gateway_site.policy.in_force`
     has read.
     `resource` is what the provider's tokens are requested for (RFC 8707). With `identity` the
-    upstream gets the gateway's own token instead of the provider's.
+    upstream gets the gateway's own token instead of the provider's. `id_jag` is the provider that
+    vouches for people at a connected MCP server.
     """
 
     name: str
@@ -97,6 +98,12 @@ class Upstream:
     policy_file: str | None = None
     tools_pinned: str | None = None
     identity: IdentityToken | None = None
+    id_jag: str | None = None
+
+    @property
+    def consent_provider(self) -> str:
+        """The provider at which people consent to a client."""
+        return self.id_jag or self.provider
 
     def allows(self, groups: Iterable[str]) -> bool:
         """Return True if a person in these groups at the provider may call it."""
@@ -289,6 +296,7 @@ class UpstreamVariables(UpstreamTokenVariables):
             policy_file=self.policy_file or None,
             tools_pinned=self.tools_pinned or None,
             identity=identity,
+            id_jag=self.id_jag or None,
         )
 
     def build_mcp_server(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from oauth.mcp.registration_request import NONE, make_metadata
 from oauth.mcp.servers import find_server
 from oauth.mcp.stored_registrations import load_registrations
 from oauth.provider.config import PRIVATE_KEY
+from oauth.provider.id_jag import JWT_BEARER
 from sessions_kms.services import services
 from sessions_kms.session.cookies import without_session
 
@@ -81,6 +82,9 @@ def make_document(registration: Registration, name: str) -> dict[str, Any]:
         redirect_uri=registration.redirect_uri,
         auth_method=method,
     )
+    server = find_server(name)
+    if server is not None and server.id_jag is not None:
+        document["grant_types"].append(JWT_BEARER)
     if method == PRIVATE_KEY:
         document["jwks_uri"] = ours.origin + reverse(KEYS_URL, args=[name])
     return {"client_id": registration.client_id, **document}

@@ -20,6 +20,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
+from django.urls import reverse
+
 from oauth.codes import Code
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.mcp import client_documents, client_key, registration_request
@@ -42,6 +44,7 @@ from sessions_kms.services import Services, services
 
 logger = logging.getLogger(__name__)
 
+CALLBACK_URL: Final = "oauth_connect_callback"  # the name of its pattern
 PAUSE_AFTER_FAILURE: Final = 60  # seconds until a server that made no client is asked again
 PAUSE_AFTER_CLIENT: Final = 3600  # seconds until a server is asked for another client
 LEASE_SECONDS: Final = 30
@@ -71,6 +74,24 @@ def registration_for(
     return _Registering(services(), discovered, redirect_uri, wanted).find_or_make()
 
 
+def known_registration(discovered: Discovered) -> Registration:
+    """Return the registration by a client id that others can know; registers nowhere.
+
+    That is the operator's client, or this gateway's document. Raises ProviderRefused if there is
+    neither, ProviderUnavailable and StoreUnavailable.
+    """
+    __traceback_hide__ = True
+    path = reverse(CALLBACK_URL, args=[discovered.server.name])
+    redirect_uri = client_documents.client_settings().origin + path
+    found = _Registering(services(), discovered, redirect_uri, ()).find_known()
+    if found is None:
+        raise ProviderRefused(
+            "The server takes no client metadata documents, so the operator has to set a client.",
+            Code.REGISTRATION_MISSING,
+        )
+    return found
+
+
 class _Registering:
     """Finding or making one registration."""
 
@@ -91,11 +112,16 @@ class _Registering:
 
     def find_or_make(self) -> Registration:
         __traceback_hide__ = True
+        return self.find_known() or self._registered()
+
+    def find_known(self) -> Registration | None:
+        """Return the registration by the operator's client id, or by a document."""
+        __traceback_hide__ = True
         if self._server.client_id is not None:
             return operators_registration(self._server, self._issuer, self._redirect_uri)
         if self._metadata.documents_supported and client_documents.may_use_document(self._issuer):
             return self._described_by_document()
-        return self._registered()
+        return None
 
     def _described_by_document(self) -> Registration:
         """Return the registration of the document, which stays as it is while it can be used."""

@@ -31,6 +31,8 @@ class McpServer:
     the ``issuer`` of the authorization server; None if it is not set. With ``allow_private`` the
     authorization server may be at private addresses, with ``allow_http`` without TLS there. The
     authorities of ``ca_file`` replace the public ones. ``revocation`` is that of `ProviderConfig`.
+    ``id_jag`` names the provider that vouches for people at the issuer, so that they need not
+    connect the server (`oauth.tokens.asserted_token`).
     """
 
     name: str
@@ -44,6 +46,7 @@ class McpServer:
     allow_http: bool = False
     ca_file: str | None = None
     revocation: str | None = None
+    id_jag: str | None = None
 
     @property
     def origin(self) -> str:
@@ -73,6 +76,9 @@ def _read_server(name: str, members: Mapping[str, Any]) -> McpServer:
     if members.get("client_secret") and not members.get("issuer"):
         # Otherwise the MCP server would choose who gets the secret.
         raise ImproperlyConfigured(f"{SETTING}: {name} has a client_secret, so it needs an issuer.")
+    if members.get("id_jag") and not members.get("issuer"):
+        # Otherwise the MCP server would choose for whom the provider vouches for people.
+        raise ImproperlyConfigured(f"{SETTING}: {name} has an id_jag, so it needs an issuer.")
     return McpServer(
         name=name,
         **{

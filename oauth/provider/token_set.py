@@ -30,7 +30,7 @@ LISTS = ("scope", "requested_scope", "groups")
 # What is said about the person, and is not shown.
 PERSONAL = frozenset({"email", "name"})
 # Left out of the stored form if they are not known.
-OPTIONAL = ("issuer", "resource", "account", "email", "name")
+OPTIONAL = ("issuer", "resource", "account", "email", "name", "asserted_by", "asserted_subject")
 GRANT_SECRET = re.compile(r"[a-z0-9]{32}")
 DPOP_KEY = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 bytes, as `oauth.provider.dpop` makes them
 
@@ -69,7 +69,8 @@ class TokenSet:
     A token set of an MCP server (`oauth.connect`) also has ``issuer``, the only authorization
     server that may get its refresh token, and ``account``, a name that the server gave and nobody
     verified. Its ``resource`` is the only one that may get its access token, and its ``subject``
-    the id of the user here who connected it.
+    the id of the user here who connected it. If nobody connected it, ``asserted_by`` is the
+    provider that vouched for the user, and ``asserted_subject`` their account there.
     """
 
     access_token: str
@@ -92,6 +93,8 @@ class TokenSet:
     account: str | None = None
     email: str | None = None
     name: str | None = None
+    asserted_by: str | None = None
+    asserted_subject: str | None = None
 
     def __repr__(self) -> str:
         """Show which tokens are set, but never their values."""
@@ -211,6 +214,11 @@ class TokenSet:
         return other is not None and other.subject == self.subject
 
     @property
+    def is_renewable(self) -> bool:
+        """Whether another access token can be had without the person."""
+        return self.refresh_token is not None or self.asserted_by is not None
+
+    @property
     def is_too_large(self) -> bool:
         """Whether the session form is over SIZE_MAX, or CONNECTION_SIZE_MAX with an issuer.
 
@@ -259,6 +267,8 @@ class TokenSet:
             account=_optional_text(data.get("account")),
             email=_optional_text(data.get("email")),
             name=_optional_text(data.get("name")),
+            asserted_by=_optional_text(data.get("asserted_by")),
+            asserted_subject=_optional_text(data.get("asserted_subject")),
         )
 
 

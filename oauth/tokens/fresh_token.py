@@ -61,7 +61,7 @@ class Freshness:
         remaining = self._remaining_lifetime(token_set)
         if self._is_rejected(token_set):
             return remaining > 0 and self.clock() - (token_set.issued_at or 0) < REJECTED_AGE
-        return remaining > (0 if token_set.refresh_token is None else self._leeway(token_set))
+        return remaining > (self._leeway(token_set) if token_set.is_renewable else 0)
 
     def lasts(self, token_set: TokenSet) -> bool:
         """Return True if a token set is neither expired nor rejected."""
@@ -156,7 +156,7 @@ class FreshToken:
         longer allowed to sign in gets an error even then.
         """
         try:
-            return await self._refresh(patient=not lasts)
+            return await self.refresh(patient=not lasts)
         except NoLongerAllowed:
             await self._end_session(subject)
             raise
@@ -165,7 +165,7 @@ class FreshToken:
                 raise
             return None
 
-    async def _refresh(self, *, patient: bool) -> StoredTokenSet:
+    async def refresh(self, *, patient: bool) -> StoredTokenSet:
         """Return the session's token set, after a refresh if it is not valid."""
         for _ in range(GENERATIONS):
             stored = await self._repository.load_stored()

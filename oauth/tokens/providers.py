@@ -26,12 +26,12 @@ def provider_of(name: str, token_set: TokenSet) -> ProviderConfig:
         return configured
     if (server := find_server(name)) is None:
         raise NotConnected("There is no such provider.")
-    if not _belongs_to(server, token_set):
+    if not belongs_to(server, token_set):
         raise ReauthenticationRequired("The token set belongs to another server or issuer.")
     return mcp_provider.provider_of(server, token_set)
 
 
-def _belongs_to(server: McpServer, token_set: TokenSet) -> bool:
+def belongs_to(server: McpServer, token_set: TokenSet) -> bool:
     """Return True if the token set was issued for this server, by an issuer that is allowed."""
     if token_set.issuer is None or token_set.resource is None:
         return False

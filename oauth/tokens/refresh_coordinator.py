@@ -97,17 +97,14 @@ class Refresh:
         try:
             # Load the key first: do not spend a refresh token if its successor cannot be sealed.
             await self._services.sealing_key()
-            self._work = thread_pool(self._provider.name).submit(
-                self._refresh_and_seal, monotonic()
-            )
+            self._work = thread_pool(self._provider.name).submit(self._run, monotonic())
             token_set = await self._wait_for(self._work)
         except ProviderUnavailable:
             self._start_back_off()
             raise
         except GrantRefused as exc:
-            self._is_decided = True
             raise _reauthentication(exc.reason) from None
-        self._is_decided = self.is_made = True
+        self.is_made = True
         return token_set
 
     async def give_up(self) -> None:
@@ -139,11 +136,16 @@ class Refresh:
                 raise ProviderUnavailable("The provider responds too slowly.")
             await self._lease.renew()
 
-    def _refresh_and_seal(self, submitted: float) -> TokenSet:
-        """Call the provider and store the outcome. Runs in a thread that is never cancelled."""
+    def _run(self, submitted: float) -> TokenSet:
+        """Request the token set. Runs in a thread that is never cancelled."""
         __traceback_hide__ = True
         if monotonic() - submitted > QUEUED_MAX:
             raise ProviderUnavailable("Too many refreshes wait for this provider.")
+        return self._request()
+
+    def _request(self) -> TokenSet:
+        """Call the provider and store the outcome."""
+        __traceback_hide__ = True
         try:
             with telemetry.spanned("refresh", "refresh", provider=self._provider.name):
                 new = request_refresh(self._services, self._provider, self.held)
@@ -162,6 +164,7 @@ class Refresh:
 
     def _seal(self, outcome: RefreshOutcome, keep: int) -> None:
         __traceback_hide__ = True
+        self._is_decided = True
         for pause in (*SEAL_PAUSES, None):
             try:
                 is_sealed = self._lease.complete(outcome, keep=keep)

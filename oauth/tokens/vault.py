@@ -222,7 +222,7 @@ class TokenRepository:
 
     async def load(self) -> TokenSet:
         """Return the token set of the request's own session. Raises the errors of `load_stored`."""
-        return await self._require(self._session)
+        return await self.require(self._session)
 
     async def load_stored(self) -> StoredTokenSet:
         """Return the token set that is stored now.
@@ -231,7 +231,7 @@ class TokenRepository:
         grant.
         """
         session = self._reload()
-        return StoredTokenSet(await self._require(session), session)
+        return StoredTokenSet(await self.require(session), session)
 
     async def replace(self, old: TokenSet, new: TokenSet) -> StoredTokenSet:
         """Replace a token set and return the one that is stored afterwards.
@@ -309,7 +309,8 @@ class TokenRepository:
                 raise NotConnected("The session is another person's by now.") from None
         return stored.token_set
 
-    async def _require(self, session: SessionStore) -> TokenSet:
+    async def require(self, session: SessionStore) -> TokenSet:
+        """Return the token set of a session object. Raises the errors of `load_stored`."""
         token_set = await self._find(session)
         if token_set is None:
             raise NotConnected("The session holds no token of this provider.")

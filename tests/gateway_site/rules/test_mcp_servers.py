@@ -94,6 +94,7 @@ def test_an_upstreams_limits_and_headers_apply_too() -> None:
         ({"ISSUER": "https://me@as.example.com"}, "NOTES_ISSUER must be"),
         ({"ISSUER": "as.example.com"}, "NOTES_ISSUER must be"),
         ({"ISSUER": "http://as.example.com"}, "NOTES_ISSUER must be"),
+        ({"ID_JAG": "corp", "CLIENT_ID": "i"}, "NOTES_ID_JAG needs UPSTREAM_NOTES_ISSUER"),
         ({"SCOPES": 'a"b'}, "NOTES_SCOPES must be scopes"),
         ({"ALLOW_PRIVATE": "10.0.0.0/8"}, "NOTES_ALLOW_PRIVATE must be"),
     ],
@@ -113,6 +114,7 @@ def test_contradiction_is_an_error_that_names_the_variable(
         ("ISSUER", "1"),
         ("ALLOW_PRIVATE", "1"),
         ("REVOCATION", "last"),
+        ("ID_JAG", "corp"),
     ],
 )
 def test_variables_of_a_server_are_rejected_at_another_upstream(suffix: str, value: str) -> None:
@@ -138,3 +140,25 @@ def test_variable_that_reads_messages_declares_no_server() -> None:
     assert upstream(READ_MCP="1").read_mcp
     assert server(READ_MCP="1") == {"url": URL}
     assert not upstream().read_mcp
+
+
+VOUCHED = {"ISSUER": "https://as.example.com", "ID_JAG": "CORP"}
+
+
+def test_provider_vouches_with_a_client_id_that_it_can_know() -> None:
+    public = {"PUBLIC_URL": "https://gateway.example.com"}
+    loaded = production(**environment(**VOUCHED, CLIENT_ID="ours", CLIENTS="1"), **public)
+    assert loaded["OAUTH_MCP_SERVERS"]["notes"]["id_jag"] == "corp"
+    assert loaded["AUTHORIZATION_SERVER"].upstreams["notes"] == "corp"  # where people consent
+    described = production(**environment(**VOUCHED), **public, CONNECT_DOCUMENTS="1")
+    assert described["UPSTREAMS"]["notes"].id_jag == "corp"
+    with pytest.raises(ImproperlyConfigured, match="ID_JAG needs UPSTREAM_NOTES_CLIENT_ID, or CON"):
+        production(**environment(**VOUCHED))
+
+
+def test_provider_that_issues_no_id_tokens_vouches_for_nobody() -> None:
+    github = {"OAUTH_GITHUB_CLIENT_ID": "id", "OAUTH_GITHUB_CLIENT_SECRET": "secret"}
+    for name in ("github", "other"):
+        given = environment(**VOUCHED | {"ID_JAG": name}, CLIENT_ID="ours")
+        with pytest.raises(ImproperlyConfigured, match="NOTES_ID_JAG must name one of the prov"):
+            production(**given, **github)
