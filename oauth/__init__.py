@@ -87,11 +87,13 @@ PUBLIC_MODULES = (
     "oauth.adapter",  # SOCIALACCOUNT_ADAPTER
     "oauth.admission.explanation",
     "oauth.backchannel",
+    "oauth.clients.authentication.dpop_proof",
     "oauth.clients.consent",
     "oauth.clients.grants",
     "oauth.clients.live_grants",
     "oauth.clients.rules.authentication",
     "oauth.clients.rules.client",
+    "oauth.clients.rules.errors",
     "oauth.clients.rules.names",
     "oauth.clients.rules.parsing",
     "oauth.clients.rules.redirect_uris",

@@ -114,6 +114,9 @@ class ClientVariables(Variables):
         "the only hosts of clients; `.example.com` means subdomains, `localhost` local programs",
         shown_default="all",
     )
+    dpop = declare_flag(
+        "CLIENTS_DPOP", "clients may bind their tokens to [a key](mcp.md#tokens-bound-to-a-key)"
+    )
     end_with_sid = Variable(
         "CLIENTS_END_WITH_SID",
         parse_flag,
@@ -209,6 +212,7 @@ class ClientVariables(Variables):
             redirect_uris=self.redirect_uris,
             has_keys=has_keys,
             private_key_jwt=self.private_key_jwt,
+            dpop=self.dpop,
         )
 
     def _choose_issuer(self, upstreams: Mapping[str, str], *, url: str, scheme: str) -> str | None:
@@ -235,6 +239,10 @@ class ClientVariables(Variables):
             raise self.error(ClientVariables.file, problem) from None
         if GATEWAY in found:
             problem = f"cannot be used: the client id {GATEWAY} is that of browsers."
+            raise self.error(ClientVariables.file, problem)
+        bound = [each.id for each in found.values() if each.needs_proof]
+        if bound and not self.dpop:
+            problem = f"has {client.BOUND_TOKENS} of {bound[0]}, which needs CLIENTS_DPOP=1."
             raise self.error(ClientVariables.file, problem)
         with_key = [each.id for each in found.values() if each.authentication.has_key]
         if with_key and not self.private_key_jwt:

@@ -26,7 +26,8 @@ class Consent:
     ``client_host`` is the host that verifies the client's name, or None for a claimed name.
     ``scope`` is separated by spaces (RFC 6749 section 3.3), ``resource`` the audience
     (RFC 8707), ``challenge`` that of the method S256 (RFC 7636). With ``needs_authentication`` the
-    client supported no other way at the consent than to authenticate.
+    client supported no other way at the consent than to authenticate; with ``needs_proof`` it wants
+    its tokens bound to a key.
     """
 
     client_id: str
@@ -38,6 +39,7 @@ class Consent:
     scope: str
     challenge: str
     needs_authentication: bool = False
+    needs_proof: bool = False
 
 
 @dataclass(frozen=True)

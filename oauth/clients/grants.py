@@ -20,6 +20,8 @@ from django.contrib.auth.base_user import AbstractBaseUser
 
 from oauth.clients import grant_end, live_grants, timed_deletions, token_pair
 from oauth.clients.authentication.authenticator import Authenticator
+from oauth.clients.authentication.dpop_proof import RequestProof
+from oauth.clients.authentication.key_binding import TokenBinding, UsedProofs, check_call
 from oauth.clients.consent import Consent, make_labels
 from oauth.clients.grant_end import REVOKED, GrantRevoker
 from oauth.clients.rules.errors import InvalidGrant, InvalidScope, InvalidTarget
@@ -58,10 +60,14 @@ _VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # RFC 7636 section 4.
 
 @dataclass(frozen=True)
 class OpenGrant:
-    """A grant whose access token came with a request: its session, and its client's whole id."""
+    """A grant whose access token came with a request: its session, and its client's whole id.
+
+    ``is_bound`` says whether the token is bound to a key, of which the request had a proof.
+    """
 
     session: GrantStore = field(repr=False)
     client_id: str
+    is_bound: bool = False
 
 
 class Grants:
@@ -73,6 +79,7 @@ class Grants:
         self._tokens = Tokens(services, grant_end.expired_item_remover(services))
         self._revoker = GrantRevoker(services)
         self._cache = GrantCache(services.clock)
+        self._used_proofs = UsedProofs()
 
     async def allow(
         self,
@@ -126,15 +133,16 @@ class Grants:
         arrived_at: float,
         is_allowed: IsAllowed,
         client: Authenticator | None = None,
+        proof: RequestProof | None = None,
     ) -> TokenResponse:
         """Return the first pair of tokens for a code.
 
         ``arrived_at`` is the services' clock at the arrival of the request. ``is_allowed`` returns
         whether the operator still allows the client with the redirect URI to which the code was
-        sent. ``client`` authenticates it, without one it is public. Raises InvalidGrant,
-        InvalidTarget, ClientNotAuthenticated and Undecided; none spends the code. If everything
-        matches but the code was redeemed more than `CODE_GRACE` ago, its grant is ended (RFC 6749
-        section 4.1.2).
+        sent. ``client`` authenticates it, without one it is public. The tokens are bound to the key
+        of ``proof``. Raises InvalidGrant, InvalidTarget, ClientNotAuthenticated, InvalidProof and
+        Undecided; none spends the code. If everything matches but the code was redeemed more than
+        `CODE_GRACE` ago, its grant is ended (RFC 6749 section 4.1.2).
         """
         __traceback_hide__ = True
         if not token_pair.is_token(code, token_pair.CODE) or not _VERIFIER.fullmatch(verifier):
@@ -149,8 +157,16 @@ class Grants:
                 raise InvalidGrant
             _check_resource(grant, resource)
 
-        client = client or Authenticator()
-        return await self._redeem(PresentedToken(code, verifier, check, arrived_at, client))
+        return await self._redeem(
+            PresentedToken(
+                code,
+                verifier,
+                check,
+                arrived_at,
+                client or Authenticator(),
+                self._make_binding(proof),
+            )
+        )
 
     async def refresh(
         self,
@@ -162,13 +178,15 @@ class Grants:
         arrived_at: float,
         is_allowed: IsAllowed,
         client: Authenticator | None = None,
+        proof: RequestProof | None = None,
     ) -> TokenResponse:
         """Return the next pair of tokens for a refresh token.
 
         ``arrived_at`` is the services' clock at the arrival of the request. ``client``
-        authenticates the client, without one it is public. Raises InvalidGrant; also InvalidTarget
-        and InvalidScope for more than the person consented to, ClientNotAuthenticated, Undecided
-        and TooManyRefreshes, none of which spends the token.
+        authenticates the client, without one it is public. The tokens are bound to the key of
+        ``proof``. Raises InvalidGrant; also InvalidTarget and InvalidScope for more than the person
+        consented to, ClientNotAuthenticated, InvalidProof, Undecided and TooManyRefreshes, none of
+        which spends the token.
         """
         __traceback_hide__ = True
         if not token_pair.is_token(refresh_token, token_pair.REFRESH):
@@ -180,8 +198,16 @@ class Grants:
             if not set((scope or "").split()) <= set(grant.scope.split()):
                 raise InvalidScope
 
-        client = client or Authenticator()
-        return await self._redeem(PresentedToken(refresh_token, "", check, arrived_at, client))
+        return await self._redeem(
+            PresentedToken(
+                refresh_token,
+                "",
+                check,
+                arrived_at,
+                client or Authenticator(),
+                self._make_binding(proof),
+            )
+        )
 
     async def revoke(
         self, any_token: str, *, client_id: str, client: Authenticator | None = None
@@ -230,11 +256,14 @@ class Grants:
         found = await self.open(access_token, upstream=upstream)
         return None if found is None else found.session
 
-    async def open(self, access_token: str, *, upstream: str) -> OpenGrant | None:
+    async def open(
+        self, access_token: str, *, upstream: str, proof: RequestProof | None = None
+    ) -> OpenGrant | None:
         """Return the grant of an access token, with its loaded session.
 
-        Returns None if the token is not valid for this upstream. The caller has to check that the
-        person is active, as for every session.
+        ``proof`` is what came with a token that was sent as `DPoP`; without, it was sent as
+        `Bearer`. Returns None if the token is not valid for this upstream. The caller has to check
+        that the person is active, as for every session. Raises WrongTokenType, and InvalidProof.
         """
         __traceback_hide__ = True
         if not token_pair.is_token(access_token, token_pair.ACCESS):
@@ -242,14 +271,19 @@ class Grants:
         cached = await self._find_cached(access_token)
         if cached is None or cached.upstream != upstream:
             return None
+        now = self._services.clock()
+        check_call(cached.jkt, proof, access_token, self._used_proofs, now)
         stored = GrantStore(cached.key)
         is_there = await stored.load_grant()
         await self._delete_previous_response(cached)
-        return OpenGrant(stored, cached.client_id) if is_there else None
+        return OpenGrant(stored, cached.client_id, cached.jkt is not None) if is_there else None
 
     async def _redeem(self, presented: PresentedToken) -> TokenResponse:
         __traceback_hide__ = True
         return await TokenRedemption(self._services, self._lifetimes, presented).redeem()
+
+    def _make_binding(self, proof: RequestProof | None) -> TokenBinding:
+        return TokenBinding(proof, self._used_proofs, self._services.clock)
 
     async def _find_cached(self, access_token: str) -> CachedGrant | None:
         __traceback_hide__ = True
@@ -264,7 +298,7 @@ class Grants:
             return None
         items = tuple(items_of(grant, item.id))
         cached = CachedGrant(
-            grant.key, grant.client_id, grant.upstream, item.ttl, grant.previous, items
+            grant.key, grant.client_id, grant.upstream, item.ttl, grant.previous, items, grant.jkt
         )
         self._cache.keep(token_id, cached)
         return cached
@@ -325,6 +359,7 @@ def _make_sealed_grant(key: str, consent: Consent, user_id: str) -> SealedGrant:
         challenge=consent.challenge,
         needs_authentication=consent.needs_authentication,
         user=user_id,
+        needs_proof=consent.needs_proof,
     )
 
 

@@ -41,7 +41,8 @@ class TokenResponse:
 
     ``expires_in`` is that of the access token, in seconds. The refresh token expires if it is not
     used for ``refresh_token_timeout``, and the grant in any case after ``authorization_expires_in``
-    (draft-ietf-oauth-refresh-token-expiration-03).
+    (draft-ietf-oauth-refresh-token-expiration-03). ``jkt`` is the thumbprint of the key to which
+    they are bound (RFC 9449).
     """
 
     access_token: str
@@ -50,6 +51,7 @@ class TokenResponse:
     scope: str
     refresh_token_timeout: int
     authorization_expires_in: int
+    jkt: str | None = None
 
     def __repr__(self) -> str:
         """Return a text without tokens."""
@@ -58,12 +60,25 @@ class TokenResponse:
 
 @dataclass(frozen=True)
 class PreviousToken:
-    """The token that was exchanged for this one: its item's id, and when it was spent."""
+    """The token that was exchanged for this one: its item's id, and when it was spent.
+
+    ``jkt`` is the thumbprint of the key to which it was bound.
+    """
 
     id: str
     spent_at: int
     is_code: bool
     needs_authentication: bool = False
+    jkt: str | None = None
+
+    @property
+    def leaves_tombstone(self) -> bool:
+        """Whether a tombstone replaces its item.
+
+        A tombstone names neither its client nor its key, so it could not check them: what needed
+        one of them is deleted instead. Nor does a code leave one, which has a verifier.
+        """
+        return not (self.is_code or self.needs_authentication or self.jkt is not None)
 
 
 @dataclass(frozen=True)
@@ -89,6 +104,9 @@ class SealedGrant:
 
     With ``needs_authentication`` the client has to authenticate when it presents the token.
     ``user`` is the id of the person, for whom the client's keys are fetched.
+
+    ``jkt`` is the thumbprint of the key to which the token is bound (RFC 9449 section 6). With
+    ``needs_proof`` the client wants all its tokens bound: the next ones will be.
     """
 
     key: str | None
@@ -106,6 +124,13 @@ class SealedGrant:
     refreshed_at: tuple[float, ...] = ()
     needs_authentication: bool = False
     user: str | None = None
+    jkt: str | None = None
+    needs_proof: bool = False
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the token is bound to a key."""
+        return self.jkt is not None
 
     def make_spent(self, at: int) -> SealedGrant:
         """Return its content after it is spent."""
@@ -119,6 +144,7 @@ class SealedGrant:
         refresh_token: str,
         refreshed_at: Sequence[float],
         is_authenticated: bool,
+        jkt: str | None,
     ) -> SealedGrant:
         """Return the content of the tokens that replace it."""
         return replace(
@@ -130,6 +156,7 @@ class SealedGrant:
             refresh_token=refresh_token,
             refreshed_at=tuple(refreshed_at),
             needs_authentication=self.needs_authentication or is_authenticated,
+            jkt=jkt,
         )
 
     def to_bytes(self) -> bytes:
@@ -156,7 +183,8 @@ class SealedGrant:
 class SealedResponse:
     """The response to the token that a client spent, and the key of the session.
 
-    The ``…_ends_at`` are in epoch seconds: a repeated response counts from its own time.
+    The ``…_ends_at`` are in epoch seconds: a repeated response counts from its own time. ``jkt`` is
+    the thumbprint of the key to which the tokens are bound.
     """
 
     key: str
@@ -166,6 +194,7 @@ class SealedResponse:
     access_token_ends_at: int
     refresh_token_ends_at: int
     grant_ends_at: int
+    jkt: str | None = None
 
     def to_response(self, now: float) -> TokenResponse:
         """Return the response for a time in epoch seconds."""
@@ -177,6 +206,7 @@ class SealedResponse:
             self.scope,
             refresh_token_timeout=_seconds_left(self.refresh_token_ends_at, now),
             authorization_expires_in=_seconds_left(self.grant_ends_at, now),
+            jkt=self.jkt,
         )
 
     def to_bytes(self) -> bytes:
@@ -230,7 +260,8 @@ def _known_fields(of: type, members: dict[str, Any]) -> dict[str, Any]:
 class CachedGrant:
     """The content of an access token. ``ends_at`` is the token's expiry in epoch seconds.
 
-    ``items`` are the ids of the items to delete with the grant.
+    ``items`` are the ids of the items to delete with the grant. ``jkt`` is the thumbprint of the
+    key to which the token is bound.
     """
 
     key: str
@@ -239,6 +270,7 @@ class CachedGrant:
     ends_at: int
     previous: PreviousToken | None
     items: tuple[str, ...] = ()
+    jkt: str | None = None
 
 
 class GrantCache:

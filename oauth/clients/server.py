@@ -39,7 +39,7 @@ class AuthorizationServer:
     subdomains. ``refused`` contains hosts of the same form, or ids. ``listed`` are the operator's
     clients, which are always allowed; ``redirect_uris`` are URIs with private schemes.
     ``has_keys`` says whether the issuer publishes keys at `KEYS_PATH`, ``private_key_jwt`` whether
-    clients may authenticate with a key.
+    clients may authenticate with a key, ``dpop`` whether they may bind their tokens to one.
     """
 
     issuer: str
@@ -52,6 +52,7 @@ class AuthorizationServer:
     redirect_uris: frozenset[str] = redirect_uris.DEFAULT_URIS
     has_keys: bool = False
     private_key_jwt: bool = False
+    dpop: bool = False
 
     @property
     def document_methods(self) -> tuple[str, ...]:

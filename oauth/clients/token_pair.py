@@ -179,7 +179,7 @@ class SpentToken:
     """A token that is about to be spent: its text, its item, and its content.
 
     ``verifier`` is that of a code, "" for a refresh token. ``is_authenticated`` says whether the
-    client proved who it is.
+    client proved who it is, ``jkt`` is the thumbprint of the key to which the next pair is bound.
     """
 
     token: str
@@ -187,6 +187,7 @@ class SpentToken:
     found: SealedToken
     grant: SealedGrant
     is_authenticated: bool = False
+    jkt: str | None = None
 
     @property
     def is_code(self) -> bool:
@@ -211,6 +212,7 @@ def make_next_pair(
         access_token_ends_at=access_ends,
         refresh_token_ends_at=int(now) + stored.get_expiry_age(),  # never beyond the grant's end
         grant_ends_at=ends,
+        jkt=spent.jkt,
     )
     new = AccessTokenItem(tokens.id_of(answer.access_token), access_ends)
     succession = replace_access_tokens(grant.access_tokens, new, tokens.has_passed)
@@ -221,11 +223,13 @@ def make_next_pair(
             spent_at,
             is_code=spent.is_code,
             needs_authentication=grant.needs_authentication,
+            jkt=grant.jkt,
         ),
         access_tokens=succession.named,
         refresh_token=tokens.id_of(answer.refresh_token),
         refreshed_at=refreshes,
         is_authenticated=spent.is_authenticated,
+        jkt=spent.jkt,
     ).to_bytes()
     exchange = Exchange(
         expected=spent.found.stamp,
@@ -258,12 +262,8 @@ def _stored_answer(tokens: Tokens, spent: SpentToken, answer: SealedResponse) ->
 
 
 def _tombstone_of_previous(grant: SealedGrant, ends: int) -> TokenTombstone | None:
-    """Return the tombstone that replaces the previous token; None for a code.
-
-    A tombstone does not name its client, so that it could not authenticate: a token for which it
-    had to is deleted instead.
-    """
-    if grant.previous is None or grant.previous.is_code or grant.previous.needs_authentication:
+    """Return the tombstone that replaces the previous token, if it leaves one."""
+    if grant.previous is None or not grant.previous.leaves_tombstone:
         return None
     return TokenTombstone(
         id=grant.previous.id,
@@ -277,7 +277,7 @@ def _tombstone_of_previous(grant: SealedGrant, ends: int) -> TokenTombstone | No
 def _deleted_previous(grant: SealedGrant) -> str | None:
     """Return the id of the previous token's item if it is deleted and leaves no tombstone."""
     previous = grant.previous
-    if previous is None or previous.is_code or not previous.needs_authentication:
+    if previous is None or previous.is_code or previous.leaves_tombstone:
         return None
     return previous.id
 

@@ -1,7 +1,7 @@
 """Exchanges a code or refresh token for the next pair of tokens, once, for any number of requests.
 
-    decrypt the item → check the client → authenticate it → load the session of an active user
-    → save the session → use up the client's assertion
+    decrypt the item → check the client → authenticate it → check the proof of its key
+    → load the session of an active user → save the session → use up the client's assertion
     → one transaction: the item is spent, its response is stored beside it, a new pair is created,
     and a tombstone replaces the previous token
 
@@ -25,6 +25,7 @@ from django.http import HttpRequest
 
 from oauth.clients import grant_end, timed_deletions, token_pair
 from oauth.clients.authentication.authenticator import Authenticator
+from oauth.clients.authentication.key_binding import TokenBinding
 from oauth.clients.grant_end import REUSED, GrantRevoker
 from oauth.clients.rules.errors import InvalidGrant, KeyMissing, TooManyRefreshes
 from oauth.clients.sealed_grant import CodeAnswer, SealedGrant, SealedResponse, TokenResponse
@@ -57,7 +58,7 @@ class PresentedToken:
 
     ``check`` takes the token's content, and raises GrantError if the request does not match it.
     ``verifier`` is that of a code (RFC 7636), "" for a refresh token. ``client`` authenticates the
-    client when the rest matches.
+    client when the rest matches, and ``binding`` then checks the proof of its key.
     """
 
     token: str
@@ -65,6 +66,7 @@ class PresentedToken:
     check: Callable[[SealedGrant], None]
     arrived_at: float
     client: Authenticator
+    binding: TokenBinding
 
 
 class TokenRedemption:
@@ -96,6 +98,7 @@ class TokenRedemption:
             found=found,
             grant=grant,
             is_authenticated=self._presented.client.is_authenticated,
+            jkt=self._presented.binding.thumbprint,
         )
         pair = make_next_pair(self._tokens, self._lifetimes, spent, stored)
         grant_end.delete_items_soon(self._services, pair.succession.expired)
@@ -126,8 +129,12 @@ class TokenRedemption:
         if isinstance(found, TokenTombstone):
             return found, found
         grant = SealedGrant.from_bytes(found.content)
-        self._presented.check(grant)
-        await self._presented.client.authenticate(grant)
+        presented = self._presented
+        presented.check(grant)
+        await presented.client.authenticate(grant)
+        presented.binding.check(
+            grant, presented.token, is_authenticated=presented.client.is_authenticated
+        )
         return found, grant
 
     async def _save_session(self, key: str) -> GrantStore:
@@ -200,6 +207,7 @@ class TokenRedemption:
             # Only a delayed request gets here after the grace period.
             raise StoreUnavailable(UNKNOWN_OUTCOME)
         answer = SealedResponse.from_bytes(content)
+        self._presented.binding.require_same(answer.jkt)
         await self._load_session(answer.key)
         await self._presented.client.use_up(self._presented.token)
         return answer.to_response(self._services.clock())

@@ -19,8 +19,12 @@ RSA_EXPONENTS: Final = range(3, 2**32, 2)  # odd; verifying with a long one cost
 ES256: Final = "ES256"
 RS256: Final = "RS256"
 PublicKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
-# The members that RFC 7638 hashes, section 3.2.
-THUMBPRINT_MEMBERS: Final = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n")}
+# The members that RFC 7638 hashes, section 3.2; of OKP, RFC 8037 section 2.
+THUMBPRINT_MEMBERS: Final = {
+    "EC": ("crv", "kty", "x", "y"),
+    "RSA": ("e", "kty", "n"),
+    "OKP": ("crv", "kty", "x"),
+}
 
 
 def make_jwk(key: PublicKey, algorithm: str | None) -> dict[str, str]:

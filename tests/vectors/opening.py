@@ -54,6 +54,12 @@ OF_A_KEY = NAMING | {
     "needs_authentication": True,
     "user": "7",
 }
+JKT = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"  # of RFC 9449, section 6.1
+BOUND = NAMING | {
+    "previous": LIVE["previous"] | {"is_code": False, "jkt": JKT},  # type: ignore[operator]
+    "jkt": JKT,
+    "needs_proof": True,
+}
 SPENT = LIVE | {"key": None, "previous": None, "spent_at": NOW - 60}
 ANSWER = {
     "key": SESSION_KEY,
@@ -172,6 +178,7 @@ def _good() -> Iterator[tuple[str, Opened]]:
         ("live", "A refresh token.", LIVE),
         ("naming_access_tokens", "One that names the items of access tokens.", NAMING),
         ("of_a_key", "One with which its client has to authenticate.", OF_A_KEY),
+        ("bound", "One that is bound to a key, of which its client has to send proofs.", BOUND),
         ("spent", "One that was spent: it leads to no key.", SPENT),
         ("longest", "A ciphertext of 32,768 bytes.", longest()),
         ("unknown_name", "With what a later release may add.", LIVE | {"later": 1}),
@@ -184,6 +191,14 @@ def _good() -> Iterator[tuple[str, Opened]]:
             description="What was answered for a token.",
             item=answer(),
             expected={"outcome": "answer", "content": ANSWER},
+        ),
+    )
+    yield (
+        "answer_bound",
+        Opened(
+            description="What was answered with tokens that are bound to a key.",
+            item=answer(ANSWER | {"jkt": JKT}),
+            expected={"outcome": "answer", "content": ANSWER | {"jkt": JKT}},
         ),
     )
     yield (

@@ -1,6 +1,7 @@
 """Who calls: a cookie or an OAuth client's token becomes the session, and the session its user.
 
-`Authorization: Bearer gwa_…` selects the session of a grant: cookies are then ignored, none is set,
+`Authorization: Bearer gwa_…` selects the session of a grant, and so does `DPoP gwa_…` with a proof
+of the key to which the token is bound (RFC 9449 section 7). Cookies are then ignored, none is set,
 and no CSRF token is required, since no browser sends that header by itself. What opens tokens
 (`oauth.clients`) is imported only where clients are allowed.
 """
@@ -29,6 +30,7 @@ from gateway_site.rules import problems
 from gateway_site.rules.origin import is_navigation
 from gateway_site.rules.problems import Problem, signed_out, unavailable
 from gateway_site.rules.url_rules import ROOT
+from oauth.clients.rules.errors import INVALID_TOKEN, GrantError
 from oauth.clients.rules.resources import make_challenge
 from oauth.sign_in.authentication import CACHED_USER, AuthenticationMiddleware
 from sessions_kms import about, outages
@@ -36,9 +38,14 @@ from sessions_kms.concurrency.waits import BlockingCall
 from sessions_kms.services import are_made, services
 
 if TYPE_CHECKING:
+    from oauth.clients.authentication.dpop_proof import RequestProof
+    from oauth.clients.grants import OpenGrant
     from sessions_kms import GrantStore
 
-BEARER = re.compile(r"bearer(?: +(?P<token>.*))?", re.IGNORECASE)  # RFC 6750 section 2.1
+# RFC 6750 section 2.1, RFC 9449 section 7.1
+CREDENTIALS = re.compile(r"(?P<scheme>bearer|dpop)(?: +(?P<token>.*))?", re.IGNORECASE)
+DPOP = "dpop"
+CLIENT_SCHEMES = ("Bearer ", "DPoP ")  # in challenges for clients
 CHALLENGE = "WWW-Authenticate"
 # Queries of one person at the same time. Mostly the first one loads the person for all.
 USER_QUERIES = THREADS // 4
@@ -50,13 +57,15 @@ class ClientGrant:
     """The grant whose token came with a call: its client, its labels, and what can be done to it.
 
     `end` ends the grant. `demand_scopes` keeps scopes that the MCP server of a name demanded, for
-    the client's next consent; it returns False if that would not help.
+    the client's next consent; it returns False if that would not help. `is_bound` says whether the
+    token is bound to a key.
     """
 
     end: Callable[[], Awaitable[None]] = field(repr=False)
     demand_scopes: Callable[[str, Sequence[str]], Awaitable[bool]] = field(repr=False)
     client_id: str
     labels: about.Labels = field(default_factory=dict, repr=False)
+    is_bound: bool = False
 
 
 @dataclass(slots=True)
@@ -75,7 +84,7 @@ async def find_caller(request: HttpRequest) -> Caller:
     """
     __traceback_hide__ = True
     path, session_key = request.path_info, request.COOKIES.get(settings.SESSION_COOKIE_NAME)
-    caller = await _find_client(path, request.META.get("HTTP_AUTHORIZATION", ""))
+    caller = await _find_client(request, path)
     if caller is None:
         is_program = session_key is None and not is_navigation(request)
         if is_program and split_client_path(path) is not None:
@@ -85,30 +94,30 @@ async def find_caller(request: HttpRequest) -> Caller:
     return caller
 
 
-async def _find_client(path: str, authorization: str) -> Caller | None:
+async def _find_client(request: HttpRequest, path: str) -> Caller | None:
     """Return the OAuth client whose token came with a call; None if none came.
 
     Raises Problem if the token opens no session for this upstream, and StoreUnavailable.
     """
     __traceback_hide__ = True
-    found, token = split_client_path(path), bearer_token(authorization)
-    if found is None or token is None:
+    found = split_client_path(path)
+    sent = CREDENTIALS.fullmatch(request.META.get("HTTP_AUTHORIZATION", ""))
+    if found is None or sent is None:
         return None
     from oauth.clients import wanted_scopes  # noqa: PLC0415 - only where clients are allowed
     from oauth.clients.grants import grants  # noqa: PLC0415 - only where clients are allowed
 
     if not are_made():
         await BlockingCall(services)
-    opened = await grants().open(token, upstream=found[0])
-    if opened is None:
-        detail = "The access token is invalid, has expired, or is not for this upstream."
-        raise _with_challenge(path, Problem(401, "invalid_token", detail), invalid=True)
+    token, is_dpop = sent["token"] or "", sent["scheme"].lower() == DPOP
+    opened = await _open_grant(request, found[0], token, is_dpop=is_dpop)
     session = opened.session
     grant = ClientGrant(
         end=partial(_end_grant, grants(), session, token),
         demand_scopes=partial(wanted_scopes.demand_scopes, session),
         client_id=opened.client_id,
         labels=about.read_labels(session),
+        is_bound=opened.is_bound,
     )
     return Caller(session, grant)
 
@@ -118,11 +127,37 @@ async def _end_grant(grants: Any, session: GrantStore, token: str) -> None:
     await grants.end(session, access_token=token)
 
 
-def bearer_token(authorization: str) -> str | None:
-    """Return the bearer token of an `Authorization` header; None without one."""
+async def _open_grant(
+    request: HttpRequest, upstream: str, token: str, *, is_dpop: bool
+) -> OpenGrant:
+    """Return the grant of a token. Raises Problem, with the challenge of the token's scheme."""
     __traceback_hide__ = True
-    match = BEARER.fullmatch(authorization)
-    return None if match is None else match["token"] or ""
+    from oauth.clients.grants import grants  # noqa: PLC0415 - only where clients are allowed
+
+    proof = _read_proof(request) if is_dpop else None
+    detail = "The access token is invalid, has expired, or is not for this upstream."
+    error = INVALID_TOKEN
+    try:
+        if (opened := await grants().open(token, upstream=upstream, proof=proof)) is not None:
+            return opened
+    except GrantError as rejected:
+        detail, error, is_dpop = str(rejected), rejected.code, True
+    challenge = client_challenge(request.path_info, error=error, is_bound=is_dpop) or ""
+    raise Problem(401, error, detail, headers={CHALLENGE: challenge})
+
+
+def _read_proof(request: HttpRequest) -> RequestProof:
+    """Return the proof of a call; its URL is the public one, without query, as it was sent."""
+    __traceback_hide__ = True
+    from oauth.clients.authentication.dpop_proof import RequestProof  # noqa: PLC0415 - as above
+
+    server, scope = settings.AUTHORIZATION_SERVER, getattr(request, "scope", {})
+    path = (scope.get("raw_path") or b"").partition(b"?")[0].decode("latin-1")
+    return RequestProof(
+        text=request.META.get("HTTP_DPOP", ""),
+        method=request.method or "",
+        url=f"{'' if server is None else server.issuer}{path}",
+    )
 
 
 def _no_credentials(path: str) -> Problem:
@@ -137,11 +172,8 @@ def _no_credentials(path: str) -> Problem:
     if problems.database_outage.is_at_hand():
         detail = "The database cannot be used at the moment."
         return unavailable("database_unavailable", detail)
-    return _with_challenge(path, signed_out(), invalid=False)
-
-
-def _with_challenge(path: str, problem: Problem, *, invalid: bool) -> Problem:
-    problem.headers[CHALLENGE] = client_challenge(path, invalid=invalid) or ""
+    problem = signed_out()
+    problem.headers[CHALLENGE] = client_challenge(path) or ""
     return problem
 
 
@@ -154,12 +186,26 @@ def split_client_path(path: str) -> tuple[str, str] | None:
     return (name, slash + rest) if name in server.upstreams else None
 
 
-def client_challenge(path: str, *, invalid: bool) -> str | None:
-    """Return the challenge that tells a client to get a token; None where no client may call."""
+def client_challenge(path: str, *, error: str = "", is_bound: bool = False) -> str | None:
+    """Return the challenge that tells a client to get a token; None where no client may call.
+
+    ``error`` says what was wrong with its token, ``is_bound`` that the token is bound to a key.
+    """
     server, found = settings.AUTHORIZATION_SERVER, split_client_path(path)
     if server is None or found is None:
         return None
-    return make_challenge(server.issuer, *found, invalid=invalid)
+    if not is_bound:
+        return make_challenge(server.issuer, *found, error=error)
+    from oauth.clients.authentication.dpop_proof import PROOF_ALGORITHMS  # noqa: PLC0415 - as above
+
+    return make_challenge(server.issuer, *found, error=error, algorithms=PROOF_ALGORITHMS)
+
+
+def grant_challenge(path: str, grant: ClientGrant | None) -> str | None:
+    """Return the challenge for a call that was rejected after its caller was found."""
+    if grant is None:
+        return client_challenge(path)
+    return client_challenge(path, error=INVALID_TOKEN, is_bound=grant.is_bound)
 
 
 class ActiveUsers:

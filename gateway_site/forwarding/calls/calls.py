@@ -36,10 +36,11 @@ from gateway_site.edge.middleware import use_public_host
 from gateway_site.forwarding.calls import admission, upstream_token
 from gateway_site.forwarding.calls.caller import (
     CHALLENGE,
+    CLIENT_SCHEMES,
     ActiveUsers,
     Caller,
-    client_challenge,
     find_caller,
+    grant_challenge,
 )
 from gateway_site.forwarding.calls.exchange import Exchange
 from gateway_site.forwarding.calls.failures import CsrfCheck, failure_response
@@ -281,9 +282,8 @@ async def _exchange(call: UpstreamCall, exchange: Exchange) -> None:
 
 def _add_challenge(request: HttpRequest, caller: Caller | None, response: HttpResponse) -> None:
     """Tell a client to get a token, where clients may call."""
-    if response.status_code == 401 and not response.get(CHALLENGE, "").startswith("Bearer"):
-        invalid = caller is not None and caller.grant is not None
-        challenge = client_challenge(request.path_info, invalid=invalid)
+    if response.status_code == 401 and not response.get(CHALLENGE, "").startswith(CLIENT_SCHEMES):
+        challenge = grant_challenge(request.path_info, None if caller is None else caller.grant)
         if challenge is not None:
             response[CHALLENGE] = challenge
 

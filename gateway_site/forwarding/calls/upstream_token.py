@@ -21,7 +21,7 @@ from django.urls import reverse
 from gateway_site.edge.access_log import current_entry
 from gateway_site.environment.clients import GATEWAY
 from gateway_site.forwarding.calls.admission import continue_url
-from gateway_site.forwarding.calls.caller import CHALLENGE, client_challenge
+from gateway_site.forwarding.calls.caller import CHALLENGE, grant_challenge
 from gateway_site.forwarding.calls.upstream_call import UpstreamCall
 from gateway_site.forwarding.thread_pools import BUSY
 from gateway_site.identity import token as identity_token
@@ -271,6 +271,6 @@ async def settle_problem(call: UpstreamCall, problem: Problem) -> Problem:
             )
         problem = Problem(401, "grant_ended", "The provider requires a new sign-in.")
     if problem.status == 401 and grant is not None:
-        challenged = client_challenge(call.request.path_info, invalid=True)
+        challenged = grant_challenge(call.request.path_info, grant)
         problem.headers |= {CHALLENGE: challenged} if challenged else {}
     return problem

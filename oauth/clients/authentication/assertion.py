@@ -12,30 +12,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import jwt
-
-from oauth import strict_json
+from oauth.clients.authentication import jws
+from oauth.clients.authentication.jws import ALGORITHMS, UnreadableToken
 from oauth.clients.rules.errors import ClientNotAuthenticated
-from oauth.provider import signing_keys
+from oauth.provider.signing_keys import KeySet
 
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 TYPE: Final = "client-authentication+jwt"  # RFC 10070
 TYPES: Final = frozenset({TYPE, "jwt"})
-# RFC 9864 names the algorithm by its curve; PyJWT knows only the older name.
-ALGORITHMS: Final[Mapping[str, tuple[str, str | None]]] = {
-    **signing_keys.ALGORITHMS,
-    "Ed25519": signing_keys.ED25519,
-}
-SAME_ALGORITHM: Final = {"Ed25519": "EdDSA"}
 
 LIFETIME_MAX: Final = 3600  # seconds; Authlib's default is exactly this
 CLOCK_DIFFERENCE: Final = 60  # seconds
 KEYS_TRIED: Final = 4
 ID_MAX: Final = 1024  # characters of `jti`
-
-_jws = jwt.PyJWS()
-_jws.register_algorithm("Ed25519", jwt.algorithms.OKPAlgorithm())
-JWT_ERRORS: Final = (jwt.PyJWTError, RecursionError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,28 +40,18 @@ class Assertion:
     algorithm: str
     key_id: str | None
 
-    def select_keys(self, keys: signing_keys.KeySet) -> list[Any]:
+    def select_keys(self, keys: KeySet) -> list[Any]:
         """Return the keys of a set that may have signed it: without a key id, at most four."""
-        algorithms = {None, self.algorithm, SAME_ALGORITHM.get(self.algorithm, self.algorithm)}
         fitting = [
             each.key
             for each in keys
-            if self.key_id in (None, each.id)
-            and each.kind == ALGORITHMS[self.algorithm]
-            and each.algorithm in algorithms
+            if self.key_id in (None, each.id) and jws.fits(each, self.algorithm)
         ]
         return fitting[:KEYS_TRIED]
 
     def is_signed_by_one(self, keys: Sequence[Any]) -> bool:
         """Return True if one of the keys has signed it."""
-        return any(self._is_signed_by(each) for each in keys)
-
-    def _is_signed_by(self, key: Any) -> bool:
-        try:
-            _jws.decode_complete(self.text, key, algorithms=[self.algorithm])
-        except JWT_ERRORS:
-            return False
-        return True
+        return any(jws.is_signed_by(self.text, each, self.algorithm) for each in keys)
 
 
 def named_client(text: str) -> str | None:
@@ -111,22 +90,18 @@ def _decode(text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """Return header and claims of an assertion that was not verified."""
     __traceback_hide__ = True
     try:
-        decoded = _jws.decode_complete(text, options={"verify_signature": False})
-        claims = strict_json.parse_json(decoded["payload"])
-    except JWT_ERRORS:
-        decoded, claims = {}, None
-    if not isinstance(claims, dict):
-        raise ClientNotAuthenticated("The assertion cannot be read.")
-    return decoded["header"], claims
+        return jws.read_unverified(text)
+    except UnreadableToken:
+        pass
+    raise ClientNotAuthenticated("The assertion cannot be read.")
 
 
 def _check_type(header: Mapping[str, Any]) -> bool:
     """Return True if the header has the type of RFC 10070."""
     _require("crit" not in header, "The assertion needs an unknown extension.")
-    name = header.get("typ", "JWT")
-    plain = name.lower().removeprefix("application/") if isinstance(name, str) else ""
-    _require(plain in TYPES, "The token is of another type than an assertion.")
-    return plain == TYPE
+    name = jws.read_type(header, default="JWT")
+    _require(name in TYPES, "The token is of another type than an assertion.")
+    return name == TYPE
 
 
 def _is_sole(audience: object, accepted: Collection[str]) -> bool:
@@ -152,7 +127,7 @@ def _check_times(claims: Mapping[str, Any], now: float) -> int:
 
 def _time(claims: Mapping[str, Any], name: str) -> float:
     value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
+    if not jws.is_number(value):
         raise ClientNotAuthenticated(f"The assertion has no usable {name}.")
     return value
 

@@ -45,7 +45,7 @@ NOT_NOW = "not_now"  # attribute of a view: takes a sentence, and returns the 50
 REFUSED = "refused"  # attribute of a view: takes a status and a sentence, and returns the response
 ANY_ORIGIN = {"Access-Control-Allow-Origin": "*"}
 PREFLIGHT_AGE = 3600  # seconds
-REQUEST_HEADERS = "Authorization, Content-Type, MCP-Protocol-Version"
+REQUEST_HEADERS = "Authorization, Content-Type, DPoP, MCP-Protocol-Version"
 NO_STORE = {"Cache-Control": "no-store"}
 RETRY_AFTER = 5  # seconds
 

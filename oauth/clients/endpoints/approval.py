@@ -61,6 +61,7 @@ class PendingConsent:
     query: str
     upstream: str | None = None  # only if the person had to choose one
     needs_authentication: bool = False
+    needs_proof: bool = False
 
     @classmethod
     def from_state(
@@ -89,6 +90,7 @@ class PendingConsent:
             query="",
             upstream=choice,
             needs_authentication=not client.authentication.is_public,
+            needs_proof=client.needs_proof and authorization_server().dpop,
         )
 
     def client(self, client_id: str, redirect_uri: str) -> Client:
@@ -179,6 +181,7 @@ def issue_code(
         scope=requested_grant.scope,
         challenge=requested_grant.challenge,
         needs_authentication=pending.needs_authentication,
+        needs_proof=pending.needs_proof,
     )
     backend = request.session[BACKEND_SESSION_KEY]
     try:

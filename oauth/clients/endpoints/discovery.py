@@ -6,11 +6,14 @@ upstream that is offered. A registration is not stored: the client's id says wha
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 
 from oauth import strict_json
-from oauth.clients.authentication.assertion import ALGORITHMS
+from oauth.clients.authentication.dpop_proof import PROOF_ALGORITHMS
+from oauth.clients.authentication.jws import ALGORITHMS
 from oauth.clients.endpoints import api
 from oauth.clients.endpoints.api import api_endpoint, json_response
 from oauth.clients.rules import resources
@@ -48,13 +51,15 @@ def sole_protected_resource(request: HttpRequest) -> HttpResponse:
 
 
 def _resource_metadata(server: AuthorizationServer, upstream: str, rest: str = "") -> HttpResponse:
-    document = {
+    document: dict[str, Any] = {
         "resource": resources.resource_of(server.issuer, upstream) + rest,
         "authorization_servers": [server.issuer],
         "scopes_supported": [upstream],
         "bearer_methods_supported": ["header"],
         "resource_name": upstream,
     }
+    if server.dpop:
+        document["dpop_signing_alg_values_supported"] = list(PROOF_ALGORITHMS)
     return json_response(document, headers=CACHEABLE)
 
 
@@ -85,6 +90,8 @@ def server_metadata(request: HttpRequest) -> HttpResponse:
         algorithms = list(ALGORITHMS)
         document["token_endpoint_auth_signing_alg_values_supported"] = algorithms
         document["revocation_endpoint_auth_signing_alg_values_supported"] = algorithms
+    if server.dpop:  # RFC 9449 section 5.1
+        document["dpop_signing_alg_values_supported"] = list(PROOF_ALGORITHMS)
     if server.registration:
         document["registration_endpoint"] = server.issuer + reverse("oauth_clients_register")
     return json_response(document, headers=CACHEABLE)

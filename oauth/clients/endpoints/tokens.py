@@ -19,6 +19,7 @@ from oauth.clients.authentication.authenticator import (
     Credentials,
     make_authenticator,
 )
+from oauth.clients.authentication.dpop_proof import SCHEME, RequestProof
 from oauth.clients.endpoints import api
 from oauth.clients.endpoints.api import (
     api_endpoint,
@@ -50,6 +51,7 @@ REQUESTS_MAX = 16  # concurrent requests of one process, each with some calls to
 RESOURCE = "resource"  # which may be repeated: RFC 8707 section 2.2
 ASSERTION = "client_assertion"  # RFC 7521 section 4.2
 AUTHORIZATION = "Authorization"
+PROOF = "DPoP"  # RFC 9449 section 5
 
 _requests = ConcurrencyLimit(REQUESTS_MAX)
 
@@ -68,12 +70,12 @@ def token(request: HttpRequest) -> HttpResponse:
     server = authorization_server()
     _check_client(server, form)
     audience = _audience(server, resource)
-    client = _make_authenticator(request, form)
+    client, proof = _make_authenticator(request, form), _make_proof(request, form)
 
     def answer() -> HttpResponse:
         __traceback_hide__ = True
         try:
-            return _token_response(give(form, audience, arrived_at, client))
+            return _token_response(give(form, audience, arrived_at, client, proof))
         except TooManyRefreshes as error:
             again = {"Retry-After": str(error.retry_after)}
             response = error_response(TEMPORARILY_UNAVAILABLE, str(error), 503, again)
@@ -100,7 +102,7 @@ def revoke(request: HttpRequest) -> HttpResponse:
 
 
 def _redeem_code(
-    form: Form, resource: str | None, arrived_at: float, client: Authenticator
+    form: Form, resource: str | None, arrived_at: float, client: Authenticator, proof: RequestProof
 ) -> TokenResponse:
     __traceback_hide__ = True
     return run_sync(
@@ -113,12 +115,13 @@ def _redeem_code(
             arrived_at=arrived_at,
             is_allowed=_may_keep_grant(form),
             client=client,
+            proof=proof,
         )
     )
 
 
 def _refresh(
-    form: Form, resource: str | None, arrived_at: float, client: Authenticator
+    form: Form, resource: str | None, arrived_at: float, client: Authenticator, proof: RequestProof
 ) -> TokenResponse:
     __traceback_hide__ = True
     return run_sync(
@@ -130,11 +133,14 @@ def _refresh(
             arrived_at=arrived_at,
             is_allowed=_may_keep_grant(form),
             client=client,
+            proof=proof,
         )
     )
 
 
-_GRANT_TYPES: dict[str, Callable[[Form, str | None, float, Authenticator], TokenResponse]] = {
+_GRANT_TYPES: dict[
+    str, Callable[[Form, str | None, float, Authenticator, RequestProof], TokenResponse]
+] = {
     "authorization_code": _redeem_code,
     "refresh_token": _refresh,
 }
@@ -194,6 +200,20 @@ def _make_authenticator(request: HttpRequest, form: Form) -> Authenticator:
     return make_authenticator(server, grants().services, credentials, endpoint)
 
 
+def _make_proof(request: HttpRequest, form: Form) -> RequestProof:
+    """Return what proves that the client has a key, which is checked after its token was found."""
+    __traceback_hide__ = True
+    server = authorization_server()
+    listed = server.listed.get(form["client_id"])
+    return RequestProof(
+        text=request.headers.get(PROOF, ""),
+        method=request.method or "",
+        url=server.issuer + request.path,
+        is_enabled=server.dpop,
+        is_required=listed is not None and listed.needs_proof,
+    )
+
+
 def _check_client(server: AuthorizationServer, form: Form) -> None:
     """Reject a client that is no longer known, with the error that makes it register again.
 
@@ -231,7 +251,7 @@ def _token_response(issued: TokenResponse) -> HttpResponse:
     __traceback_hide__ = True
     document: dict[str, Any] = {
         "access_token": issued.access_token,
-        "token_type": "Bearer",
+        "token_type": "Bearer" if issued.jkt is None else SCHEME,
         "expires_in": issued.expires_in,
         "refresh_token": issued.refresh_token,
         "scope": issued.scope,

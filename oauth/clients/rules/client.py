@@ -43,8 +43,18 @@ DOT_SEGMENT = re.compile(r"(?:\.|%2e){1,2}", re.IGNORECASE)
 # Members that only a client with a secret would have.
 SECRET_MEMBERS = frozenset({"client_secret", "client_secret_expires_at"})
 
+BOUND_TOKENS = "dpop_bound_access_tokens"
 LISTED_MEMBERS = frozenset(
-    {"client_id", "client_name", "client_uri", "redirect_uris", KEYS, KEYS_URI, DIGESTS}
+    {
+        "client_id",
+        "client_name",
+        "client_uri",
+        "redirect_uris",
+        KEYS,
+        KEYS_URI,
+        DIGESTS,
+        BOUND_TOKENS,
+    }
 )
 CLIENT_ID = re.compile(r"[\x21-\x7e]{1,512}")  # VSCHAR, without blanks: RFC 6749 appendix A.1
 CLIENTS_MAX = 1000
@@ -63,7 +73,10 @@ class Source(Enum):
 
 @dataclass(frozen=True)
 class Client:
-    """One client. ``host`` is the one that verifies its name; None for an unverified name."""
+    """One client. ``host`` is the one that verifies its name; None for an unverified name.
+
+    With ``needs_proof`` it wants its tokens bound to a key (RFC 9449 section 5.2).
+    """
 
     id: str
     name: str
@@ -71,6 +84,7 @@ class Client:
     source: Source
     host: str | None = None
     authentication: Authentication = PUBLIC
+    needs_proof: bool = False
 
     def has_redirect_uri(self, redirect_uri: str, listed: Collection[str]) -> bool:
         """Return True if a redirect URI is the client's."""
@@ -122,7 +136,9 @@ def read_document(
             "The client_name of the client's document must have a letter and no quotation marks."
         )
     uris = _read_redirect_uris(members, listed)
-    return Client(client_id, name, uris, Source.DOCUMENT, host, authentication)
+    # Whatever is not plainly "no" asks for the stronger tokens.
+    needs_proof = members.get(BOUND_TOKENS) not in (None, False)
+    return Client(client_id, name, uris, Source.DOCUMENT, host, authentication, needs_proof)
 
 
 def _read_authentication(
@@ -196,7 +212,10 @@ def _read_listed_client(members: object, which: str, listed: Collection[str]) ->
     if "client_name" in members and not names.is_acceptable(name):
         raise ValueError(f"{which}: client_name {names.UNACCEPTABLE}")
     authentication = _read_listed_authentication(members, which)
-    return Client(client_id, name, tuple(uris), Source.OPERATOR, host, authentication)
+    needs_proof = members.get(BOUND_TOKENS, False)
+    if not isinstance(needs_proof, bool):
+        raise ValueError(f"{which} must have true or false as {BOUND_TOKENS}.")  # noqa: TRY004
+    return Client(client_id, name, tuple(uris), Source.OPERATOR, host, authentication, needs_proof)
 
 
 def _read_listed_authentication(members: dict[str, Any], which: str) -> Authentication:

@@ -7,6 +7,8 @@ GrantError               a client gets no tokens (RFC 6749 section 5.2, RFC 8707
 ├── InvalidTarget        not the resource of the consent
 ├── InvalidScope         more scope than in the consent
 ├── ClientNotAuthenticated  the client did not prove who it is; nothing was spent or ended
+├── InvalidProof     the proof of a key is missing or wrong; nothing was spent or ended (RFC 9449)
+├── WrongTokenType   an access token came in another way than its binding to a key requires
 └── Undecided            nothing was spent; try again
     ├── KeyMissing       this process lacks a key that others have
     └── KeysUnavailable  the client's keys cannot be fetched
@@ -25,6 +27,8 @@ UNSUPPORTED_RESPONSE_TYPE: Final = "unsupported_response_type"
 ACCESS_DENIED: Final = "access_denied"
 TEMPORARILY_UNAVAILABLE: Final = "temporarily_unavailable"
 INVALID_TARGET: Final = "invalid_target"  # RFC 8707 section 2
+INVALID_TOKEN: Final = "invalid_token"  # noqa: S105 - RFC 6750 section 3.1
+INVALID_DPOP_PROOF: Final = "invalid_dpop_proof"  # RFC 9449 section 12.2
 INVALID_REDIRECT_URI: Final = "invalid_redirect_uri"  # RFC 7591 section 3.2.2
 INVALID_CLIENT_METADATA: Final = "invalid_client_metadata"
 CONSENT_REQUIRED: Final = "consent_required"  # OpenID Connect Core 3.1.2.6
@@ -106,6 +110,24 @@ class ClientNotAuthenticated(GrantError):
     def __init__(self, reason: str) -> None:
         super().__init__()
         self.reason = reason
+
+
+class InvalidProof(GrantError):
+    """The proof of a key is missing or wrong. The reason says what the client has to change."""
+
+    code = INVALID_DPOP_PROOF
+
+    def __init__(self, reason: str) -> None:
+        Exception.__init__(self, reason)
+
+
+class WrongTokenType(GrantError):
+    """An access token that is bound to a key came without its proof, or the reverse."""
+
+    code = INVALID_TOKEN
+
+    def __init__(self, reason: str) -> None:
+        Exception.__init__(self, reason)
 
 
 class Undecided(GrantError):

@@ -84,16 +84,23 @@ def _not_offered() -> RequestRejected:
     )
 
 
-def make_challenge(issuer: str, upstream: str, rest: str, *, invalid: bool) -> str:
-    """Return the value of WWW-Authenticate, `Bearer` alone: some clients read the first only.
+def make_challenge(
+    issuer: str, upstream: str, rest: str, *, error: str = "", algorithms: Iterable[str] = ()
+) -> str:
+    """Return the value of WWW-Authenticate, of one scheme: some clients read the first only.
 
-    ``rest`` is the path after the upstream's name, which the metadata URL repeats. ``invalid`` says
-    that a token was presented (RFC 6750 section 3.1).
+    ``rest`` is the path after the upstream's name, which the metadata URL repeats. ``error`` is set
+    if a token was presented (RFC 6750 section 3.1). With ``algorithms``, those of proofs, the
+    scheme is `DPoP` (RFC 9449 section 7.1).
     """
     path = upstream + (rest if is_plain_path(rest) else "")
+    algs = " ".join(algorithms)
     members = {
-        **({"error": "invalid_token"} if invalid else {}),
+        **({"error": error} if error else {}),
+        **({"algs": algs} if algs else {}),
         "resource_metadata": f"{issuer}{METADATA_PATH}{GATEWAY_PATH}{path}",
         "scope": upstream,
     }
-    return "Bearer " + ", ".join(f'{name}="{value}"' for name, value in members.items())
+    return ("DPoP " if algs else "Bearer ") + ", ".join(
+        f'{name}="{value}"' for name, value in members.items()
+    )

@@ -74,6 +74,7 @@ def test_variable_without_effect_is_rejected(name: str) -> None:
         ("CLIENTS_REGISTRATION", "maybe"),
         ("CLIENTS_METADATA_DOCUMENTS", "2"),
         ("CLIENTS_PRIVATE_KEY_JWT", "2"),
+        ("CLIENTS_DPOP", "2"),
         ("CLIENTS_END_WITH_SID", "no!"),
         ("CLIENTS_ALLOWED_HOSTS", "https://claude.ai"),
         ("CLIENTS_ALLOWED_HOSTS", "*"),
@@ -192,3 +193,12 @@ def test_listed_client_with_a_key_needs_the_variable(tmp_path: Path) -> None:
     found = server(CLIENTS_FILE=str(path), CLIENTS_PRIVATE_KEY_JWT="1").listed["tool"]
     assert found.authentication.has_key
     assert not found.authentication.is_public
+
+
+def test_listed_client_that_wants_bound_tokens_needs_the_variable(tmp_path: Path) -> None:
+    path = tmp_path / "clients.json"
+    entry = {"client_id": "tool", "redirect_uris": ["https://tool.example.com/cb"]}
+    path.write_text(json.dumps([entry | {"dpop_bound_access_tokens": True}]))
+    with pytest.raises(ImproperlyConfigured, match=r"^CLIENTS_FILE .*CLIENTS_DPOP=1"):
+        server(CLIENTS_FILE=str(path))
+    assert server(CLIENTS_FILE=str(path), CLIENTS_DPOP="1").listed["tool"].needs_proof

@@ -255,6 +255,7 @@ def running_gateway(
             "AUTHORIZATION_ISSUER": f"http://127.0.0.1:{port}",
             "CLIENTS_REGISTRATION": "1",
             "CLIENTS_METADATA_DOCUMENTS": "1",
+            "CLIENTS_DPOP": "1",
             "CLIENTS_FILE": str(clients),
             "IDENTITY_KEY_FILE": write_key(folder / "identity.pem"),
             "GATEWAY_TEST_DATABASE": database or f"sqlite:///{folder}/gateway.sqlite3?{OPTIONS}",

@@ -58,7 +58,7 @@ def test_pages_of_other_sites_may_call_and_read(server: object, path: str) -> No
     assert asked.status_code == 204
     assert asked["Access-Control-Allow-Origin"] == "*"
     assert asked["Access-Control-Allow-Headers"] == (
-        "Authorization, Content-Type, MCP-Protocol-Version"
+        "Authorization, Content-Type, DPoP, MCP-Protocol-Version"
     )
     assert asked["Access-Control-Allow-Methods"] == "POST"
     assert "Access-Control-Allow-Credentials" not in asked
