@@ -25,7 +25,11 @@ from sessions_kms.management.base import OperatorCommand
 from tests import ROOT
 from tests.support.cases import each_case
 
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+PAGES = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "tests/**/*.md", "requirements/*.md")
+    for path in ROOT.glob(pattern)
+)
 COMMANDS = sorted(
     path.stem
     for path in (ROOT / "sessions_kms/management/commands").glob("*.py")
