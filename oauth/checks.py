@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 from allauth.socialaccount import app_settings
 from allauth.socialaccount.providers import registry
 from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
-from django.apps import AppConfig
 from django.conf import settings
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.checks import CheckMessage, Error, Tags, register
@@ -34,53 +33,41 @@ LEEWAY_MAX = 3600  # seconds
 
 
 @register(Tags.security)
-def tokens_stay_out_of_the_database(
-    app_configs: Sequence[AppConfig] | None, **kwargs: Any
-) -> list[CheckMessage]:
+def tokens_stay_out_of_the_database(**_: Any) -> Iterator[CheckMessage]:
     """Refuse allauth's own token storage, which is plain text in SQL."""
     # allauth's own reading, which may come from elsewhere (ALLAUTH_SETTING_GETTER).
-    if not app_settings.STORE_TOKENS:
-        return []
-    return [
-        Error(
+    if app_settings.STORE_TOKENS:
+        yield Error(
             "SOCIALACCOUNT_STORE_TOKENS would store tokens as plain text in the database.",
             hint="Remove the setting: the session holds the tokens.",
             id="oauth.E001",
         )
-    ]
 
 
 @register(Tags.security)
-def sessions_are_encrypted(
-    app_configs: Sequence[AppConfig] | None, **kwargs: Any
-) -> list[CheckMessage]:
+def sessions_are_encrypted(**_: Any) -> Iterator[CheckMessage]:
     """Refuse a session engine whose store is not sessions_kms's, or a subclass of it."""
-    if sessions_are_sealed():
-        return []
-    return [
-        Error(
+    if not sessions_are_sealed():
+        yield Error(
             "The session contains tokens, but SESSION_ENGINE does not encrypt it.",
             hint='Set SESSION_ENGINE = "sessions_kms.backend".',
             id="oauth.E002",
         )
-    ]
 
 
 @register(Tags.security)
-def pkce_is_on(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+def pkce_is_on(**_: Any) -> Iterator[CheckMessage]:
     """Refuse a provider that would be asked without PKCE (RFC 9700 section 2.1.1)."""
-    return [
-        Error(
+    for name in _providers_without_pkce():
+        yield Error(
             f"PKCE is off for the provider {name}.",
             hint='Set "OAUTH_PKCE_ENABLED": True in SOCIALACCOUNT_PROVIDERS.',
             id="oauth.E003",
         )
-        for name in _providers_without_pkce()
-    ]
 
 
 @register(Tags.urls)
-def callback_is_ours(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+def callback_is_ours(**_: Any) -> Iterator[CheckMessage]:
     """Refuse addresses under which allauth's own callback would drop the tokens."""
     names = {"openid_connect_callback": {"provider_id": "x"}, "github_callback": {}}
     for name, arguments in names.items():
@@ -89,48 +76,38 @@ def callback_is_ours(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> 
         except Resolver404:
             view = None
         if view is not views.callback:
-            return [
-                Error(
-                    "The sign-in's callback is not the one that captures the tokens.",
-                    hint='Include "oauth.urls" before "allauth.urls", under the same prefix.',
-                    id="oauth.E004",
-                )
-            ]
-    return []
+            yield Error(
+                "The sign-in's callback is not the one that captures the tokens.",
+                hint='Include "oauth.urls" before "allauth.urls", under the same prefix.',
+                id="oauth.E004",
+            )
+            return
 
 
 @register(Tags.security)
-def adapter_is_ours(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+def adapter_is_ours(**_: Any) -> Iterator[CheckMessage]:
     """Refuse an allauth adapter that does not capture the tokens."""
-    if issubclass(import_string(app_settings.ADAPTER), SocialAccountAdapter):
-        return []
-    return [
-        Error(
+    if not issubclass(import_string(app_settings.ADAPTER), SocialAccountAdapter):
+        yield Error(
             "SOCIALACCOUNT_ADAPTER does not capture the tokens.",
             hint='Set it to "oauth.adapter.SocialAccountAdapter", or a subclass of it.',
             id="oauth.E005",
         )
-    ]
 
 
 @register(Tags.security)
-def session_keys_stay_out_of_the_database(
-    app_configs: Sequence[AppConfig] | None, **kwargs: Any
-) -> list[CheckMessage]:
+def session_keys_stay_out_of_the_database(**_: Any) -> Iterator[CheckMessage]:
     """Refuse allauth's usersessions, which keeps each session key as plain text in SQL."""
-    if not session_keys_are_in_sql():
-        return []
-    return [
-        Error(
+    if session_keys_are_in_sql():
+        yield Error(
             "allauth.usersessions would store session keys as plain text in the database.",
             hint='Remove "allauth.usersessions" from INSTALLED_APPS.',
             id="oauth.E006",
         )
-    ]
 
 
 @register(Tags.security)
-def sign_out_revokes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+def sign_out_revokes(**_: Any) -> Iterator[CheckMessage]:
     """Refuse a sign-out that would leave the grants at the providers alive."""
     places = {SignOutMiddleware: -1, SessionMiddleware: -1}
     for place, path in enumerate(settings.MIDDLEWARE):
@@ -138,23 +115,19 @@ def sign_out_revokes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> 
         for kind in places:
             if isinstance(found, type) and issubclass(found, kind):
                 places[kind] = place
-    if 0 <= places[SignOutMiddleware] < places[SessionMiddleware]:
-        return []
-    return [
-        Error(
+    if not 0 <= places[SignOutMiddleware] < places[SessionMiddleware]:
+        yield Error(
             "Tokens are not revoked when somebody signs out.",
             hint='Add "oauth.sign_out.SignOutMiddleware" to MIDDLEWARE, before the sessions\'.',
             id="oauth.E011",
         )
-    ]
 
 
 @register(Tags.security)
-def token_endpoints_can_be_used(
-    app_configs: Sequence[AppConfig] | None, **kwargs: Any
-) -> list[CheckMessage]:
+def token_endpoints_can_be_used(**_: Any) -> Iterator[CheckMessage]:
     """Refuse settings with which every refresh of a provider's tokens would fail."""
-    return [error for provider in config.all_providers() for error in _faults(provider)]
+    for provider in config.all_providers():
+        yield from _faults(provider)
 
 
 def _faults(provider: ProviderConfig) -> Iterator[Error]:

@@ -3,7 +3,7 @@
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from http import cookies
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -37,12 +37,10 @@ APP = "sessions_kms"
 SESSIONS_APP = "django.contrib.sessions"
 
 
-def check_settings(**_: Any) -> list[checks.CheckMessage]:
+def check_settings(**_: Any) -> Iterator[checks.CheckMessage]:
     """Report each fault of SESSIONS_KMS under its id."""
-    return [
-        checks.Error(fault.message, id=f"sessions_kms.{fault.check_id}")
-        for fault in conf.faults(getattr(settings, conf.SETTING, None))
-    ]
+    for fault in conf.faults(getattr(settings, conf.SETTING, None)):
+        yield checks.Error(fault.message, id=f"sessions_kms.{fault.check_id}")
 
 
 def _valid_config() -> conf.Config | None:
@@ -51,31 +49,25 @@ def _valid_config() -> conf.Config | None:
     return None if list(conf.faults(raw)) else conf.parse(raw)
 
 
-def check_region(**_: Any) -> list[checks.CheckMessage]:
+def check_region(**_: Any) -> Iterator[checks.CheckMessage]:
     """Report that no Region is set, so that the table cannot be reached."""
     config = _valid_config()
-    if config is None or uses_test_kit() or clients.has_region(config.region_name):
-        return []
-    return [
-        checks.Error(
+    if config and not uses_test_kit() and not clients.has_region(config.region_name):
+        yield checks.Error(
             "No AWS Region is set, so the session table cannot be found.",
             hint="Set the variable AWS_REGION, or SESSIONS_KMS['REGION_NAME'].",
             id="sessions_kms.E021",
         )
-    ]
 
 
-def check_engine(**_: Any) -> list[checks.CheckMessage]:
+def check_engine(**_: Any) -> Iterator[checks.CheckMessage]:
     """Warn when the app is installed and neither its engine nor one derived from it is used."""
-    if sessions_are_sealed():
-        return []
-    return [
-        checks.Warning(
+    if not sessions_are_sealed():
+        yield checks.Warning(
             f"SESSION_ENGINE is {settings.SESSION_ENGINE!r}: sessions are not encrypted.",
             hint=f"Set SESSION_ENGINE = {ENGINE!r}.",
             id="sessions_kms.W001",
         )
-    ]
 
 
 def sessions_are_sealed() -> bool:
@@ -92,32 +84,27 @@ def _store() -> type:
     return store
 
 
-def check_old_engine(**_: Any) -> list[checks.CheckMessage]:
+def check_old_engine(**_: Any) -> Iterator[checks.CheckMessage]:
     """Report an old engine from which sessions cannot be imported."""
     config = _valid_config()
-    if config is None or not issubclass(_store(), moving_in.SessionStore):
-        return []
-    try:
-        old_engines.load_engine(config.migrate_from)
-    except ImproperlyConfigured as exc:
-        return [checks.Error(f"SESSIONS_KMS['MIGRATE_FROM']: {exc}", id="sessions_kms.E016")]
-    return []
+    if config is not None and issubclass(_store(), moving_in.SessionStore):
+        try:
+            old_engines.load_engine(config.migrate_from)
+        except ImproperlyConfigured as exc:
+            yield checks.Error(f"SESSIONS_KMS['MIGRATE_FROM']: {exc}", id="sessions_kms.E016")
 
 
-def check_middleware(**_: Any) -> list[checks.CheckMessage]:
+def check_middleware(**_: Any) -> Iterator[checks.CheckMessage]:
     """Warn if an outage would be a 500, and a sibling host's cookie might be accepted."""
     order: Sequence[str] = settings.MIDDLEWARE
     sessions = next((at for at, path in enumerate(order) if _makes_sessions(path)), None)
-    if sessions is None or MIDDLEWARE in order[:sessions]:
-        return []
-    return [
-        checks.Warning(
+    if sessions is not None and MIDDLEWARE not in order[:sessions]:
+        yield checks.Warning(
             "While the session store is unreachable, visitors get a server error. Cookies that "
             "sibling hosts set may be accepted as the site's own.",
             hint=f"Put {MIDDLEWARE!r} first in MIDDLEWARE.",
             id="sessions_kms.W002",
         )
-    ]
 
 
 def _makes_sessions(path: str) -> bool:
@@ -129,72 +116,60 @@ def _makes_sessions(path: str) -> bool:
     return isinstance(found, type) and issubclass(found, SessionMiddleware)
 
 
-def check_cookie_age(**_: Any) -> list[checks.CheckMessage]:
+def check_cookie_age(**_: Any) -> Iterator[checks.CheckMessage]:
     """Report an idle timeout that is not a number or above the absolute timeout."""
     config = _valid_config()
     if config is None:
-        return []
+        return
     timeout = config.absolute_timeout
     age: Any = settings.SESSION_COOKIE_AGE
     if not isinstance(age, int | float):
-        return [
-            checks.Error("SESSION_COOKIE_AGE must be a number of seconds.", id="sessions_kms.E017")
-        ]
-    if timeout is None or age <= timeout:
-        return []
-    return [
-        checks.Warning(
+        yield checks.Error(
+            "SESSION_COOKIE_AGE must be a number of seconds.", id="sessions_kms.E017"
+        )
+    elif timeout is not None and age > timeout:
+        yield checks.Warning(
             f"SESSION_COOKIE_AGE ({age:,} s) is above"
             f" ABSOLUTE_TIMEOUT ({timeout:,} s), which ends every session first.",
             hint="Lower SESSION_COOKIE_AGE, or raise SESSIONS_KMS['ABSOLUTE_TIMEOUT'].",
             id="sessions_kms.W003",
         )
-    ]
 
 
-def check_not_before(**_: Any) -> list[checks.CheckMessage]:
+def check_not_before(**_: Any) -> Iterator[checks.CheckMessage]:
     """Warn about a cutoff in the future: when it is near, nobody stays signed in."""
     config = _valid_config()
     moment = None if config is None else config.not_before
-    if moment is None or moment <= time.time():
-        return []
-    return [
-        checks.Warning(
+    if moment is not None and moment > time.time():
+        yield checks.Warning(
             f"NOT_BEFORE ({moment:,} s since 1970) is in the future. It is ignored until five"
             " minutes before that time. From then until it has passed, nobody stays signed in.",
             hint="Set SESSIONS_KMS['NOT_BEFORE'] to a time in the past, in seconds.",
             id="sessions_kms.W004",
         )
-    ]
 
 
-def check_clearsessions(**_: Any) -> list[checks.CheckMessage]:
+def check_clearsessions(**_: Any) -> Iterator[checks.CheckMessage]:
     """Warn if Django's `clearsessions`, which does nothing here, hides ours."""
     names = [config.name for config in apps.get_app_configs()]
-    if not {SESSIONS_APP, APP} <= set(names) or names.index(APP) < names.index(SESSIONS_APP):
-        return []
-    return [
-        checks.Warning(
+    if {SESSIONS_APP, APP} <= set(names) and names.index(SESSIONS_APP) < names.index(APP):
+        yield checks.Warning(
             f"{command('clearsessions')} is Django's own, which does not use the table.",
             hint=f"Put {APP!r} before {SESSIONS_APP!r} in INSTALLED_APPS.",
             id="sessions_kms.W005",
         )
-    ]
 
 
-def check_user_sessions(**_: Any) -> list[checks.CheckMessage]:
+def check_user_sessions(**_: Any) -> Iterator[checks.CheckMessage]:
     """Warn about allauth's list of sessions."""
-    if not session_keys_are_in_sql():
-        return []
-    return [
-        checks.Warning(
+    if session_keys_are_in_sql():
+        yield checks.Warning(
             "allauth.usersessions stores all session keys as plain text in the database. A reader"
             " of the database can impersonate everybody who is signed in.",
             hint="Remove 'allauth.usersessions' from INSTALLED_APPS, and empty its table."
             " The admin of sessions_kms lists a user's sessions and ends them.",
             id="sessions_kms.W006",
         )
-    ]
 
 
 def session_keys_are_in_sql() -> bool:
@@ -202,62 +177,50 @@ def session_keys_are_in_sql() -> bool:
     return apps.is_installed("allauth.usersessions")
 
 
-def check_stored_tokens(**_: Any) -> list[checks.CheckMessage]:
+def check_stored_tokens(**_: Any) -> Iterator[checks.CheckMessage]:
     """Warn about allauth's own storage of provider tokens."""
-    if not getattr(settings, "SOCIALACCOUNT_STORE_TOKENS", False):
-        return []
-    return [
-        checks.Warning(
+    if getattr(settings, "SOCIALACCOUNT_STORE_TOKENS", False):
+        yield checks.Warning(
             "SOCIALACCOUNT_STORE_TOKENS stores the tokens of providers as plain text in the"
             " database, besides the encrypted sessions.",
             hint="Remove the setting, and empty the table of SocialToken.",
             id="sessions_kms.W007",
         )
-    ]
 
 
-def check_serializer(**_: Any) -> list[checks.CheckMessage]:
+def check_serializer(**_: Any) -> Iterator[checks.CheckMessage]:
     """Warn about pickle, whose data is code."""
-    if "pickle" not in str(settings.SESSION_SERIALIZER).lower():
-        return []
-    return [
-        checks.Warning(
+    if "pickle" in str(settings.SESSION_SERIALIZER).lower():
+        yield checks.Warning(
             f"SESSION_SERIALIZER is {settings.SESSION_SERIALIZER!r}: anyone who can encrypt a"
             " session can run code in the site.",
             hint="Set it to 'django.contrib.sessions.serializers.JSONSerializer', and set"
             " SESSIONS_KMS['NOT_BEFORE'] to now: it cannot read pickled sessions.",
             id="sessions_kms.W008",
         )
-    ]
 
 
-def check_same_site(**_: Any) -> list[checks.CheckMessage]:
+def check_same_site(**_: Any) -> Iterator[checks.CheckMessage]:
     """Warn if requests from other sites carry the session."""
-    if settings.SESSION_COOKIE_SAMESITE in {"Lax", "Strict"}:
-        return []
-    return [
-        checks.Warning(
+    if settings.SESSION_COOKIE_SAMESITE not in {"Lax", "Strict"}:
+        yield checks.Warning(
             f"SESSION_COOKIE_SAMESITE is {settings.SESSION_COOKIE_SAMESITE!r}: requests from other"
             " sites carry the session.",
             hint="Set SESSION_COOKIE_SAMESITE = 'Lax'.",
             id="sessions_kms.W009",
         )
-    ]
 
 
-def check_python(**_: Any) -> list[checks.CheckMessage]:
+def check_python(**_: Any) -> Iterator[checks.CheckMessage]:
     """Warn about a Python in which decoding a cookie takes time quadratic in its length."""
-    if not python_is_slow():
-        return []
-    return [
-        checks.Warning(
+    if python_is_slow():
+        yield checks.Warning(
             f"Python {platform.python_version()} takes minutes to decode a long cookie"
             " (CVE-2024-7592). StoreUnavailableMiddleware decodes cookies differently. Code that"
             " reads them before it, or without it, lets anybody keep a process busy.",
             hint="Use Python 3.11.10, 3.12.6, 3.13.0 or a later release of these.",
             id="sessions_kms.W010",
         )
-    ]
 
 
 def python_is_slow() -> bool:
@@ -274,21 +237,18 @@ def uses_test_kit() -> bool:
     return hasattr(_store(), "build_services")
 
 
-def check_test_kit(**_: Any) -> list[checks.CheckMessage]:
+def check_test_kit(**_: Any) -> Iterator[checks.CheckMessage]:
     """Report the test kit's engine outside of tests: each process would have its own sessions."""
-    if not uses_test_kit() or settings.DEBUG or remote_table.is_running_tests():
-        return []
-    return [
-        checks.Error(
+    if uses_test_kit() and not settings.DEBUG and not remote_table.is_running_tests():
+        yield checks.Error(
             f"SESSION_ENGINE is {settings.SESSION_ENGINE!r}, which is for tests: it keeps sessions"
             " in the memory of one process.",
             hint=f"Set SESSION_ENGINE = {ENGINE!r}.",
             id="sessions_kms.E022",
         )
-    ]
 
 
-def check_remote_table(**_: Any) -> list[checks.CheckMessage]:
+def check_remote_table(**_: Any) -> Iterator[checks.CheckMessage]:
     """Warn if tests would store their sessions in a table that is not on this machine.
 
     With moto imported, only the engine can tell whether it answers when a session is stored.
@@ -296,16 +256,14 @@ def check_remote_table(**_: Any) -> list[checks.CheckMessage]:
     config = _valid_config()
     is_suspect = remote_table.is_running_tests() and "moto" not in sys.modules
     if config is None or not is_suspect or uses_test_kit() or not sessions_are_sealed():
-        return []
+        return
     try:
         endpoint = clients.dynamodb_endpoint(config.region_name)
     except TableUnavailable:
-        return []
-    if remote_table.is_loopback(endpoint):
-        return []
-    return [
-        checks.Warning(remote_table.describe(endpoint, config.table_name), id="sessions_kms.W011")
-    ]
+        return
+    if not remote_table.is_loopback(endpoint):
+        message = remote_table.describe(endpoint, config.table_name)
+        yield checks.Warning(message, id="sessions_kms.W011")
 
 
 def register() -> None:

@@ -219,7 +219,7 @@ def fresh_commands() -> Iterator[None]:
     MISSING_VARIABLES=[],
 )
 def test_gateways_runserver_passes_the_check() -> None:
-    assert check_runserver(None) == []
+    assert list(check_runserver()) == []
 
 
 @pytest.mark.usefixtures("fresh_commands")
@@ -228,6 +228,6 @@ def test_gateways_runserver_passes_the_check() -> None:
     MISSING_VARIABLES=[],
 )
 def test_runserver_of_staticfiles_fails_the_check() -> None:
-    [error] = check_runserver(None)
+    [error] = check_runserver()
     assert error.id == "gateway_site.E004"
     assert "django.contrib.staticfiles" in error.msg

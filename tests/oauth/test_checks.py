@@ -94,7 +94,7 @@ def test_provider_without_pkce_is_refused(settings: Settings, level: str) -> Non
     if level == "nowhere":
         del openid["OAUTH_PKCE_ENABLED"]
     settings.SOCIALACCOUNT_PROVIDERS = configuration
-    (message,) = checks.pkce_is_on(None)
+    (message,) = checks.pkce_is_on()
     assert (message.id, "corp" in message.msg) == ("oauth.E003", True)
 
 
@@ -105,7 +105,7 @@ def test_callback_of_allauth_is_refused(
     urls.urlpatterns = [path("accounts/", include(allauth_patterns))]
     monkeypatch.setitem(sys.modules, "urls_without_ours", urls)
     settings.ROOT_URLCONF = "urls_without_ours"
-    assert [message.id for message in checks.callback_is_ours(None)] == ["oauth.E004"]
+    assert [message.id for message in checks.callback_is_ours()] == ["oauth.E004"]
 
 
 def test_other_adapter_is_refused(settings: Settings) -> None:

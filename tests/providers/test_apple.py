@@ -133,8 +133,8 @@ def test_mistake_names_the_variable(serve: Serve, change: dict[str, str], variab
 
 def test_key_that_cannot_sign_is_found_by_the_checks(serve: Serve) -> None:
     apple = serve(Apple)
-    assert checks.token_endpoints_can_be_used(None) == []
+    assert list(checks.token_endpoints_can_be_used()) == []
     serve(Apple, PRIVATE_KEY_FILE=str(apple.trusted))
-    (error,) = checks.token_endpoints_can_be_used(None)
+    (error,) = checks.token_endpoints_can_be_used()
     assert error.id == "oauth.E008"
     assert "OAUTH_APPLE_PRIVATE_KEY_FILE" in str(error.hint)

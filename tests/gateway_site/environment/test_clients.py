@@ -181,7 +181,7 @@ def test_check_warns_where_no_client_could_come(
 ) -> None:
     known = {"issuer": URL, "upstreams": {"api": "corp"}}
     settings.AUTHORIZATION_SERVER = AuthorizationServer(**known | changes)
-    assert [each.id for each in check_clients(None)] == ids
+    assert [each.id for each in check_clients()] == ids
 
 
 def test_listed_client_with_a_key_needs_the_variable(tmp_path: Path) -> None:

@@ -176,14 +176,14 @@ def test_listed_client_cannot_have_the_id_of_browsers(tmp_path: Path) -> None:
 def test_equal_audiences_cause_a_warning(settings: Settings) -> None:
     two = {name.replace("WHO", "TWO"): value for name, value in WHO.items()}
     settings.UPSTREAMS = read_upstreams(WHO | two)
-    [found] = checks.check_audiences(None)
+    [found] = checks.check_audiences()
     assert found.id == "gateway_site.W012"
     assert "two, who" in found.msg
     settings.UPSTREAMS = read_upstreams(WHO | two | {"UPSTREAM_TWO_AUDIENCE": "two"})
-    assert checks.check_audiences(None) == []
+    assert list(checks.check_audiences()) == []
     other = two | {"UPSTREAM_TWO_TOKEN": "provider"}
     settings.UPSTREAMS = read_upstreams(WHO | other)
-    assert checks.check_audiences(None) == []
+    assert list(checks.check_audiences()) == []
 
 
 def test_audience_is_the_url_as_configured() -> None:

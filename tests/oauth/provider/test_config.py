@@ -114,7 +114,7 @@ def check_ids(settings: Settings, **app_settings: Any) -> list[str | None]:
     configuration = settings.SOCIALACCOUNT_PROVIDERS
     configuration["openid_connect"]["APPS"][0]["settings"] |= app_settings
     settings.SOCIALACCOUNT_PROVIDERS = dict(configuration)
-    errors = checks.token_endpoints_can_be_used(None)
+    errors = list(checks.token_endpoints_can_be_used())
     assert all("corp" in error.msg and error.hint for error in errors)
     return [error.id for error in errors]
 

@@ -375,7 +375,7 @@ def reverse_key(key: str, prefix: str, version: int) -> str:
 @in_memory
 def test_missing_cache_is_found_by_the_checks(settings: Settings) -> None:
     settings.SESSION_ENGINE = "sessions_kms.moving_in"
-    assert checks.check_old_engine() == []
+    assert list(checks.check_old_engine()) == []
     settings.SESSION_CACHE_ALIAS = "missing"
     (found,) = checks.check_old_engine()
     assert found.id == "sessions_kms.E016"
