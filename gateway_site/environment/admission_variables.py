@@ -36,9 +36,9 @@ def take_names(text: str) -> str:
     return text
 
 
-def declare_names(name: str, help_text: str, **options: Any) -> Variable[str]:
+def declare_names(help_text: str, **options: Any) -> Variable[str]:
     """Declare a list of groups."""
-    return Variable(name, take_names, "", help_text, **options)
+    return Variable(take_names, "", help_text, **options)
 
 
 def entries(parse: Callable[[str], str], what: str) -> Callable[[str], frozenset[str]]:
@@ -81,22 +81,18 @@ def _organization(slashes: int) -> Callable[[str], str]:
 class SignInVariables(Variables):
     """Who may sign in with any provider."""
 
+    names_begin = "SIGN_IN_"
+
     allowed_domains = Variable(
-        "SIGN_IN_ALLOWED_DOMAINS",
         entries(parse_domain_entry, EXAMPLES["DOMAINS"]),
         NOBODY,
         "domains of mail addresses [that may sign in](who-may-sign-in.md)",
     )
     allowed_emails = Variable(
-        "SIGN_IN_ALLOWED_EMAILS",
-        entries(parse_address, EXAMPLES["EMAILS"]),
-        NOBODY,
-        "mail addresses that may sign in",
+        entries(parse_address, EXAMPLES["EMAILS"]), NOBODY, "mail addresses that may sign in"
     )
-    allowed_groups = declare_names(
-        "SIGN_IN_ALLOWED_GROUPS", "groups that may sign in, with a single provider"
-    )
-    contact = declare_text("SIGN_IN_CONTACT", "whom rejected people may ask")
+    allowed_groups = declare_names("groups that may sign in, with a single provider")
+    contact = declare_text("whom rejected people may ask")
 
 
 class AdmissionVariables(Family):
@@ -105,43 +101,35 @@ class AdmissionVariables(Family):
     kind = "OAUTH"
 
     allowed_domains = Variable(
-        "ALLOWED_DOMAINS",
         entries(parse_domain_entry, EXAMPLES["DOMAINS"]),
         NOBODY,
         "domains of mail addresses [that may sign in](who-may-sign-in.md)",
         shown_default="`SIGN_IN_ALLOWED_DOMAINS`",
     )
     allowed_emails = Variable(
-        "ALLOWED_EMAILS",
         entries(parse_address, EXAMPLES["EMAILS"]),
         NOBODY,
         "mail addresses that may sign in",
         shown_default="`SIGN_IN_ALLOWED_EMAILS`",
     )
     allowed_groups = declare_names(
-        "ALLOWED_GROUPS", "groups that may sign in", shown_default="`SIGN_IN_ALLOWED_GROUPS`"
+        "groups that may sign in", shown_default="`SIGN_IN_ALLOWED_GROUPS`"
     )
     allowed_orgs = Variable(
-        "ALLOWED_ORGS",
         entries(_organization(slashes=0), EXAMPLES["ORGS"]),
         NOBODY,
         "GitHub organizations that may sign in",
     )
     allowed_teams = Variable(
-        "ALLOWED_TEAMS",
         entries(_organization(slashes=1), EXAMPLES["TEAMS"]),
         NOBODY,
         "GitHub teams that may sign in, as `org/team`",
     )
-    hosted_domain = Variable(
-        "HOSTED_DOMAIN", one_domain, None, "Google Workspace domain that may sign in"
-    )
-    groups_claim = declare_text(
-        "GROUPS_CLAIM", "claim with the groups, or a path", shown_default="`groups`"
-    )
-    trust_email = declare_flag("TRUST_EMAIL", "accept addresses that are not called verified")
-    staff_groups = declare_names("STAFF_GROUPS", "groups that may enter the admin")
-    superuser_groups = declare_names("SUPERUSER_GROUPS", "groups with all rights in the admin")
+    hosted_domain = Variable(one_domain, None, "Google Workspace domain that may sign in")
+    groups_claim = declare_text("claim with the groups, or a path", shown_default="`groups`")
+    trust_email = declare_flag("accept addresses that are not called verified")
+    staff_groups = declare_names("groups that may enter the admin")
+    superuser_groups = declare_names("groups with all rights in the admin")
 
 
 class UpstreamGroupVariables(Family):
@@ -150,21 +138,13 @@ class UpstreamGroupVariables(Family):
     kind = "UPSTREAM"
 
     mcp = declare_text(
-        "MCP", "address of an MCP server that people connect; creates the upstream", creates=True
+        "address of an MCP server that people connect; creates the upstream", creates=True
     )
 
     provider = Variable(
-        "PROVIDER",
-        str.lower,
-        "",
-        "provider whose token it gets",
-        shown_default="required with `_URL`",
+        str.lower, "", "provider whose token it gets", shown_default="required with `_URL`"
     )
-    allowed_groups = declare_names(
-        "ALLOWED_GROUPS",
-        "groups that may call it",
-        shown_default="everybody",
-    )
+    allowed_groups = declare_names("groups that may call it", shown_default="everybody")
 
 
 def read_groups(

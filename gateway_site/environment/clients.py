@@ -92,15 +92,16 @@ def _is_client_id(text: str) -> bool:
 class ClientVariables(Variables):
     """Which OAuth clients may sign in here, and how long their tokens live."""
 
+    names_begin = "CLIENTS_"
+
     issuer = Variable(
-        "AUTHORIZATION_ISSUER",
         parse_origin,
         "",
         "https origin at which OAuth clients sign in",
         shown_default="`PUBLIC_URL`",
+        name="AUTHORIZATION_ISSUER",
     )
     access_token_age = Variable(
-        "CLIENTS_ACCESS_TOKEN_AGE",
         number(60, DAY, "seconds"),
         None,
         "an access token's lifetime in seconds, 60 to 86400; at most half of"
@@ -108,7 +109,6 @@ class ClientVariables(Variables):
         shown_default="`3600`",
     )
     allowed_hosts = Variable[frozenset[str]](
-        "CLIENTS_ALLOWED_HOSTS",
         parse_client_hosts,
         frozenset(),
         "the only hosts of clients; `.example.com` means subdomains, `localhost` local programs",
@@ -118,57 +118,47 @@ class ClientVariables(Variables):
         "CLIENTS_DPOP", "clients may bind their tokens to [a key](mcp.md#tokens-bound-to-a-key)"
     )
     end_with_sid = Variable(
-        "CLIENTS_END_WITH_SID",
         parse_flag,
         None,
         "a back-channel logout by `sid` also ends that sign-in's grants",
         shown_default="`0`",
     )
     file = Variable[Any](
-        "CLIENTS_FILE",
         parse_json_file,
         [],
         "JSON file of registered clients and pinned documents",
         shown_default="",
     )
     grant_age = Variable(
-        "CLIENTS_GRANT_AGE",
         number(600, 90 * DAY, "seconds"),
         None,
         "a grant's lifetime in seconds, 600 to 7776000",
         shown_default="`SESSIONS_ABSOLUTE_TIMEOUT`",
     )
     metadata_documents = declare_flag(
-        "CLIENTS_METADATA_DOCUMENTS",
-        "allow Client ID Metadata Documents, which the gateway fetches",
+        "allow Client ID Metadata Documents, which the gateway fetches"
     )
     private_key_jwt = declare_flag(
-        "CLIENTS_PRIVATE_KEY_JWT",
-        "clients may authenticate with [a key](mcp.md#clients-with-a-key)",
+        "clients may authenticate with [a key](mcp.md#clients-with-a-key)"
     )
     redirect_uris = Variable(
-        "CLIENTS_REDIRECT_URIS",
         parse_redirect_uris,
         DEFAULT_URIS,
         "more [redirect URIs](mcp.md#what-a-client-may-expect) with private schemes",
         shown_default="Cursor's",
     )
     refresh_grace = Variable(
-        "CLIENTS_REFRESH_GRACE",
         number(0, 300, "seconds"),
         None,
         "seconds for which a spent refresh token gets the same answer, 0 to 300",
         shown_default="`120`",
     )
     refused = Variable[frozenset[str]](
-        "CLIENTS_REFUSED",
         parse_refused_clients,
         frozenset(),
         "rejected clients: hosts, or ids as `list_clients` shows them",
     )
-    registration = declare_flag(
-        "CLIENTS_REGISTRATION", "clients may register themselves (RFC 7591)"
-    )
+    registration = declare_flag("clients may register themselves (RFC 7591)")
 
     def build_lifetimes(self) -> dict[str, Any]:
         """Return the setting `OAUTH_CLIENTS`, with only the values that are set."""

@@ -25,14 +25,14 @@ Network = IPv4Network | IPv6Network
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 
 
-def declare_text(name: str, help_text: str, **options: Any) -> Variable[str]:
+def declare_text(help_text: str, **options: Any) -> Variable[str]:
     """Declare a variable whose value is its text; ``options`` are those of `Variable`."""
-    return Variable(name, str, "", help_text, **options)
+    return Variable(str, "", help_text, **options)
 
 
-def declare_flag(name: str, help_text: str) -> Variable[bool]:
+def declare_flag(help_text: str) -> Variable[bool]:
     """Declare a switch that is off by default."""
-    return Variable(name, parse_flag, default=False, help_text=help_text)
+    return Variable(parse_flag, default=False, help_text=help_text)
 
 
 @list_parser
@@ -190,23 +190,18 @@ def parse_ca_file(text: str) -> str:
 
 
 # Providers and upstreams both have these.
-ALLOW_HTTP = declare_flag("ALLOW_HTTP", "allow plain http in a private network")
+ALLOW_HTTP = declare_flag("allow plain http in a private network")
 ALLOW_PRIVATE = Variable(
-    "ALLOW_PRIVATE", parse_flag, None, "metadata may name private addresses", shown_default="`0`"
+    parse_flag, None, "metadata may name private addresses", shown_default="`0`"
 )
 REVOCATION = Variable(
-    "REVOCATION",
     one_of(("last", "always", "never")),
     "",
     "when [tokens are revoked](providers.md#when-tokens-are-revoked): `last`, `always` or `never`",
     shown_default="`last`, at Cognito `always`",
 )
 CA_FILE = Variable(
-    "CA_FILE",
-    parse_ca_file,
-    None,
-    "file of the accepted certificate authorities",
-    shown_default="public ones",
+    parse_ca_file, None, "file of the accepted certificate authorities", shown_default="public ones"
 )
 
 

@@ -75,6 +75,7 @@ def names_parser(parse: Parse) -> Parse:
 class Variable(Generic[T]):
     """One variable: on an instance of its `Variables` the attribute is its value.
 
+    Its name is the attribute's in capitals, after `Variables.names_begin`, unless `name` is given.
     `parse` gets the text without surrounding whitespace; for a blank text the value is `default`.
     `shown_default` replaces the default in the documentation. In a `Family`, one that `creates`
     declares the thing itself.
@@ -82,11 +83,11 @@ class Variable(Generic[T]):
 
     def __init__(
         self,
-        name: str,
         parse: Callable[[str], T],
         default: T,
         help_text: str,
         *,
+        name: str = "",
         shown_default: str | None = None,
         required: bool = False,
         secret: bool = False,
@@ -100,6 +101,9 @@ class Variable(Generic[T]):
         self.required = required
         self.secret = secret
         self.creates = creates
+
+    def __set_name__(self, owner: type[Variables], attribute: str) -> None:
+        self.name = self.name or owner.names_begin + attribute.upper()
 
     @property
     def takes_list(self) -> bool:
@@ -121,6 +125,8 @@ class Variable(Generic[T]):
 
 class Variables:
     """A set of declarations, read from one environment."""
+
+    names_begin: ClassVar[str] = ""
 
     def __init__(self, environment: Mapping[str, str], prefix: str = "") -> None:
         self.environment = environment

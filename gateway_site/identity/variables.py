@@ -26,14 +26,14 @@ def parse_public_keys(text: str) -> tuple[JWK, ...]:
 class IdentityVariables(Variables):
     """The keys of tokens that the gateway signs for upstreams."""
 
+    names_begin = "IDENTITY_"
+
     key_file = Variable[SigningKey | None](
-        "IDENTITY_KEY_FILE",
         load_signing_key,
         None,
         "PEM file of the key that signs [identity tokens](guides/identity-tokens.md)",
     )
     published_key_files = Variable[tuple[JWK, ...]](
-        "IDENTITY_PUBLISHED_KEY_FILES",
         parse_public_keys,
         (),
         "PEM files of [the next and former keys](guides/identity-tokens.md#change-the-key)",

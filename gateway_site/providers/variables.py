@@ -59,47 +59,36 @@ def parse_prompt(text: str) -> str:
 class ProviderVariables(AdmissionVariables):
     """The variables of one provider; `name` is part of its URLs here."""
 
-    client_id = declare_text(
-        "CLIENT_ID", "the gateway's client id; creates the provider", creates=True
-    )
+    client_id = declare_text("the gateway's client id; creates the provider", creates=True)
     client_secret = declare_text(
-        "CLIENT_SECRET",
-        "the gateway's client secret",
-        shown_default="required without a key",
-        secret=True,
+        "the gateway's client secret", shown_default="required without a key", secret=True
     )
-    issuer = declare_text("ISSUER", "OpenID Connect issuer", shown_default="")
+    issuer = declare_text("OpenID Connect issuer", shown_default="")
     authorization_url = declare_text(
-        "AUTHORIZATION_URL",
         "authorization endpoint; required [without OpenID Connect](providers.md)",
         shown_default="metadata",
     )
-    token_url = declare_text("TOKEN_URL", "token endpoint", shown_default="metadata")
-    userinfo_url = declare_text("USERINFO_URL", "userinfo endpoint", shown_default="metadata")
-    jwks_url = declare_text("JWKS_URL", "address of the signing keys", shown_default="metadata")
-    id_field = declare_text(
-        "ID_FIELD", "userinfo field with the permanent id, without OpenID Connect"
-    )
+    token_url = declare_text("token endpoint", shown_default="metadata")
+    userinfo_url = declare_text("userinfo endpoint", shown_default="metadata")
+    jwks_url = declare_text("address of the signing keys", shown_default="metadata")
+    id_field = declare_text("userinfo field with the permanent id, without OpenID Connect")
     allowed_tenants = Variable[tuple[str, ...]](
-        "ALLOWED_TENANTS",
-        parse_words,
-        (),
-        "Entra ID tenants that may sign in at shared issuers",
+        parse_words, (), "Entra ID tenants that may sign in at shared issuers"
     )
-    team_id = declare_text("TEAM_ID", "Apple's team id")
-    label = Variable("NAME", parse_label, "", "label of the button", shown_default="from `<NAME>`")
+    team_id = declare_text("Apple's team id")
+    label = Variable(
+        parse_label, "", "label of the button", shown_default="from `<NAME>`", name="NAME"
+    )
     scopes = Variable[tuple[str, ...]](
-        "SCOPES", parse_words, (), "requested scopes", shown_default="`openid,profile,email`"
+        parse_words, (), "requested scopes", shown_default="`openid,profile,email`"
     )
     auth_params = Variable[Mapping[str, str]](
-        "AUTH_PARAMS",
         parse_pairs,
         {},
         "more authorization parameters, such as `prompt=consent,audience=api`",
         shown_default="",
     )
     client_prompt = Variable(
-        "CLIENT_PROMPT",
         parse_prompt,
         "",
         "`prompt` after consent to an OAuth client: some of `consent`, `login`,"
@@ -107,58 +96,43 @@ class ProviderVariables(AdmissionVariables):
         shown_default="[metadata](mcp.md#what-a-person-sees)",
     )
     form_action = Variable[tuple[str, ...]](
-        "FORM_ACTION", parse_words, (), "more origins on the way to the sign-in page"
+        parse_words, (), "more origins on the way to the sign-in page"
     )
     token_auth = Variable(
-        "TOKEN_AUTH",
         one_of(TOKEN_AUTH_METHODS),
         "",
         "`client_secret_basic`, `client_secret_post` or `private_key_jwt`",
         shown_default="metadata",
     )
-    private_key_file = declare_text(
-        "PRIVATE_KEY_FILE", "key for `private_key_jwt`, read at each use"
-    )
-    private_key_id = declare_text("PRIVATE_KEY_ID", "id of that key")
+    private_key_file = declare_text("key for `private_key_jwt`, read at each use")
+    private_key_id = declare_text("id of that key")
     assertion_audience = Variable(
-        "ASSERTION_AUDIENCE",
         one_of(AUDIENCES),
         "",
         "[audience](gateway.md#par-and-dpop) of `private_key_jwt`: `issuer` or `endpoint`",
         shown_default="`issuer`",
     )
     par = Variable[bool | str](
-        "PAR",
         switch("auto"),
         "auto",
         "push [authorization requests](gateway.md#par-and-dpop): `auto`, `1` or `0`",
     )
-    dpop = declare_flag("DPOP", "bind [tokens](gateway.md#par-and-dpop) to a key")
-    revocation_url = declare_text(
-        "REVOCATION_URL",
-        "revocation endpoint",
-        shown_default="metadata",
-    )
+    dpop = declare_flag("bind [tokens](gateway.md#par-and-dpop) to a key")
+    revocation_url = declare_text("revocation endpoint", shown_default="metadata")
     revocation = REVOCATION
     refresh_leeway = Variable(
-        "REFRESH_LEEWAY",
         number(maximum=LEEWAY_MAX, unit="seconds"),
         None,
         "seconds before expiry at which a token is refreshed",
         shown_default="`60`",
     )
     single_logout = Variable[bool | str](
-        "SINGLE_LOGOUT",
         switch("no-hint", "post", "post-no-hint"),
         False,
         "sign out there too: `1`, `no-hint`, `post` or `post-no-hint`",
     )
     backchannel_logout = Variable(
-        "BACKCHANNEL_LOGOUT",
-        parse_flag,
-        None,
-        "sign-outs there end sessions here: `1` or `0`",
-        shown_default="metadata",
+        parse_flag, None, "sign-outs there end sessions here: `1` or `0`", shown_default="metadata"
     )
     allow_private = ALLOW_PRIVATE
     allow_http = ALLOW_HTTP

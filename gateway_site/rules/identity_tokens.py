@@ -45,19 +45,13 @@ class UpstreamTokenVariables(McpServerVariables):
     """Which token an upstream gets, and what the gateway's own says."""
 
     token = Variable(
-        "TOKEN",
         one_of((PROVIDER, IDENTITY)),
         PROVIDER,
         "`identity` sends it [a token of the gateway](guides/identity-tokens.md) instead",
     )
-    audience = Variable(
-        "AUDIENCE", parse_audience, "", "`aud` of those tokens", shown_default="`_URL`"
-    )
+    audience = Variable(parse_audience, "", "`aud` of those tokens", shown_default="`_URL`")
     claims = Variable[frozenset[str]](
-        "CLAIMS",
-        parse_claims,
-        frozenset(),
-        "more claims of those tokens: `email`, `name`, `groups`",
+        parse_claims, frozenset(), "more claims of those tokens: `email`, `name`, `groups`"
     )
 
     def read_identity(self, url: str) -> IdentityToken | None:

@@ -39,16 +39,13 @@ class McpServerVariables(UpstreamGroupVariables):
     """The variables that only a connected MCP server has, and those that it shares."""
 
     client_id = declare_text(
-        "CLIENT_ID", "the gateway's client id at the MCP server", shown_default="registered"
+        "the gateway's client id at the MCP server", shown_default="registered"
     )
-    client_secret = declare_text(
-        "CLIENT_SECRET", "its secret, for `_ISSUER` only", shown_default="", secret=True
-    )
+    client_secret = declare_text("its secret, for `_ISSUER` only", shown_default="", secret=True)
     scopes = Variable[tuple[str, ...] | None](
-        "SCOPES", parse_scopes, None, "scopes requested of it", shown_default="discovered"
+        parse_scopes, None, "scopes requested of it", shown_default="discovered"
     )
     issuer = declare_text(
-        "ISSUER",
         "issuer of its authorization server, [needed](connect.md#what-happens) at another origin",
         shown_default="discovered",
     )

@@ -163,70 +163,51 @@ def parse_redirect_hosts(text: str) -> frozenset[str]:
 class UpstreamVariables(UpstreamTokenVariables):
     """The variables of one upstream."""
 
-    url = declare_text("URL", "address; creates the upstream", creates=True)
+    url = declare_text("address; creates the upstream", creates=True)
     methods = Variable(
-        "METHODS",
-        parse_methods,
-        frozenset(METHODS),
-        "allowed methods",
-        shown_default=", ".join(METHODS),
+        parse_methods, frozenset(METHODS), "allowed methods", shown_default=", ".join(METHODS)
     )
-    paths = Variable[tuple[str, ...]](
-        "PATHS", parse_paths, (), "allowed path prefixes", shown_default="all"
-    )
+    paths = Variable[tuple[str, ...]](parse_paths, (), "allowed path prefixes", shown_default="all")
     request_headers = Variable(
-        "REQUEST_HEADERS",
         parse_request_headers,
         DEFAULT_HEADERS,
         "more [request headers](gateway.md#headers-that-pass) that pass",
         shown_default="",
     )
     resource = Variable[str | None](
-        "RESOURCE",
         parse_resource,
         None,
         "[resource](providers.md#tokens-for-one-resource) that tokens are requested for",
         shown_default="",
     )
-    client_address = declare_flag("CLIENT_ADDRESS", "send the client's address")
-    clients = declare_flag("CLIENTS", "OAuth clients may call it")
+    client_address = declare_flag("send the client's address")
+    clients = declare_flag("OAuth clients may call it")
     redirect_hosts = Variable[frozenset[str]](
-        "REDIRECT_HOSTS",
         parse_redirect_hosts,
         frozenset(),
         "hosts that [redirects](gateway.md#what-is-changed-on-the-way) may lead programs to",
     )
-    read_mcp = declare_flag("READ_MCP", "read [MCP messages](policy.md), reject unclear ones")
+    read_mcp = declare_flag("read [MCP messages](policy.md), reject unclear ones")
     rates = Variable[tuple[Rate, ...]](
-        "RATE",
         parse_rates,
         (),
         "[rates](policy.md#rates) of each person and client in a process, such as `60/m`",
         shown_default="unlimited",
+        name="RATE",
     )
     policy_file = declare_text(
-        "POLICY_FILE",
         "TOML file of [rules](policy.md#rules): who may call which tools",
         shown_default="everything is allowed",
     )
     tools_pinned = declare_text(
-        "TOOLS_PINNED",
         "file of [pinned tools](policy.md#pinned-tools): others are hidden and rejected",
         shown_default="all tools",
     )
-    connect_timeout = Variable("CONNECT_TIMEOUT", number(1), 5, "seconds to connect")
-    read_timeout = Variable(
-        "READ_TIMEOUT",
-        number(1),
-        60,
-        "seconds until a response begins, and between its parts",
-    )
-    stream_timeout = Variable(
-        "STREAM_TIMEOUT", number(1), 3600, "seconds between parts of an event stream"
-    )
-    max_body = Variable("MAX_BODY", number(1), 100 * 1024 * 1024, "maximum bytes of a request body")
+    connect_timeout = Variable(number(1), 5, "seconds to connect")
+    read_timeout = Variable(number(1), 60, "seconds until a response begins, and between its parts")
+    stream_timeout = Variable(number(1), 3600, "seconds between parts of an event stream")
+    max_body = Variable(number(1), 100 * 1024 * 1024, "maximum bytes of a request body")
     max_concurrent = Variable(
-        "MAX_CONCURRENT",
         number(1),
         64,
         "[open calls](gateway.md#how-many-calls-one-person-may-have-open) of one client"
