@@ -50,7 +50,6 @@ class McpServerVariables(UpstreamGroupVariables):
         shown_default="discovered",
     )
     id_jag = Variable(
-        "ID_JAG",
         str.lower,
         "",
         "provider that [vouches for users](connect.md#without-another-consent) at `_ISSUER`",
