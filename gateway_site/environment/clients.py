@@ -114,9 +114,7 @@ class ClientVariables(Variables):
         "the only hosts of clients; `.example.com` means subdomains, `localhost` local programs",
         shown_default="all",
     )
-    dpop = declare_flag(
-        "CLIENTS_DPOP", "clients may bind their tokens to [a key](mcp.md#tokens-bound-to-a-key)"
-    )
+    dpop = declare_flag("clients may bind their tokens to [a key](mcp.md#tokens-bound-to-a-key)")
     end_with_sid = Variable(
         parse_flag,
         None,
