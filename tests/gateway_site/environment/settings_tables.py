@@ -1,6 +1,6 @@
-"""The tables of variables in docs/settings.md; `python -m` this module rewrites them.
+"""The lists of variables in docs/settings.md; `python -m` this module rewrites them.
 
-Each stands between two markers and follows from the declarations.
+Each is between two markers and follows from the declarations.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from gateway_site.environment.variable import Variable
 from tests import ROOT
 
 PAGE = ROOT / "docs/settings.md"
-TABLE = re.compile(r"(?<=<!-- variables: )(\w+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
+LIST = re.compile(r"(?<=<!-- variables: )(\w+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
 COMMAND = f"python -m {__spec__.name if __spec__ else __name__}"
 
 
 def fill(page: str) -> str:
-    """Return the page with each table as the declarations have it."""
-    return TABLE.sub(lambda match: f"{match[1]}{match[2]}{TABLES[match[1]]}", page)
+    """Return the page with each list as the declarations have it."""
+    return LIST.sub(lambda match: f"{match[1]}{match[2]}{LISTS[match[1]]}", page)
 
 
-def build_table(declarations: Iterable[Variable[Any]], prefix: str = "") -> str:
-    rows = "".join(map(build_row, [f"{prefix}{each.name}" for each in declarations], declarations))
-    return f"| variable and default | meaning |\n|---|---|\n{rows}"
+def build_list(declarations: Iterable[Variable[Any]], prefix: str = "") -> str:
+    names = [f"{prefix}{each.name}" for each in declarations]
+    return "".join(map(build_entry, names, declarations))
 
 
-def build_row(name: str, declared: Variable[Any]) -> str:
-    secret = "Secret: " if declared.secret else ""
+def build_entry(name: str, declared: Variable[Any]) -> str:
+    secret = "secret; " if declared.secret else ""
     default = show_default(declared)
     text = default.strip("`")
     if default == f"`{text}`" and text not in variables.GENERAL:
-        return f"| `{name}={text}` | {secret}{declared.help_text} |\n"
+        return f"- `{name}={text}`: {secret}{declared.help_text}\n"
     shown = f" ({default})" if default else ""
-    return f"| `{name}`{shown} | {secret}{declared.help_text} |\n"
+    return f"- `{name}`{shown}: {secret}{declared.help_text}\n"
 
 
 def show_default(declared: Variable[Any]) -> str:
@@ -55,10 +55,10 @@ def write(value: object) -> str:
     return "" if value is None else str(value)
 
 
-TABLES = {
-    "general": build_table([variables.GENERAL[name] for name in sorted(variables.GENERAL)]),
+LISTS = {
+    "general": build_list([variables.GENERAL[name] for name in sorted(variables.GENERAL)]),
     **{
-        family.kind: build_table(family.declarations(), f"{family.kind}_<NAME>_")
+        family.kind: build_list(family.declarations(), f"{family.kind}_<NAME>_")
         for family in variables.FAMILIES
     },
 }

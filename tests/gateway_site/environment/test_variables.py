@@ -51,7 +51,7 @@ def test_every_declared_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_tables_of_the_settings_page_follow_from_the_declarations() -> None:
     page = settings_tables.PAGE.read_text(encoding="utf-8")
-    assert len(settings_tables.TABLE.findall(page)) == len(settings_tables.TABLES)
+    assert len(settings_tables.LIST.findall(page)) == len(settings_tables.LISTS)
     assert settings_tables.fill(page) == page, f"run {settings_tables.COMMAND}"
 
 
