@@ -27,6 +27,7 @@ class AssertionServer(AuthorizationServer):
     provider: IdJagProvider = field(default_factory=IdJagProvider)
     used: set[str] = field(default_factory=set)
     error: str | None = None  # the answer to assertions
+    checks_resource: bool = True  # whether an assertion has to name it
 
     def metadata(self) -> dict[str, Any]:
         profiles = ["urn:ietf:params:oauth:grant-profile:id-jag"]
@@ -55,11 +56,11 @@ class AssertionServer(AuthorizationServer):
         is_right = (
             token.header["typ"] == "oauth-id-jag+jwt"
             and claims["iss"] == self.provider.issuer
-            and claims["aud"] == self.issuer
+            and claims["aud"] in (self.issuer, [self.issuer])
             and claims["client_id"] == form.get("client_id")
             and claims["exp"] > now
             and claims["jti"] not in self.used
-            and claims["resource"] == form.get("resource")
+            and (claims.get("resource") == form.get("resource") or not self.checks_resource)
         )
         self.used.add(claims["jti"])
         return None if is_right else "invalid_grant"

@@ -1,0 +1,220 @@
+"""Tokens of MCP servers for which the person's provider vouches (ID-JAG)."""
+
+from __future__ import annotations
+
+import pytest
+from pytest_django import Settings
+
+from oauth.exceptions import NotConnected, ReauthenticationRequired
+from oauth.tokens import vault
+from sessions_kms.backend import SessionStore
+from sessions_kms.operations import ending
+from sessions_kms.services import services
+from tests.oauth.support.asserting import AT_NOTES, JWT_BEARER, AssertionServer, declare_asserted
+from tests.oauth.support.connecting import Connecting
+from tests.oauth.support.fake_provider import CLIENT_ID, CLIENT_SECRET
+from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.id_jag_provider import EXCHANGE, ID_JAG, IdJagProvider
+from tests.oauth.support.logout_fixtures import sign_out, wait_until_settled
+from tests.oauth.support.mcp_server import McpResource
+from tests.oauth.support.requests import get_token, request_of, stored_tokens
+from tests.sessions_kms.support.stacks import Stack
+
+
+def test_first_call_exchanges_the_id_token_and_the_assertion(
+    signed_in: Visitor, corp: IdJagProvider, notes: McpResource, server: AssertionServer
+) -> None:
+    id_token = stored_tokens(signed_in).id_token
+    token = get_token(signed_in, "notes")
+    assert corp.exchanges == [
+        {
+            "grant_type": EXCHANGE,
+            "requested_token_type": ID_JAG,
+            "audience": server.issuer,
+            "resource": notes.url,
+            "subject_token": id_token,
+            "subject_token_type": "urn:ietf:params:oauth:token-type:id_token",
+            "client_id": CLIENT_ID,
+            "client_secret": CLIENT_SECRET,
+        }
+    ]
+    [form] = server.forms
+    assert form.pop("assertion") in corp.secrets
+    assert form == {"grant_type": JWT_BEARER, "client_id": AT_NOTES, "resource": notes.url}
+    assert token.access_token in server.people_of_tokens
+    assert stored_tokens(signed_in, "notes") == token
+    assert (token.refresh_token, token.id_token) == (None, None)
+    assert not corp.refreshes
+
+
+def test_token_is_used_until_it_ends(
+    signed_in: Visitor, corp: IdJagProvider, server: AssertionServer, store: Stack
+) -> None:
+    first = get_token(signed_in, "notes")
+    store.clock.advance(3500)
+    assert get_token(signed_in, "notes") == first
+    store.clock.advance(99)
+    assert get_token(signed_in, "notes") != first
+    assert (len(corp.exchanges), len(server.forms), len(corp.refreshes)) == (2, 2, 1)
+
+
+def test_without_a_new_id_token_only_connect_is_left(
+    signed_in: Visitor, corp: IdJagProvider, server: AssertionServer, store: Stack
+) -> None:
+    corp.renews_id_token = False
+    store.clock.advance(61)
+    for _ in range(3):
+        with pytest.raises(ReauthenticationRequired):
+            get_token(signed_in, "notes")
+        store.clock.advance(99)
+    assert (len(corp.refreshes), corp.exchanges) == (1, [])
+    store.clock.advance(4)
+    with pytest.raises(ReauthenticationRequired):
+        get_token(signed_in, "notes")
+    assert len(corp.refreshes) == 2
+
+
+def test_new_sign_in_ends_the_wait(
+    signed_in: Visitor, corp: IdJagProvider, server: AssertionServer, store: Stack
+) -> None:
+    server.error = "invalid_grant"
+    with pytest.raises(ReauthenticationRequired):
+        get_token(signed_in, "notes")
+    server.error = None
+    store.clock.advance(60)
+    with pytest.raises(ReauthenticationRequired):
+        get_token(signed_in, "notes")
+    signed_in.sign_in(corp)
+    assert get_token(signed_in, "notes").access_token in server.people_of_tokens
+
+
+def test_token_that_the_server_rejects_is_replaced_unless_it_is_new(
+    signed_in: Visitor, server: AssertionServer, store: Stack
+) -> None:
+    first = get_token(signed_in, "notes")
+    assert get_token(signed_in, "notes", rejected=first) == first
+    store.clock.advance(31)
+    second = get_token(signed_in, "notes", rejected=first)
+    assert get_token(signed_in, "notes", rejected=first) == second != first
+    assert len(server.forms) == 2
+
+
+def test_failed_renewal_leaves_the_token_that_lasts(
+    signed_in: Visitor, server: AssertionServer, store: Stack
+) -> None:
+    first = get_token(signed_in, "notes")
+    server.error = "access_denied"
+    store.clock.advance(3550)
+    for _ in range(2):
+        assert get_token(signed_in, "notes") == first
+    assert len(server.forms) == 2
+    store.clock.advance(51)
+    with pytest.raises(ReauthenticationRequired):
+        get_token(signed_in, "notes")
+    assert len(server.forms) == 2
+
+
+def test_person_without_an_account_at_the_provider_has_to_connect(
+    signed_in: Visitor, corp: IdJagProvider, server: AssertionServer
+) -> None:
+    session = signed_in.session
+    vault.drop_token_set(session, "corp")
+    session.save()
+    with pytest.raises(NotConnected):
+        get_token(signed_in, "notes")
+    assert not corp.exchanges
+
+
+def test_token_of_another_account_is_not_used(
+    signed_in: Visitor, corp: IdJagProvider, server: AssertionServer, store: Stack
+) -> None:
+    """A person may have two accounts at the provider, and sign in with the other one."""
+    first = get_token(signed_in, "notes")
+    session = signed_in.session
+    held = vault.load_token_set(session, "notes")
+    assert held is not None
+    session["oauth:notes"] = held.to_session() | {"asserted_subject": "another"}
+    session.save()
+    assert get_token(signed_in, "notes") != first
+    assert stored_tokens(signed_in, "notes").asserted_subject == "1001"
+
+
+@pytest.mark.parametrize("ended", ["corp", "notes"])
+def test_operator_who_ends_the_grants_ends_the_token(
+    signed_in: Visitor, server: AssertionServer, store: Stack, ended: str
+) -> None:
+    first = get_token(signed_in, "notes")
+    ending.end_before_of(services(), ended, int(store.clock()))
+    store.clock.advance(1)
+    if ended == "corp":
+        with pytest.raises(ReauthenticationRequired):
+            get_token(signed_in, "notes")
+    else:
+        assert get_token(signed_in, "notes") != first
+
+
+def test_what_a_person_connected_is_used_and_refreshed(
+    signed_in: Visitor,
+    corp: IdJagProvider,
+    notes: McpResource,
+    server: AssertionServer,
+    store: Stack,
+) -> None:
+    Connecting(signed_in, notes).connect()
+    connected = stored_tokens(signed_in, "notes")
+    assert get_token(signed_in, "notes") == connected
+    store.clock.advance(3600)
+    assert get_token(signed_in, "notes") == stored_tokens(signed_in, "notes") != connected
+    assert server.refreshes == [connected.refresh_token]
+    assert not corp.exchanges
+
+
+def test_connection_without_a_refresh_token_is_replaced_when_it_ends(
+    signed_in: Visitor,
+    corp: IdJagProvider,
+    notes: McpResource,
+    server: AssertionServer,
+    store: Stack,
+) -> None:
+    server.gives_refresh_token = False
+    Connecting(signed_in, notes).connect()
+    assert get_token(signed_in, "notes") == stored_tokens(signed_in, "notes")
+    assert not corp.exchanges
+    store.clock.advance(3601)
+    assert get_token(signed_in, "notes").asserted_by == "corp"
+
+
+def test_sign_out_revokes_the_token(signed_in: Visitor, server: AssertionServer) -> None:
+    token = get_token(signed_in, "notes")
+    sign_out(signed_in)
+    assert [form["token"] for form in server.revocations] == [token.access_token]
+
+
+def test_session_that_ends_meanwhile_stays_ended_and_the_token_is_revoked(
+    signed_in: Visitor, server: AssertionServer
+) -> None:
+    request = request_of(signed_in)
+    key = request.session.session_key
+    server.hooks["/token"] = lambda: SessionStore(key).flush()
+    with pytest.raises(NotConnected):
+        get_token(signed_in, "notes")
+    assert not SessionStore(key).exists(str(key))
+    wait_until_settled()
+    [revoked] = server.revocations
+    assert revoked["token"] in server.secrets
+
+
+def test_operator_may_end_it(
+    signed_in: Visitor,
+    notes: McpResource,
+    server: AssertionServer,
+    settings: Settings,
+    store: Stack,
+) -> None:
+    token = get_token(signed_in, "notes")
+    declare_asserted(settings, notes, ID_JAG="")
+    assert get_token(signed_in, "notes") == token
+    store.clock.advance(3601)
+    with pytest.raises(ReauthenticationRequired):
+        get_token(signed_in, "notes")
+    assert len(server.forms) == 1

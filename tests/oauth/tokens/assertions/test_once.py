@@ -1,0 +1,117 @@
+"""However many threads, tasks and processes call a server: one exchange, one token."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connection
+
+import oauth
+from oauth.exceptions import OAuthError, ReauthenticationRequired
+from oauth.mcp.servers import find_server
+from oauth.provider.config import find_provider
+from oauth.provider.refresh_lease import RefreshLease
+from oauth.provider.token_set import TokenSet
+from oauth.tokens import vault
+from oauth.tokens.asserted_token import AssertedToken, expired_token_set
+from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.services import services
+from tests.oauth.support.asserting import AssertionServer
+from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.id_jag_provider import IdJagProvider
+from tests.oauth.support.requests import get_token, request_in_threads, request_of, stored_tokens
+from tests.sessions_kms.support.stacks import Stack
+
+MANY = 32
+
+
+def call_of_another_process(visitor: Visitor) -> AssertedToken:
+    """Return a call that does not share this process's queues."""
+    server, corp = find_server("notes"), find_provider("corp")
+    assert server is not None
+    assert corp is not None
+    return AssertedToken(services(), SessionStore(visitor.session.session_key), server, corp)
+
+
+def in_processes(visitor: Visitor, count: int) -> list[TokenSet | OAuthError]:
+    calls = [call_of_another_process(visitor) for _ in range(count)]
+    barrier = threading.Barrier(count)
+
+    def call(each: AssertedToken) -> TokenSet | OAuthError:
+        barrier.wait(timeout=30)
+        try:
+            return run_sync(each.refresh(patient=True)).token_set
+        except OAuthError as exc:
+            return exc
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(call, calls))
+
+
+@pytest.mark.parametrize("away", [0, 4000])
+def test_processes_share_one_exchange(
+    signed_in: Visitor, corp: IdJagProvider, server: AssertionServer, store: Stack, away: int
+) -> None:
+    get_token(signed_in, "notes")
+    store.clock.advance(away)
+    if not away:  # as before the first call
+        session = signed_in.session
+        vault.drop_token_set(session, "notes")
+        session.save()
+    answers = in_processes(signed_in, 4)
+    assert answers == [stored_tokens(signed_in, "notes")] * 4
+    assert len(corp.exchanges) == len(server.forms) == 2
+    assert len(corp.refreshes) == bool(away)
+
+
+def test_processes_share_one_refusal(
+    signed_in: Visitor, corp: IdJagProvider, server: AssertionServer
+) -> None:
+    server.error = "invalid_grant"
+    answers = in_processes(signed_in, 4)
+    assert {type(each) for each in answers} == {ReauthenticationRequired}
+    assert len(server.forms) == 1
+
+
+def test_threads_share_one_exchange(signed_in: Visitor, server: AssertionServer) -> None:
+    answers = request_in_threads(lambda each: get_token(each, "notes"), [signed_in] * MANY)
+    assert answers == [stored_tokens(signed_in, "notes")] * MANY
+    assert len(server.forms) == 1
+
+
+def test_tasks_share_one_exchange(signed_in: Visitor, server: AssertionServer) -> None:
+    requests = [request_of(signed_in) for _ in range(MANY)]
+
+    async def in_tasks() -> list[TokenSet]:
+        return await asyncio.gather(*(oauth.aget_token(each, "notes") for each in requests))
+
+    answers = asyncio.run(in_tasks())
+    assert answers == [stored_tokens(signed_in, "notes")] * MANY
+    assert len(server.forms) == 1
+
+
+def test_process_that_died_is_waited_for_no_longer_than_its_lease(
+    signed_in: Visitor, server: AssertionServer, store: Stack
+) -> None:
+    declared = find_server("notes")
+    assert declared is not None
+    session = SessionStore(signed_in.session.session_key)
+    held = expired_token_set(session, declared, "corp", str(signed_in.user_id))
+    run_sync(RefreshLease(services(), held).claim(0))
+    store.clock.advance(21)
+    assert get_token(signed_in, "notes") == stored_tokens(signed_in, "notes")
+
+
+def test_other_browser_has_its_own_token(
+    signed_in: Visitor, corp: IdJagProvider, server: AssertionServer
+) -> None:
+    other = Visitor()
+    other.sign_in(corp)
+    tokens = {get_token(each, "notes").access_token for each in (signed_in, other)}
+    assert len(tokens) == len(server.forms) == 2
