@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         groups_of,
         needs_consent,
         unless_ended,
+        voucher_of,
     )
     from oauth.exceptions import (
         NotConnected,
@@ -80,6 +81,7 @@ __all__ = [
     "sign_in_url",
     "tls_context",
     "unless_ended",
+    "voucher_of",
 ]
 
 PUBLIC_MODULES = (
@@ -134,6 +136,7 @@ _MODULES = {
         "groups_of",
         "needs_consent",
         "unless_ended",
+        "voucher_of",
     ),
     "oauth.exceptions": (
         "NotConnected",

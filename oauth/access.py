@@ -13,11 +13,12 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 from django.utils.asyncio import async_unsafe
 
-from oauth.mcp.servers import find_server
+from oauth.mcp.servers import McpServer, find_server
 from oauth.provider import config
+from oauth.provider.config import ProviderConfig
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
-from oauth.tokens.asserted_token import AssertedToken
+from oauth.tokens.asserted_token import AssertedToken, is_paused
 from oauth.tokens.fresh_token import FreshToken
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
@@ -91,6 +92,24 @@ def groups_of(session: SessionBase, provider: str, held: TokenSet | None = None)
     return vault.groups_of_sign_in(session)
 
 
+def voucher_of(session: SessionBase, server: str) -> ProviderConfig | None:
+    """Return the provider that vouches for the person at an MCP server, so that calls just work.
+
+    None if no provider does, if the person connected the server, or if the last attempt failed.
+    Raises StoreUnavailable.
+    """
+    found = find_server(server)
+    voucher = _voucher_at(found)
+    if found is None or voucher is None:
+        return None
+    held = vault.load_token_set(session, server)
+    is_connected = held is not None and held.asserted_by is None
+    if is_connected or is_paused(session, found, services().clock()):
+        return None
+    account = vault.load_token_set(session, voucher.name)
+    return None if unless_ended(voucher.name, account) is None else voucher
+
+
 def unless_ended(provider: str, held: TokenSet | None) -> TokenSet | None:
     """Return a token set unless an operator ended its grant. Raises StoreUnavailable."""
     return vault.unless_ended(services(), provider, held)
@@ -106,7 +125,13 @@ async def _fresh_token(request: HttpRequest, provider: str, rejected: TokenSet |
     __traceback_hide__ = True
     session = cast("SessionStore", request.session)  # `oauth.checks` requires this engine
     server = find_server(provider)
-    voucher = None if server is None else config.find_provider(server.id_jag or "")
+    voucher = _voucher_at(server)
     if server is None or voucher is None:
         return await FreshToken(services(), session, provider, rejected).get()
     return await AssertedToken(services(), session, server, voucher, rejected).get()
+
+
+def _voucher_at(server: McpServer | None) -> ProviderConfig | None:
+    if server is None or server.id_jag is None:
+        return None
+    return config.find_provider(server.id_jag)

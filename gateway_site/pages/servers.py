@@ -10,13 +10,16 @@ from django.http import HttpRequest
 
 from gateway_site.pages.connections import CallableUpstream, Status, status_of, upstream_url
 from gateway_site.rules.upstream import Upstream
-from oauth import groups_of, load_token_set
+from oauth import groups_of, load_token_set, voucher_of
 from oauth.mcp.servers import find_server
 
 
 @dataclass(frozen=True)
 class ServerConnection:
-    """One MCP server. ``account`` is a name that the server gave, which nobody verified."""
+    """One MCP server. ``account`` is a name that the server gave, which nobody verified.
+
+    ``through`` is the label of the provider that vouches for the person, who connects nothing.
+    """
 
     name: str
     label: str
@@ -26,6 +29,7 @@ class ServerConnection:
     scope: tuple[str, ...] = ()
     expires_at: datetime | None = None
     renewable: bool = False
+    through: str | None = None
 
     @property
     def is_connected(self) -> bool:
@@ -54,6 +58,10 @@ def _connection(request: HttpRequest, upstream: Upstream) -> ServerConnection:
     label = upstream.name if server is None else server.label
     held = load_token_set(request.session, upstream.provider)
     address = CallableUpstream(upstream.name, upstream_url(request, upstream))
+    if (voucher := voucher_of(request.session, upstream.provider)) is not None:
+        return ServerConnection(
+            upstream.provider, label, Status.HELD, address, through=voucher.label
+        )
     if held is None:
         return ServerConnection(upstream.provider, label, Status.NONE, address)
     return ServerConnection(

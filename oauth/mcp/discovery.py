@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from oauth.codes import Code
-from oauth.exceptions import IssuerNotAccepted, PinMismatch
+from oauth.exceptions import IssuerNotAccepted, PinMismatch, ProviderUnavailable
 from oauth.mcp import pins
 from oauth.mcp.pins import Pin
 from oauth.mcp.reserved_origins import (
@@ -29,7 +29,8 @@ from oauth.mcp.reserved_origins import (
 )
 from oauth.mcp.resource_metadata import ResourceMetadata, load_resource_metadata, origin_of
 from oauth.mcp.servers import McpServer
-from oauth.provider.config import MCP_KIND, ProviderConfig
+from oauth.provider.config import MCP_KIND, ProviderConfig, all_providers
+from oauth.provider.id_jag import accepts_assertions, issues_assertions
 from oauth.provider.metadata import Metadata, load_metadata
 
 logger = logging.getLogger(__name__)
@@ -94,6 +95,28 @@ def discover(server: McpServer) -> Discovered:
     if found.issuer != pin.issuer:  # The operator set it.
         pins.replace_pin(server, replace(found.pin, scopes=pin.scopes))
     return found
+
+
+def announced_assertions(found: Discovered) -> tuple[bool, dict[str, bool | None]]:
+    """Return whether a server's issuer, and which providers, announce that they support ID-JAG.
+
+    Asks the provider that vouches for people at the server, or all if there is none; None if its
+    metadata cannot be had.
+    """
+    named = found.server.id_jag
+    providers = [
+        each for each in all_providers() if each.issuer is not None and named in {None, each.name}
+    ]
+    return accepts_assertions(found.metadata), {
+        each.name: _announces_assertions(each) for each in providers
+    }
+
+
+def _announces_assertions(provider: ProviderConfig) -> bool | None:
+    try:
+        return issues_assertions(load_metadata(provider))
+    except ProviderUnavailable:
+        return None
 
 
 def inspect(server: McpServer, *, ignore_pin: bool = False) -> Discovered:

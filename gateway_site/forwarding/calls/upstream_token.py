@@ -210,7 +210,8 @@ def _way_back(request: HttpRequest) -> str | None:
 async def require_scope(call: UpstreamCall, headers: Headers) -> None:
     """Raise Problem if an MCP server's 403 demands scopes that connecting again may bring.
 
-    The response passes if an operator chose the scopes, or if connecting again has not helped.
+    The response passes if an operator chose the scopes, if connecting again has not helped, or if
+    the person of an app consents at a provider that vouches for them, and not at the server.
     """
     demanded = bearer_parameters(joined_values(headers, b"www-authenticate"))
     server = find_server(call.upstream.provider)
@@ -218,6 +219,8 @@ async def require_scope(call: UpstreamCall, headers: Headers) -> None:
         return
     scopes = demanded.get("scope", "").split()
     grant = call.caller.grant
+    if grant is not None and server.id_jag is not None:
+        return
     try:
         if grant is not None:
             is_useful = await grant.demand_scopes(server.name, scopes)

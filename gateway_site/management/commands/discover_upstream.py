@@ -13,7 +13,13 @@ from oauth.exceptions import (
     ProviderRefused,
     ProviderUnavailable,
 )
-from oauth.mcp.discovery import Discovered, accept, discover, inspect
+from oauth.mcp.discovery import (
+    Discovered,
+    accept,
+    announced_assertions,
+    discover,
+    inspect,
+)
 from oauth.mcp.servers import McpServer, all_servers, find_server
 from sessions_kms.hints import command, page
 from sessions_kms.management.base import OperatorCommand, shown, unknown
@@ -50,7 +56,8 @@ class Command(OperatorCommand):
             raise CommandError(f"{exc} ({exc.code}) {page('providers')} explains it.") from exc
         if options["accept"] and not self.dry_run:
             self._accept(found)
-        self.conclude(_describe(found), "\n".join(_build_lines(found)))
+        described = _describe(found)
+        self.conclude(described, "\n".join(_build_lines(found, described["id_jag"])))
 
     def _discover(self, server: McpServer, *, ignore_pin: bool) -> Discovered:
         if self.dry_run or ignore_pin:
@@ -79,6 +86,7 @@ def _find(name: str) -> McpServer:
 
 
 def _describe(found: Discovered) -> dict[str, Any]:
+    is_accepted, providers = announced_assertions(found)
     return {
         "name": found.server.name,
         "issuer": found.issuer,
@@ -89,11 +97,12 @@ def _describe(found: Discovered) -> dict[str, Any]:
         "new_scopes": found.new_scopes,
         "new_hosts": found.new_hosts,
         "requires_par": found.metadata.requires_pushing,
+        "id_jag": {"issuer": is_accepted, "providers": providers},
         "setting": found.issuer_setting,
     }
 
 
-def _build_lines(found: Discovered) -> list[str]:
+def _build_lines(found: Discovered, id_jag: dict[str, Any]) -> list[str]:
     rows = {
         "issuer": found.issuer,
         "resource": found.resource,
@@ -103,8 +112,18 @@ def _build_lines(found: Discovered) -> list[str]:
         "new scopes": " ".join(found.new_scopes),
         "new hosts": " ".join(found.new_hosts),
         "requires": "PAR" if found.metadata.requires_pushing else "",
+        "ID-JAG": _describe_assertions(found, id_jag),
     }
     lines = [f"{name:<10}  {value}" for name, value in rows.items() if value]
     if found.server.issuer is None:
         lines.append(f"To fix the issuer, set {found.issuer_setting}")
     return lines
+
+
+def _describe_assertions(found: Discovered, id_jag: dict[str, Any]) -> str:
+    """Return who announces support; "" if nobody does and no provider is to vouch for users."""
+    sides = {"issuer": id_jag["issuer"], **id_jag["providers"]}
+    if not found.server.id_jag and not id_jag["issuer"]:
+        return ""
+    words = {True: "announces it", False: "does not announce it", None: "cannot be asked"}
+    return ", ".join(f"{name} {words[each]}" for name, each in sides.items())

@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from functools import cache
-from typing import Any
 
 import pytest
 from mcp_types.jsonrpc import JSONRPCError, jsonrpc_message_adapter
 from pytest_django import Settings
 
-from gateway_site.forwarding.asgi import GatewayHandler
 from gateway_site.pages import upstreams
-from gateway_site.pages.upstreams import TrialResponse
 from oauth.clients.server import AuthorizationServer
-from tests.gateway_site.support.notes_calls import call_notes
+from tests.gateway_site.support.notes_calls import call_as, call_notes, gateway_with_clients
 from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.app import ISSUER, App
 from tests.oauth.clients.support.consent import RESOURCE, Consent, scope_of
@@ -28,15 +24,6 @@ from tests.sessions_kms.support.stacks import Stack
 
 # The gateway admits the call in a thread of its own, which sees what is committed.
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@cache
-def gateway_with_clients() -> GatewayHandler:
-    """Return a handler that lives as long as the process, whose own may have other middleware.
-
-    Its threads keep their connections to the database.
-    """
-    return GatewayHandler()
 
 
 @pytest.fixture
@@ -65,10 +52,6 @@ def consent(person: Visitor) -> Consent:
     app = App()
     app.register()
     return Consent(person, app)
-
-
-def call_as(person: Visitor, tokens: dict[str, Any]) -> TrialResponse:
-    return call_notes(person, authorization=f"Bearer {tokens['access_token']}")
 
 
 def test_app_calls_with_its_own_tokens_and_not_with_the_browsers(

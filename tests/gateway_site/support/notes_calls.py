@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.conf import settings as django_settings
 
+from gateway_site.forwarding.asgi import GatewayHandler
 from gateway_site.pages import upstreams
 from gateway_site.pages.upstreams import TrialResponse
 from tests.oauth.support.fixtures import Visitor
@@ -36,3 +38,16 @@ def problem_of(response: TrialResponse) -> dict[str, Any]:
     found = upstreams._problem(response)
     assert found is not None, response
     return found
+
+
+def call_as(person: Visitor, tokens: dict[str, Any]) -> TrialResponse:
+    return call_notes(person, authorization=f"Bearer {tokens['access_token']}")
+
+
+@cache
+def gateway_with_clients() -> GatewayHandler:
+    """Return a handler that lives as long as the process, whose own may have other middleware.
+
+    Its threads keep their connections to the database.
+    """
+    return GatewayHandler()

@@ -12,9 +12,11 @@ from joserfc.errors import JoseError
 from pytest_django import Settings
 
 from tests.oauth.support.connecting import declare
-from tests.oauth.support.fake_provider import CLIENT_ID, Answer
+from tests.oauth.support.fake_provider import CLIENT_ID, Answer, serving
+from tests.oauth.support.fixtures import configure, environment
 from tests.oauth.support.id_jag_provider import IdJagProvider
 from tests.oauth.support.mcp_server import AuthorizationServer, McpResource, serving_mcp
+from tests.sessions_kms.support.stacks import Stack
 
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 AT_NOTES = "gateway-at-notes"  # the gateway's client id at the server
@@ -37,6 +39,8 @@ class AssertionServer(AuthorizationServer):
         if form.get("grant_type") != JWT_BEARER:
             return super().token(form, authorization, github=github)
         self.forms.append(form)
+        if form.get("client_id") not in self.clients:
+            return 401, "application/json", b'{"error": "invalid_client"}'
         why = self.error or self._find_fault(form)
         if why is not None:
             return 400, "application/json", b'{"error": "%s"}' % why.encode()
@@ -64,6 +68,15 @@ class AssertionServer(AuthorizationServer):
         )
         self.used.add(claims["jti"])
         return None if is_right else "invalid_grant"
+
+
+@contextmanager
+def serving_voucher(store: Stack, settings: Settings) -> Iterator[IdJagProvider]:
+    """Serve the provider, configured as `corp`."""
+    with serving(IdJagProvider) as provider:
+        provider.clock = store.clock
+        configure(settings, environment("corp", provider))
+        yield provider
 
 
 @contextmanager

@@ -7,9 +7,13 @@ from collections.abc import Iterator
 import pytest
 from pytest_django import Settings
 
-from tests.oauth.support import fake_provider
-from tests.oauth.support.asserting import AssertionServer, declare_asserted, serving_asserted
-from tests.oauth.support.fixtures import Visitor, configure, environment
+from tests.oauth.support.asserting import (
+    AssertionServer,
+    declare_asserted,
+    serving_asserted,
+    serving_voucher,
+)
+from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.id_jag_provider import IdJagProvider
 from tests.oauth.support.mcp_server import McpResource
 from tests.sessions_kms.support.stacks import Stack
@@ -17,9 +21,7 @@ from tests.sessions_kms.support.stacks import Stack
 
 @pytest.fixture
 def corp(store: Stack, settings: Settings) -> Iterator[IdJagProvider]:
-    with fake_provider.serving(IdJagProvider) as provider:
-        provider.clock = store.clock
-        configure(settings, environment("corp", provider))
+    with serving_voucher(store, settings) as provider:
         yield provider
 
 

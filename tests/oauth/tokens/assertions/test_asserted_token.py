@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from pytest_django import Settings
 
 from oauth.exceptions import NotConnected, ReauthenticationRequired
 from oauth.tokens import vault
+from sessions_kms import Leases
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import ending
 from sessions_kms.services import services
@@ -45,6 +48,29 @@ def test_first_call_exchanges_the_id_token_and_the_assertion(
     assert stored_tokens(signed_in, "notes") == token
     assert (token.refresh_token, token.id_token) == (None, None)
     assert not corp.refreshes
+
+
+def test_session_and_lease_have_what_the_format_says(
+    signed_in: Visitor, notes: McpResource, server: AssertionServer, store: Stack
+) -> None:
+    """docs/format.md#the-providers-tokens."""
+    get_token(signed_in, "notes")
+    stored = signed_in.session["oauth:notes"]
+    assert {name for name, value in stored.items() if value is None} == {
+        "refresh_token", "refresh_expires_at", "id_token", "dpop_key",
+    }  # fmt: skip
+    assert {name: stored[name] for name in ("asserted_by", "asserted_subject", "issuer")} == {
+        "asserted_by": "corp", "asserted_subject": "1001", "issuer": server.issuer,
+    }  # fmt: skip
+    assert stored["resource"] == notes.url
+    key = signed_in.session.session_key
+    secret = hashlib.sha256(f"oauth/id-jag\0notes\0{key}".encode()).hexdigest()[:32]
+    assert Leases(services()).id_of(secret) in store.items()
+    server.error = "invalid_grant"
+    store.clock.advance(3601)
+    with pytest.raises(ReauthenticationRequired):
+        get_token(signed_in, "notes")
+    assert signed_in.session["oauth_assertion_failed:notes"] == int(store.clock())
 
 
 def test_token_is_used_until_it_ends(
