@@ -25,7 +25,7 @@ from tests.e2e.stack import LocalStack
 from tests.oauth.support import fake_provider
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import environment
-from tests.sessions_kms.support.cutting import CuttingProxy, cutting_proxy
+from tests.sessions_kms.support.exchange_proxy import ExchangeProxy, running_exchange_proxy
 from tests.support.processes import free_ports, running
 from tests.support.waiting import wait_until
 
@@ -48,7 +48,7 @@ class Site:
 
     urls: tuple[str, str]
     provider: FakeProvider
-    proxy: CuttingProxy
+    proxy: ExchangeProxy
 
 
 SERVE = """
@@ -75,11 +75,11 @@ def gateway(variables: dict[str, str], log: Path) -> Iterator[str]:
 @pytest.fixture
 def site(stack: LocalStack, tmp_path: Path) -> Iterator[Site]:
     with (
-        cutting_proxy("127.0.0.1", stack.dynamodb) as (proxy, proxy_url),
+        running_exchange_proxy(f"http://127.0.0.1:{stack.dynamodb}") as proxy,
         fake_provider.serving(FakeProvider) as provider,
     ):
         common = {"PATH": os.environ["PATH"]} | stack.environment() | environment("corp", provider)
-        common |= {"AWS_ENDPOINT_URL_DYNAMODB": proxy_url, "LOG_LEVEL": "INFO"}
+        common |= {"AWS_ENDPOINT_URL_DYNAMODB": proxy.url, "LOG_LEVEL": "INFO"}
         one, two = (
             common | {"DJANGO_SECRET_KEY": now, "DJANGO_SECRET_KEY_FALLBACKS": former}
             for now, former in (KEYS, KEYS[::-1])

@@ -20,7 +20,7 @@ import pytest
 from tests.oauth.support.fixtures import BOB
 from tests.oauth.support.logout_fixtures import post
 from tests.oauth.support.logout_provider import LogoutProvider
-from tests.oauth.support.stage import ADA, Answer, Stage, key_of
+from tests.oauth.support.stage import ADA, Outcome, Stage, key_of
 from tests.sessions_kms.model.world import DISTURBED_FOR
 from tests.sessions_kms.support.wire import FAULTS, Killed
 
@@ -125,7 +125,7 @@ def strikes(calls: list[str], after: str | None, every: int) -> Iterator[tuple[i
 
 
 @contextmanager
-def struck(stage: Stage, departure: Departure, number: int, fault: str) -> Iterator[Answer]:
+def struck(stage: Stage, departure: Departure, number: int, fault: str) -> Iterator[Outcome]:
     """Depart with a fault at one call, give the response, and heal what was struck."""
     with stage.set_up(departure.person):
         wire = stage.world.wire

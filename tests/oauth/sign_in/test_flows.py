@@ -6,14 +6,23 @@ from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
+from allauth.socialaccount import views
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth import get_user_model
+from django.urls import path
 from pytest_django import Settings
 
+from gateway_site.urls import urlpatterns as project
 from oauth.tokens.vault import session_key
 from tests.oauth.support.email_stage import OutboxAdapter
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor
+
+urlpatterns = [
+    path("accounts/3rdparty/signup/", views.signup, name="socialaccount_signup"),
+    *project,
+]
+
 
 ADA = {"sub": "1001", "email": "ada@example.com", "name": "Ada Lovelace"}
 
@@ -260,7 +269,7 @@ def test_session_of_an_account_closed_meanwhile_gives_nothing_to_the_next(
 def asking(corp: FakeProvider, other: FakeProvider, settings: Settings) -> FakeProvider:
     """Give a provider that nobody came by yet, in a project that asks new people who they are."""
     Visitor().sign_in(corp)
-    settings.ROOT_URLCONF = "tests.oauth.support.sign_up_form"
+    settings.ROOT_URLCONF = __name__
     settings.SOCIALACCOUNT_AUTO_SIGNUP = False
     return other
 

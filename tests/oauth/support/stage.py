@@ -8,29 +8,77 @@ from __future__ import annotations
 import copy
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from allauth.socialaccount.models import SocialAccount
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 from django.conf import settings
 from django.core.cache import cache
 from django.db import transaction
 
-from oauth.network import concurrency
+from oauth.network import concurrency, http
+from oauth.network.responses import ProviderResponse
 from oauth.provider import jwks, metadata
 from oauth.tokens import vault
+from tests.oauth.support.fake_provider import Answer, FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor
 from tests.oauth.support.logout_provider import LogoutProvider
-from tests.oauth.support.wired_provider import WiredProviders
 from tests.sessions_kms.model.world import World
-from tests.sessions_kms.support.wire import Killed
+from tests.sessions_kms.support.wire import Killed, Wire
+
+OVERLOADED: Answer = (429, "text/plain", b"")
+CUT_SHORT: Answer = (200, "application/json", b"")
+
+
+class WiredProviders:
+    """Providers by issuer, called over the `Wire` of AWS's calls; calls are named `POST /revoke`.
+
+    Faults of the wire become errors of the network or of a provider.
+    """
+
+    def __init__(self, wire: Wire, *providers: FakeProvider) -> None:
+        self._wire = wire
+        self._providers = {provider.issuer: provider for provider in providers}
+
+    def take_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Handle all requests of this process to providers."""
+
+        async def ask(
+            method: str, url: str, headers: Mapping[str, str], body: bytes | None, **_: Any
+        ) -> ProviderResponse:
+            form = dict(parse_qsl((body or b"").decode()))
+            status, kind, content = self.answer(method, url, form, headers)
+            return ProviderResponse(status, kind, content)
+
+        monkeypatch.setattr(http, "_send", ask)
+
+    def answer(
+        self, method: str, url: str, form: dict[str, str], headers: Mapping[str, str]
+    ) -> Answer:
+        parts = urlsplit(url)
+        provider = self._providers[f"{parts.scheme}://{parts.netloc}"]
+        authorization = headers.get("Authorization", "")
+        parameters = form | dict(parse_qsl(parts.query))
+        try:
+            response: Answer | None = self._wire.send(
+                f"{method} {parts.path}",
+                lambda: provider.respond(parts.path, parameters, authorization),
+            )
+        except (EndpointConnectionError, ReadTimeoutError):
+            raise TimeoutError from None
+        except ClientError:
+            return OVERLOADED
+        return response or CUT_SHORT
+
 
 ADA = {"sub": "1001", "email": "ada@example.com", "name": "Ada Lovelace"}
-Answer = int | type[Killed]  # the result for the browser or the provider's server
+Outcome = int | type[Killed]  # the result for the browser or the provider's server
 
 
 class Stage:
@@ -97,7 +145,7 @@ class Stage:
         metadata.clear_metadata_cache()
         jwks.clear_key_cache()
 
-    def answer(self, act: Callable[[Stage], Any]) -> Answer:
+    def answer(self, act: Callable[[Stage], Any]) -> Outcome:
         with self.world.running(0):
             try:
                 status: int = act(self).status_code

@@ -9,7 +9,9 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient
+from django.urls import path
 from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
 from pytest_django import Settings
 
@@ -33,11 +35,36 @@ from tests.sessions_kms.support.stacks import Stack, aws_stack
 from tests.support.clock import FakeClock
 
 
+def failing(request: HttpRequest) -> HttpResponse:
+    request.session["half"] = "done"
+    oauth.get_token(request, "corp")
+    raise RuntimeError("The view fails after the refresh.")
+
+
+async def afailing(request: HttpRequest) -> HttpResponse:
+    await request.session.aset("half", "done")
+    await oauth.aget_token(request, "corp")
+    return HttpResponse(status=502)
+
+
+def changing(request: HttpRequest) -> HttpResponse:
+    request.session["whole"] = "done"
+    oauth.get_token(request, "corp")
+    return HttpResponse()
+
+
+urlpatterns = [
+    path("failing/", failing),
+    path("afailing/", afailing),
+    path("changing/", changing),
+]
+
+
 @pytest.fixture
 def expired(corp: FakeProvider, visitor: Visitor, store: Stack, settings: Settings) -> Visitor:
     visitor.sign_in(corp)
     store.clock.advance(4000)
-    settings.ROOT_URLCONF = "tests.oauth.support.failing_site"
+    settings.ROOT_URLCONF = __name__
     visitor.client.raise_request_exception = False
     return visitor
 

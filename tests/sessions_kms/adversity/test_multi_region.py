@@ -5,29 +5,177 @@ docs/multi-region.md tells the same to those who operate it.
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
 
+import boto3
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.contrib.sessions.backends.base import UpdateError
 from pytest_django import Settings
 
+from sessions_kms import services
+from sessions_kms.aws import clients
+from sessions_kms.aws.kms import DataKeyResponse
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.conf import Config
 from sessions_kms.exceptions import KMSUnavailable, SessionMoved, StoreUnavailable
 from sessions_kms.format.item_types import session_id
+from sessions_kms.operations import provisioning
 from sessions_kms.operations.listing import Inspection
 from sessions_kms.sealed_items.leases import Leases
-from sessions_kms.services import services
-from tests.sessions_kms.support.fakes import State
-from tests.sessions_kms.support.regions import (
-    HOME,
-    OTHER,
-    SINGLE,
-    TwoRegions,
-    two_regions,
-)
+from sessions_kms.services import Services
+from tests.sessions_kms.support.fakes import FakeKMS, State
 from tests.sessions_kms.support.sessions import save_session
+from tests.sessions_kms.support.stacks import install
 from tests.support.clock import FakeClock
+
+HOME, OTHER = "eu-west-1", "eu-central-1"
+SINGLE = f"arn:aws:kms:{HOME}:123456789012:key/single"  # of the home Region alone
+REGIONS = (HOME, OTHER)
+
+
+@dataclass(frozen=True)
+class Write:
+    """An item that was written or deleted in a Region."""
+
+    region: str
+    item_id: str
+
+
+class GlobalTable:
+    """The replicas of a table, on real servers, and the writes that are not replicated yet.
+
+    The last write of each item wins, as in DynamoDB. Conditions and transactions only apply in the
+    Region of the call.
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/V2globaltables_HowItWorks.html
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._clients = {region: boto3.client("dynamodb", region_name=region) for region in REGIONS}
+        for client in self._clients.values():
+            list(provisioning.create_table(client, name))
+        self._pending: list[Write] = []
+
+    def watch(self) -> None:
+        """Record the engine's writes from now on; call this before its clients are created."""
+        clients.reset()
+        events = clients._session().get_component("event_emitter")
+        events.register("before-parameter-build.dynamodb.*", _remember_writes)
+        events.register("after-call.dynamodb.*", self._note)
+
+    def replicate(self) -> None:
+        """Replicate the recorded writes, the last write of each item last."""
+        last = {write.item_id: write.region for write in self._pending}
+        self._pending = []
+        for item_id, region in last.items():
+            (there,) = [each for each in REGIONS if each != region]
+            self._put(there, item_id, self.item(item_id, region))
+
+    def item(self, item_id: str, region: str) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = (
+            self._clients[region]
+            .get_item(TableName=self.name, Key={"id": {"S": item_id}}, ConsistentRead=True)
+            .get("Item")
+        )
+        return found
+
+    def items(self, region: str) -> dict[str, dict[str, Any]]:
+        found = self._clients[region].scan(TableName=self.name, ConsistentRead=True)["Items"]
+        return {item["id"]["S"]: dict(item) for item in found}
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
+
+    def _put(self, region: str, item_id: str, item: dict[str, Any] | None) -> None:
+        if item is None:
+            self._clients[region].delete_item(TableName=self.name, Key={"id": {"S": item_id}})
+        else:
+            self._clients[region].put_item(TableName=self.name, Item=item)
+
+    def _note(self, http_response: Any, context: dict[str, Any], **_: Any) -> None:
+        if http_response.status_code == 200:
+            region = context["client_region"]
+            self._pending += [Write(region, each) for each in context.get("written", [])]
+
+
+def _remember_writes(params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+    parts: list[dict[str, Any]] = []
+    if model.name == "TransactWriteItems":
+        parts = [part for action in params["TransactItems"] for part in action.values()]
+    elif model.name in {"PutItem", "DeleteItem", "UpdateItem"}:
+        parts = [params]
+    context["written"] = [(part.get("Item") or part["Key"])["id"]["S"] for part in parts]
+
+
+class ReplicatedKMS(FakeKMS):
+    """A multi-Region key: the keys of ``related`` share their material. ``single`` has its own."""
+
+    def __init__(self, related: Iterable[str], single: str) -> None:
+        super().__init__(*related, single)
+        self._related = {key.encode(): key for key in related}
+        self._material = dict.fromkeys(related, AESGCM.generate_key(256))
+
+    def decrypt(
+        self, key_id: str, ciphertext: bytes, context: Mapping[str, str]
+    ) -> DataKeyResponse:
+        wrapped_by, _, rest = ciphertext.partition(b"\0")
+        if wrapped_by in self._related and key_id in self._related.values():
+            opened = super().decrypt(key_id, key_id.encode() + b"\0" + rest, context)
+            return replace(opened, ciphertext=ciphertext)
+        return super().decrypt(key_id, ciphertext, context)
+
+
+@dataclass(frozen=True)
+class TwoRegions:
+    """A store in two Regions. Requests are served by the Region of the last call of `serve`."""
+
+    table: GlobalTable
+    kms: "ReplicatedKMS"
+    keys: dict[str, str]
+    services: dict[str, Services]
+
+    def serve(self, region: str) -> Services:
+        """Serve the next requests in a Region."""
+        install(self.services[region])
+        return self.services[region]
+
+    def restart(self, region: str, clock: FakeClock, **config: Any) -> Services:
+        """Restart the processes of a Region, with empty caches."""
+        made = services.build(
+            Config(
+                **{
+                    "key_id": self.keys[region],
+                    "table_name": self.table.name,
+                    "region_name": region,
+                    **config,
+                }
+            ),
+            clock=clock,
+            kms=self.kms,
+            sleep=lambda _: None,
+        )
+        self.services[region] = made
+        return self.serve(region)
+
+
+@contextmanager
+def two_regions(name: str, clock: FakeClock) -> Iterator[TwoRegions]:
+    """Yield a store in two Regions, served in the first."""
+    keys = {region: f"arn:aws:kms:{region}:123456789012:key/mrk-1" for region in REGIONS}
+    table = GlobalTable(name)
+    table.watch()
+    made = TwoRegions(table, ReplicatedKMS(keys.values(), SINGLE), keys, {})
+    for region in reversed(REGIONS):
+        made.restart(region, clock)
+    yield made
+    table.close()
+
 
 DAY = 24 * 3600
 
@@ -60,7 +208,7 @@ def test_session_is_read_saved_and_ended_in_the_other_region(
     there["token"] = "renewed"
     there.save()
     assert SessionStore(key)["token"] == "renewed"
-    rows = run_sync(Inspection(services()).list_user_sessions("7")).rows
+    rows = run_sync(Inspection(services.services()).list_user_sessions("7")).rows
     assert [row.created_at.timestamp() for row in rows] == [int(clock())]
     there.delete()
     assert SessionStore(key).load() == {}
@@ -132,24 +280,27 @@ def test_two_regions_that_begin_a_period_at_once_read_each_others_sessions(
 
 
 def test_finished_lease_is_replicated_to_the_other_region(regions: TwoRegions) -> None:
-    leases = Leases(services())
+    leases = Leases(services.services())
     assert run_sync(leases.claim("secret", "here", seconds=10)).held
     assert run_sync(leases.complete("secret", "here", b"tokens", keep=60))
     regions.table.replicate()
     regions.serve(OTHER)
-    assert run_sync(Leases(services()).claim("secret", "there", seconds=10)).result == b"tokens"
+    assert (
+        run_sync(Leases(services.services()).claim("secret", "there", seconds=10)).result
+        == b"tokens"
+    )
 
 
 def test_lease_of_a_region_that_went_down_is_taken_over_when_it_ends(
     regions: TwoRegions, clock: FakeClock
 ) -> None:
-    assert run_sync(Leases(services()).claim("secret", "here", seconds=10)).held
+    assert run_sync(Leases(services.services()).claim("secret", "here", seconds=10)).held
     regions.table.replicate()
     regions.serve(OTHER)
-    claim = run_sync(Leases(services()).claim("secret", "there", seconds=10))
+    claim = run_sync(Leases(services.services()).claim("secret", "there", seconds=10))
     assert not claim.held
     clock.advance(claim.wait)
-    assert run_sync(Leases(services()).claim("secret", "there", seconds=10)).held
+    assert run_sync(Leases(services.services()).claim("secret", "there", seconds=10)).held
 
 
 def test_not_before_is_in_force_in_every_region(regions: TwoRegions, clock: FakeClock) -> None:
@@ -281,9 +432,9 @@ def test_cost_session_whose_key_was_changed_lives_on_under_the_old_key(
 
 
 def test_cost_lease_is_held_in_both_regions(regions: TwoRegions) -> None:
-    assert run_sync(Leases(services()).claim("secret", "here", seconds=10)).held
+    assert run_sync(Leases(services.services()).claim("secret", "here", seconds=10)).held
     regions.serve(OTHER)
-    assert run_sync(Leases(services()).claim("secret", "there", seconds=10)).held
+    assert run_sync(Leases(services.services()).claim("secret", "there", seconds=10)).held
 
 
 def test_cost_not_before_raised_in_two_regions_may_end_up_lower(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import partial, wraps
+from itertools import count
+from typing import Any, TypeVar
 
 import pytest
 from django.conf import settings
@@ -18,10 +19,78 @@ from sessions_kms.operations import ending
 from sessions_kms.operations.old_engines import DatabaseEngine, load_engine
 from sessions_kms.operations.session_import import Importer, mark_id, new_mark
 from sessions_kms.services import id_of, services
-from tests.sessions_kms.support import interrupted, old_engine
-from tests.sessions_kms.support.interrupted import Calls, Killed
+from tests.sessions_kms.support import old_engine
 from tests.sessions_kms.support.old_engine import ENGINE, save_content
 from tests.sessions_kms.support.stacks import Stack
+
+T = TypeVar("T")
+
+
+class Killed(BaseException):
+    """The process was killed here: nothing handles this."""
+
+
+def die() -> None:
+    raise Killed
+
+
+class Calls:
+    """Counts calls of some methods, and runs a function before or after one of them."""
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._after = self._running = self.reached = False
+        self._do: Callable[[], object] = die
+
+    def each(self, do: Callable[[], object] = die) -> Iterator[None]:
+        """Run it before the first call, after it, before the second, ..., and finally never."""
+        self._do = do
+        for number in count():
+            for after in (False, True):
+                self._left, self._after, self.reached = number, after, False
+                yield
+                if not self.reached:
+                    assert number > 0, "nothing was called"
+                    return
+
+    def run(self, request: Callable[[], T]) -> T:
+        """Run a request whose calls are counted."""
+        self._running = True
+        try:
+            return request()
+        finally:
+            self._running = False
+
+    def made(self, call: Callable[[], T]) -> T:
+        if not self._running or self.reached:
+            return call()
+        self._left -= 1
+        if self._left >= 0:
+            return call()
+        self.reached = True
+        if not self._after:
+            self._do()
+        response = call()
+        if self._after:
+            self._do()
+        return response
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch, *methods: tuple[type, str]) -> Calls:
+    """Count the calls of these methods."""
+    calls = Calls()
+    for owner, name in methods:
+        monkeypatch.setattr(owner, name, _count(calls, getattr(owner, name)))
+    return calls
+
+
+def _count(calls: Calls, method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return calls.made(lambda: method(*args, **kwargs))
+
+    return call
+
 
 old = old_engine.in_use
 pytestmark = pytest.mark.usefixtures("old")
@@ -177,7 +246,7 @@ ROW_CALLS = [
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
-    return interrupted.count_calls(monkeypatch, *TABLE_CALLS, *ROW_CALLS)
+    return count_calls(monkeypatch, *TABLE_CALLS, *ROW_CALLS)
 
 
 def repeat_request(calls: Calls, request: Callable[[], Any]) -> Any:
@@ -236,7 +305,7 @@ def test_sign_out_that_a_killed_process_left_undone_is_done_by_the_next(
 def steps(monkeypatch: pytest.MonkeyPatch) -> Calls:
     """Count what a request does one after the other; that a row is put is one step."""
     put = (moving_out.MovingOut, "_put")
-    return interrupted.count_calls(
+    return count_calls(
         monkeypatch, *TABLE_CALLS, put, (DatabaseStore, "load"), (DatabaseEngine, "find")
     )
 

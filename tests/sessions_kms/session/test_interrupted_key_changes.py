@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable, Iterator
-from urllib.parse import urlsplit
 
 import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
@@ -11,7 +10,7 @@ from pytest_django import Settings
 from sessions_kms import services
 from sessions_kms.aws import calls
 from sessions_kms.backend import SessionStore
-from tests.sessions_kms.support.cutting import CuttingProxy, cutting_proxy
+from tests.sessions_kms.support.exchange_proxy import ExchangeProxy, running_exchange_proxy
 from tests.sessions_kms.support.key_browser import ADA, MIDDLEWARE, Browser
 from tests.sessions_kms.support.stacks import Stack, install
 
@@ -25,15 +24,14 @@ def proxy(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-) -> Iterator[CuttingProxy]:
+) -> Iterator[ExchangeProxy]:
     settings.ROOT_URLCONF = "tests.sessions_kms.support.key_browser"
     settings.MIDDLEWARE = MIDDLEWARE
     settings.SESSION_COOKIE_SECURE = False
     caplog.set_level(logging.CRITICAL)
     monkeypatch.setattr(calls, "sleep", lambda _: None)
-    address = urlsplit(roto_url)
-    with cutting_proxy(str(address.hostname), int(address.port or 0)) as (made, url):
-        monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", url)
+    with running_exchange_proxy(roto_url) as made:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", made.url)
         services.reset()
         install(services.build(stack.config, clock=stack.clock, sleep=lambda _: None))
         yield made
@@ -47,7 +45,7 @@ def sign_in_browser() -> Browser:
     return Browser(str(session.session_key))
 
 
-def whole(proxy: CuttingProxy) -> int:
+def whole(proxy: ExchangeProxy) -> int:
     """Return how many bytes the exchange of a key change has."""
     proxy.heal()
     sign_in_browser().ask("rotate")
@@ -55,7 +53,7 @@ def whole(proxy: CuttingProxy) -> int:
     return proxy.passed
 
 
-def count_sign_outs(proxy: CuttingProxy, cuts: Iterable[int], *, down_then: bool) -> list[int]:
+def count_sign_outs(proxy: ExchangeProxy, cuts: Iterable[int], *, down_then: bool) -> list[int]:
     """Cut after so many bytes, each in turn; return where that signed her out."""
     found = []
     for after in cuts:
@@ -71,7 +69,9 @@ def count_sign_outs(proxy: CuttingProxy, cuts: Iterable[int], *, down_then: bool
 
 
 @pytest.mark.parametrize("down_then", [False, True])
-def test_cut_in_a_key_change_keeps_everyone_signed_in(proxy: CuttingProxy, down_then: bool) -> None:
+def test_cut_in_a_key_change_keeps_everyone_signed_in(
+    proxy: ExchangeProxy, down_then: bool
+) -> None:
     length = whole(proxy)
     cuts = [*range(0, length, 211), *range(length - 6, length)]
     assert count_sign_outs(proxy, cuts, down_then=down_then) == []
@@ -81,6 +81,6 @@ def test_cut_in_a_key_change_keeps_everyone_signed_in(proxy: CuttingProxy, down_
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("down_then", [False, True])
 def test_cut_at_any_byte_of_a_key_change_keeps_everyone_signed_in(
-    proxy: CuttingProxy, down_then: bool
+    proxy: ExchangeProxy, down_then: bool
 ) -> None:
     assert count_sign_outs(proxy, range(whole(proxy)), down_then=down_then) == []
