@@ -1,7 +1,5 @@
 """allauth's account adapter: where a sign-in may redirect to."""
 
-from __future__ import annotations
-
 from urllib.parse import urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter

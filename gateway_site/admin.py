@@ -3,8 +3,6 @@
 A user name does not identify anybody: people chose it themselves, at the provider they first used.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin

@@ -4,8 +4,6 @@ Deleting, and ending sessions, asks for confirmation on a page whose form has th
 (Django's convention). `oauth.sign_in.click_delay` explains what the delay prevents.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any, TypeVar, cast

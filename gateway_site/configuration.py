@@ -4,8 +4,6 @@
 file (`environment.configuration_file`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 

@@ -7,8 +7,6 @@ unchanged, since Django saves no session with such a status. With DEBUG Django s
 details instead.
 """
 
-from __future__ import annotations
-
 import codecs
 import logging
 import sqlite3

@@ -4,8 +4,6 @@ For a container's health check. It asks `/healthz` of the server that `UVICORN_H
 `UVICORN_PORT` describe, as uvicorn reads them, and takes two seconds at most.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 import sys

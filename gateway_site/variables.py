@@ -5,8 +5,6 @@ Each is declared once (`environment.variable`), beside what reads it. A secret m
 can only be meant for the gateway, is an error at the start.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from itertools import product

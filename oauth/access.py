@@ -5,8 +5,6 @@ refreshed and saved in the session immediately: if the view fails later and resp
 Django does not save the session. Both functions call `oauth.tokens.fresh_token`.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, cast
 
 from django.contrib.sessions.backends.base import SessionBase

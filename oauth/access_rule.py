@@ -9,8 +9,6 @@ An `Admission` is read from the member "admission" of an app's settings (`oauth.
 in its `Rule`, None is a list that is not set. `Evidence` is what a provider said about an account.
 """
 
-from __future__ import annotations
-
 import re
 import string
 from collections.abc import Iterable, Mapping
@@ -205,7 +203,7 @@ class Admission:
         return self.rule.requires_address or EMAIL in self.stored_claims
 
     @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> Admission:
+    def from_settings(cls, settings: Mapping[str, Any]) -> "Admission":
         """Read the admission settings of an app. Raises ValueError."""
         known = {each.name for each in (*fields(Rule), *fields(cls))} - {"rule"}
         if unknown := sorted(set(settings) - known):

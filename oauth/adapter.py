@@ -1,7 +1,5 @@
 """allauth's hooks: which providers exist, how they are called, and how failures are shown."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from http import HTTPStatus

@@ -5,8 +5,6 @@ error. The sessions end on every machine, since their records are deleted. Their
 revoked: they cannot be decrypted without the visitors' cookies, and the provider ends its grants.
 """
 
-from __future__ import annotations
-
 import logging
 
 from django.contrib.auth.decorators import login_not_required

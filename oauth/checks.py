@@ -1,7 +1,5 @@
 """System checks: no setting may let a token out of the encrypted session."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ the command `staff` or in the admin), they stay set. A row says that a flag is s
 groups of one account, so that the account's next sign-in may remove it.
 """
 
-from __future__ import annotations
-
 from django.db import models
 
 

@@ -1,7 +1,5 @@
 """Revokes the token sets that a request removed from its session."""
 
-from __future__ import annotations
-
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 

@@ -5,8 +5,6 @@ JSON is accepted only where every parser reads it alike: Python's accepts more t
 first.
 """
 
-from __future__ import annotations
-
 import json
 from typing import Any, NoReturn
 

@@ -4,8 +4,6 @@ Each rejected request also has its own line, without a traceback, in a separate 
 (`sessions_kms.refused`). `middleware` returns the 503 itself.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import traceback

@@ -5,8 +5,6 @@ process that is killed, or a full disk, can leave part of a line: it is ended be
 so that no other line is damaged.
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os

@@ -1,7 +1,5 @@
 """The events of one call: when it ends; of an event stream, when it starts and when it ends."""
 
-from __future__ import annotations
-
 import base64
 import re
 from collections.abc import Awaitable, Mapping

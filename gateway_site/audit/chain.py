@@ -4,8 +4,6 @@ The digest is SHA-256 of a line without its end, in hexadecimal. The number of t
 and its `previous` is 64 zeros. A checkpoint ends in a `mac`, which covers all that is before it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -5,8 +5,6 @@ It is also stored in the table. So the end of a chain, or a whole chain, can be 
 only after the last checkpoint, or by somebody who controls both the files and the table.
 """
 
-from __future__ import annotations
-
 import logging
 import socket
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Events as JSON. No field holds an argument, a result, a query string, a cookie or a token."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 from typing import Any, Final

@@ -4,8 +4,6 @@ A process records a session or grant when it first reads it in an hour. So the p
 earlier. Calls and streams that began before and were open then count as well.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -76,7 +74,7 @@ class Interval:
     start: float
     end: float
 
-    def overlaps(self, other: Interval) -> bool:
+    def overlaps(self, other: "Interval") -> bool:
         """Return True if they have a moment in common."""
         return self.start <= other.end and other.start <= self.end
 

@@ -5,8 +5,6 @@ room. If the file cannot be written, the thread tries again every second. A disk
 no error: so the log also counts as failing while the oldest unwritten event is too old.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections import deque

@@ -1,7 +1,5 @@
 """Signals of Django, of the session engine and of oauth, recorded as events."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +39,9 @@ def _record_opened(session: str, user_id: str | None, client_id: str | None, **_
 
 
 @receiver(user_logged_in, dispatch_uid="gateway_site.audit")
-def _record_sign_in(user: AbstractUser, sociallogin: SocialLogin | None = None, **_: Any) -> None:
+def _record_sign_in(
+    user: "AbstractUser", sociallogin: "SocialLogin | None" = None, **_: Any
+) -> None:
     provider = sociallogin.account.provider if sociallogin else None
     record(event.SIGNED_IN, person=str(user.pk), provider=provider)
 
@@ -76,7 +76,7 @@ def _record_ended_grant(session: str, reason: str, **_: Any) -> None:
 
 
 @receiver(rights_changed, dispatch_uid="gateway_site.audit")
-def _record_changed_rights(user: AbstractUser, by: str, fields: list[str], **_: Any) -> None:
+def _record_changed_rights(user: "AbstractUser", by: str, fields: list[str], **_: Any) -> None:
     record(
         event.RIGHTS_CHANGED,
         person=str(user.pk),

@@ -4,8 +4,6 @@ Events go to the file (`AUDIT_FILE`), to the log (`AUDIT_LOG`), and to receivers
 Without any of these, nothing is recorded and no thread is started.
 """
 
-from __future__ import annotations
-
 import atexit
 import logging
 import os

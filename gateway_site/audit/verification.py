@@ -5,8 +5,6 @@ are read once; memory grows with the number of writers and checkpoints only. Eac
 checkpoint is verified by KMS; by the digests, that covers all that is before it.
 """
 
-from __future__ import annotations
-
 import glob
 import gzip
 from collections import deque

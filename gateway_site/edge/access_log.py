@@ -6,8 +6,6 @@ proxy, or generated here. It is returned in the response, and every log line wri
 begins with it.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import re

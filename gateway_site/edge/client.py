@@ -9,8 +9,6 @@ The ASGI types are loose: `asgiref.typing` has a closed dict for each message ty
 to be narrowed before every access. https://asgi.readthedocs.io/en/stable/specs/main.html
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections import OrderedDict, deque
@@ -118,11 +116,11 @@ class ReceivedBodies:
         self._ended = Tally(logger, BODY_ENDED)
         self.size = 0
 
-    def begin(self, request: EndableRequest) -> ReceivedBody:
+    def begin(self, request: EndableRequest) -> "ReceivedBody":
         """Return the body of a request, before its first byte."""
         return ReceivedBody(self, request)
 
-    def add(self, body: ReceivedBody, size: int) -> None:
+    def add(self, body: "ReceivedBody", size: int) -> None:
         """Count bytes of a body; end requests while there are too many, perhaps this one."""
         self._bodies.setdefault(body)
         self.size += size
@@ -130,13 +128,13 @@ class ReceivedBodies:
             self._ended.add()
             next(iter(self._bodies)).end()
 
-    def release(self, body: ReceivedBody, size: int) -> None:
+    def release(self, body: "ReceivedBody", size: int) -> None:
         """Stop counting bytes of a body."""
         self.size -= size
         if body.size == 0:
             self._bodies.pop(body, None)
 
-    def renew(self, body: ReceivedBody) -> None:
+    def renew(self, body: "ReceivedBody") -> None:
         """Count a body as the newest."""
         if body in self._bodies:
             self._bodies.move_to_end(body)

@@ -10,8 +10,6 @@ connections. This relies on private parts of asyncio's selector event loop, the 
 3.11 to 3.13; the tests run that loop, and fail if it changes.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import resource

@@ -4,8 +4,6 @@ The values of attributes come from the configuration and from closed lists: a cl
 series. https://opentelemetry.io/docs/specs/semconv/http/http-metrics/
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus

@@ -4,8 +4,6 @@ docs/operations.md describes the members. `LOG_FORMAT=json` chooses it. Needs no
 settings: the server logs before they are loaded.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import sys

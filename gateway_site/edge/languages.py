@@ -4,8 +4,6 @@ Neither the session nor the account has a language, so an error page is in the v
 also if the session cannot be loaded. Calls of upstreams and answers for programs have none.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any

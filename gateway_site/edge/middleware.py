@@ -1,7 +1,5 @@
 """Django middlewares around every request: public address, content policy, cookies, visits."""
 
-from __future__ import annotations
-
 from functools import cached_property
 from typing import Any, cast
 from urllib.parse import urlsplit

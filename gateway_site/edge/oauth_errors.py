@@ -6,8 +6,6 @@ form some clients discard their tokens (the SDK for TypeScript). A person in a b
 as it is.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Awaitable, Iterable
 from http import HTTPStatus

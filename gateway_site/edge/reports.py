@@ -4,8 +4,6 @@ Reports show where an error happened and its type, and no value of a cookie, a h
 query or a variable. Frequent events are counted and logged once a minute (`Tally`).
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable, ItemsView, Mapping

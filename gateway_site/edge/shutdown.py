@@ -4,8 +4,6 @@ A stream that answers a GET sends events until somebody ends it; its client conn
 another process. One that answers another method has a result, such as an MCP tool's: it may finish.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

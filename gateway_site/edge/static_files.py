@@ -6,8 +6,6 @@ ServeStatic starts its response before it opens the file. The start is held back
 open, so that a file that cannot be opened now is a 503.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -6,8 +6,6 @@ entry is trusted: entries further left may be forged by the client.
 https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/X-Forwarded-For
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import lru_cache

@@ -3,8 +3,6 @@
 See `oauth.access_rule`. A rule can also add scopes and parameters to the authorization request.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol

@@ -1,7 +1,5 @@
 """The variables for who may sign in, and the parsers of their lists."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable
 from typing import Any

@@ -1,7 +1,5 @@
 """The operator's name and logo of the site: `SITE_NAME` and `SITE_LOGO`."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -3,8 +3,6 @@
 They become the settings `AUTHORIZATION_SERVER` (None if no client may sign in) and `OAUTH_CLIENTS`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path

@@ -3,8 +3,6 @@
 The values never become part of the process's environment: a new worker would inherit old ones.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The settings of the SQL database at `DATABASE_URL`, with a limit on every wait for it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, cast
 

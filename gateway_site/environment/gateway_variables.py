@@ -3,8 +3,6 @@
 The tables of docs/settings.md are generated from the declarations.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from gateway_site.environment.branding import DEFAULT_NAME, load_logo, parse_site_name

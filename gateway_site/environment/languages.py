@@ -1,7 +1,5 @@
 """The languages of the pages: `LANGUAGES`, and catalogs of the operator's in `LOCALE_DIR`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from django.conf.locale import LANG_INFO

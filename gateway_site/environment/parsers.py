@@ -1,7 +1,5 @@
 """Parsers from a variable's text to its value; each raises InvalidValue for an invalid text."""
 
-from __future__ import annotations
-
 import re
 import ssl
 from collections.abc import Callable, Collection

@@ -4,8 +4,6 @@ The server cancels a statement that takes too long. A frozen server cancels noth
 machine still acknowledges packets. So the client has a time limit as well.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Generator, Mapping

@@ -3,8 +3,6 @@
 The process's own environment is not changed, so that no child process inherits a secret.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 

@@ -7,8 +7,6 @@ django-environ is not used for this: it reads a value that starts with "$" as th
 variable, and a misspelt switch as "off" (requirements/README.md).
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -102,7 +100,7 @@ class Variable(Generic[T]):
         self.secret = secret
         self.creates = creates
 
-    def __set_name__(self, owner: type[Variables], attribute: str) -> None:
+    def __set_name__(self, owner: "type[Variables]", attribute: str) -> None:
         self.name = self.name or owner.names_begin + attribute.upper()
 
     @property
@@ -118,8 +116,8 @@ class Variable(Generic[T]):
     @overload
     def __get__(self, instance: None, owner: type) -> Self: ...
     @overload
-    def __get__(self, instance: Variables, owner: type) -> T: ...
-    def __get__(self, instance: Variables | None, owner: type) -> Self | T:
+    def __get__(self, instance: "Variables", owner: type) -> T: ...
+    def __get__(self, instance: "Variables | None", owner: type) -> Self | T:
         return self if instance is None else instance.read(self)
 
 

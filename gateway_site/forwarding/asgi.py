@@ -4,8 +4,6 @@ A call of an upstream runs step by step in the event loop (`calls.calls`), and i
 ASGI channel. Pages run in threads (`pages.pages`).
 """
 
-from __future__ import annotations
-
 import asyncio
 import io
 import logging

@@ -1,7 +1,5 @@
 """Requests as this gateway has Django make them, for pages and for calls."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 from typing import Any, Never

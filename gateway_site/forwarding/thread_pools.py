@@ -5,8 +5,6 @@ after its client has given up helps nobody and delays all others. Waiting reques
 rotation by address and credentials (`Client.key`), so that nobody fills the queue.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from asyncio import FIRST_COMPLETED, get_running_loop
@@ -48,7 +46,7 @@ class FairSemaphore:
         self._timeout = timeout
         self._waiting: FairQueue[asyncio.Future[None]] = FairQueue()
 
-    def permit(self, client: Client) -> Permit:
+    def permit(self, client: Client) -> "Permit":
         """Return a permit to hold within a block."""
         return Permit(self, client)
 
@@ -104,7 +102,7 @@ class Permit:
         self._client = client
         self._is_held = False
 
-    async def __aenter__(self) -> Permit:
+    async def __aenter__(self) -> "Permit":
         if not self.try_acquire():
             await self._semaphore.acquire(self._client)
             self._is_held = True

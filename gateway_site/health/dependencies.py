@@ -1,7 +1,5 @@
 """The probes of what this process depends on: migrations, SQL, the session table, the KMS key."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Callable, Mapping

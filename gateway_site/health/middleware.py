@@ -4,8 +4,6 @@ A load balancer calls them by address and over plain http, which the other middl
 or redirect. With `?verbose` `/readyz` reports the shared services as well, and waits for them.
 """
 
-from __future__ import annotations
-
 import asyncio
 import re
 from collections.abc import Collection, Mapping

@@ -1,7 +1,5 @@
 """A probe of one dependency, run in its own thread and shared by all requests."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

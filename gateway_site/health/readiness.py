@@ -4,8 +4,6 @@ A dependency that rejects a new process, because of a wrong table, key, password
 rolling deployment. An outage does not: it would leave the load balancer without any process.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The public keys of the tokens that upstreams get (RFC 7517), for their verifiers."""
 
-from __future__ import annotations
-
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.http import Http404, HttpRequest, JsonResponse

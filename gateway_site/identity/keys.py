@@ -3,8 +3,6 @@
 The operator creates the keys as PEM files. A key of P-256 signs with ES256, one of RSA with RS256.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field

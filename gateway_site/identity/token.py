@@ -1,7 +1,5 @@
 """Makes the token that tells one upstream who is calling: a JWT in the shape of RFC 9068."""
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The variables `IDENTITY_…`, and the settings made of them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from gateway_site.environment.parsers import parse_items

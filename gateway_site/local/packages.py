@@ -5,8 +5,6 @@ can fetch the packages, it installs them in seconds; otherwise venv and pip do. 
 shown only if they fail, and every failure ends with one sentence.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """What the commands that read an audit log share: its files, and the report about them."""
 
-from __future__ import annotations
-
 import zlib
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterator

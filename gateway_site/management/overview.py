@@ -1,7 +1,5 @@
 """What `kms-gateway help` prints: the gateway's own commands, each with one line."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

@@ -4,8 +4,6 @@ All texts are a stranger's. They are shown as JSON in ASCII, in which no charact
 changes the direction of others.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

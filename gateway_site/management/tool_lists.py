@@ -5,8 +5,6 @@ the gateway. Requests go over the connections that calls use, with their TLS and
 https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Iterator, Mapping
@@ -81,7 +79,7 @@ async def _list_in_time(upstream: Upstream, url: str, token: str | None) -> list
         await upstream_client.close()
 
 
-async def _list_in_versions(client: _Client) -> list[ListedTools]:
+async def _list_in_versions(client: "_Client") -> list[ListedTools]:
     __traceback_hide__ = True
     found: list[ListedTools] = []
     rejected: list[str] = []
@@ -95,7 +93,7 @@ async def _list_in_versions(client: _Client) -> list[ListedTools]:
     return found
 
 
-async def _list_now(client: _Client) -> ListedTools:
+async def _list_now(client: "_Client") -> ListedTools:
     """List tools as from 2026-07-28."""
     meta = {
         PROTOCOL_VERSION: STATELESS_SINCE,
@@ -106,7 +104,7 @@ async def _list_now(client: _Client) -> ListedTools:
     return ListedTools(STATELESS_SINCE, await _list_pages(client, {"_meta": meta}))
 
 
-async def _list_in_session(client: _Client) -> ListedTools:
+async def _list_in_session(client: "_Client") -> ListedTools:
     """List tools as until 2025-11-25."""
     client.headers = []
     params = {"protocolVersion": WITH_SESSIONS, "capabilities": {}, "clientInfo": CLIENT_INFO}
@@ -124,7 +122,7 @@ async def _list_in_session(client: _Client) -> ListedTools:
     return ListedTools(version, tools)
 
 
-async def _list_pages(client: _Client, params: Mapping[str, Any]) -> list[JSONObject]:
+async def _list_pages(client: "_Client", params: Mapping[str, Any]) -> list[JSONObject]:
     tools: list[JSONObject] = []
     cursor: dict[str, str] = {}
     for _ in range(PAGES_MAX):

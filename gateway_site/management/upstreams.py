@@ -1,7 +1,5 @@
 """The upstream that an operator names on the command line."""
 
-from __future__ import annotations
-
 from django.conf import settings
 
 from gateway_site.rules.upstream import Upstream

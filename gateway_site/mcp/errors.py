@@ -4,8 +4,6 @@ Its own codes are -32000 to -32019, which MCP leaves to implementations; -32020 
 specification's. https://modelcontextprotocol.io/specification/2026-07-28/basic#error-codes
 """
 
-from __future__ import annotations
-
 import json
 
 from django.http import HttpResponse

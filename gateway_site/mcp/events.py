@@ -6,8 +6,6 @@ messages where this reader finds none, so comments pass without their text, othe
 four do not pass, and where such a character is in a message, its escape passes.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -5,8 +5,6 @@ depth and length of numbers. The noncharacters that the RFC forbids as well are 
 reads them as anything else. Everything here takes linear time.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from typing import Any

@@ -7,8 +7,6 @@ does not have in its `__proto__` (seen with 3.25 to 4.2).
 https://modelcontextprotocol.io/specification/2026-07-28/basic
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -95,7 +93,7 @@ class Message:
         """Whether it is a result."""
         return self.method is None and not self.is_error
 
-    def without_content(self) -> Message:
+    def without_content(self) -> "Message":
         """Return it without `params` and `result`, for as long as its response streams."""
         return Message(
             id=self.id,

@@ -1,7 +1,5 @@
 """What decides about a call whose message was read, and about the messages of its answer."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -35,7 +33,7 @@ class MCPCall:
     message: Message | None
     caller: MCPCaller
 
-    def without_content(self) -> MCPCall:
+    def without_content(self) -> "MCPCall":
         """Return it without the content of its message, for as long as its answer streams."""
         message = None if self.message is None else self.message.without_content()
         return replace(self, message=message)

@@ -5,8 +5,6 @@ must agree with the message, which alone decides.
 https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http#request-metadata
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import re

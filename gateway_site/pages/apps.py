@@ -10,8 +10,6 @@ page counts sessions by an index that includes their start times, and only sessi
 the browser's session are read.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,7 +134,7 @@ class ListedApp:
     name_warning: str
 
     @classmethod
-    def of(cls, grant: LiveGrant, listed: Collection[str]) -> ListedApp:
+    def of(cls, grant: LiveGrant, listed: Collection[str]) -> "ListedApp":
         """Return the entry of a grant; `listed` are the ids of the operator's own clients."""
         labels = grant.labels
         configured = find_provider(labels.provider) or find_server(labels.provider)

@@ -4,8 +4,6 @@ Takes allauth's providers and accounts, the session's token sets and the upstrea
 scopes and times, never a token.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass

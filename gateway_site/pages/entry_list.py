@@ -1,7 +1,5 @@
 """Ending one or all entries of a page that lists sessions or apps, and reporting the outcome."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast

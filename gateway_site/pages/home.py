@@ -5,8 +5,6 @@ once. It does not do so after a sign-out, because a provider with a session woul
 again, nor after a failed sign-in, because that could loop forever.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import cast
 

@@ -1,7 +1,5 @@
 """The MCP servers that a person can connect, as the home page shows them; never a token."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import UTC, datetime
 

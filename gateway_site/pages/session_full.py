@@ -5,8 +5,6 @@ are, so a few of them can fill it. Nothing that was stored is lost: the save is 
 is sent, and the page and the log name the largest connection, which the person can disconnect.
 """
 
-from __future__ import annotations
-
 import logging
 import sys
 from http import HTTPStatus

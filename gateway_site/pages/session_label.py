@@ -6,8 +6,6 @@ patterns over untrusted input; a few plain words, searched in order, are enough 
 https://developer.mozilla.org/en-US/docs/Web/HTTP/Guides/Browser_detection_using_the_user_agent
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -61,7 +59,7 @@ class SignInLabel:
     provider: str = ""
 
     @classmethod
-    def from_metadata(cls, words: Mapping[str, str]) -> SignInLabel:
+    def from_metadata(cls, words: Mapping[str, str]) -> "SignInLabel":
         """Create the label from a session's metadata."""
         browser, system = words.get(BROWSER, ""), words.get(SYSTEM, "")
         device = browser or system
@@ -74,7 +72,7 @@ class SignInLabel:
 
 
 @receiver(user_logged_in, dispatch_uid="gateway_site.about")
-def label_session(request: HttpRequest, sociallogin: SocialLogin | None = None, **_: Any) -> None:
+def label_session(request: HttpRequest, sociallogin: "SocialLogin | None" = None, **_: Any) -> None:
     """Store in the new session how the person signed in."""
     user_agent = request.headers.get("User-Agent", "")
     words = {

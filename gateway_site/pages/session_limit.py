@@ -5,8 +5,6 @@ response is complete: then the message can be part of it. In the browser of an e
 person finds the sign-in page.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime

@@ -4,8 +4,6 @@ A session is identified by the id of its record, a digest, and is ended only if 
 to the signed-in user.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -8,8 +8,6 @@ An upstream that OAuth clients may call, such as an MCP server, returns little t
 page shows how to connect a client, and makes a call only on request (`?call`).
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re

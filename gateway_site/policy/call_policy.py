@@ -5,8 +5,6 @@ log has more. Before 2026-07-28 a 404 would mean that the session is over, and c
 new one again and again.
 """
 
-from __future__ import annotations
-
 import logging
 from dataclasses import replace
 

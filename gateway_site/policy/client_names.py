@@ -4,8 +4,6 @@ A client is known by its id in the operator's file, or by the host of its docume
 registered itself is `unverified`, whatever it calls itself.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Mapping
 

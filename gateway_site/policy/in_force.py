@@ -4,8 +4,6 @@ A file with a fault changes nothing: at start-up it is an error of the settings;
 pins of all upstreams stay as they are.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from threading import Lock

@@ -5,8 +5,6 @@ stays, also on a page of which nothing is left. No shared cache may keep what de
 https://modelcontextprotocol.io/specification/2026-07-28/server/utilities/caching
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from typing import Any

@@ -4,8 +4,6 @@ A list may have thousands of names, and a file thousands of rules: finding the r
 no longer if there are many.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar

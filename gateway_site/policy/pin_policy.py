@@ -4,8 +4,6 @@ What a process has seen last of a tool decides about its calls. Nothing here com
 does: a server may do anything when it is called.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Collection
 from dataclasses import replace

@@ -7,8 +7,6 @@ A name that is there more than once has several definitions, as of servers that 
 of the protocol differently.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ A typing error must not open or close anything silently: unknown members, lists 
 `*` that is not at the end and a rule that can never match are errors, which name the line.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 import tomllib

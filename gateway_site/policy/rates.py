@@ -4,8 +4,6 @@ A rate of N calls in a period is kept as one time, at which a caller would have 
 "generic cell rate algorithm"). It is for one event loop: nothing here may be called in two threads.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass

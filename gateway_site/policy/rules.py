@@ -5,8 +5,6 @@ A rule concerns callers (`groups`, `clients`) and calls (`methods`, `tools`, `re
 prompts is about these only. No call passes for a caller whom no rule allows anything.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -101,7 +99,7 @@ class Rules:
         """All groups that a rule names."""
         return frozenset().union(*(rule.groups or () for rule in self.rules))
 
-    def of(self, caller: Caller) -> CallerRules:
+    def of(self, caller: Caller) -> "CallerRules":
         """Return the rules for one caller."""
         return CallerRules(self, [rule for rule in self.rules if rule.concerns(caller)])
 

@@ -4,8 +4,6 @@ A rule decides by the spelling. A server that shortens, decodes or folds it woul
 than the rule has allowed, so what is not plain has no rule.
 """
 
-from __future__ import annotations
-
 import re
 
 from gateway_site.policy.subjects import METHODS_WITH_SUBJECT, URI_MAX

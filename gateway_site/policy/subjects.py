@@ -3,8 +3,6 @@
 Some methods name it in an object within `params`, where it is read strictly as well.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

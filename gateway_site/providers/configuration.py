@@ -1,7 +1,5 @@
 """Reads the configured providers from the environment, and builds allauth's settings."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any

@@ -3,8 +3,6 @@
 GitHub Enterprise Server is a plain OAuth 2.0 provider (`OAuth2Provider`) with its own URLs.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

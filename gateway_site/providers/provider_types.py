@@ -4,8 +4,6 @@ A type turns variables into the settings of a provider. Known providers with dif
 `known_providers`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any

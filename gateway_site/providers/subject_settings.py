@@ -4,8 +4,6 @@ The settings have the names of `oauth.provider.config`. Each reader raises Impro
 the name of the variable.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured

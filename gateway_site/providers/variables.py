@@ -1,7 +1,5 @@
 """The variables of one provider, `OAUTH_<NAME>_…`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from gateway_site.environment.admission_variables import AdmissionVariables

@@ -5,8 +5,6 @@ besides the server's own bounded buffer. A client is awaited as long as it sends
 second, averaged over ten seconds.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """A wait that may take so many seconds, without a timer if there is nothing to wait for."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Generator
 from types import coroutine

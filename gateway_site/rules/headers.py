@@ -5,8 +5,6 @@ names are removed (RFC 9110 section 7.6.1). An upstream gets the headers that `r
 lists; response headers that affect the whole origin in a browser are removed.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable

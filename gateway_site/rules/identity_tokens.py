@@ -1,7 +1,5 @@
 """Upstreams that get a token of the gateway's own: `UPSTREAM_<NAME>_TOKEN` and its companions."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

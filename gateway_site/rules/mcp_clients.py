@@ -4,8 +4,6 @@ Takes the name under which a client shows the server, and the server's URL; retu
 are those of docs/mcp.md, which describes each client.
 """
 
-from __future__ import annotations
-
 import json
 import shlex
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 They become the setting `OAUTH_MCP_SERVERS` (`oauth.mcp.servers`).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

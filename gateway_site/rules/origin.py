@@ -4,8 +4,6 @@ Fetch metadata (https://www.w3.org/TR/fetch-metadata/) and Origin (RFC 6454) dec
 methods too, since an attacker wants their responses. Unsafe methods also need Django's CSRF token.
 """
 
-from __future__ import annotations
-
 from urllib.parse import urlsplit
 
 from django.conf import settings

@@ -1,7 +1,5 @@
 """Errors as problem documents (RFC 9457). Fixed sentences: nothing of an upstream's, no secret."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Rates at which an upstream may be called, such as `60/m search_*=10/m`."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ anything that is not listed is dropped. Names enter in lower case. `UPSTREAM_<NA
 adds to the list for one upstream.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -105,7 +103,7 @@ class RequestHeaders:
             and not IDENTITY.search(name)
         )
 
-    def with_more(self, entries: Iterable[str]) -> RequestHeaders:
+    def with_more(self, entries: Iterable[str]) -> "RequestHeaders":
         """Return these with more names, or prefixes that end in `-*`. Raises BadEntry."""
         more = [entry.lower() for entry in entries]
         for entry in more:

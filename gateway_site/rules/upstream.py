@@ -3,8 +3,6 @@
 Nothing but these can be reached through the gateway.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Only URLs that every server parses in the same way are accepted. The undecoded b
 line are checked, and passed on unchanged.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from typing import Protocol

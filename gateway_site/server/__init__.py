@@ -14,8 +14,6 @@ log_queue            what a process logs, written by a thread
 rejections           rejections that also apply under other ASGI servers
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence

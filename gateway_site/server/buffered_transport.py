@@ -4,8 +4,6 @@ uvicorn writes the head and each piece of a body separately, and each write is a
 packet. Bytes are sent in the same order, no later than in the event loop's next iteration.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 

@@ -7,8 +7,6 @@ peer, that peer's longest idle connection. If none is idle, a new connection can
 health checks.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections import Counter, OrderedDict, defaultdict

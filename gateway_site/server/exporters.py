@@ -5,8 +5,6 @@ All else is set by OpenTelemetry's own variables, such as `OTEL_EXPORTER_OTLP_EN
 https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
 """
 
-from __future__ import annotations
-
 import argparse
 import threading
 from collections.abc import Mapping, MutableMapping, Sequence
@@ -29,7 +27,7 @@ MISSING: Final = (
     "pip install 'django-sessions-kms-gateway[otel]'."
 )
 
-_pushing: list[MeterProvider] = []
+_pushing: "list[MeterProvider]" = []
 
 
 def start_exporter(environment: MutableMapping[str, str]) -> None:
@@ -92,7 +90,7 @@ def _workers(environment: Mapping[str, str], options: Sequence[str]) -> int:
     return int(found) if found.isdecimal() else 1
 
 
-def _push() -> MetricReader:
+def _push() -> "MetricReader":
     """Return what sends the metrics to a collector once a minute."""
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import (  # noqa: PLC0415 - as above
         OTLPMetricExporter,
@@ -104,7 +102,7 @@ def _push() -> MetricReader:
     return PeriodicExportingMetricReader(OTLPMetricExporter())
 
 
-def _serve(environment: Mapping[str, str]) -> MetricReader:
+def _serve(environment: Mapping[str, str]) -> "MetricReader":
     """Return what answers Prometheus on a port of its own."""
     from opentelemetry.exporter.prometheus import PrometheusMetricReader  # noqa: PLC0415 - as above
     from prometheus_client import start_http_server  # noqa: PLC0415 - as above

@@ -10,8 +10,6 @@ whose parent has ended does not drain (`workers`).
 https://asgi.readthedocs.io/en/stable/specs/lifespan.html
 """
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import logging

@@ -8,8 +8,6 @@ fit into the queue is dropped and counted, and the log has the count as soon as 
 writes warnings and tracebacks there too. Handlers format records before they write them.
 """
 
-from __future__ import annotations
-
 import atexit
 import io
 import logging

@@ -9,8 +9,6 @@ module enforces limits that the application cannot: on a head that does not arri
 nobody reads, a response that the client does not read, and the number of connections.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from contextlib import suppress

@@ -11,8 +11,6 @@
   rejects them earlier; others have other limits, or none.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from functools import cached_property

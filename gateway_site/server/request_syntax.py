@@ -7,8 +7,6 @@ bytes are split at the end of each request, and the first line of the next one i
 before httptools gets it (RFC 9112 sections 2.2 and 3).
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence

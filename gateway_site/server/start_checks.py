@@ -1,7 +1,5 @@
 """What stops a server before it starts: variables that are missing, and a port that is taken."""
 
-from __future__ import annotations
-
 import argparse
 import socket
 from collections.abc import Mapping, Sequence

@@ -10,8 +10,6 @@ A worker whose parent was killed closes its port and ends: nobody would replace 
 parent could not listen.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

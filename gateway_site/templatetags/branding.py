@@ -1,7 +1,5 @@
 """The site's name and logo in templates; error pages have no request, so these need none."""
 
-from __future__ import annotations
-
 from django import template
 from django.conf import settings
 from django.templatetags.static import static

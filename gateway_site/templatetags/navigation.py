@@ -3,8 +3,6 @@
 Error pages have no request, so the former needs none.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

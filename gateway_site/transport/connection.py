@@ -5,8 +5,6 @@ no call waits for bytes, so that unsolicited data of an upstream are noticed. Th
 where a socket does not show which bytes are already decrypted.
 """
 
-from __future__ import annotations
-
 import asyncio
 import ipaddress
 import select
@@ -49,7 +47,7 @@ class Http1Connection(asyncio.Protocol):
 
     async def send(
         self, request: Request, *, seconds: float, ended: Callable[[], None]
-    ) -> Response:
+    ) -> "Response":
         """Send a request and return the response, whose head must come within `seconds`.
 
         `ended` is called when the response is closed, and not if this raises UpstreamFailed.

@@ -3,8 +3,6 @@
 The names of these classes are what the log tells, and docs/operations.md explains.
 """
 
-from __future__ import annotations
-
 
 class UpstreamFailed(Exception):
     """There is no answer of an upstream, or no more of one. It repeats nothing of a call."""

@@ -7,8 +7,6 @@ Here are the checks and bounds that it lacks, and whether the connection may car
 only where both sides know beyond doubt where the message ended.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing

@@ -5,8 +5,6 @@ fills it up. A key is a path, such as the person and then the app: persons are s
 the apps of each in rotation as well, and waiters with the same path in order of arrival.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import OrderedDict
 from collections.abc import Hashable

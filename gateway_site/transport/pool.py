@@ -4,8 +4,6 @@ It does not depend on HTTP and does not connect: the function that connects is a
 connection says whether its last exchange ended cleanly. Everything runs in one event loop.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Iterable

@@ -4,8 +4,6 @@ It follows no redirects, stores no cookies, adds no headers, and ignores proxies
 HTTP/1.1 only: a connection has one call at a time.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import os

@@ -4,8 +4,6 @@ Takes an account's claims and an `Admission`, returns `Evidence`. Claims of the 
 ignored.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +26,7 @@ class Claims:
     userinfo: Document
 
     @classmethod
-    def of_account(cls, extra_data: object) -> Claims:
+    def of_account(cls, extra_data: object) -> "Claims":
         """Read the claims that allauth stores; without documents they count as an id token's."""
         data = extra_data if isinstance(extra_data, Mapping) else {}
         if not {"id_token", "userinfo"} & data.keys():

@@ -5,8 +5,6 @@ from the provider's API. This happens before the database is read. A rejected ac
 error; the caller revokes its new grant, since nobody will use it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any

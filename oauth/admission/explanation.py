@@ -4,8 +4,6 @@ Nothing is requested from the provider. Responses of GitHub's API are not stored
 the members `emails` (in the format of `/user/emails`) and `groups` (`acme`, `acme/operators`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any

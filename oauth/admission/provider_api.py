@@ -11,8 +11,6 @@ scope `User.Read`.
 https://learn.microsoft.com/en-us/graph/api/directoryobject-checkmembergroups
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping

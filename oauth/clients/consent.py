@@ -5,8 +5,6 @@ Labels are stored as the grant's session metadata (`sessions_kms.about`) and bou
 the end is kept, which says whose it is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -59,7 +57,7 @@ class GrantLabels:
     wanted: tuple[str, ...] = ()
 
     @classmethod
-    def from_labels(cls, words: Mapping[str, str]) -> GrantLabels | None:
+    def from_labels(cls, words: Mapping[str, str]) -> "GrantLabels | None":
         """Return the labels of a grant's session metadata; None for other sessions."""
         if about.CLIENT not in words:
             return None

@@ -9,8 +9,6 @@ grants, so that neither delays the other. Items that are not deleted here give a
 and remain until `clearsessions` or DynamoDB deletes them.
 """
 
-from __future__ import annotations
-
 import atexit
 import logging
 import os

@@ -4,8 +4,6 @@ Takes consents, codes and tokens; returns codes, tokens and the sessions of gran
 on HTTP.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import hmac

@@ -6,8 +6,6 @@ many those are. The index is eventually consistent, so the limit is approximate.
 ended here is not revoked at the provider: only its client has a token that can decrypt it.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 

@@ -9,8 +9,6 @@ document also removes the cached one (draft-ietf-oauth-client-id-metadata-docume
 Caching").
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import re

@@ -6,8 +6,6 @@ It contains ids of items, no tokens. The session is read for each call, so an en
 noticed.
 """
 
-from __future__ import annotations
-
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -132,7 +130,7 @@ class SealedGrant:
         """Whether the token is bound to a key."""
         return self.jkt is not None
 
-    def make_spent(self, at: int) -> SealedGrant:
+    def make_spent(self, at: int) -> "SealedGrant":
         """Return its content after it is spent."""
         return replace(self, key=None, previous=None, spent_at=at, refreshed_at=())
 
@@ -145,7 +143,7 @@ class SealedGrant:
         refreshed_at: Sequence[float],
         is_authenticated: bool,
         jkt: str | None,
-    ) -> SealedGrant:
+    ) -> "SealedGrant":
         """Return the content of the tokens that replace it."""
         return replace(
             self,
@@ -165,7 +163,7 @@ class SealedGrant:
         return json.dumps(asdict(self)).encode()
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> SealedGrant:
+    def from_bytes(cls, content: bytes) -> "SealedGrant":
         """Read what `to_bytes` returned; fields of a later release are ignored."""
         __traceback_hide__ = True
         known = _known_fields(cls, json.loads(content))
@@ -215,7 +213,7 @@ class SealedResponse:
         return json.dumps(asdict(self)).encode()
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> SealedResponse:
+    def from_bytes(cls, content: bytes) -> "SealedResponse":
         """Read what `to_bytes` returned."""
         __traceback_hide__ = True
         return cls(**_known_fields(cls, json.loads(content)))
@@ -238,7 +236,7 @@ class CodeAnswer:
         return json.dumps(asdict(self)).encode()
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> CodeAnswer:
+    def from_bytes(cls, content: bytes) -> "CodeAnswer":
         """Read what `to_bytes` returned."""
         __traceback_hide__ = True
         known = _known_fields(cls, json.loads(content))

@@ -3,8 +3,6 @@
 It is Django's setting `AUTHORIZATION_SERVER`, which is None if there are no OAuth clients.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -1,7 +1,5 @@
 """What a consent page has to name before a client gets access to a connected MCP server."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit

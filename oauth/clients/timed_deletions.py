@@ -6,8 +6,6 @@ The memory is bounded, and lost with the process: what it does not delete is del
 call or exchange, or by DynamoDB. Deletions run in the background threads of `grant_end`.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable

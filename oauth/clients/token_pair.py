@@ -15,8 +15,6 @@ stored. The age of the token cannot be used, since a program that has just resta
 within seconds.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import secrets
@@ -106,7 +104,7 @@ class Lifetimes:
         return max(1, min(self.access_token_age, settings.SESSION_COOKIE_AGE // 2))
 
     @classmethod
-    def configured(cls) -> Lifetimes:
+    def configured(cls) -> "Lifetimes":
         """Return the configured lifetimes. Raises TypeError for an unknown name."""
         return cls(**getattr(settings, LIFETIMES_SETTING, {}))
 

@@ -14,8 +14,6 @@ grant. A code never becomes a tombstone: it ends nothing before its verifier is 
 expired and surplus tokens are deleted in the background.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias

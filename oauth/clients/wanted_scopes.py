@@ -5,8 +5,6 @@ labels. When the person disconnects the app, they are kept in the browser's sess
 consent finds them. Only what fits into the labels is kept: a server may demand more and more.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable, Mapping

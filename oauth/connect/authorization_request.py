@@ -5,8 +5,6 @@ issuer's metadata requires it, the request is pushed, and the browser gets a ref
 (RFC 9126).
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Exchanges the code of a connection for its token set (RFC 6749 section 4.1.3, RFC 8707)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Responses to a connection that did not work: a page with the reason, or a redirect."""
 
-from __future__ import annotations
-
 import logging
 from http import HTTPStatus
 from urllib.parse import urlsplit

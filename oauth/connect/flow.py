@@ -11,8 +11,6 @@ A connection that replaces another does not revoke it: some servers revoke every
 and client with it, so also the new one.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import secrets

@@ -1,7 +1,5 @@
 """The scopes that a connection requests, and which of them the page has to name before."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -19,7 +17,7 @@ class RequestedScopes:
     @classmethod
     def of(
         cls, discovered: Discovered, held: TokenSet | None, wanted: tuple[str, ...]
-    ) -> RequestedScopes:
+    ) -> "RequestedScopes":
         """Return those that the server names now, those that the last connection requested, and
         ``wanted``.
 

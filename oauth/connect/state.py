@@ -5,8 +5,6 @@ the code is sent (RFC 9700 section 4.4). It is valid at the callback of its serv
 person who began it, for STATE_AGE seconds.
 """
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -58,7 +56,7 @@ class PendingConnection:
         return {**asdict(self), "scopes": list(self.scopes)}
 
     @classmethod
-    def from_session(cls, data: Mapping[str, Any]) -> PendingConnection:
+    def from_session(cls, data: Mapping[str, Any]) -> "PendingConnection":
         """Parse the result of `to_session`. Raises TypeError for anything else."""
         names = {each.name for each in fields(cls)}
         known = {name: value for name, value in data.items() if name in names}

@@ -1,7 +1,5 @@
 """The pages that connect and disconnect an MCP server."""
 
-from __future__ import annotations
-
 from django.contrib import messages
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.decorators import login_not_required, login_required

@@ -5,8 +5,6 @@ They are kept in the session, so that the page can name them and the next connec
 are kept, and after CONNECTS_MAX such connections in an hour its answer is passed on as it is.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from contextlib import suppress
@@ -36,13 +34,13 @@ class WantedScopes:
     is_due: bool = False
     connected_at: tuple[int, ...] = ()
 
-    def with_more(self, scopes: Iterable[str]) -> WantedScopes:
+    def with_more(self, scopes: Iterable[str]) -> "WantedScopes":
         """Return a copy with scopes that were demanded now; keeps SCOPES_MAX."""
         valid = (each for each in scopes if SCOPE.fullmatch(each))
         found = tuple(dict.fromkeys((*self.scopes, *valid)))[:SCOPES_MAX]
         return replace(self, scopes=found, is_due=True)
 
-    def connected(self, now: int) -> WantedScopes:
+    def connected(self, now: int) -> "WantedScopes":
         """Return a copy after a connection."""
         if not self.is_due:
             return self

@@ -6,8 +6,6 @@ each provider, and six more of at most ten seconds if it has an endpoint for pus
 Nothing is stored, and findings contain no secrets and no text from a provider.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 

@@ -4,8 +4,6 @@ Takes the configured authorization server, yields findings. The gateway's own me
 as a client does, at the URL that clients know.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 from oauth.clients.rules.resources import resource_of

@@ -4,8 +4,6 @@ Nothing is registered and nothing is stored. A client that exists is tried with 
 provider's is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final

@@ -4,8 +4,6 @@ Takes an `McpServer` and this site's URL, yields findings. It sends the requests
 two more to the token endpoint. Nothing is stored.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial

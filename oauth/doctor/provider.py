@@ -5,8 +5,6 @@ The client's credentials are tested with a made-up code. A provider checks the c
 6749 section 5.2): `invalid_client` is about the credentials, `invalid_grant` only about the code.
 """
 
-from __future__ import annotations
-
 import secrets
 import ssl
 from collections.abc import Callable, Iterator

@@ -6,8 +6,6 @@ second request uses an unregistered redirect URI, and the two responses are comp
 that does not support `prompt=none` gets the requests without it.
 """
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit

@@ -11,8 +11,6 @@ CONNECTIONS_WAIT seconds: nobody else knows of these tokens. What is not revoked
 and counted, and the revocation continues in the background.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Mapping, Sequence

@@ -4,8 +4,6 @@ Takes the token, the expected issuer and audience, and the time; returns the tok
 fault raises `InvalidLogoutToken` with a fixed sentence. Sessions and replay are checked elsewhere.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

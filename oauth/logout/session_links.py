@@ -5,8 +5,6 @@ subject, which are stored as the session's links (`sessions_kms.session.links`).
 reader of the table cannot tell who is signed in, and a writer cannot forge a name.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Iterator, Sequence

@@ -16,8 +16,6 @@ With `post` the hint is not in the provider's logs or the browser's history eith
 it is not sent, for a provider whose id tokens are accepted as credentials elsewhere.
 """
 
-from __future__ import annotations
-
 import logging
 import secrets
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ The header comes from a stranger, and is also parsed in the event loop: the time
 length, which is limited. A header that does not follow the grammar has no challenges.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

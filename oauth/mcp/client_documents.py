@@ -6,8 +6,6 @@ one redirect URI and one authentication method. There are none unless the operat
 `CONNECT_DOCUMENTS=1` that others can reach `PUBLIC_URL`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit

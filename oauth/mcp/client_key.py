@@ -6,8 +6,6 @@ as a sealed document. It changes only by the command `change_client_key`, becaus
 revoke the grants of a client whose keys change.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field

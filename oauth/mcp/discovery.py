@@ -10,8 +10,6 @@ if the operator set the issuer. Endpoints may otherwise have other origins than 
 servers have them, and a hostile one could redirect from its own origin anyway.
 """
 
-from __future__ import annotations
-
 import logging
 import shlex
 from dataclasses import dataclass, replace

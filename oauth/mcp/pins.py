@@ -5,8 +5,6 @@ fleet. Somebody who can write the table can delete it, but cannot write another 
 setting of the issuer protects against that.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass
 
@@ -32,7 +30,7 @@ class Pin:
         return json.dumps(asdict(self)).encode()
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> Pin:
+    def from_bytes(cls, content: bytes) -> "Pin":
         """Return the pin in a document. Raises KeyError, TypeError or ValueError."""
         members = json.loads(content)
         return cls(

@@ -4,8 +4,6 @@ Tokens belong to the issuer, the client and the resource with which they were ob
 are sealed with them. So a provider is made of them, and never of what discovery finds later.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Protocol
 

@@ -1,7 +1,5 @@
 """One registration of this gateway as a client of an authorization server, and its JSON form."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
@@ -49,7 +47,7 @@ class Registration:
         return {**asdict(self), "scopes": list(self.scopes)}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Registration:
+    def from_json(cls, data: Mapping[str, Any]) -> "Registration":
         """Return what `to_json` stored; ignores unknown members. Raises TypeError."""
         __traceback_hide__ = True
         known = {each.name: data[each.name] for each in fields(cls) if each.name in data}

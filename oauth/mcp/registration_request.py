@@ -7,8 +7,6 @@ the `registration_access_token`: together with the table and KMS it would let so
 client's redirect URI at the server (RFC 7592).
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -10,8 +10,6 @@ page, from which no way leads back. So before somebody is sent there with a regi
 older than a day, the token endpoint is asked with a code that nobody issued.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import secrets

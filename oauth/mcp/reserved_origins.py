@@ -5,8 +5,6 @@ servers' issuers. Servers of one origin may share theirs. The endpoints of a pin
 nothing: otherwise a server could name a host of another one, and lock that out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Set
 from contextlib import suppress
 

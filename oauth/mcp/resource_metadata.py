@@ -8,8 +8,6 @@ fetched at most once a minute by each process, also after a failure.
 https://modelcontextprotocol.io/specification/2026-07-28/basic/authorization/authorization-server-discovery
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Mapping

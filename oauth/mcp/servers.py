@@ -5,8 +5,6 @@ out. A server is an upstream and a provider of the same name, but nobody signs i
 set is in the session like that of every provider. Uses neither the database nor the network.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache

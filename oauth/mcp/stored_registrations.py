@@ -6,8 +6,6 @@ that made it; the oldest are dropped when there are too many. Beside them is unt
 register again.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -65,11 +63,11 @@ class StoredRegistrations:
         ]
         return max((left for left in lefts if 0 < left <= PAUSE_MAX), default=0)
 
-    def adding(self, registration: Registration) -> StoredRegistrations:
+    def adding(self, registration: Registration) -> "StoredRegistrations":
         """Return these with one more, which is the newest."""
         return replace(self, registrations=(registration, *self.registrations)[:REGISTRATIONS_MAX])
 
-    def pausing(self, pause: Pause, now: float) -> StoredRegistrations:
+    def pausing(self, pause: Pause, now: float) -> "StoredRegistrations":
         """Return these with a pause in place of those that are over or for the same."""
         others = [
             each
@@ -96,7 +94,7 @@ class StoredRegistrations:
         yield json.dumps({"registrations": [], "pauses": pauses}).encode()
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> StoredRegistrations:
+    def from_bytes(cls, content: bytes) -> "StoredRegistrations":
         """Return what `to_bytes` wrote. Raises LookupError, TypeError or ValueError."""
         __traceback_hide__ = True
         data: dict[str, Any] = json.loads(content)

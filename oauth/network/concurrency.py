@@ -8,8 +8,6 @@ waits at most one second for it. An MCP server has such a queue of its own, sinc
 it behaves. SQL connections are scarce, so they are released before a wait.
 """
 
-from __future__ import annotations
-
 import asyncio
 import atexit
 import logging

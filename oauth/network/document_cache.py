@@ -6,8 +6,6 @@ something in the document, it is fetched again at once; this has a separate paus
 fetch because of age does not prevent it.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Callable

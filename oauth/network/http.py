@@ -12,8 +12,6 @@ A URL from a provider's documents is only requested in the networks that the cal
 No SQL connection is held during a request: a slow provider would soon occupy all of them.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import re

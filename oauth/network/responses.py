@@ -3,8 +3,6 @@
 Both are limited in size before they are parsed.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass

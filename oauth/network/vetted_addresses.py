@@ -10,8 +10,6 @@ So the number of threads is limited, concurrent lookups of one name share a thre
 threads hang, a lookup of another name fails at once.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import socket
@@ -133,7 +131,7 @@ class Reach:
     networks: frozenset[Network]
     ca_file: str | None = None
 
-    def with_network_of(self, address: str) -> Reach:
+    def with_network_of(self, address: str) -> "Reach":
         """Return a copy that also allows the network of an address."""
         return replace(self, networks=self.networks | {network_of(address)})
 

@@ -4,8 +4,6 @@ The addresses are requested in their order, within a time limit for all of them.
 followed.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -23,8 +23,6 @@ An app of the kind `openid_connect` without `server_url` is a plain OAuth 2.0 pr
 members of the metadata.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ Takes a key, a request and the server's nonce, and returns a proof. The private 
 stored in the encrypted session together with its token, and nowhere else.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import re

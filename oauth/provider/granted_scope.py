@@ -4,8 +4,6 @@ A server may grant any number of names of any length. Each page and each call re
 so only SCOPE_MAX bytes of valid names are stored, those that were requested first.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Collection, Iterable, Iterator

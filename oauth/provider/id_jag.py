@@ -9,8 +9,6 @@ https://datatracker.ietf.org/doc/draft-ietf-oauth-identity-assertion-authz-grant
 
 # ruff: noqa: S105 - names of types of tokens
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

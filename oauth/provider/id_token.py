@@ -5,8 +5,6 @@ checked, since the token came over TLS directly from the provider. Every fault r
 `InvalidIdToken` with a fixed message.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import hmac

@@ -6,8 +6,6 @@ a minute, since anybody can send a made-up key id. In between, a signature with 
 can neither be accepted nor rejected.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from oauth.exceptions import ProviderUnavailable

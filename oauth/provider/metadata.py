@@ -14,8 +14,6 @@ listed tenants are accepted.
 https://learn.microsoft.com/entra/identity-platform/access-tokens#validate-the-issuer
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Iterable, Mapping

@@ -3,8 +3,6 @@
 Does not depend on Django or allauth, since it is imported by settings.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

@@ -4,8 +4,6 @@ Takes the URL of an authorization request and returns a short one with a referen
 request. So nobody can change the request in the browser, or read it in a log.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import parse_qsl, urlencode, urlsplit

@@ -5,8 +5,6 @@ Each token set has a random name (`grant_secret`) under which the lease is store
 the reason why there is none. This module calls no provider and knows no session.
 """
 
-from __future__ import annotations
-
 import json
 import random
 import secrets
@@ -41,7 +39,7 @@ class RefreshOutcome:
         return json.dumps({"token_set": self.token_set.to_session()}).encode()
 
     @classmethod
-    def from_bytes(cls, result: bytes) -> RefreshOutcome:
+    def from_bytes(cls, result: bytes) -> "RefreshOutcome":
         """Parse the outcome that a lease stored."""
         __traceback_hide__ = True
         content = json.loads(result)

@@ -6,8 +6,6 @@ refresh is waited for and its result is revoked, no later refresh can start, and
 concurrent sign-outs revokes the grant.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Mapping
 from enum import StrEnum

@@ -8,8 +8,6 @@ from the settings.
 https://modelcontextprotocol.io/specification/2026-07-28/basic/authorization/authorization-server-discovery
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import replace

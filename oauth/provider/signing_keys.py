@@ -3,8 +3,6 @@
 The cost of verifying with any key of a set is bounded when the set is parsed.
 """
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass

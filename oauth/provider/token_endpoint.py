@@ -6,8 +6,6 @@ team. The key file is read each time, so that it can be replaced while the gatew
 https://developer.apple.com/documentation/accountorganizationaldatasharing/creating-a-client-secret
 """
 
-from __future__ import annotations
-
 import base64
 import logging
 import secrets

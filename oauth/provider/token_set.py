@@ -4,8 +4,6 @@ Parses token responses (RFC 6749 section 5.1) and converts token sets to and fro
 session stores. Does not depend on Django or allauth.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import secrets
@@ -122,7 +120,7 @@ class TokenSet:
         now: int,
         source: str,
         dpop_key: str | None = None,
-    ) -> TokenSet:
+    ) -> "TokenSet":
         """Parse the token response of ``source``, a provider's or server's name.
 
         A response without ``scope`` grants the requested scope (RFC 6749 section 5.1). Raises
@@ -146,7 +144,7 @@ class TokenSet:
 
     def refreshed(
         self, response: Mapping[str, Any], *, now: int, source: str, dpop_key: str | None = None
-    ) -> TokenSet:
+    ) -> "TokenSet":
         """Return the successor of this token set. Raises as `from_response` does.
 
         A response without a scope or a refresh token keeps the current one (RFC 6749 section 6).
@@ -181,7 +179,7 @@ class TokenSet:
             refresh_expires_at=new.refresh_expires_at or self.refresh_expires_at,
         )
 
-    def keeping_refresh_token(self, previous: TokenSet | None) -> TokenSet:
+    def keeping_refresh_token(self, previous: "TokenSet | None") -> "TokenSet":
         """Return this token set, with the previous refresh token if it has none itself.
 
         Some providers issue a refresh token at the first consent only. The previous one is kept if
@@ -209,7 +207,7 @@ class TokenSet:
         )
         return self if kept.is_too_large else kept
 
-    def may_end_with(self, other: TokenSet | None) -> bool:
+    def may_end_with(self, other: "TokenSet | None") -> bool:
         """Return True if revoking one of two token sets of a provider may end both."""
         return other is not None and other.subject == self.subject
 
@@ -242,7 +240,7 @@ class TokenSet:
         return content
 
     @classmethod
-    def from_session(cls, data: object) -> TokenSet:
+    def from_session(cls, data: object) -> "TokenSet":
         """Parse the result of `to_session`; ignores unknown fields. Raises MalformedTokens."""
         if not isinstance(data, Mapping) or data.get("version") != VERSION:
             raise MalformedTokens("This is not a token set of version 1.")

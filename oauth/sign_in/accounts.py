@@ -12,8 +12,6 @@ data and find the existing user. The same happens for people of the same name, w
 same user name.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterator
 

@@ -3,8 +3,6 @@
 `oauth.sign_in.session_user` describes the difference. Projects name this module in MIDDLEWARE.
 """
 
-from __future__ import annotations
-
 from functools import partial
 
 from django.contrib.auth import middleware

@@ -7,8 +7,6 @@ the session key is cycled and every stage has passed, and a connection only once
 known to be the person's own.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from allauth.account.signals import user_logged_in

@@ -8,8 +8,6 @@ page again. `click_delay.js` does more, for browsers that run scripts: the butto
 page has been visible and focused for a second.
 """
 
-from __future__ import annotations
-
 from django.core.signing import BadSignature, Signer
 from django.http import HttpRequest
 from django.templatetags.static import static

@@ -8,8 +8,6 @@ For an account that the rule rejects, a page shows the reason, and its session, 
 rights end. Errors show the request id, which also appears in the log.
 """
 
-from __future__ import annotations
-
 import logging
 import secrets
 import time

@@ -7,8 +7,6 @@ allauth's `requests` sessions send through `oauth.network.http`: a `requests.Ses
 in time or size, decompresses bodies, and replaces a token with a `.netrc` entry for the host.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping

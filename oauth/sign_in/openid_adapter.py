@@ -6,8 +6,6 @@ by its subject (OpenID Connect Core 5.7) unless the settings name other claims: 
 differs for each client, and plain OAuth 2.0 providers have their own names for it.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import logging

@@ -3,8 +3,6 @@
 It can still say anything: the page has to say whose text it is.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 

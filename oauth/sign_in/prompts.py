@@ -5,8 +5,6 @@ to sign in with another one, and asks for consent when they allow a client: then
 this gateway or at the provider, gives a client tokens.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from urllib.parse import urlencode
 

@@ -4,8 +4,6 @@ A group gives rights only together with its provider: at some providers, anybody
 "admins". Rights from the command `staff` are not changed (see `oauth.models`).
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable
 from typing import Any

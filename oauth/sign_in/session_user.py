@@ -13,8 +13,6 @@ no security here: nobody can compute one from `SECRET_KEY`.
 https://docs.djangoproject.com/en/stable/topics/auth/default/#session-invalidation-on-password-change
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import time

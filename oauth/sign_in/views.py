@@ -15,8 +15,6 @@ that Apple lets the browser send: anybody could have written it.
 https://openid.net/specs/oauth-v2-form-post-response-mode-1_0.html
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus

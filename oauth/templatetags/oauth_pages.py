@@ -4,8 +4,6 @@ A moment is a time, and how far away it is. Without JavaScript the time is in UT
 shows it in the visitor's time zone. The delay is against clicks that were meant for another page.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any

@@ -9,8 +9,6 @@ After an error of OAuth the session waits PAUSE seconds; until then only connect
 helps. What a user connected is used and refreshed like that of every other server.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import secrets

@@ -5,8 +5,6 @@ exchanges that for an access token (RFC 7523). Nobody consents there, so the ope
 (`McpServer.id_jag`). Does not depend on sessions.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -6,8 +6,6 @@ refreshes it, and the others load the result (`refresh_coordinator`). The succes
 stored session immediately; then the request's own session object adopts it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -5,8 +5,6 @@ whatever has been discovered since. Its client's secret or key is stored: `with_
 it, so it is called only for a request to the authorization server, in a thread.
 """
 
-from __future__ import annotations
-
 from oauth.exceptions import NotConnected, ReauthenticationRequired
 from oauth.mcp import provider as mcp_provider
 from oauth.mcp.resource_metadata import covers

@@ -16,8 +16,6 @@ to sign in again. The window is one `GetItem` and one `PutItem` wide, tens of mi
 refresh, and no protocol between two stores can close it.
 """
 
-from __future__ import annotations
-
 import logging
 from collections import OrderedDict
 from concurrent.futures import Future

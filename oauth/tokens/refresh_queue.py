@@ -7,8 +7,6 @@ A person may have many grants, in apps and in browsers. Only a few of them are r
 time: otherwise a provider that is slow for one account could occupy all of its threads.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
 from contextlib import asynccontextmanager

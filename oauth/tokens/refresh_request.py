@@ -3,8 +3,6 @@
 This spends the refresh token, so the caller must hold its lease. Does not depend on sessions.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from dataclasses import replace

@@ -6,8 +6,6 @@ other live session of a browser counts, and a grant of an OAuth client counts fo
 MCP server that its labels name.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from threading import Lock
 
@@ -57,7 +55,7 @@ class RemainingAccess:
     @classmethod
     def beside(
         cls, services: Services, session: SessionBase, *, goes_on: bool = False
-    ) -> RemainingAccess:
+    ) -> "RemainingAccess":
         """Return a user's access beside their loaded session, or grant: it ends, or goes on."""
         __traceback_hide__ = True
         key = session.session_key

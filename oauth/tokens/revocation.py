@@ -9,8 +9,6 @@ A connection to an MCP server is revoked in threads of that server, so that it d
 client's secret or key is stored, so it is loaded there too.
 """
 
-from __future__ import annotations
-
 import logging
 from concurrent.futures import Future
 from functools import partial

@@ -10,8 +10,6 @@ grants that were given before a certain time (`end_sessions --provider`): the se
 the people have to consent again.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Iterator, Mapping

@@ -4,8 +4,6 @@ Known are errors of the configuration, of the SQL database, of AWS, and of files
 fault of the program: its traceback is needed.
 """
 
-from __future__ import annotations
-
 import errno
 import sqlite3
 from typing import Any

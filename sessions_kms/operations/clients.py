@@ -4,8 +4,6 @@ No session is decrypted and no token is needed. A grant whose metadata could not
 the table was unreachable, is not found here; it ends with its user's other sessions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime

@@ -14,8 +14,6 @@ length: minutes for a header of 64 KB (CVE-2024-7592). The values are those of t
 https://github.com/python/cpython/issues/123067
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import string
@@ -78,7 +76,7 @@ class MinuteGate:
 duplicates_gate = MinuteGate()
 
 
-def drop_foreign(request: HttpRequest, rules: CookieRules) -> None:
+def drop_foreign(request: HttpRequest, rules: "CookieRules") -> None:
     """Remove all cookies from the request except those that the rules admit, and decode them."""
     __traceback_hide__ = True
     done: CookieRules | None = getattr(request, FILTERED_BY, None)
@@ -106,7 +104,7 @@ def without_session(view: View) -> View:
     return cast("View", responding)
 
 
-def mark_filtered(request: HttpRequest, rules: CookieRules) -> None:
+def mark_filtered(request: HttpRequest, rules: "CookieRules") -> None:
     """Note that the cookies of a request are those that the rules admit.
 
     They are decoded here, because decoding by Django may take long; cookies that are decoded
@@ -118,7 +116,7 @@ def mark_filtered(request: HttpRequest, rules: CookieRules) -> None:
         request.COOKIES = decode_header(_text(request))
 
 
-def filter_header(header: bytes, rules: CookieRules) -> bytes:
+def filter_header(header: bytes, rules: "CookieRules") -> bytes:
     """Return the admitted part of a Cookie header, and log names that came twice."""
     filtered = sift(header, rules)
     if filtered.duplicated and duplicates_gate.allows():
@@ -207,7 +205,7 @@ class CookieRules:
     others: frozenset[bytes]
     strict: bool
 
-    def covers(self, others: CookieRules) -> bool:
+    def covers(self, others: "CookieRules") -> bool:
         """Return True if the other rules would admit all that these have admitted.
 
         Strict rules admit only exact names of the site. By all rules, names with a prefix must

@@ -4,8 +4,6 @@ Imports neither Django nor the engine. Until a project has imported the test kit
 stored in it; projects with another engine never do.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
@@ -19,7 +17,7 @@ MODULE = "sessions_kms.testing.memory_store"
 
 
 @pytest.fixture
-def session_store() -> MemoryStore:
+def session_store() -> "MemoryStore":
     """Return the store of this process: `advance`, `unavailable`, `throttled`, `lose_answers`."""
     from django.conf import settings  # noqa: PLC0415 - no other test needs it
 
@@ -60,22 +58,22 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, 
         stored.append(_end(changes))
 
 
-def _begin() -> Changes | None:
+def _begin() -> "Changes | None":
     store = _imported_store()
     return None if store is None else store.begin()
 
 
-def _end(changes: Changes | None) -> Changes | None:
+def _end(changes: "Changes | None") -> "Changes | None":
     store = _imported_store()
     return None if store is None else store.end(changes)
 
 
-def _undo(changes: Changes | None) -> None:
+def _undo(changes: "Changes | None") -> None:
     store = _imported_store()
     if store is not None and changes is not None:
         store.undo(changes)
 
 
-def _imported_store() -> MemoryStore | None:
+def _imported_store() -> "MemoryStore | None":
     store: MemoryStore | None = getattr(sys.modules.get(MODULE), "store", None)
     return store

@@ -3,8 +3,6 @@
 `calls` takes these steps in order.
 """
 
-from __future__ import annotations
-
 from typing import Any, cast
 from urllib.parse import urlencode
 

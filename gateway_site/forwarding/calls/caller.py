@@ -6,8 +6,6 @@ and no CSRF token is required, since no browser sends that header by itself. Wha
 (`oauth.clients`) is imported only where clients are allowed.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -122,14 +120,14 @@ async def _find_client(request: HttpRequest, path: str) -> Caller | None:
     return Caller(session, grant)
 
 
-async def _end_grant(grants: Any, session: GrantStore, token: str) -> None:
+async def _end_grant(grants: Any, session: "GrantStore", token: str) -> None:
     __traceback_hide__ = True
     await grants.end(session, access_token=token)
 
 
 async def _open_grant(
     request: HttpRequest, upstream: str, token: str, *, is_dpop: bool
-) -> OpenGrant:
+) -> "OpenGrant":
     """Return the grant of a token. Raises Problem, with the challenge of the token's scheme."""
     __traceback_hide__ = True
     from oauth.clients.grants import grants  # noqa: PLC0415 - only where clients are allowed
@@ -146,7 +144,7 @@ async def _open_grant(
     raise Problem(401, error, detail, headers={CHALLENGE: challenge})
 
 
-def _read_proof(request: HttpRequest) -> RequestProof:
+def _read_proof(request: HttpRequest) -> "RequestProof":
     """Return the proof of a call; its URL is the public one, without query, as it was sent."""
     __traceback_hide__ = True
     from oauth.clients.authentication.dpop_proof import RequestProof  # noqa: PLC0415 - as above

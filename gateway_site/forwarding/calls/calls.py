@@ -16,8 +16,6 @@ project, reading large MCP messages (`mcp.reading_threads`), and looking every m
 user of an open call is active (`watch`). An open stream holds none.
 """
 
-from __future__ import annotations
-
 import io
 from http.cookies import SimpleCookie
 from typing import Any, cast

@@ -3,8 +3,6 @@
 https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 """
 
-from __future__ import annotations
-
 import re
 from typing import Protocol
 

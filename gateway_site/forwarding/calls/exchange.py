@@ -5,8 +5,6 @@ database connection is held meanwhile, and once a response has started, little m
 network connections.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from http import HTTPStatus

@@ -1,7 +1,5 @@
 """The response to a call of which a step fails. Nothing is rendered in the event loop."""
 
-from __future__ import annotations
-
 import logging
 
 from django.core.exceptions import SuspiciousOperation

@@ -7,8 +7,6 @@ open. A call beyond these limits waits, the person's apps in rotation; a limited
 Nobody else waits for them. `limit_rate` applies `UPSTREAM_<NAME>_RATE`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import os
@@ -127,7 +125,7 @@ class UserCalls:
         self._limits = limits
         self._users: dict[str, _UserCalls] = {}
 
-    def place(self, owner: Owner, upstream: Upstream) -> UserPlace:
+    def place(self, owner: Owner, upstream: Upstream) -> "UserPlace":
         """Return a place among the person's calls of an upstream, to hold within a block."""
         return UserPlace(self, owner, upstream)
 

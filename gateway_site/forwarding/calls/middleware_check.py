@@ -1,7 +1,5 @@
 """Whether a project's middleware may be meant for calls, which do not pass through `MIDDLEWARE`."""
 
-from __future__ import annotations
-
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 

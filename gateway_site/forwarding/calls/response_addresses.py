@@ -10,8 +10,6 @@ replaced or its link is dropped, and nothing is returned in which such a program
 address. A field that does not follow the RFC's grammar is dropped as a whole.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from urllib.parse import SplitResult, urlsplit

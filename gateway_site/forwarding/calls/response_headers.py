@@ -5,8 +5,6 @@ refreshed for a call, extend the session after the call was admitted: `renew_ses
 `with_session_cookie` extend the cookie then.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The call of an upstream that a request becomes, once it is admitted."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from django.http import HttpRequest

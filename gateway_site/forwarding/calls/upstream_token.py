@@ -4,8 +4,6 @@ An MCP server that is not connected, or demands more scopes, is a problem with `
 person who opened its address as a page is sent to that page, and comes back afterwards.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Awaitable
 from http import HTTPStatus

@@ -4,8 +4,6 @@ An entry holds what Django compares a session with, and a copy of the row. It is
 user is saved or deleted in this process; changes by other processes count after `PERSON_CACHE_AGE`.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Mapping

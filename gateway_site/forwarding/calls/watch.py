@@ -6,8 +6,6 @@ delay, so they queue. The session watch keeps as little of the caller as it need
 may last for an hour.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 from collections import defaultdict

@@ -4,8 +4,6 @@ No page accepts files. Staff may send larger bodies, so `is_staff_request` deter
 loop whether a request is a staff member's. Bodies of calls to upstreams are not read here.
 """
 
-from __future__ import annotations
-
 import asyncio
 import io
 from collections.abc import Awaitable, Callable, Mapping

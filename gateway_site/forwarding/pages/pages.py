@@ -6,8 +6,6 @@ provider, and those of OAuth clients have separate thread pools (`thread_pools`)
 lists, a slow provider or a slow client document delay nothing else.
 """
 
-from __future__ import annotations
-
 import io
 from contextlib import closing
 from typing import Any

@@ -4,8 +4,6 @@ Nothing is rendered here: the event loop serves everybody. The 503 page is rende
 it is needed when no thread is free.
 """
 
-from __future__ import annotations
-
 from http import HTTPStatus
 
 from django.conf import settings

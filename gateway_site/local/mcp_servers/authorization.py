@@ -5,8 +5,6 @@ ends the grant. The file has digests of tokens only. Codes and open requests are
 restart.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import secrets

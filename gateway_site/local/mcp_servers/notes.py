@@ -4,8 +4,6 @@ The endpoints are the SDK's, with what it lacks: public clients, and the issuer 
 the authorization endpoint (RFC 9207).
 """
 
-from __future__ import annotations
-
 from html import escape
 from http import HTTPStatus
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`manage.py change_client_key`: another key for the gateway as a client of an MCP server."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from typing import Any
 

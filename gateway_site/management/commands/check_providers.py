@@ -1,7 +1,5 @@
 """`manage.py check_providers`: check whether people can sign in, without a person."""
 
-from __future__ import annotations
-
 import re
 from argparse import ArgumentParser
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """`client_secret`: a secret for a client of `CLIENTS_FILE`, and the digest that the file needs."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from oauth.clients.rules.authentication import DIGESTS, hash_secret, make_secret

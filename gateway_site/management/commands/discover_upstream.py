@@ -1,7 +1,5 @@
 """`manage.py discover_upstream`: what an MCP server says about its authorization, and its pin."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`manage.py explain_call`: whether the rules of an upstream let a call pass, and which line."""
 
-from __future__ import annotations
-
 import json
 from argparse import ArgumentParser
 from collections.abc import Iterator

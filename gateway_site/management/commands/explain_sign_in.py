@@ -1,7 +1,5 @@
 """`manage.py explain_sign_in`: why a person may or may not sign in."""
 
-from __future__ import annotations
-
 import json
 import sys
 from argparse import ArgumentParser

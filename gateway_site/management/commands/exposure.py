@@ -1,7 +1,5 @@
 """`manage.py exposure`: whom to notify after somebody controlled a process of the gateway."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator
 from itertools import chain

@@ -1,7 +1,5 @@
 """`manage.py pin_tools`: the tools of an MCP server, compared with those that are pinned."""
 
-from __future__ import annotations
-
 import getpass
 import os
 import re

@@ -3,8 +3,6 @@
 It is needed most where the settings cannot be loaded, so it reads the variables without them.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from argparse import ArgumentParser

@@ -1,7 +1,5 @@
 """`manage.py staff`: grants and revokes access to the admin, by the account of the sign-in."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """`manage.py verify_audit`: whether the files of the audit log are complete and unaltered."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from gateway_site.management.audit_files import AuditCommand

@@ -5,8 +5,6 @@ stored so that the assertion is accepted once. Claims are checked before keys ar
 that no request is made for an assertion that cannot be valid.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ credentials is that of a public client, which a token allows until its grant was
 once: a grant gets stronger, never weaker.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Final

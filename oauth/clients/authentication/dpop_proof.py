@@ -5,8 +5,6 @@ returns the thumbprint of the key. Claims are checked before the signature, so t
 compare the thumbprint first: only the holder of a token can make this process verify.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import re

@@ -4,8 +4,6 @@ Takes a token and a key; returns header and claims, and whether the key has sign
 asymmetric algorithms are accepted: a public key must never be used as the secret of an HMAC.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Final, TypeGuard
 

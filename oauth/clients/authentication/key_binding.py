@@ -7,8 +7,6 @@ Each process remembers the last proofs that it accepted, so that it accepts none
 Nothing is shared with other processes: a proof is for one token, method and URL, and for minutes.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable

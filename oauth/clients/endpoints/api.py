@@ -5,8 +5,6 @@ by itself. Nothing may be cached. A request may have waited for its body and for
 gets here, so the server notes when it arrived: the age of a token is counted to that moment.
 """
 
-from __future__ import annotations
-
 import functools
 import logging
 from collections.abc import Callable, Mapping

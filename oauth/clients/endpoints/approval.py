@@ -11,8 +11,6 @@ tokens of this exchange are sealed into the grant: the token set that allauth pa
 refresh token of the browser's session.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -66,7 +64,7 @@ class PendingConsent:
     @classmethod
     def from_state(
         cls, pending: Mapping[str, Any] | None, next_url: str | None
-    ) -> PendingConsent | None:
+    ) -> "PendingConsent | None":
         """Return what `to_state` returned; None for no consent. The URL has the request."""
         if pending is None:
             return None
@@ -80,7 +78,7 @@ class PendingConsent:
         return stored
 
     @classmethod
-    def of(cls, request: HttpRequest, client: Client, choice: str | None) -> PendingConsent:
+    def of(cls, request: HttpRequest, client: Client, choice: str | None) -> "PendingConsent":
         """Return the consent of the request's person to a client."""
         return cls(
             str(request.user.pk),

@@ -6,8 +6,6 @@ cannot cause a fetch, since they could use up a person's fetches per minute: the
 document's host and a button. Consent is required each time, since a client may have changed.
 """
 
-from __future__ import annotations
-
 import logging
 from http import HTTPStatus
 

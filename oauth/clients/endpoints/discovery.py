@@ -4,8 +4,6 @@ The metadata comes from the settings; the only part of a request that is repeate
 upstream that is offered. A registration is not stored: the client's id says what it registered.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse

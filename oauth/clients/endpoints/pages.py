@@ -9,8 +9,6 @@ and all hosts to which that one redirects. A page may navigate anywhere. The par
 the client which server responds (RFC 9207).
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

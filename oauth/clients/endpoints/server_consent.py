@@ -5,8 +5,6 @@ named by the page again before anything is allowed. The grant gets the tokens of
 only; those of the browser's session stay there.
 """
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

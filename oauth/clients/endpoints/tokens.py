@@ -4,8 +4,6 @@ RFC 6749 sections 4.1.3, 5 and 6, and RFC 7009. `oauth.clients.grants` checks th
 then the client's credentials (`oauth.clients.authentication`), if it is not a public client.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any

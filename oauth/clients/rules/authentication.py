@@ -7,8 +7,6 @@ Keys are in `jwks`, or at the URL `jwks_uri`. Only the operator can give a clien
 the file has the digest: the secret is random, so that nobody can guess it from that.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import re

@@ -5,8 +5,6 @@ to it (`parse_authorization_request`); after that, errors may (`find_choices`, `
 module does not look up clients.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field

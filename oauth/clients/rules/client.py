@@ -8,8 +8,6 @@ list, and its document is not fetched. The third kind registers itself
 https://datatracker.ietf.org/doc/draft-ietf-oauth-client-id-metadata-document/
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Names can imitate others, which cannot be prevented. Therefore they are short pl
 reorder or overflow the surrounding text, and the page shows the host beside them in ASCII.
 """
 
-from __future__ import annotations
-
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence

@@ -9,8 +9,6 @@ Authlib). Public clients have no secret; some libraries (simple-oauth2) still se
 an empty one.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 from collections import Counter

@@ -7,8 +7,6 @@ characters that browsers parse differently. They must not have the parameters of
 client that reads the first of two could accept a foreign code, or miss an error.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterable
 from urllib.parse import unquote_plus, urlsplit

@@ -9,8 +9,6 @@ What a client requests and does not get is left out of the response (section 2):
 public, has two grant types, and keeps those of its addresses that are acceptable.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import json

@@ -5,8 +5,6 @@ Takes the issuer and the names of the offered upstreams. The audience is the ups
 its addresses is named.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterable
 

@@ -4,8 +4,6 @@ The body is received as a whole, and sent as it came. A JSON response is read be
 events are passed on one by one. What cannot be read in one way only does not pass.
 """
 
-from __future__ import annotations
-
 import re
 
 from django.conf import settings
@@ -61,7 +59,7 @@ class MCPReader:
         self._admitted: MCPCall | None = None
 
     @classmethod
-    def of(cls, call: UpstreamCall, body: RequestBody) -> MCPReader | None:
+    def of(cls, call: UpstreamCall, body: RequestBody) -> "MCPReader | None":
         """Return the reader of a call, under what is in force now; None if nothing is read."""
         return cls(call, body, _policy_of(call)) if call.upstream.read_mcp else None
 

@@ -4,8 +4,6 @@ One user occupies at most one thread and one place in the queue, whatever they s
 others of their messages wait behind that one, those of their apps in rotation.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Responses whose MCP messages are read before they pass: one as JSON, or events."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from gateway_site.forwarding.calls.event_stream import UpstreamResponse
