@@ -19,6 +19,7 @@ RUN python -m venv /build \
       -r requirements/gateway.txt -r requirements/otel.txt
 COPY pyproject.toml LICENSE README.md CHANGELOG.md ./
 COPY packaging packaging
+COPY docs docs
 COPY sessions_kms sessions_kms
 COPY oauth oauth
 COPY gateway_site gateway_site

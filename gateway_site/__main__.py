@@ -14,6 +14,13 @@ from gateway_site import installation
 SETTINGS = "gateway_site.settings"
 ALL = "--all"  # after `help`: Django's commands too
 TRACEBACK = "--traceback"  # Django's option: raise errors
+# These need no settings: two start processes of their own, two are for settings with a fault.
+UNCONFIGURED = {
+    "docs": "sessions_kms",
+    "runlocal": "gateway_site",
+    "serve": "gateway_site",
+    "show_settings": "gateway_site",
+}
 STATE = Path(".local")  # as in `gateway_site.local.options`
 
 
@@ -40,9 +47,8 @@ def run(arguments: Sequence[str], *, is_local: bool = False) -> None:
     try:
         if [*arguments] in ([], ["help"], ["--help"], ["-h"]):
             _print_commands()
-        # Two start processes of their own; the third is for settings that cannot be loaded.
-        elif name in {"runlocal", "serve", "show_settings"}:
-            load_command_class("gateway_site", name).run_from_argv(argv)
+        elif app := UNCONFIGURED.get(name):
+            load_command_class(app, name).run_from_argv(argv)
         else:
             execute_from_command_line([each for each in argv if [name, each] != ["help", ALL]])
     except Exception as error:

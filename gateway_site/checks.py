@@ -63,12 +63,13 @@ def check_open_providers(**_: Any) -> Iterator[CheckMessage]:
 @register
 def check_upstream_providers(**_: Any) -> Iterator[CheckMessage]:
     """Reject an upstream whose provider is not configured: there would be no token for it."""
-    names = {provider.name for provider in getattr(settings, "OAUTH_PROVIDERS", [])}
+    names = sorted(provider.name for provider in getattr(settings, "OAUTH_PROVIDERS", []))
     for upstream in getattr(settings, "UPSTREAMS", {}).values():
         if not upstream.mcp and upstream.provider not in names:
             yield Error(
-                f"UPSTREAM_{upstream.name.upper()}_PROVIDER names no configured provider.",
-                hint="Set OAUTH_<NAME>_CLIENT_ID of that provider, or name another provider.",
+                f"UPSTREAM_{upstream.name.upper()}_PROVIDER is {upstream.provider}, which is no"
+                f" configured provider ({', '.join(names) or 'there is none'}).",
+                hint=f"Name a configured one, or set OAUTH_{upstream.provider.upper()}_CLIENT_ID.",
                 id="gateway_site.E005",
             )
 

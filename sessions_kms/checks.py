@@ -23,10 +23,11 @@ from sessions_kms.hints import command
 
 if TYPE_CHECKING:
     from sessions_kms import moving_in
-    from sessions_kms.aws import clients, remote_table
+    from sessions_kms.aws import clients, kms, remote_table
     from sessions_kms.operations import old_engines
 else:  # Servers run no checks, so they need not import these.
     clients = LazyModule("sessions_kms.aws.clients")
+    kms = LazyModule("sessions_kms.aws.kms")
     remote_table = LazyModule("sessions_kms.aws.remote_table")
     old_engines = LazyModule("sessions_kms.operations.old_engines")
     moving_in = LazyModule("sessions_kms.moving_in")
@@ -50,13 +51,25 @@ def _valid_config() -> conf.Config | None:
 
 
 def check_region(**_: Any) -> Iterator[checks.CheckMessage]:
-    """Report that no Region is set, so that the table cannot be reached."""
+    """Report that no Region is set, or warn if it is not the key's."""
     config = _valid_config()
-    if config and not uses_test_kit() and not clients.has_region(config.region_name):
+    if config is None or uses_test_kit():
+        return
+    region, home = clients.find_region(config.region_name), kms.region_of(config.key_id)
+    if region is None:
         yield checks.Error(
             "No AWS Region is set, so the session table cannot be found.",
-            hint="Set the variable AWS_REGION, or SESSIONS_KMS['REGION_NAME'].",
+            hint="Set the variable AWS_REGION, or SESSIONS_KMS['REGION_NAME'], to the table's"
+            f" Region. The key's ARN has the Region {home}.",
             id="sessions_kms.E021",
+        )
+    elif region != home:
+        yield checks.Warning(
+            f"The KMS key is in {home}, and the session table in {region}: an outage of either"
+            " Region stops sessions.",
+            hint="Correct the Region (AWS_REGION, or SESSIONS_KMS['REGION_NAME']), or set KEY_ID"
+            f" (the gateway: KMS_KEY_ARN) to a key in {region}.",
+            id="sessions_kms.W012",
         )
 
 

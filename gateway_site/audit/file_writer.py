@@ -5,6 +5,7 @@ room. If the file cannot be written, the thread tries again every second. A disk
 no error: so the log also counts as failing while the oldest unwritten event is too old.
 """
 
+import errno
 import logging
 import threading
 from collections import deque
@@ -228,7 +229,7 @@ class FileSink:
                 self._file.append(self._unwritten)
         except OSError as error:
             if not self._is_failing:
-                why = f"{self._file.path}: {error.strerror}. Until it can be, {_what_follows()}"
+                why = f"{self._file.path}: {error.strerror}. {_remedy(error)} {_what_follows()}"
                 logger.error(CANNOT_WRITE, why)  # noqa: TRY400 - no traceback is needed
             gateway.count("audit.failures", step="write")
             self._is_failing = True
@@ -272,7 +273,13 @@ class FileSink:
         self._unwritten += self._chain.add(line)
 
 
+def _remedy(error: OSError) -> str:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "Free space on that disk."
+    return "Let the user of this process write it, or set AUDIT_FILE to another file."
+
+
 def _what_follows() -> str:
     if getattr(settings, "AUDIT_ON_FULL", None) == "reject":
-        return "calls get 503"
-    return "events are lost once the queue is full"
+        return "Until it can be written, calls get 503"
+    return "Until it can be written, events are lost once the queue is full"

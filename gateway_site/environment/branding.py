@@ -57,7 +57,7 @@ def _load_file(path: Path) -> Logo:
         raise InvalidValue(f"must be a file that ends in {', '.join(CONTENT_TYPES)}.")
     try:
         if not path.is_file():
-            raise InvalidValue(": file not found.")
+            raise InvalidValue(": file not found. Create it, or correct the path.")
         with path.open("rb") as file:
             content = file.read(SIZE_MAX + 1)
     except OSError as error:

@@ -175,9 +175,10 @@ class ClientVariables(Variables):
         """
         issuer = self._choose_issuer(upstreams, url=url, scheme=scheme)
         if issuer is None:
+            address = "" if url else "PUBLIC_URL, and "
             self.reject(
                 ClientVariables.declarations(),
-                "has no effect, because no client may sign in. Set PUBLIC_URL, and "
+                f"has no effect, because no client may sign in. Set {address}"
                 "UPSTREAM_<NAME>_CLIENTS=1 for each upstream that clients may call.",
             )
             return None

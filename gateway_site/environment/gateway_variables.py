@@ -13,6 +13,7 @@ from gateway_site.environment.parsers import (
     Network,
     declare_flag,
     declare_text,
+    engine_setting,
     number,
     one_of,
     parse_allowed_hosts,
@@ -24,9 +25,9 @@ from gateway_site.environment.parsers import (
     parse_origin,
     parse_scheme_header,
     parse_secret_key,
-    parse_time,
+    to_number,
 )
-from gateway_site.environment.variable import Variable, Variables
+from gateway_site.environment.variable import Variable, Variables, list_parser
 
 DAY = 24 * 3600
 
@@ -43,7 +44,9 @@ class GatewayVariables(Variables):
     audit_file = Variable(
         parse_new_file, None, "file of the [audit log](audit.md); its folder exists"
     )
-    audit_key_arn = declare_text("`AUDIT_KEY_ID` above; required with `AUDIT_FILE`")
+    audit_key_arn = Variable(
+        engine_setting("AUDIT_KEY_ID"), "", "`AUDIT_KEY_ID` above; required with `AUDIT_FILE`"
+    )
     audit_log = declare_flag("write the events of the [audit log](audit.md) to the log")
     audit_on_full = Variable(
         one_of(("reject", "drop")),
@@ -59,11 +62,19 @@ class GatewayVariables(Variables):
     database_url = Variable(
         parse_database_url, None, "the SQL database", required=True, secret=True
     )
-    data_key_cache_age = Variable(number(), 300, "`DATA_KEY_CACHE_AGE` above")
-    data_key_max_stale = Variable(number(), 3600, "`DATA_KEY_MAX_STALE` above")
-    data_key_period = Variable(number(), DAY, "`DATA_KEY_PERIOD` above")
+    data_key_cache_age = Variable(
+        engine_setting("DATA_KEY_CACHE_AGE", to_number), 300, "`DATA_KEY_CACHE_AGE` above"
+    )
+    data_key_max_stale = Variable(
+        engine_setting("DATA_KEY_MAX_STALE", to_number), 3600, "`DATA_KEY_MAX_STALE` above"
+    )
+    data_key_period = Variable(
+        engine_setting("DATA_KEY_PERIOD", to_number), DAY, "`DATA_KEY_PERIOD` above"
+    )
     debug = declare_flag("detailed error pages, for development")
-    decrypt_key_arns = Variable[list[str]](parse_items, [], "`DECRYPT_KEY_IDS` above")
+    decrypt_key_arns = Variable[tuple[str, ...]](
+        list_parser(engine_setting("DECRYPT_KEY_IDS", parse_items)), (), "`DECRYPT_KEY_IDS` above"
+    )
     django_secret_key = Variable(
         parse_secret_key,
         "",
@@ -81,7 +92,7 @@ class GatewayVariables(Variables):
     gateway_local = declare_flag("never set it; `runlocal` does, to allow http on loopback")
     hsts_preload = declare_flag("allow the browsers' preload list")
     hsts_seconds = Variable(number(), 365 * DAY, "seconds for which browsers insist on https")
-    kms_key_arn = declare_text("`KEY_ID` above", required=True)
+    kms_key_arn = Variable(engine_setting("KEY_ID"), "", "`KEY_ID` above", required=True)
     languages = Variable(
         parse_languages,
         DEFAULT_LANGUAGES,
@@ -106,16 +117,20 @@ class GatewayVariables(Variables):
     public_url = Variable(
         parse_origin, "", "`https://` and the gateway's [one host name](gateway.md#behind-a-proxy)"
     )
-    sessions_absolute_timeout = Variable(number(), 7 * DAY, "`ABSOLUTE_TIMEOUT` above")
+    sessions_absolute_timeout = Variable(
+        engine_setting("ABSOLUTE_TIMEOUT", to_number), 7 * DAY, "`ABSOLUTE_TIMEOUT` above"
+    )
     sessions_idle_timeout = Variable(
         number(1),
         7 * DAY,
         "seconds without a [visit](#details-of-some-variables) until a session ends",
     )
     sessions_max_per_user = Variable(number(1, 1000), None, "`MAX_SESSIONS_PER_USER` above")
-    sessions_namespace = Variable(str, "django", "`NAMESPACE` above")
-    sessions_not_before = Variable(parse_time, None, "`NOT_BEFORE` above")
-    sessions_table = declare_text("`TABLE_NAME` above", required=True)
+    sessions_namespace = Variable(engine_setting("NAMESPACE"), "django", "`NAMESPACE` above")
+    sessions_not_before = Variable(
+        engine_setting("NOT_BEFORE", to_number), None, "`NOT_BEFORE` above"
+    )
+    sessions_table = Variable(engine_setting("TABLE_NAME"), "", "`TABLE_NAME` above", required=True)
     site_logo = Variable(
         load_logo,
         None,

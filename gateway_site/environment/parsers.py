@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway_site.environment.variable import InvalidValue, Variable, Variables, list_parser
+from sessions_kms import conf
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
@@ -106,9 +107,24 @@ def parse_log_level(text: str) -> str:
     return one_of(("DEBUG", "INFO", "WARNING", "ERROR"))(text.upper())
 
 
-def parse_time(text: str) -> int | str:
-    """Return a time as epoch seconds, or as text that the settings check."""
-    return int(text) if text.isdecimal() else text
+def engine_setting(
+    name: str, convert: Callable[[str], Any] = lambda text: text
+) -> Callable[[str], Any]:
+    """Return a parser with the rules of the engine's setting of this name."""
+    setting = conf.FIELDS[name]
+
+    def parse(text: str) -> Any:
+        try:
+            return setting.parse(convert(text))
+        except (TypeError, ValueError) as error:
+            raise InvalidValue(str(error)) from None
+
+    return parse
+
+
+def to_number(text: str) -> int | str:
+    """Return a whole number, or any other text as it is."""
+    return int(text) if NUMBER.fullmatch(text) else text
 
 
 @list_parser
@@ -164,15 +180,17 @@ def parse_networks(text: str) -> list[Network]:
 def parse_folder(text: str) -> Path:
     """Return the path of an existing folder."""
     if not Path(text).is_dir():
-        raise InvalidValue(": folder not found.")
+        raise InvalidValue(": folder not found. Create it, or correct the path.")
     return Path(text)
 
 
 def parse_new_file(text: str) -> Path:
     """Return the whole path of a file in an existing folder; the file may not exist."""
     path = Path(text)
-    if not path.is_absolute() or not path.parent.is_dir():
-        raise InvalidValue("must be the whole path of a file in a folder that exists.")
+    if not path.is_absolute():
+        raise InvalidValue("must be the whole path of a file, which begins with /.")
+    if not path.parent.is_dir():
+        raise InvalidValue("must be in a folder that exists: create it, or correct the path.")
     return path
 
 

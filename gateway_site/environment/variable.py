@@ -257,7 +257,7 @@ def read_text_file(path: Path, size_max: int) -> str:
     """Return the text of a regular file. Raises ValueError with what is wrong with it."""
     try:
         if not path.is_file():  # a pipe might never end
-            raise ValueError("file not found.")
+            raise ValueError("file not found. Create it, or correct the path.")
         with path.open("rb") as file:
             data = file.read(size_max + 1)
     except OSError as error:

@@ -10,7 +10,7 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connectio
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 
-from gateway_site.health.probes import DatabaseRejectedError, SharedProbe
+from gateway_site.health.probes import DatabaseRejectedError, ReportedError, SharedProbe
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.hints import command
 from sessions_kms.services import services
@@ -25,7 +25,7 @@ REJECTED_STATES: Final = frozenset({"42501"})
 CONNECTING_MAX: Final = 3.0  # seconds to find out why no connection was made
 
 
-class NotMigratedError(Exception):
+class NotMigratedError(ReportedError):
     """The database lacks migrations of this release."""
 
 

@@ -26,6 +26,10 @@ class Outcome(Enum):
     FAILED = auto()  # an outage: no answer, throttling, an error of its own
 
 
+class ReportedError(Exception):
+    """The probe has logged what is wrong."""
+
+
 class DatabaseRejectedError(Exception):
     """The SQL database rejects the credentials, the name or the rights of this process."""
 
@@ -89,8 +93,9 @@ class SharedProbe:
             if is_rejection(error):
                 _log_rejection(self.name, error)
                 return Outcome.REJECTED
-            # Only the type: a message may repeat what a service answered.
-            logger.warning("Health check of %s failed: %s.", self.name, type(error).__name__)
+            if not isinstance(error, ReportedError):
+                # Only the type: a message may repeat what a service answered.
+                logger.warning("Health check of %s failed: %s.", self.name, type(error).__name__)
             return Outcome.FAILED
         return Outcome.OK
 

@@ -63,7 +63,7 @@ def read_bounded(path: str | Path) -> bytes:
     """Return the content of a file, at most a byte too long. Raises InvalidPins."""
     try:
         if not Path(path).is_file():  # a pipe might never end
-            raise InvalidPins("File not found.")
+            raise InvalidPins("File not found. Create it, or correct the path.")
         with Path(path).open("rb") as file:
             return file.read(FILE_MAX + 1)
     except OSError as error:

@@ -59,7 +59,7 @@ def load_rules(path: str | Path, listed: Collection[str]) -> Rules:
     """
     try:
         if not Path(path).is_file():  # a pipe might never end
-            raise InvalidPolicy("File not found.")
+            raise InvalidPolicy("File not found. Create it, or correct the path.")
         with Path(path).open("rb") as file:
             data = file.read(FILE_MAX + 1)
     except OSError as error:

@@ -21,7 +21,7 @@ RELATIVE = re.compile(r"(!?)\[([^\]]*)\]\((?![a-z]+:|#)([^)\s]+)\)")
 
 
 class PackagesHook(BuildHookInterface):
-    """Compiles catalogs of translations, and adds the gateway's packages to its distributions."""
+    """Compiles catalogs of translations, and adds the gateway's packages and the engine's pages."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and add the folders. Raises FileNotFoundError without them."""
@@ -31,6 +31,8 @@ class PackagesHook(BuildHookInterface):
         for name in self.config["catalogs"]:
             compile_catalogs(find(name))
         added = {str(find(name)): name for name in self.config.get("packages", ())}
+        if self.target_name == "wheel" and "pages" in self.config:
+            added |= find_pages(Path(self.root) / "docs", self.config["pages"])
         if added and self.target_name == "sdist" and (release := find(RELEASE)).exists():
             added[str(release)] = RELEASE
         build_data["force_include"] |= added
@@ -59,6 +61,12 @@ def find(name: str) -> Path:
     """Return where a folder or file is: beside this file, or in a folder above it."""
     places = [HERE, HERE.parent, HERE.parent.parent]
     return next((place / name for place in places if (place / name).exists()), HERE / name)
+
+
+def find_pages(folder: Path, target: str) -> dict[str, str]:
+    """Return where a wheel has the pages of the documentation (`sessions_kms.hints.pages`)."""
+    found = [*folder.glob("*.md"), *folder.glob("guides/*.md")]
+    return {str(each): f"{target}/{each.relative_to(folder).as_posix()}" for each in sorted(found)}
 
 
 def load_release() -> dict[str, Any]:

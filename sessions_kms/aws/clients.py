@@ -121,9 +121,9 @@ def credentials() -> "SharedCredentials":
     return cast("SharedCredentials", found)
 
 
-def has_region(region: str | None) -> bool:
-    """Return True if there is a Region: the given one, AWS_REGION or one of boto's own chain."""
-    return bool(_region(region) or _session().get_config_variable("region"))
+def find_region(region: str | None) -> str | None:
+    """Return the given Region, AWS_REGION, or one of boto's own chain; None without any."""
+    return _region(region) or _session().get_config_variable("region") or None
 
 
 def _region(region: str | None) -> str | None:

@@ -28,6 +28,7 @@ from sessions_kms.doctor.rights import (
 )
 from sessions_kms.doctor.stored_items import not_before_findings, sample_findings
 from sessions_kms.doctor.table import TableCheck
+from sessions_kms.doctor.trouble import OF_ALL_AWS
 
 __all__ = ["Finding", "Level", "Measurements", "examine", "worst"]
 
@@ -37,13 +38,13 @@ def examine(measured: Measurements, *, writes: bool = True) -> Iterator[Finding]
 
     Within `deadline.request` they end in that time, and the remaining checks are left out.
     """
-    yield from settings_findings()
+    needs = Prerequisites(OF_ALL_AWS)
+    yield from needs.watch("settings", settings_findings())
     try:
         in_force = config()
     except ImproperlyConfigured:
         return  # Each fault is a finding already.
-    yield from client_findings(in_force)
-    needs = Prerequisites()
+    yield from needs.watch("client", client_findings(in_force))
     table = TableCheck(in_force)
     yield from needs.watch(TABLE, table.findings())
     yield from needs.watch(KEY, kms_findings(in_force, table.replicas))

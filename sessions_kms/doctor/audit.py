@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from sessions_kms.aws import clients, kms
 from sessions_kms.conf import Config
 from sessions_kms.doctor.finding import Finding, failing, ok
-from sessions_kms.doctor.kms import describe_key
+from sessions_kms.doctor.kms import describe_key, missing
 from sessions_kms.doctor.rights import right_finding
 from sessions_kms.doctor.trouble import report_errors
 
@@ -26,7 +26,7 @@ def audit_findings(config: Config) -> Iterator[Finding]:
 def _key_findings(arn: str) -> Iterator[Finding]:
     key = describe_key(clients.control_client("kms", kms.region_of(arn)), arn)
     if key is None:
-        yield failing(NAME, f"{arn} does not exist", f"Set {AUDIT_KEY_ID}: `{CREATE}` makes one.")
+        yield failing(NAME, missing(arn), f"Set {AUDIT_KEY_ID}: `{CREATE}` makes one.")
     elif (key.get("KeySpec"), key.get("KeyUsage")) != ("HMAC_256", "GENERATE_VERIFY_MAC"):
         detail = f"{key.get('KeySpec')} for {key.get('KeyUsage')}"
         yield failing(NAME, detail, f"An HMAC_256 key is required: `{CREATE}` makes one.")

@@ -4,7 +4,7 @@ One cause is one finding: a check that needs a table or a key that cannot be use
 so is every check once the time is over. The last finding lists both.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -50,26 +50,46 @@ def worst(findings: Iterable[Finding]) -> Level:
     return next((level for level in reversed(Level) if level in levels), Level.OK)
 
 
-TABLE = "table"  # also the name of a finding, as the next one
+AWS = "AWS"  # without a Region or valid credentials, nothing there can be used
+TABLE = "table"  # also the name of a finding, as the next ones
 KEY = "kms key"
+KEY_SCHEMA = "table key schema"
+INDEX = "table index"
 NOT_CHECKED = "not checked"
+# Findings that say nothing if another one is failing.
+MEANINGLESS = {INDEX: frozenset({"right dynamodb:Query", "canary index"})}
 
 
 class Prerequisites:
-    """Whether earlier checks found the table and the key usable."""
+    """Whether earlier checks found AWS, the table and the key usable.
 
-    def __init__(self) -> None:
+    ``of_all_aws`` has the names or remedies of faults that concern all of AWS.
+    """
+
+    def __init__(self, of_all_aws: Set[str] = frozenset()) -> None:
+        self._of_all_aws = of_all_aws
         self._unknown: set[str] = set()  # not described: missing or unreachable
         self._unusable: set[str] = set()
+        self._meaningless: set[str] = set()
         self._left_out: list[str] = []
 
     def watch(self, what: str, findings: Iterator[Finding]) -> Iterator[Finding]:
-        """Yield the findings about the table or the key, and remember whether it can be used."""
+        """Yield the findings about AWS, the table or the key, and remember whether it is usable."""
+        if AWS in self._unusable:
+            self._left_out.append(what)
+            self._unknown.add(what)
+            return
         described = False
         for finding in findings:
+            is_failing = finding.level is Level.FAILING
             described |= finding.name.startswith(f"{what} ")
-            if finding.name == what and finding.level is Level.FAILING:
+            if is_failing and finding.name in {what, KEY_SCHEMA}:
                 self._unusable.add(what)
+            if is_failing and finding.name == KEY_SCHEMA:
+                self._unknown.add(what)  # No call has the key that such a table needs.
+            if is_failing and self._of_all_aws & {finding.name, finding.remedy}:
+                self._unusable.add(AWS)
+            self._meaningless |= MEANINGLESS.get(finding.name, frozenset()) if is_failing else set()
             yield finding
         if what in self._unusable and not described:
             self._unknown.add(what)
@@ -85,10 +105,14 @@ class Prerequisites:
         """Yield a check's findings if what it needs is known or usable and time is left."""
         left = deadline.budget_left()
         is_over = left is not None and left < deadline.LEAST
-        if is_over or self._unknown & {*known, *usable} or self._unusable & {*usable}:
+        if is_over or self._unknown & {*known, *usable} or self._unusable & {AWS, *usable}:
             self._left_out.append(name)
-        else:
-            yield from findings
+            return
+        for finding in findings:
+            if finding.name in self._meaningless:
+                self._left_out.append(finding.name)
+            else:
+                yield finding
 
     def left_out(self) -> Iterator[Finding]:
         """Yield a finding that lists the checks that were left out."""

@@ -76,7 +76,7 @@ def _current(config: Config, table_regions: Sequence[str]) -> Iterator[Finding]:
     client = clients.control_client("kms", kms.region_of(config.key_id))
     key = describe_key(client, config.key_id)
     if key is None:
-        yield failing("kms key", f"{config.key_id} does not exist", NO_KEY)
+        yield failing("kms key", missing(config.key_id), NO_KEY)
         return
     yield _state(key)
     yield _type(key)
@@ -88,6 +88,11 @@ def _current(config: Config, table_regions: Sequence[str]) -> Iterator[Finding]:
 def describe_key(client: Any, arn: str) -> Any:
     """Return what KMS tells of a key, or None if there is none."""
     return describe_or_none(lambda: in_time(partial(client.describe_key, KeyId=arn))["KeyMetadata"])
+
+
+def missing(arn: str) -> str:
+    """Return the detail of a finding about a key that does not exist."""
+    return f"{arn} does not exist in {kms.region_of(arn)}"
 
 
 def _state(key: Description) -> Finding:
@@ -197,7 +202,7 @@ def _previous(config: Config) -> Iterator[Finding]:
 def _key_fault(arn: str) -> str:
     key = describe_key(clients.control_client("kms", kms.region_of(arn)), arn)
     if key is None:
-        return f"{arn} does not exist"
+        return missing(arn)
     return "" if key["KeyState"] == "Enabled" else f"{arn} is {key['KeyState']}"
 
 

@@ -1,13 +1,20 @@
 """The table: its schema, its settings, and its protection against loss."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
-from sessions_kms.aws import clients, kms
+from sessions_kms.aws import clients
 from sessions_kms.conf import Config
-from sessions_kms.doctor.finding import Finding, Level, failing, ok, warning
+from sessions_kms.doctor.finding import (
+    KEY_SCHEMA,
+    TABLE,
+    Finding,
+    Level,
+    failing,
+    ok,
+    warning,
+)
 from sessions_kms.doctor.trouble import CREATE, ELSEWHERE, TABLE_NAME, in_time, report_errors
 from sessions_kms.operations.provisioning import (
     TTL_ATTRIBUTE,
@@ -28,30 +35,19 @@ class TableCheck:
         self.replicas: list[str] = []
         self._name = config.table_name
         self._region_name = config.region_name
-        self._key_region = kms.region_of(config.key_id)
-        self._is_there = False
 
     def findings(self) -> Iterator[Finding]:
         """Run all of them."""
         for finding in self._describe():
-            yield self._with_region(finding) if finding.level is Level.FAILING else finding
-            self._is_there |= finding.level is not Level.FAILING
-        if not self._is_there:
-            return
+            yield finding
+            if finding.level is Level.FAILING and finding.name in {TABLE, KEY_SCHEMA}:
+                return  # Nothing else is known of it, or matters.
         yield from self._ttl()
         yield from self._recovery()
 
     @cached_property
     def _client(self) -> Any:
         return clients.control_client("dynamodb", self._region_name)
-
-    def _with_region(self, finding: Finding) -> Finding:
-        """Return a finding with the key's Region, if it is not the table's."""
-        has_client = "_client" in vars(self)  # It has none if no Region is set.
-        if has_client and self._client.meta.region_name == self._key_region:
-            return finding
-        hint = f"The key's ARN has the Region {self._key_region}."
-        return replace(finding, remedy=f"{finding.remedy} {hint}")
 
     @report_errors("table", needs="dynamodb:DescribeTable")
     def _describe(self) -> Iterator[Finding]:

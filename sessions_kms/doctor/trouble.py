@@ -40,6 +40,7 @@ _KEY_STATE = "Enable the key or cancel its deletion: no session can be read with
 _NETWORK = "Check the Region, the AWS_ENDPOINT_URL variables, DNS and the network to AWS."
 _REGION = "Set REGION_NAME in SESSIONS_KMS, or the variable AWS_REGION."
 _THROTTLED = "Wait, or raise the table's capacity (or the KMS quota) in AWS."
+OF_ALL_AWS = frozenset({_CREDENTIALS, _REGION, "sessions_kms.E021"})
 _OTHERWISE = "See the message from AWS or Django."
 
 REMEDIES = {

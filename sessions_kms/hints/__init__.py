@@ -3,12 +3,13 @@
 A command is one of `manage.py`, unless a program that has its own name for them says so before
 anything else of this package is imported. A page is its address once the documentation has one:
 the metadata of the installed distribution say so (`packaging/release.toml`). Until then, and in a
-checkout, it is the file in the documentation, which the source distribution contains.
+checkout, it is the command that prints the page (`pages`).
 """
 
-import re
 from functools import cache
 from importlib.metadata import PackageNotFoundError, metadata
+
+from sessions_kms.hints.pages import to_anchor
 
 DISTRIBUTION = "django-sessions-kms"
 PROGRAM = "manage.py"
@@ -27,13 +28,11 @@ def command(line: str) -> str:
 
 
 def page(name: str, heading: str = "") -> str:
-    """Return how a message names a page, or a heading on it: "settings.md in the documentation"."""
+    """Return how a message names a page, or a heading on it: "`manage.py docs settings`"."""
+    anchor = to_anchor(heading)
     if site := _find_site():
-        # As myst-parser and GitHub name headings.
-        anchor = re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
         return f"{site}/{name}.html" + (f"#{anchor}" if anchor else "")
-    place = f"{name}.md in the documentation"
-    return f'"{heading}" of {place}' if heading else place
+    return f"`{command(f'docs {name} {anchor}'.rstrip())}`"
 
 
 @cache

@@ -22,6 +22,7 @@ from django.db import (
 )
 
 from sessions_kms.aws.errors import error_name
+from sessions_kms.concurrency.deadline import OutOfTime
 from sessions_kms.doctor.trouble import REMEDIES
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.hints import command
@@ -59,11 +60,16 @@ def _explain(error: Exception) -> str | None:
         return with_cause(error)
     if isinstance(error, DatabaseError | InterfaceError):
         return _explain_database(error)
+    if isinstance(error, OutOfTime) or type(error).__module__.startswith("botocore."):
+        return _with_remedy(f"AWS call failed: {_end(str(error))}", error)
     if isinstance(error, OSError):
         return _explain_file(error)
-    if type(error).__module__.startswith("botocore."):
-        return _with_remedy(f"AWS call failed: {error}", error)
     return None
+
+
+def _end(text: str) -> str:
+    """Return a text that ends like a sentence."""
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def with_cause(error: StoreUnavailable) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sessions_kms.aws.errors import error_code, is_client_error
+from sessions_kms.concurrency import deadline
 from sessions_kms.storage.queries import OWNER_INDEX
 
 NEW_KEY = {"Arn": "(the ARN of the new key)", "KeyId": "(new)"}
@@ -97,6 +98,12 @@ TABLE: dict[str, Any] = {
 }
 KEY_DESCRIPTION = "Wraps the data keys of encrypted sessions"
 WAIT = {"Delay": 2, "MaxAttempts": 90}  # seconds, times: a table takes up to some minutes
+REACHED = 15.0  # seconds for the first call: creating a key may take long, and is not idempotent
+UNSUPPORTED = frozenset({"UnknownOperationException", "ValidationException"})
+_UNPROTECTED = (
+    "Table {} can be used, but this DynamoDB does not support deletion protection: one call deletes"
+    " every session. Use DynamoDB itself, or this one for tests only."
+)
 BACKUP_TRIES = 30  # two seconds apart
 
 # https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateAlias.html
@@ -112,19 +119,27 @@ def create_table(
 ) -> Iterator[str]:
     """Create the table or complete the existing one; yield each step done.
 
-    Raises ProvisioningError.
+    Raises ProvisioningError, for a lack of deletion protection after all steps.
     """
-    if describe_or_none(lambda: client.describe_table(TableName=name)) is None and _create(
-        client, name
-    ):
-        yield f"created table {name} with deletion protection"
+    with deadline.call(REACHED):
+        found = describe_or_none(lambda: client.describe_table(TableName=name))
+    is_new = found is None and _create(client, name)
     _wait(client, name)
     table = client.describe_table(TableName=name)["Table"]
+    if is_new:
+        is_protected = table.get("DeletionProtectionEnabled")
+        yield f"created table {name}" + (" with deletion protection" if is_protected else "")
     _require_fit(table)
-    yield from _protect(client, table)
+    unprotected = None
+    try:
+        yield from _protect(client, table)
+    except ProvisioningError as error:
+        unprotected = error
     yield from _enable_ttl(client, name)
     yield from _enable_recovery(client, name, sleep)
     yield from _add_index(client, table)  # last, since filling it may take long
+    if unprotected is not None:
+        raise unprotected
 
 
 def create_key(client: Any, alias: str) -> tuple[str, list[str]]:
@@ -138,7 +153,8 @@ def create_key(client: Any, alias: str) -> tuple[str, list[str]]:
             " digits, '/', '_' and '-', and not alias/aws/..."
         )
     done = []
-    key = describe_or_none(lambda: client.describe_key(KeyId=alias)["KeyMetadata"])
+    with deadline.call(REACHED):
+        key = describe_or_none(lambda: client.describe_key(KeyId=alias)["KeyMetadata"])
     if key is None:
         key = _create_key(client, alias)
         done.append(f"created key {key['Arn']} as {alias}")
@@ -254,9 +270,18 @@ def _require_fit(table: Mapping[str, Any]) -> None:
 def _protect(client: Any, table: Mapping[str, Any]) -> Iterator[str]:
     if table.get("DeletionProtectionEnabled"):
         return
-    client.update_table(TableName=table["TableName"], DeletionProtectionEnabled=True)
+    name = table["TableName"]
+    try:
+        client.update_table(TableName=name, DeletionProtectionEnabled=True)
+    except Exception as exc:
+        if not is_client_error(exc) or error_code(exc) not in UNSUPPORTED:
+            raise
+        raise ProvisioningError(f"{_UNPROTECTED.format(name)} ({exc})") from exc
+    _wait(client, name)
+    now = client.describe_table(TableName=name)["Table"]
+    if "DeletionProtectionEnabled" not in now:
+        raise ProvisioningError(_UNPROTECTED.format(name))
     yield "enabled deletion protection"
-    _wait(client, table["TableName"])
 
 
 def _add_index(client: Any, table: Mapping[str, Any]) -> Iterator[str]:

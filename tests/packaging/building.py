@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from sessions_kms.hints.pages import list_pages
 from tests import ROOT
 
 ENGINE = "django-sessions-kms"
@@ -55,11 +56,12 @@ def unpack(sdist: Path, folder: Path) -> Path:
 
 def list_files(package: str) -> set[str]:
     """Return the files of a package that a wheel has to hold."""
-    return {
+    own = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / package).rglob("*")
         if path.is_file() and path.suffix not in {".pyc", ".orig"}
     }
+    return own | {f"{package}/docs/{name}.md" for name in list_pages() if package == "sessions_kms"}
 
 
 def environment_with(wheel: Path, folder: Path) -> Path:

@@ -56,7 +56,7 @@ class Command(OperatorCommand):
         site = _find_site(options["url"])
         found: dict[str, list[Finding]] = {}
         chosen = _select(options["name"])
-        with self.progress("Checking", total=len(chosen)) as advance:
+        with self.without_log(), self.progress("Checking", total=len(chosen)) as advance:
             for each in chosen:
                 found[each.name] = list(_examine(each, site))
                 advance()

@@ -3,6 +3,7 @@
 from argparse import ArgumentParser
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandError
 
 from oauth.exceptions import (
@@ -20,7 +21,7 @@ from oauth.mcp.discovery import (
 )
 from oauth.mcp.servers import McpServer, all_servers, find_server
 from sessions_kms.hints import command, page
-from sessions_kms.management.base import OperatorCommand, shown, unknown
+from sessions_kms.management.base import OperatorCommand, UsageError, shown, unknown
 
 
 class Command(OperatorCommand):
@@ -77,10 +78,16 @@ def _accept(server: McpServer) -> str:
 
 def _find(name: str) -> McpServer:
     server = find_server(name)
-    if server is None:
-        known = sorted(each.name for each in all_servers())
-        raise unknown(f"No MCP server is declared as {shown(name)}.", name, known, cutoff=0.0)
-    return server
+    if server is not None:
+        return server
+    known = sorted(each.name for each in all_servers())
+    if name in settings.UPSTREAMS:
+        prefix = f"UPSTREAM_{name.upper()}_"
+        raise UsageError(
+            f"People do not connect {name}, so there is nothing to discover. For an MCP server with"
+            f" its own authorization server, set {prefix}MCP in place of {prefix}URL."
+        )
+    raise unknown(f"There is no MCP server {shown(name)}.", name, known, cutoff=0.0)
 
 
 def _describe(found: Discovered) -> dict[str, Any]:

@@ -85,7 +85,8 @@ class Command(OperatorCommand):
         is_allowed = all(each.is_allowed for each in answers)
         lines = [line for each in answers for line in each.lines]
         if not path:
-            lines.append("The upstream has no file of rules.")
+            prefix = f"UPSTREAM_{upstream.name.upper()}_"
+            lines.append(f"The upstream has no file of rules: {prefix}POLICY_FILE names one.")
         verdict = "allowed" if is_allowed else "denied"
         rule = next((each.rule for each in answers if each.rule is not None), None)
         self.conclude(

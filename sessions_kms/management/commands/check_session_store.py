@@ -42,7 +42,7 @@ class Command(OperatorCommand):
         measured = Measurements()
         findings: list[Finding] = []
         try:
-            with deadline.request(SECONDS):
+            with deadline.request(SECONDS), self.without_log():
                 for finding in examine(measured, writes=not options["no_canary"]):
                     findings.append(finding)
                     self._print(finding)

@@ -187,7 +187,8 @@ def test_each_attempt_that_fails_is_counted_and_only_the_first_is_logged(
     assert counted == [("audit.failures", "write")] * 3
     [message] = [each.message for each in caplog.records if "cannot be written" in each.message]
     assert message.startswith(f"The audit log cannot be written: {folder / 'audit.jsonl'}: No such")
-    assert "Until it can be, " in message
+    assert "AUDIT_FILE" in message
+    assert "Until it can be written, " in message
 
 
 def test_events_after_a_failure_continue_the_chain(tmp_path: Path) -> None:

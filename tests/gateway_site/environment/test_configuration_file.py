@@ -153,9 +153,9 @@ def test_file_that_cannot_be_parsed_is_named(file: Path, content: bytes, problem
 def test_file_that_is_missing_or_unreadable_is_named(tmp_path: Path) -> None:
     os.mkfifo(pipe := tmp_path / "pipe")
     for path, problem in (
-        (tmp_path / "missing", "file not found."),
-        (tmp_path, "file not found."),
-        (pipe, "file not found."),
+        (tmp_path / "missing", "file not found. Create it, or correct the path."),
+        (tmp_path, "file not found. Create it, or correct the path."),
+        (pipe, "file not found. Create it, or correct the path."),
     ):
         with pytest.raises(ImproperlyConfigured, match=f"^GATEWAY_CONFIG: {path}: {problem}$"):
             configuration.load({"GATEWAY_CONFIG": str(path)})

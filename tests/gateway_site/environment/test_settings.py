@@ -100,7 +100,7 @@ def test_variables_reach_their_settings() -> None:
     )
     assert loaded["SESSIONS_KMS"] == {
         "KEY_ID": "arn:aws:kms:eu-west-1:111122223333:key/new",
-        "DECRYPT_KEY_IDS": ["arn:aws:kms:eu-west-1:111122223333:key/old"],
+        "DECRYPT_KEY_IDS": ("arn:aws:kms:eu-west-1:111122223333:key/old",),
         "TABLE_NAME": "table",
         "NAMESPACE": "shop",
         "NOT_BEFORE": 1_700_000_000,
@@ -174,7 +174,7 @@ def test_database_password_may_have_special_characters(password: str) -> None:
 
 def test_not_before_may_be_a_date() -> None:
     loaded = production(SESSIONS_NOT_BEFORE="2026-01-31T12:00:00Z")
-    assert loaded["SESSIONS_KMS"]["NOT_BEFORE"] == "2026-01-31T12:00:00Z"
+    assert loaded["SESSIONS_KMS"]["NOT_BEFORE"] == 1_769_860_800
 
 
 def test_hosts_may_be_names_addresses_and_patterns() -> None:

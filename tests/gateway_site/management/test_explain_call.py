@@ -168,7 +168,10 @@ def test_variables_and_pins_of_the_upstream_decide_too(
 def test_upstream_without_rules_allows_everything(settings: Settings) -> None:
     declare(settings)
     done = explain("tools/call", "x")
-    assert (done.status, done.out) == (0, "allowed:\n  The upstream has no file of rules.\n")
+    assert (done.status, done.out) == (
+        0,
+        "allowed:\n  The upstream has no file of rules: UPSTREAM_NOTES_POLICY_FILE names one.\n",
+    )
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "client_secret": ((), set()),
     "create_session_store": (("--no-input",), {AWS}),
     "discover_upstream": (("nothing",), set()),
+    "docs": (("settings",), set()),
     "end_sessions": (("--user", "1", "--deactivate", "--no-input"), {DATABASE, AWS}),
     "explain_call": (("nothing", "tools/list"), set()),
     "explain_sign_in": (("--user", "1"), {DATABASE}),
@@ -64,6 +65,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], set[str]]] = {
 @pytest.fixture(autouse=True)
 def command_line(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(installation, "name_program", lambda: "kms-gateway")
+    monkeypatch.setenv("AWS_REGION", PRODUCTION["AWS_REGION"])
     logging.disable()  # The settings of these tests are those of a server.
     yield
     logging.disable(logging.NOTSET)

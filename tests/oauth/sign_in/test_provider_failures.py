@@ -257,7 +257,7 @@ def test_refused_code_is_a_page_and_its_response_is_not_repeated(
     assert CANARY not in response.content.decode()
     assert CANARY not in caplog.text
     assert "corp did not work (token_invalid_grant), request " in caplog.text
-    assert "providers.md in the documentation explains `token_invalid_grant`." in caplog.text
+    assert "`manage.py docs providers` explains `token_invalid_grant`." in caplog.text
 
 
 @pytest.mark.parametrize("what", BAD)

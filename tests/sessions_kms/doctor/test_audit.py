@@ -36,7 +36,7 @@ def deny(action: str) -> Callable[[str], str]:
         (lambda _: new_key(), {"audit key": "SYMMETRIC_DEFAULT for ENCRYPT_DECRYPT"}),
         (
             lambda _: f"arn:aws:kms:{REGION}:{ACCOUNT}:key/00000000-0000-0000-0000-000000000000",
-            {"audit key": "does not exist"},
+            {"audit key": "does not exist in eu-west-1"},
         ),
         (deny("kms:GenerateMac"), {"right kms:GenerateMac": "denied"}),
         (deny("kms:VerifyMac"), {}),

@@ -101,7 +101,7 @@ def test_key_in_a_state_that_passes_is_waited_for(store: Store, proxy: FaultProx
 def test_key_that_is_missing_is_found(store: Store) -> None:
     store.configure(KEY_ID=NO_KEY)
     found = troubles(canary=True)
-    assert found["kms key"].detail == f"{NO_KEY} does not exist"
+    assert found["kms key"].detail == f"{NO_KEY} does not exist in eu-west-1"
     assert "Set KEY_ID" in found["kms key"].remedy
     assert list(found) == ["kms key", "not checked"]
     assert found["not checked"].detail == (
@@ -244,7 +244,7 @@ def test_previous_key_that_is_disabled_is_found(store: Store) -> None:
 def test_previous_key_that_is_missing_is_found(store: Store) -> None:
     store.configure(DECRYPT_KEY_IDS=[NO_KEY])
     found = troubles()
-    assert found["previous kms keys"].detail == f"{NO_KEY} does not exist"
+    assert found["previous kms keys"].detail == f"{NO_KEY} does not exist in eu-west-1"
     assert "remove it from DECRYPT_KEY_IDS" in found["previous kms keys"].remedy
     store.configure()
     assert troubles() == {}

@@ -110,7 +110,7 @@ def test_right_that_lacks_is_named_and_granted_by_the_remedy(deployed: Deployed)
         assert finding["level"] == ("warning" if action == "dynamodb:Query" else "failing")
         assert finding["detail"].startswith("denied")
         assert f"Grant {action} on" in finding["remedy"]
-        assert "aws.md in the documentation" in finding["remedy"]
+        assert "docs aws`" in finding["remedy"]
     act_as(deployed.role("doctor"))
     assert found_wrong("--no-canary") == {}
 

@@ -87,8 +87,10 @@ def test_missing_region_is_found(store: Store, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     store.configure(REGION_NAME=None)
     found = troubles()
-    assert found["table"].detail == "NoRegionError: You must specify a region."
-    assert "AWS_REGION" in found["table"].remedy
+    assert list(found) == ["sessions_kms.E021", "not checked"]
+    assert "AWS_REGION" in found["sessions_kms.E021"].remedy
+    assert "The key's ARN has the Region eu-west-1." in found["sessions_kms.E021"].remedy
+    assert found["not checked"].detail.startswith("client, table, kms key, rights on the table,")
     monkeypatch.setenv("AWS_REGION", checked_store.REGION)
     store.configure(REGION_NAME=None)
     assert troubles() == {}
@@ -100,8 +102,9 @@ def test_missing_credentials_are_found(store: Store, monkeypatch: pytest.MonkeyP
         patched.delenv("AWS_SECRET_ACCESS_KEY")
         store.configure()
         found = troubles()
-    assert found["table"].detail == "NoCredentialsError: Unable to locate credentials"
-    assert "aws sts get-caller-identity" in found["table"].remedy
+    assert list(found) == ["client", "not checked"]
+    assert found["client"].detail == "NoCredentialsError: Unable to locate credentials"
+    assert "aws sts get-caller-identity" in found["client"].remedy
     store.configure()
     assert troubles() == {}
 

@@ -97,7 +97,8 @@ def test_missing_table_is_found_and_created_by_its_remedy(store: Store) -> None:
 def test_missing_index_is_found_and_created_by_its_remedy(store: Store) -> None:
     drop_index(store)
     found = troubles(canary=True)
-    assert list(found) == ["table index", "right dynamodb:Query", "canary index"]
+    assert list(found) == ["table index", "not checked"]
+    assert found["not checked"].detail == "right dynamodb:Query, canary index"
     assert found["table index"].detail == "no index by-owner"
     apply(found["table index"].remedy)
     assert troubles(canary=True) == {}
@@ -178,8 +179,11 @@ def test_another_key_schema_is_found(
         ],
     )
     found = troubles(canary=True)
+    assert list(found) == ["table key schema", "not checked"]
     assert found["table key schema"].detail == schema
-    assert "canary create" in found
+    assert found["not checked"].detail == (
+        "rights on the table, over-grants, data key, not-before, canary, sample, waits"
+    )
     store.configure(TABLE_NAME=f"{good}-third")
     apply(found["table key schema"].remedy)
     assert troubles(canary=True) == {}
@@ -294,6 +298,10 @@ def test_hanging_table_is_found_in_time_and_delays_nothing_else(
 @servers
 def test_region_that_the_key_is_not_in_is_named(store: Store) -> None:
     store.configure(REGION_NAME="us-east-2")
-    table = troubles()["table"]
-    assert table.detail == f"{store.table} does not exist in us-east-2"
-    assert table.remedy.endswith("The key's ARN has the Region eu-west-1.")
+    found = troubles()
+    assert found["table"].detail == f"{store.table} does not exist in us-east-2"
+    assert found["sessions_kms.W012"].detail == (
+        "The KMS key is in eu-west-1, and the session table in us-east-2: an outage of either"
+        " Region stops sessions."
+    )
+    assert "KMS_KEY_ARN" in found["sessions_kms.W012"].remedy

@@ -249,6 +249,49 @@ class Unready:
         return self._client.update_continuous_backups(**params)
 
 
+class Unprotecting:
+    """A client of a DynamoDB without deletion protection: it rejects the member, or ignores it."""
+
+    def __init__(self, client: Any, *, rejects: bool) -> None:
+        self._client = client
+        self._rejects = rejects
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def create_table(self, DeletionProtectionEnabled: bool, **params: Any) -> Any:  # noqa: N803
+        return self._client.create_table(**params)
+
+    def describe_table(self, **params: Any) -> Any:
+        found = self._client.describe_table(**params)
+        found["Table"].pop("DeletionProtectionEnabled", None)
+        return found
+
+    def update_table(self, **params: Any) -> Any:
+        if "DeletionProtectionEnabled" not in params:
+            return self._client.update_table(**params)
+        if self._rejects:
+            raise ClientError(
+                {"Error": {"Code": "ValidationException", "Message": "At least one of …"}},
+                "UpdateTable",
+            )
+        return {}
+
+
+@pytest.mark.parametrize("rejects", [True, False])
+def test_dynamodb_without_deletion_protection_is_named_after_all_steps(
+    dynamodb: Any, name: str, rejects: bool
+) -> None:
+    client = Unprotecting(dynamodb, rejects=rejects)
+    done: list[str] = []
+    fault = r"does not support deletion protection.*Use DynamoDB itself"
+    with pytest.raises(ProvisioningError, match=fault):
+        done.extend(create_table(client, name))
+    assert done[0] == f"created table {name}"
+    assert not any("protection" in step for step in done)
+    assert state(dynamodb, name) == WHOLE | {"protected": False}
+
+
 def test_new_table_not_ready_for_backups_is_waited_for(dynamodb: Any, name: str) -> None:
     slept: list[float] = []
     done = list(create_table(Unready(dynamodb, 3), name, sleep=slept.append))

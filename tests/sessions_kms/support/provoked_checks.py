@@ -49,6 +49,7 @@ PROVOKED: dict[str, dict[str, Any]] = {
     "W007": {"SOCIALACCOUNT_STORE_TOKENS": True},
     "W008": {"SESSION_SERIALIZER": "myproject.sessions.PickleSerializer"},
     "W009": {"SESSION_COOKIE_SAMESITE": "None"},
+    "W012": {"SESSIONS_KMS": GOOD | {"REGION_NAME": "eu-central-1"}},
 }
 
 # These are not provoked by a setting alone; those of tests in testing/test_remote_table.py.
