@@ -57,6 +57,7 @@ AUTHORIZATION_SERVER = _clients.build_server(
     url=PUBLIC_URL,
     scheme=_scheme,
     has_keys=IDENTITY_KEYS.to_document() is not None,
+    identity_upstreams=[each.name for each in UPSTREAMS.values() if each.identity],
 )
 OAUTH_CLIENTS = _clients.build_lifetimes()
 UPSTREAM_RULES = RulesInForce(
@@ -254,6 +255,10 @@ OAUTH_PROVIDERS = providers.read_providers(
     find_resources(UPSTREAMS.values()),
     UPSTREAM_RULES.groups,
     find_stored_claims(UPSTREAMS.values()),
+)
+providers.require_open_upstreams(
+    OAUTH_PROVIDERS,
+    {each.provider for each in UPSTREAMS.values() if each.clients and each.identity},
 )
 
 SITE_NAME = _env.site_name

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from oauth.sign_in.failures import SIGN_IN_AGAIN, get_request_id, sign_in_url
     from oauth.sign_in.oauth2_adapter import EXCHANGES_MAX
     from oauth.sign_in.views import NEXT_URL_MAX
+    from oauth.tokens.asserted_account import AssertedAccount
     from oauth.tokens.vault import account_of_sign_in, largest_connection, load_token_set
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "NEXT_URL_MAX",
     "POSTED_FORM_MAX",
     "SIGN_IN_AGAIN",
+    "AssertedAccount",
     "NotConnected",
     "OAuthError",
     "ProviderUnavailable",
@@ -92,6 +94,7 @@ PUBLIC_MODULES = (
     "oauth.clients.authentication.dpop_proof",
     "oauth.clients.consent",
     "oauth.clients.grants",
+    "oauth.clients.id_jag.issuers",
     "oauth.clients.live_grants",
     "oauth.clients.rules.authentication",
     "oauth.clients.rules.client",
@@ -153,6 +156,7 @@ _MODULES = {
     "oauth.sign_in.failures": ("SIGN_IN_AGAIN", "get_request_id", "sign_in_url"),
     "oauth.sign_in.oauth2_adapter": ("EXCHANGES_MAX",),
     "oauth.sign_in.views": ("NEXT_URL_MAX",),
+    "oauth.tokens.asserted_account": ("AssertedAccount",),
     "oauth.tokens.vault": ("account_of_sign_in", "largest_connection", "load_token_set"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

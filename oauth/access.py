@@ -16,6 +16,7 @@ from oauth.provider import config
 from oauth.provider.config import ProviderConfig
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
+from oauth.tokens.asserted_account import KEY, AssertedAccount, parse_account, require_account
 from oauth.tokens.asserted_token import AssertedToken, is_paused
 from oauth.tokens.fresh_token import FreshToken
 from sessions_kms.concurrency.waits import run_sync
@@ -51,12 +52,16 @@ async def aget_token(
     return await _fresh_token(request, provider, rejected)
 
 
-async def aget_account(request: HttpRequest, provider: str) -> TokenSet:
+async def aget_account(request: HttpRequest, provider: str) -> TokenSet | AssertedAccount:
     """Do the same as `aget_token` for a program that does not send the access token.
 
-    If there is no refresh token, the access token may have expired.
+    If there is no refresh token, the access token may have expired. A grant that came with an
+    assertion has an account instead, and no token.
     """
     session = cast("SessionStore", request.session)
+    asserted = parse_account(await session.aget(KEY))
+    if asserted is not None:
+        return await require_account(services(), asserted, provider)
     return await FreshToken(services(), session, provider, needs_access=False).get()
 
 

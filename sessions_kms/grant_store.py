@@ -55,6 +55,17 @@ class GrantStore(SessionStore):
         return services().of_grants
 
 
+class BriefGrantStore(GrantStore):
+    """The session of a new grant that lasts `BRIEF_GRANT_AGE`, and is never saved again.
+
+    Afterwards it is a grant like any other, for `GrantStore`.
+    """
+
+    @property
+    def _services(self) -> Services:
+        return services().of_brief_grants
+
+
 async def end_grant_by_id(made: Services, session_id: str) -> None:
     """End the session of an id, without its key or a token.
 

@@ -38,6 +38,7 @@ from sessions_kms.storage.session_items import SessionItems
 from sessions_kms.storage.table import Table
 
 Clock = Callable[[], float]
+BRIEF_GRANT_AGE = 15 * 60  # seconds
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,12 @@ class Services:
         """The services for sessions of grants, which have a separate absolute timeout."""
         config = replace(self.config, absolute_timeout=self.config.grant_age)
         return replace(self, config=config, for_grants=True)
+
+    @cached_property
+    def of_brief_grants(self) -> "Services":
+        """The services for starting grants that nothing extends: their items end with them."""
+        timeout = min(BRIEF_GRANT_AGE, self.config.grant_age)
+        return replace(self.of_grants, config=replace(self.config, absolute_timeout=timeout))
 
     @cached_property
     def of_any(self) -> "Services":

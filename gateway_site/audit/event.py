@@ -11,7 +11,7 @@ STARTED, CHECKPOINT, DROPPED, REPEATED = "started", "checkpoint", "dropped", "re
 CALL, STREAM_ENDED = "call", "stream_ended"
 # Of people
 OPENED, SIGNED_IN, SIGN_IN_REJECTED, CONSENT = "opened", "signed_in", "sign_in_rejected", "consent"
-SESSION_ENDED, GRANT_ENDED = "session_ended", "grant_ended"
+ASSERTED, SESSION_ENDED, GRANT_ENDED = "asserted", "session_ended", "grant_ended"
 RIGHTS_CHANGED, USER_DELETED = "rights_changed", "user_deleted"
 
 Event = dict[str, Any]

@@ -11,7 +11,13 @@ from django.dispatch import receiver
 
 from gateway_site.audit import event
 from gateway_site.audit.trail import is_configured, is_on, record
-from oauth.signals import grant_created, grant_ended, rights_changed, sign_in_rejected
+from oauth.signals import (
+    grant_asserted,
+    grant_created,
+    grant_ended,
+    rights_changed,
+    sign_in_rejected,
+)
 from sessions_kms.signals import session_ended, session_opened
 
 if TYPE_CHECKING:  # models: this is imported before all apps are ready
@@ -52,11 +58,27 @@ def _record_rejected_sign_in(provider: str, code: str, **_: Any) -> None:
 
 
 @receiver(grant_created, dispatch_uid="gateway_site.audit")
-def _record_consent(
-    session: str, user_id: str, client_id: str, upstream: str, provider: str, **_: Any
+def _record_consent(**members: Any) -> None:
+    _record_grant(event.CONSENT, **members)
+
+
+@receiver(grant_asserted, dispatch_uid="gateway_site.audit")
+def _record_assertion(**members: Any) -> None:
+    _record_grant(event.ASSERTED, **members)
+
+
+def _record_grant(
+    name: str,
+    *,
+    session: str,
+    user_id: str,
+    client_id: str,
+    upstream: str,
+    provider: str,
+    **_: Any,
 ) -> None:
     record(
-        event.CONSENT,
+        name,
         session=session,
         person=user_id,
         client=client_id,

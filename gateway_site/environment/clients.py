@@ -4,7 +4,7 @@ They become the settings `AUTHORIZATION_SERVER` (None if no client may sign in) 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -166,12 +166,19 @@ class ClientVariables(Variables):
         return {name: value for name, value in found.items() if value is not None}
 
     def build_server(
-        self, upstreams: Mapping[str, str], *, url: str, scheme: str, has_keys: bool = False
+        self,
+        upstreams: Mapping[str, str],
+        *,
+        url: str,
+        scheme: str,
+        has_keys: bool = False,
+        identity_upstreams: Iterable[str] = (),
     ) -> AuthorizationServer | None:
         """Return the setting `AUTHORIZATION_SERVER`; None if no client may sign in.
 
         `upstreams` are the upstreams that clients may call, with their providers; `url` is the
-        gateway's own URL, and `has_keys` whether it publishes keys. Raises ImproperlyConfigured.
+        gateway's own URL, and `has_keys` whether it publishes keys. `identity_upstreams` get a
+        token of the gateway's own. Raises ImproperlyConfigured.
         """
         issuer = self._choose_issuer(upstreams, url=url, scheme=scheme)
         if issuer is None:
@@ -200,6 +207,7 @@ class ClientVariables(Variables):
             has_keys=has_keys,
             private_key_jwt=self.private_key_jwt,
             dpop=self.dpop,
+            identity_upstreams=frozenset(identity_upstreams) & upstreams.keys(),
         )
 
     def _choose_issuer(self, upstreams: Mapping[str, str], *, url: str, scheme: str) -> str | None:

@@ -64,6 +64,8 @@ def announce_new_apps(request: HttpRequest, newest: Newest) -> None:
         logger.warning("Could not read a user's new sessions: %s", exc)
         return
     for grant in found:
+        if grant.asserted_by:  # There is a new one every few minutes, and nobody allowed it here.
+            continue
         messages.info(request, _announcement(grant))
     # Those beyond READ_MAX are left for the next view.
     after, known = _read_announced(request.session, now)
@@ -137,8 +139,9 @@ class ListedApp:
     def of(cls, grant: LiveGrant, listed: Collection[str]) -> "ListedApp":
         """Return the entry of a grant; `listed` are the ids of the operator's own clients."""
         labels = grant.labels
-        configured = find_provider(labels.provider) or find_server(labels.provider)
-        label = configured.label if configured else labels.provider
+        provider = labels.asserted_by or labels.provider
+        configured = find_provider(provider) or find_server(provider)
+        label = configured.label if configured else provider
         return cls(grant, label, labels.client_id in listed, name_warning(labels.client))
 
 
@@ -150,7 +153,8 @@ def apps(request: HttpRequest) -> HttpResponse:
     """Show the signed-in person's apps."""
     found: Sequence[ListedApp] | None
     try:
-        grants = run_sync(live_grants.list_grants(services(), user_id(request)))
+        grants = run_sync(live_grants.list_asserted_grants(services(), user_id(request)))
+        grants += run_sync(live_grants.list_grants(services(), user_id(request)))
         listed = set(map(about.short_client_id, authorization_server().listed))
         found = [ListedApp.of(each, listed) for each in grants]
     except StoreUnavailable as exc:

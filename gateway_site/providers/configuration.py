@@ -1,6 +1,6 @@
 """Reads the configured providers from the environment, and builds allauth's settings."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from gateway_site.providers.subject_settings import (
     read_tokens,
 )
 from gateway_site.providers.variables import ProviderVariables
+from oauth.access_rule import is_shared_entra
 
 # Each reads the variables of one subject into settings with the names of `oauth.provider.config`.
 READERS = (read_endpoints, read_protection, read_tokens, read_network, read_logout)
@@ -49,6 +50,7 @@ def read_providers(
         )
         for name in names
     ]
+    _require_distinct_issuers(providers)
     # allauth finds the provider of an unfinished sign-up again by its client id.
     clients = [
         provider.client_id for provider in providers if provider.allauth_kind == OPENID_CONNECT
@@ -89,6 +91,8 @@ def _provider(variables: ProviderVariables) -> ProviderConfig:
     found = provider_type_of(variables)
     issuer = found.issuer()  # first: the other errors may follow from a wrong issuer
     settings = found.client()
+    if variables.id_jag_clients:
+        settings["id_jag_clients"] = _require_issuer(variables, issuer)
     for read in READERS:
         settings |= read(variables)
     if prompt := found.client_prompt():
@@ -105,6 +109,45 @@ def _provider(variables: ProviderVariables) -> ProviderConfig:
         allauth_kind=found.allauth_kind,
         settings=settings | found.settings(),
     )
+
+
+def _require_issuer(variables: ProviderVariables, issuer: str | None) -> bool:
+    """Return True for a provider whose assertions can be verified. Raises ImproperlyConfigured."""
+    if issuer is None or is_shared_entra(issuer):
+        raise variables.error(
+            ProviderVariables.id_jag_clients, "needs an OpenID Connect provider with one issuer."
+        )
+    return True
+
+
+def require_open_upstreams(
+    providers: Iterable[ProviderConfig], open_to_assertions: Collection[str]
+) -> None:
+    """Raise ImproperlyConfigured for a provider that accepts assertions for no upstream.
+
+    ``open_to_assertions`` are the providers of the upstreams that could accept them.
+    """
+    for each in providers:
+        if each.settings.get("id_jag_clients") and each.name not in open_to_assertions:
+            raise ImproperlyConfigured(
+                f"OAUTH_{each.name.upper()}_ID_JAG_CLIENTS has no effect. Set "
+                "UPSTREAM_<NAME>_CLIENTS=1 and UPSTREAM_<NAME>_TOKEN=identity for an upstream "
+                f"with UPSTREAM_<NAME>_PROVIDER={each.name}."
+            )
+
+
+def _require_distinct_issuers(providers: Iterable[ProviderConfig]) -> None:
+    """Reject two providers that accept assertions of one issuer: an account is of one provider."""
+    names: dict[str | None, str] = {}
+    for each in providers:
+        if (
+            each.settings.get("id_jag_clients")
+            and names.setdefault(each.issuer, each.name) != each.name
+        ):
+            raise ImproperlyConfigured(
+                f"OAUTH_{each.name.upper()}_ID_JAG_CLIENTS: OAUTH_{names[each.issuer].upper()}_… "
+                "accepts assertions of the same issuer. Remove one of them."
+            )
 
 
 def _with_admission(

@@ -132,6 +132,9 @@ class ProviderVariables(AdmissionVariables):
     backchannel_logout = Variable(
         parse_flag, None, "sign-outs there end sessions here: `1` or `0`", shown_default="metadata"
     )
+    id_jag_clients = declare_flag(
+        "accept [assertions](mcp.md#clients-whose-provider-vouches-for-them) of this provider"
+    )
     allow_private = ALLOW_PRIVATE
     allow_http = ALLOW_HTTP
     ca_file = CA_FILE

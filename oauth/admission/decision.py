@@ -6,7 +6,7 @@ error; the caller revokes its new grant, since nobody will use it.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from oauth import access_rule
@@ -31,6 +31,15 @@ from oauth.provider.config import ProviderConfig
 from oauth.provider.token_set import TokenSet
 
 GITHUB = "github"  # allauth's provider class id
+
+
+@dataclass(frozen=True)
+class StoredClaims:
+    """What is stored with a session of an admitted account, as far as the settings name it."""
+
+    groups: tuple[str, ...]
+    email: str | None
+    name: str | None
 
 
 def gather_evidence(
@@ -90,13 +99,32 @@ def admit_sign_in(
     """
     __traceback_hide__ = True
     evidence = gather_evidence(provider, extra_data, token_set)
-    reason = find_refusal(provider.admission.rule, evidence)
-    if reason is not None:
-        raise SignInRefused(reason, token_set.subject)
+    stored = _admit(provider, extra_data, evidence, token_set.subject)
+    return replace(token_set, groups=stored.groups, email=stored.email, name=stored.name)
+
+
+def admit_assertion(
+    provider: ProviderConfig, extra_data: Mapping[str, Any], subject: str
+) -> StoredClaims:
+    """Return what is stored of an assertion's claims, which alone decide: nothing is fetched.
+
+    Raises SignInRefused.
+    """
+    evidence = claims.read_evidence(
+        Claims.of_account(extra_data), provider.admission, provider.issuer
+    )
+    return _admit(provider, extra_data, evidence, subject)
+
+
+def _admit(
+    provider: ProviderConfig, extra_data: Mapping[str, Any], evidence: Evidence, subject: str
+) -> StoredClaims:
     admission = provider.admission
+    reason = find_refusal(admission.rule, evidence)
+    if reason is not None:
+        raise SignInRefused(reason, subject)
     email, name = choose_address(admission.rule, evidence), claims.read_name(extra_data)
-    return replace(
-        token_set,
+    return StoredClaims(
         groups=_named_groups(evidence.groups, admission),
         email=email if EMAIL in admission.stored_claims else None,
         name=name if NAME in admission.stored_claims else None,

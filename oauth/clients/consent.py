@@ -14,6 +14,7 @@ from oauth.tokens.remaining_access import PROVIDER_LABEL
 from sessions_kms import about
 
 UPSTREAM, REDIRECT, PROVIDER = "upstream", "redirect_host", PROVIDER_LABEL
+ASSERTED_BY = "asserted_by"  # the provider whose assertion a grant came with, instead of a consent
 WANTED = ("wanted_scope", "wanted_scope_2")  # `oauth.clients.wanted_scopes`
 
 
@@ -45,7 +46,8 @@ class GrantLabels:
     """The labels of a grant in a list. ``host`` is empty if the client's name is only claimed.
 
     ``client_id`` is shortened by `sessions_kms.about.short_client_id`. ``wanted`` are scopes that
-    an MCP server demanded when the client called it.
+    an MCP server demanded when the client called it. ``asserted_by`` is the provider whose
+    assertion the grant came with; empty if the person allowed it.
     """
 
     client: str
@@ -55,6 +57,7 @@ class GrantLabels:
     redirect_host: str
     provider: str
     wanted: tuple[str, ...] = ()
+    asserted_by: str = ""
 
     @classmethod
     def from_labels(cls, words: Mapping[str, str]) -> "GrantLabels | None":
@@ -69,6 +72,7 @@ class GrantLabels:
             redirect_host=words.get(REDIRECT, ""),
             provider=words.get(PROVIDER, ""),
             wanted=tuple(" ".join(words.get(name, "") for name in WANTED).split()),
+            asserted_by=words.get(ASSERTED_BY, ""),
         )
 
 
@@ -95,6 +99,23 @@ def make_labels(consent: Consent, provider: str) -> dict[str, str]:
         UPSTREAM: consent.upstream[:LABEL_MAX],
         REDIRECT: _shorten_host(_redirect_host(consent.redirect_uri)),
         PROVIDER: provider[:LABEL_MAX],
+    }
+    return {name: word for name, word in words.items() if word}
+
+
+def make_asserted_labels(
+    *, client_id: str, client_name: str, client_host: str | None, upstream: str, provider: str
+) -> dict[str, str]:
+    """Return the session metadata of a grant that came with a provider's assertion.
+
+    Its provider is under another name than that of a consent: the grant holds no token there.
+    """
+    words = {
+        about.CLIENT: client_name[:LABEL_MAX],
+        about.CLIENT_ID: about.short_client_id(client_id),
+        HOST_LABEL: _shorten_host(client_host or ""),
+        UPSTREAM: upstream[:LABEL_MAX],
+        ASSERTED_BY: provider[:LABEL_MAX],
     }
     return {name: word for name, word in words.items() if word}
 

@@ -45,7 +45,7 @@ from oauth.metrics import ISSUED, count_grant
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in.session_user import note_password
 from oauth.signals import grant_created
-from oauth.tokens import vault
+from oauth.tokens import asserted_account, vault
 from sessions_kms import SHORT_ID, GrantStore, StoreUnavailable, about, id_of, user_id_of
 from sessions_kms.concurrency.waits import BlockingCall
 from sessions_kms.sealed_items.tokens import NewToken, SealedToken, Tokens, TokenTombstone
@@ -66,6 +66,11 @@ class OpenGrant:
     session: GrantStore = field(repr=False)
     client_id: str
     is_bound: bool = False
+
+    @property
+    def is_asserted(self) -> bool:
+        """Whether it came with a provider's assertion, instead of a consent."""
+        return asserted_account.KEY in self.session
 
 
 class Grants:
@@ -162,7 +167,7 @@ class Grants:
                 check,
                 arrived_at,
                 client or Authenticator(),
-                self._make_binding(proof),
+                self.make_binding(proof),
             )
         )
 
@@ -203,7 +208,7 @@ class Grants:
                 check,
                 arrived_at,
                 client or Authenticator(),
-                self._make_binding(proof),
+                self.make_binding(proof),
             )
         )
 
@@ -280,7 +285,8 @@ class Grants:
         __traceback_hide__ = True
         return await TokenRedemption(self._services, self._lifetimes, presented).redeem()
 
-    def _make_binding(self, proof: RequestProof | None) -> TokenBinding:
+    def make_binding(self, proof: RequestProof | None) -> TokenBinding:
+        """Return what decides to which key the tokens for a request are bound."""
         return TokenBinding(proof, self._used_proofs, self._services.clock)
 
     async def _find_cached(self, access_token: str) -> CachedGrant | None:

@@ -1,5 +1,8 @@
 """Lists and ends a person's grants, and limits their number.
 
+Grants that came with a provider's assertion (`oauth.clients.id_jag`) are separate: they last
+fifteen minutes and do not count among the others. All of a client and upstream are one entry.
+
 When a person has too many grants, the least recently used one is ended. All grants of a person have
 the same entry in the index, so they are found without reading the person's other sessions, however
 many those are. The index is eventually consistent, so the limit is approximate. A grant that is
@@ -7,6 +10,8 @@ ended here is not revoked at the provider: only its client has a token that can 
 """
 
 import hashlib
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.contrib.sessions.backends.base import SessionBase
@@ -18,7 +23,7 @@ from sessions_kms import about
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection, Row
-from sessions_kms.services import Services
+from sessions_kms.services import BRIEF_GRANT_AGE, Services
 
 LIVE_MAX = 50
 # More than LIVE_MAX, since the index may list an expired grant for days.
@@ -26,14 +31,24 @@ LISTED_MAX = 500
 COMPARED_MAX = 4 * LIVE_MAX  # newest grants whose last use is read; older ones are ended first
 ENDED_MAX = 10  # per consent; each consent adds only one, so a surplus shrinks
 LINK_KEY = "#grants"  # cannot be the name of a provider
+ASSERTED_MAX = 8  # of a user, client and upstream
 
 
 @dataclass(frozen=True)
 class LiveGrant:
-    """One grant: its row of the table, and its labels."""
+    """One grant: its row of the table, and its labels.
+
+    ``older`` are the ids of others with the same labels, which an assertion brought earlier.
+    """
 
     row: Row
     labels: GrantLabels
+    older: tuple[str, ...] = ()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of all its sessions."""
+        return (self.row.id, *self.older)
 
 
 def link_to_user(stored: SessionBase, user_id: str) -> None:
@@ -54,10 +69,40 @@ async def list_grants(services: Services, user_id: str) -> list[LiveGrant]:
     return grants
 
 
+async def list_asserted_grants(services: Services, user_id: str) -> list[LiveGrant]:
+    """Return the grants of a person that came with assertions, newest first: one for each client
+    and upstream. Raises StoreUnavailable.
+
+    They are among the person's youngest sessions, so they need no index entry of their own.
+    """
+    inspection = Inspection(services)
+    count = await inspection.count_user_sessions(user_id)
+    since = services.clock() - BRIEF_GRANT_AGE
+    rows = await inspection.read_rows(user_id, [each for each, at in count.newest if at > since])
+    found: dict[GrantLabels, list[Row]] = {}
+    for row in rows:
+        labels = await _read_labels(inspection, row.id)
+        if labels is not None and labels.asserted_by:
+            found.setdefault(labels, []).append(row)
+    return [
+        LiveGrant(newest, labels, tuple(each.id for each in older))
+        for labels, (newest, *older) in found.items()
+    ]
+
+
 def end_grant(services: Services, session_id: str, *, user_id: str) -> GrantLabels | None:
-    """End one grant of a person; return its labels if it existed. Raises StoreUnavailable."""
+    """End one grant of a person; return its labels if it existed. Raises StoreUnavailable.
+
+    Of grants that came with assertions, all of the same client and upstream end.
+    """
     labels = run_sync(_read_labels(Inspection(services), session_id))
-    return labels if labels is not None and _end(services, session_id, user_id) else None
+    if labels is None:
+        return None
+    same = {session_id}
+    if labels.asserted_by:
+        live = run_sync(list_asserted_grants(services, user_id))
+        same.update(*(each.ids for each in live if each.labels == labels))
+    return labels if _end_each(services, same, user_id) else None
 
 
 async def _read_labels(inspection: Inspection, session_id: str) -> GrantLabels | None:
@@ -76,10 +121,17 @@ def _end(services: Services, session_id: str, user_id: str, reason: str = ENDED)
     return was_there
 
 
+def _end_each(services: Services, session_ids: Iterable[str], user_id: str) -> bool:
+    """End sessions of one entry; return True if there was one."""
+    ended = [_end(services, each, user_id) for each in session_ids]
+    return any(ended)
+
+
 def end_all_grants(services: Services, user_id: str) -> list[GrantLabels]:
     """End all grants of a person; return their labels. Raises StoreUnavailable."""
     live_grants = run_sync(list_grants(services, user_id))
-    return [each.labels for each in live_grants if _end(services, each.row.id, user_id)]
+    live_grants += run_sync(list_asserted_grants(services, user_id))
+    return [each.labels for each in live_grants if _end_each(services, each.ids, user_id)]
 
 
 def make_room(services: Services, user_id: str) -> list[GrantLabels]:
@@ -108,6 +160,29 @@ def _surplus_grants(inspection: Inspection, user_id: str) -> list[str]:
     live = sorted(compared, key=lambda row: row.updated_at)
     older = session_ids[COMPARED_MAX:]
     return [row.id for row in live[: max(0, len(live) - LIVE_MAX + 1)]] + older[::-1]
+
+
+def asserted_link(user_id: str, client_id: str, upstream: str) -> str:
+    """Return the name of the index entry of the asserted grants of a user, client and upstream.
+
+    It is not secret. ``client_id`` is shortened as in labels.
+    """
+    named = json.dumps([user_id, client_id, upstream])
+    return hashlib.sha256(b"oauth/1/asserted\0" + named.encode()).hexdigest()
+
+
+def end_oldest_asserted(services: Services, user_id: str, link: str) -> None:
+    """End surplus grants of a user, client and upstream before another one is created.
+
+    Only if the index lists as many, it is read which of them are live. Raises StoreUnavailable.
+    """
+    inspection = Inspection(services)
+    ids = run_sync(inspection.find_young_linked_ids(link, services.clock() - BRIEF_GRANT_AGE))
+    if len(ids) < ASSERTED_MAX:
+        return
+    live = run_sync(inspection.read_rows(user_id, ids))
+    for row in live[ASSERTED_MAX - 1 :]:
+        _end(services, row.id, user_id, TOO_MANY)
 
 
 def _link_name(user_id: str) -> str:

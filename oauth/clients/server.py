@@ -38,6 +38,8 @@ class AuthorizationServer:
     clients, which are always allowed; ``redirect_uris`` are URIs with private schemes.
     ``has_keys`` says whether the issuer publishes keys at `KEYS_PATH`, ``private_key_jwt`` whether
     clients may authenticate with a key, ``dpop`` whether they may bind their tokens to one.
+    ``identity_upstreams`` are those of the upstreams that get a token of the gateway's own instead
+    of the provider's.
     """
 
     issuer: str
@@ -51,6 +53,7 @@ class AuthorizationServer:
     has_keys: bool = False
     private_key_jwt: bool = False
     dpop: bool = False
+    identity_upstreams: frozenset[str] = frozenset()
 
     @property
     def document_methods(self) -> tuple[str, ...]:
@@ -131,6 +134,16 @@ class AuthorizationServer:
             return self.accepts_redirect(self.find_client(client_id), redirect_uri)
         except UnknownClient:
             return self.may_fetch(client_id)
+
+    def may_use_assertions(self, client_id: str) -> bool:
+        """Return True if a client may get tokens for an assertion, if it authenticates.
+
+        A client of the operator's list may have to, and one with a document always has to.
+        """
+        listed = self.listed.get(client_id)
+        if listed is not None:
+            return listed.may_use_assertions
+        return self.private_key_jwt and self.may_fetch(client_id)
 
     def _allows_hosts(self, client_id: str, hosts: Iterable[str]) -> bool:
         found = list(hosts)

@@ -199,7 +199,7 @@ def make_next_pair(
     """Return the next pair for a token, whose session has just been saved."""
     __traceback_hide__ = True
     now, grant = tokens.now(), spent.grant
-    spent_at, ends = math.ceil(now), _grant_end(stored)
+    spent_at, ends = math.ceil(now), grant_end(stored)
     # Rounded up, so that `expires_in` is not too long.
     access_ends = min(spent_at + lifetimes.access_age, ends)
     answer = SealedResponse(
@@ -280,7 +280,7 @@ def _deleted_previous(grant: SealedGrant) -> str | None:
     return previous.id
 
 
-def _grant_end(stored: GrantStore) -> int:
+def grant_end(stored: GrantStore) -> int:
     """Return when a grant ends at the latest, in epoch seconds."""
     end = stored.absolute_end()
     return 0 if end is None else int(end.timestamp())

@@ -7,7 +7,8 @@ reader of the table cannot tell who is signed in, and a writer cannot forge a na
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
@@ -40,13 +41,16 @@ def link_session(
     if provider is None or not offers_backchannel_logout(provider):
         unlink_session(session, name)
         return
-    names = [
+    store_links(session, name, names_of_claims(decode_stored_claims(token_set.id_token), kinds))
+
+
+def names_of_claims(claims: Mapping[str, Any], kinds: Sequence[str]) -> list[str]:
+    """Return the link names of an id token's or assertion's claims."""
+    return [
         link_name(claims["iss"], kind, claims[kind])
-        for claims in [decode_stored_claims(token_set.id_token)]
         for kind in kinds
         if isinstance(claims.get("iss"), str) and isinstance(claims.get(kind), str)
     ]
-    store_links(session, name, names)
 
 
 def store_links(session: SessionBase, name: str, names: list[str]) -> None:

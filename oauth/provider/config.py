@@ -16,7 +16,9 @@ bound to a key), `resource` (what tokens are requested for, RFC 8707), `revocati
 (whether requests to such addresses may go without TLS), `ca_file` (PEM; replaces the public
 certificate authorities), `identity` (the claims that together identify an account),
 `allowed_tenants` (for an issuer with many tenants, see `oauth.provider.metadata`), `apple_team_id`
-(see `oauth.provider.token_endpoint`) and `admission` (who may sign in: `oauth.access_rule`).
+(see `oauth.provider.token_endpoint`), `id_jag_clients` (whether the provider's assertions get
+tokens for OAuth clients, see `oauth.clients.id_jag`) and `admission` (who may sign in:
+`oauth.access_rule`).
 
 An app of the kind `openid_connect` without `server_url` is a plain OAuth 2.0 provider, and
 `openid_configuration_overrides` names its endpoints. For other providers it replaces single
@@ -90,6 +92,7 @@ class ProviderConfig:
     apple_team_id: str | None = None
     posts_answers: bool = False
     resource: str | None = None
+    id_jag_clients: bool = False
     admission: Admission = DEFAULT_ADMISSION
     metadata_overrides: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
@@ -161,6 +164,7 @@ def _read_providers(kinds: Mapping[str, Any]) -> Iterator[ProviderConfig]:
                 posts_answers=(settings.get("auth_params") or {}).get("response_mode")
                 == "form_post",
                 resource=settings.get("resource"),
+                id_jag_clients=settings.get("id_jag_clients") is True,
                 admission=_read_admission(settings.get("admission") or {}),
                 metadata_overrides=settings.get("openid_configuration_overrides") or {},
             )

@@ -13,7 +13,8 @@ same user name.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
 
 from allauth.account.adapter import get_adapter as get_account_adapter
 from allauth.account.internal.flows.manage_email import assess_unique_email
@@ -24,6 +25,7 @@ from allauth.socialaccount.helpers import complete_social_login
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialLogin
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.sessions.backends.base import SessionBase
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import get_random_string
@@ -101,6 +103,26 @@ def create_account(provider: str, subject: str) -> SocialAccount:
             user=user, provider=provider, uid=subject
         )
     return account
+
+
+def create_user_of_claims(provider: str, claims: Mapping[str, Any]) -> SocialAccount | None:
+    """Create an account and its user as a first sign-in with an id token of these claims does.
+
+    Nobody is signed in, so nothing but the database changes. Returns None if a person would have
+    to fill in a form first, or nobody may sign up. Raises ProviderRefused for claims that cannot
+    be stored, and IntegrityError if the same account or name is created at the same time.
+    """
+    request = HttpRequest()
+    request.session = cast("SessionBase", {})  # allauth looks for an unfinished sign-up in it
+    adapter = get_adapter(request)
+    sociallogin = adapter.get_provider(request, provider).sociallogin_from_response(
+        request, {"id_token": dict(claims)}
+    )
+    is_open = adapter.is_open_for_signup(request, sociallogin)
+    if not is_open or not adapter.is_auto_signup_allowed(request, sociallogin):
+        return None
+    adapter.save_user(request, sociallogin)
+    return cast("SocialAccount", sociallogin.account)
 
 
 def _fold_ascii(address: str) -> bytes:

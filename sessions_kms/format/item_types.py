@@ -195,7 +195,7 @@ LOGOUT_TOKEN: Final = ItemType(
 
 
 ASSERTION: Final = ItemType(
-    name="used client assertion",
+    name="used assertion",
     word="assertion",
     names="#<digest>",
     attributes={**_EVERY, "ttl": "N", "stamp": "B"},
@@ -381,6 +381,14 @@ def logout_token_id(namespace: str, issuer: str, token_id: str) -> str:
 def assertion_id(namespace: str, client_id: str, jti: str) -> str:
     """Return the id of the item that marks a client's assertion as used."""
     return ASSERTION.id_in(namespace, _digest_of_pair(client_id, jti))
+
+
+def identity_assertion_id(namespace: str, issuer: str, jti: str) -> str:
+    """Return the id of the item that marks a provider's assertion about a user as used.
+
+    No client has an id with a space, so it is never that of a client's assertion.
+    """
+    return assertion_id(namespace, f"id-jag {issuer}", jti)
 
 
 def _digest_of_pair(first: str, second: str) -> str:

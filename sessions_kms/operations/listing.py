@@ -176,6 +176,16 @@ class Inspection:
         found = await self._owned_ids(owner) if linked else []
         return [each for each in found if each in linked]
 
+    async def find_young_linked_ids(self, name: str, since: float) -> list[str]:
+        """Return the ids of sessions that list a name and began after a time, newest first.
+
+        One call, for at most `COUNTED`. Reads only the index, which lags behind, includes sessions
+        that have ended, and does not show whose they are.
+        """
+        page = await self.services.queries.owned(link_owner(self.namespace, name), limit=COUNTED)
+        young = (each for each in page.items if number(each, "createdAt") > since)
+        return [linked_session(each["id"]["S"]) for each in young]
+
     async def _owned_ids(self, owner: str) -> list[str]:
         ids: list[str] = []
         start: Item | None = None

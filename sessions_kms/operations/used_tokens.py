@@ -1,6 +1,7 @@
-"""Used logout tokens and client assertions, stored until they expire, so that each is used once.
+"""Used logout tokens and assertions, stored until they expire, so that each is used once.
 
-A logout token is stored by its issuer and id, an assertion by its client and id.
+A logout token is stored by its issuer and id, and so is a provider's assertion about a user; an
+assertion by which a client authenticates is stored by its client and id.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ from sessions_kms.format.item_types import (
     ASSERTION,
     LOGOUT_TOKEN,
     assertion_id,
+    identity_assertion_id,
     logout_token_id,
 )
 from sessions_kms.services import Services
@@ -52,6 +54,19 @@ async def use_assertion(
     item = ASSERTION.item(assertion_id(services.config.namespace, client_id, jti)) | {
         "ttl": as_number(until + CLOCK_DIFFERENCE),
         "stamp": as_binary(hashlib.sha256(with_token.encode()).digest()[:STAMP_BYTES]),
+    }
+    return await services.table.put_stamped(item, expected=None)
+
+
+async def use_identity_assertion(services: Services, issuer: str, jti: str, *, until: int) -> bool:
+    """Store the use of a provider's assertion; return False if it was used before.
+
+    ``until`` is when it is rejected, in epoch seconds. Raises StoreUnavailable.
+    """
+    item_id = identity_assertion_id(services.config.namespace, issuer, jti)
+    item = ASSERTION.item(item_id) | {
+        "ttl": as_number(until + CLOCK_DIFFERENCE),
+        "stamp": as_binary(os.urandom(STAMP_BYTES)),
     }
     return await services.table.put_stamped(item, expected=None)
 

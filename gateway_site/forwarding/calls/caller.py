@@ -136,12 +136,26 @@ async def _open_grant(
     detail = "The access token is invalid, has expired, or is not for this upstream."
     error = INVALID_TOKEN
     try:
-        if (opened := await grants().open(token, upstream=upstream, proof=proof)) is not None:
+        opened = await grants().open(token, upstream=upstream, proof=proof)
+        if opened is not None and _is_still_accepted(opened, upstream):
             return opened
     except GrantError as rejected:
         detail, error, is_dpop = str(rejected), rejected.code, True
     challenge = client_challenge(request.path_info, error=error, is_bound=is_dpop) or ""
     raise Problem(401, error, detail, headers={CHALLENGE: challenge})
+
+
+def _is_still_accepted(opened: "OpenGrant", upstream: str) -> bool:
+    """Return False for a grant that came with an assertion, and could come with none now.
+
+    Other clients keep their tokens until the next refresh: this one would only come back.
+    """
+    from oauth.clients.id_jag.issuers import is_still_accepted  # noqa: PLC0415 - as above
+
+    server = settings.AUTHORIZATION_SERVER
+    return not opened.is_asserted or (
+        server is not None and is_still_accepted(server, opened.client_id, upstream)
+    )
 
 
 def _read_proof(request: HttpRequest) -> "RequestProof":

@@ -30,6 +30,7 @@ from gateway_site.forwarding.calls.mcp.responses import UnreadableResponse
 from gateway_site.forwarding.calls.response_addresses import rewrite_addresses
 from gateway_site.forwarding.calls.response_headers import with_session_cookie
 from gateway_site.forwarding.calls.upstream_call import UpstreamCall
+from gateway_site.forwarding.calls.upstream_token import Credential
 from gateway_site.rules import url_rules
 from gateway_site.rules.body import EMPTY_BODY, TAKES_BODY, RequestBody
 from gateway_site.rules.bounded_wait import wait_bounded
@@ -74,7 +75,7 @@ class Exchange:
         self._send = send
         self._extra = extra
 
-    async def run(self, token: TokenSet, groups: Groups) -> None:
+    async def run(self, token: Credential, groups: Groups) -> None:
         """Make the call and forward the response. Raises Problem unless a response has started.
 
         Rules have admitted the call for these groups.
@@ -102,13 +103,13 @@ class Exchange:
         finally:
             response.close()
 
-    async def _fetch(self, token: TokenSet, groups: Groups) -> Response:
+    async def _fetch(self, token: Credential, groups: Groups) -> Response:
         """Return the response; try again if the upstream did not accept the token."""
         headers = self._request_headers()
         content = self.body.pieces() if self.mcp is None else self.body.replay()
         response = await self._send_request(headers, token, content)
         self.body.end()
-        if self.upstream.identity is not None:
+        if self.upstream.identity is not None or not isinstance(token, TokenSet):
             return response
         if response.status == 401:
             response = await self._retry_with_nonce(headers, token, response)
@@ -152,7 +153,8 @@ class Exchange:
             response.close()
             raise
         is_admitted = self.upstream.policy_file is None or set(new_groups) == set(groups)
-        if token.access_token == refused.access_token or not is_admitted:
+        is_same = isinstance(token, TokenSet) and token.access_token == refused.access_token
+        if is_same or not is_admitted:
             return response
         response.close()
         return await self._send_request(headers, token, self.body.replay())
@@ -175,10 +177,11 @@ class Exchange:
         return headers if self.mcp is None else self.mcp.select_headers(headers)
 
     async def _send_request(
-        self, headers: Headers, token: TokenSet, content: Content, nonce: str | None = None
+        self, headers: Headers, token: Credential, content: Content, nonce: str | None = None
     ) -> Response:
         """Return the response once its headers are there; `nonce` goes into the proof."""
-        call, is_bound = self.call, token.dpop_key is not None
+        call = self.call
+        is_bound = isinstance(token, TokenSet) and token.dpop_key is not None
         nonce = nonce or (dpop.nonces.of(call.target) if is_bound else None)
         shown = upstream_token.authorization_headers(call, token, nonce)
         timed = TimedCall(self.upstream.name, self.upstream.origin, call.method)

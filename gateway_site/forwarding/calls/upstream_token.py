@@ -7,7 +7,7 @@ person who opened its address as a page is sent to that page, and comes back aft
 import re
 from collections.abc import Awaitable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 from urllib.parse import urlencode
 
 from django.conf import settings
@@ -29,6 +29,7 @@ from gateway_site.rules.headers import Headers, joined_values
 from gateway_site.rules.identity_tokens import GROUPS, IdentityToken
 from gateway_site.rules.problems import Problem, forbidden, session_full, unavailable
 from oauth import (
+    AssertedAccount,
     NotConnected,
     ProviderUnavailable,
     ReauthenticationRequired,
@@ -59,21 +60,28 @@ MORE_SCOPE, MORE_SCOPE_RPC = "more_scope", -32013  # of a problem, and of a JSON
 # are authorization servers whose tokens have others, such as colons.
 SENDABLE = re.compile(r"[!-~]+")
 
+# A token, or only the account of a grant that came with an assertion.
+Credential: TypeAlias = TokenSet | AssertedAccount
+T = TypeVar("T")
+
 
 async def fetch_token(
     call: UpstreamCall, refused: TokenSet | None = None
-) -> tuple[TokenSet, tuple[str, ...]]:
+) -> tuple[Credential, tuple[str, ...]]:
     """Return the person's token and groups, if these may call the upstream. Raises Problem.
 
-    `refused` is a token that the upstream answered 401 to.
+    `refused` is a token that the upstream answered 401 to. Where the upstream gets the gateway's
+    own token, this is only whose account it names.
     """
     provider = call.upstream.provider
-    if call.upstream.identity is None:
-        token = await fetch_access_token(call.request, provider, refused=refused)
-    else:
+    token: Credential
+    if call.upstream.identity is not None:
         token = await _fetch(aget_account(call.request, provider), provider)
-    is_mcp = call.upstream.mcp
-    groups = groups_of(call.caller.session, provider, token) if is_mcp else token.groups
+        groups = token.groups
+    else:
+        token = found = await fetch_access_token(call.request, provider, refused=refused)
+        is_mcp = call.upstream.mcp
+        groups = groups_of(call.caller.session, provider, found) if is_mcp else found.groups
     if not call.upstream.allows(groups):
         raise forbidden(provider)
     return token, groups
@@ -94,8 +102,8 @@ async def fetch_access_token(
     return token
 
 
-async def _fetch(fetching: Awaitable[TokenSet], provider: str) -> TokenSet:
-    """Return the token set that is fetched. Raises Problem."""
+async def _fetch(fetching: Awaitable[T], provider: str) -> T:
+    """Return what is fetched. Raises Problem."""
     try:
         return await fetching
     except NotConnected:
@@ -122,7 +130,7 @@ async def _fetch(fetching: Awaitable[TokenSet], provider: str) -> TokenSet:
         ) from None
 
 
-def authorization_headers(call: UpstreamCall, token: TokenSet, nonce: str | None) -> Headers:
+def authorization_headers(call: UpstreamCall, token: Credential, nonce: str | None) -> Headers:
     """Return the headers that present a token, with a proof of possession if it is bound to a key.
 
     `nonce` is what the upstream demanded in the proof. Where the upstream gets the gateway's own
@@ -131,6 +139,8 @@ def authorization_headers(call: UpstreamCall, token: TokenSet, nonce: str | None
     __traceback_hide__ = True
     if call.upstream.identity is not None:
         return [_bearer(_make_identity_token(call, call.upstream.identity, token))]
+    if not isinstance(token, TokenSet):
+        raise ImproperlyConfigured("An account without a token is for identity tokens only.")
     if token.dpop_key is None:
         return [_bearer(token.access_token)]
     now, method, url = services().clock(), call.method, call.target
@@ -142,7 +152,7 @@ def _bearer(token: str) -> tuple[bytes, bytes]:
     return b"authorization", b"Bearer " + token.encode("ascii")
 
 
-def _make_identity_token(call: UpstreamCall, wanted: IdentityToken, token: TokenSet) -> str:
+def _make_identity_token(call: UpstreamCall, wanted: IdentityToken, token: Credential) -> str:
     """Return a token of the gateway's own that says who calls; unknown claims are left out."""
     __traceback_hide__ = True
     found: dict[str, Any] = {

@@ -34,6 +34,7 @@ BODY_TIME = 30.0  # seconds in which a body must be there
 LENGTH_DIGITS = 18
 
 POSTED_BY_PROVIDERS = frozenset({callback, backchannel_logout})
+BODY_MAX_ATTRIBUTE = "body_max"  # of a view that takes more: bytes, which it limits itself
 ADMIN = "admin"  # the name of Django's application
 ADMIN_LOGIN = "login"  # the name of its page for people who are not signed in
 
@@ -90,8 +91,10 @@ class PageBody:
 
 def body_limit(match: ResolverMatch | None) -> int:
     """Return how many bytes anybody may send to a view."""
-    is_providers = match is not None and match.func in POSTED_BY_PROVIDERS
-    return POSTED_FORM_MAX if is_providers else PAGE_SIZE
+    if match is None:
+        return PAGE_SIZE
+    is_providers = match.func in POSTED_BY_PROVIDERS
+    return POSTED_FORM_MAX if is_providers else getattr(match.func, BODY_MAX_ATTRIBUTE, PAGE_SIZE)
 
 
 def _is_in_admin(match: ResolverMatch | None) -> bool:

@@ -21,10 +21,11 @@ from oauth.clients.rules.errors import (
     TEMPORARILY_UNAVAILABLE,
     ClientNotAuthenticated,
     GrantError,
+    InvalidAssertion,
     RequestRejected,
     Undecided,
 )
-from oauth.clients.rules.parsing import BASIC_CHALLENGE, parse_pairs
+from oauth.clients.rules.parsing import BASIC_CHALLENGE
 from sessions_kms import StoreUnavailable, outages
 from sessions_kms.services import services
 from sessions_kms.session.cookies import without_session
@@ -41,6 +42,7 @@ View = Callable[..., HttpResponse]
 
 NOT_NOW = "not_now"  # attribute of a view: takes a sentence, and returns the 503
 REFUSED = "refused"  # attribute of a view: takes a status and a sentence, and returns the response
+BODY_MAX_ATTRIBUTE = "body_max"  # attribute of a view: the most bytes that the server passes on
 ANY_ORIGIN = {"Access-Control-Allow-Origin": "*"}
 PREFLIGHT_AGE = 3600  # seconds
 REQUEST_HEADERS = "Authorization, Content-Type, DPoP, MCP-Protocol-Version"
@@ -54,24 +56,23 @@ def arrival_time(request: HttpRequest) -> float:
     return services().clock() - max(waited, 0.0)
 
 
-def read_form(request: HttpRequest) -> list[tuple[str, str]]:
-    """Return the fields of a form in their order. Raises RequestRejected."""
-    __traceback_hide__ = True
-    return parse_pairs(read_body(request, FORM))
-
-
-def read_body(request: HttpRequest, kind: str) -> str:
+def read_body(request: HttpRequest, kind: str, maximum: int = BODY_MAX) -> str:
     """Return the body, which must be of a kind. Raises RequestRejected."""
     __traceback_hide__ = True
     if request.content_type != kind:
         raise RequestRejected(INVALID_REQUEST, f"The request must be {kind}.")
-    body = request.read(BODY_MAX + 1)
-    if len(body) > BODY_MAX:
-        raise RequestRejected(INVALID_REQUEST, f"The request is over {BODY_MAX:,} bytes long.")
+    body = request.read(maximum + 1)
+    if len(body) > maximum:
+        raise too_long(maximum)
     try:
         return body.decode()
     except UnicodeDecodeError:
         raise RequestRejected(INVALID_REQUEST, "The request is no text in UTF-8.") from None
+
+
+def too_long(maximum: int) -> RequestRejected:
+    """Return the error for a body of more bytes."""
+    return RequestRejected(INVALID_REQUEST, f"The request is over {maximum:,} bytes long.")
 
 
 def api_endpoint(*methods: str) -> Callable[[View], View]:
@@ -114,9 +115,9 @@ def error_response(
     return json_response(document, status, {**NO_STORE, **(headers or {})})
 
 
-def unavailable_response(description: str) -> HttpResponse:
+def unavailable_response(description: str, retry_after: int = RETRY_AFTER) -> HttpResponse:
     """Return a 503. Nothing was decided, so clients must keep their tokens."""
-    again = {"Retry-After": str(RETRY_AFTER)}
+    again = {"Retry-After": str(retry_after)}
     return error_response(TEMPORARILY_UNAVAILABLE, description, 503, again)
 
 
@@ -148,7 +149,9 @@ def _call_view(
 def _grant_error_response(request: HttpRequest, error: GrantError) -> HttpResponse:
     """Return the error response of a token or revocation request."""
     if isinstance(error, Undecided):
-        return unavailable_response(str(error))
+        return unavailable_response(str(error), error.retry_after or RETRY_AFTER)
+    if isinstance(error, InvalidAssertion):
+        logger.info("An assertion was rejected: %s", error.reason)
     if isinstance(error, ClientNotAuthenticated):
         logger.info("A client was not authenticated: %s", error.reason)
         challenged = "Authorization" in request.headers  # RFC 6749 section 5.2

@@ -14,10 +14,13 @@ from oauth.clients.authentication.dpop_proof import PROOF_ALGORITHMS
 from oauth.clients.authentication.jws import ALGORITHMS
 from oauth.clients.endpoints import api
 from oauth.clients.endpoints.api import api_endpoint, json_response
+from oauth.clients.id_jag.issuers import find_open_upstreams
 from oauth.clients.rules import resources
+from oauth.clients.rules.client import JWT_BEARER
 from oauth.clients.rules.errors import INVALID_CLIENT_METADATA, RequestRejected
 from oauth.clients.rules.registration import GRANT_TYPES, RESPONSE_TYPES, register_client
 from oauth.clients.server import KEYS_PATH, AuthorizationServer, authorization_server
+from oauth.provider.id_jag import PROFILE
 
 CACHEABLE = {"Cache-Control": "public, max-age=300"}
 
@@ -82,6 +85,9 @@ def server_metadata(request: HttpRequest) -> HttpResponse:
         "refresh_token_expiration_types_supported": ["authorization", "token_timeout"],
         "client_id_metadata_document_supported": server.metadata_documents,
     }
+    if find_open_upstreams(server):
+        document["grant_types_supported"] = [*GRANT_TYPES, JWT_BEARER]
+        document["authorization_grant_profiles_supported"] = [PROFILE]
     if server.has_keys:
         document["jwks_uri"] = f"{server.issuer}/{KEYS_PATH}"
     if server.private_key_jwt:

@@ -1,12 +1,14 @@
-"""`POST /oauth/token` and `POST /oauth/revoke`: exchange codes and refresh tokens, and end grants.
+"""`POST /oauth/token` and `POST /oauth/revoke`: exchange codes, refresh tokens and assertions, and
+end grants.
 
-RFC 6749 sections 4.1.3, 5 and 6, and RFC 7009. `oauth.clients.grants` checks the code or token, and
-then the client's credentials (`oauth.clients.authentication`), if it is not a public client.
+RFC 6749 sections 4.1.3, 5 and 6, RFC 7523 section 2.1, and RFC 7009. `oauth.clients.grants` checks
+the code or token, and `oauth.clients.id_jag` the assertion of a provider; then the client's
+credentials are checked (`oauth.clients.authentication`), if it is not a public client.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -27,14 +29,18 @@ from oauth.clients.endpoints.api import (
     unavailable_response,
 )
 from oauth.clients.grants import grants
+from oauth.clients.id_jag.exchange import AssertionExchange, AssertionRequest
+from oauth.clients.id_jag.issuers import find_open_upstreams
 from oauth.clients.rules import parsing, resources
+from oauth.clients.rules.client import AUTHORIZATION_CODE, JWT_BEARER, REFRESH_TOKEN
 from oauth.clients.rules.errors import (
+    INVALID_AUTHORIZATION_DETAILS,
     INVALID_CLIENT,
     INVALID_TARGET,
     TEMPORARILY_UNAVAILABLE,
     UNSUPPORTED_GRANT_TYPE,
     RequestRejected,
-    TooManyRefreshes,
+    TooManyRequests,
     UnknownClient,
 )
 from oauth.clients.rules.parsing import require_parameter, require_unique
@@ -50,6 +56,9 @@ RESOURCE = "resource"  # which may be repeated: RFC 8707 section 2.2
 ASSERTION = "client_assertion"  # RFC 7521 section 4.2
 AUTHORIZATION = "Authorization"
 PROOF = "DPoP"  # RFC 9449 section 5
+AUTHORIZATION_DETAILS = "authorization_details"  # RFC 9396
+ASSERTION_FORM_MAX = 32 * 1024  # bytes: a provider may name all of a person's groups
+NO_CACHE = {"Cache-Control": "no-store", "Pragma": "no-cache"}  # RFC 6749 section 5.1
 
 _requests = ConcurrencyLimit(REQUESTS_MAX)
 
@@ -62,25 +71,26 @@ def token(request: HttpRequest) -> HttpResponse:
     __traceback_hide__ = True
     arrived_at = arrival_time(request)
     form, resource = _read_fields(request)
-    give = _GRANT_TYPES.get(require_parameter(form, "grant_type"))
-    if give is None:
-        raise RequestRejected(UNSUPPORTED_GRANT_TYPE, "The grant_type is not supported.")
     server = authorization_server()
+    give = _find_grant_type(server, require_parameter(form, "grant_type"))
     _check_client(server, form)
-    audience = _audience(server, resource)
+    upstream = _named_upstream(server, resource)
     client, proof = _make_authenticator(request, form), _make_proof(request, form)
 
     def answer() -> HttpResponse:
         __traceback_hide__ = True
         try:
-            return _token_response(give(form, audience, arrived_at, client, proof))
-        except TooManyRefreshes as error:
+            return give(form, upstream, arrived_at, client, proof)
+        except TooManyRequests as error:
             again = {"Retry-After": str(error.retry_after)}
             response = error_response(TEMPORARILY_UNAVAILABLE, str(error), 503, again)
             outages.log_refusal(request, str(error), response)  # One client's: no outage.
             return response
 
     return _with_slot(answer)
+
+
+setattr(token, api.BODY_MAX_ATTRIBUTE, ASSERTION_FORM_MAX + 1)
 
 
 @api_endpoint("POST")
@@ -100,33 +110,34 @@ def revoke(request: HttpRequest) -> HttpResponse:
 
 
 def _redeem_code(
-    form: Form, resource: str | None, arrived_at: float, client: Authenticator, proof: RequestProof
-) -> TokenResponse:
+    form: Form, upstream: str | None, arrived_at: float, client: Authenticator, proof: RequestProof
+) -> HttpResponse:
     __traceback_hide__ = True
-    return run_sync(
+    issued = run_sync(
         grants().redeem(
             require_parameter(form, "code"),
             verifier=require_parameter(form, "code_verifier"),
             client_id=form["client_id"],
             redirect_uri=form.get("redirect_uri"),
-            resource=resource,
+            resource=_audience(upstream),
             arrived_at=arrived_at,
             is_allowed=_may_keep_grant(form),
             client=client,
             proof=proof,
         )
     )
+    return _token_response(issued)
 
 
 def _refresh(
-    form: Form, resource: str | None, arrived_at: float, client: Authenticator, proof: RequestProof
-) -> TokenResponse:
+    form: Form, upstream: str | None, arrived_at: float, client: Authenticator, proof: RequestProof
+) -> HttpResponse:
     __traceback_hide__ = True
-    return run_sync(
+    issued = run_sync(
         grants().refresh(
             require_parameter(form, "refresh_token"),
             client_id=form["client_id"],
-            resource=resource,
+            resource=_audience(upstream),
             scope=form.get("scope"),
             arrived_at=arrived_at,
             is_allowed=_may_keep_grant(form),
@@ -134,20 +145,59 @@ def _refresh(
             proof=proof,
         )
     )
+    return _token_response(issued)
 
 
-_GRANT_TYPES: dict[
-    str, Callable[[Form, str | None, float, Authenticator, RequestProof], TokenResponse]
-] = {
-    "authorization_code": _redeem_code,
-    "refresh_token": _refresh,
+def _exchange_assertion(
+    form: Form, upstream: str | None, arrived_at: float, client: Authenticator, proof: RequestProof
+) -> HttpResponse:
+    __traceback_hide__ = True
+    if AUTHORIZATION_DETAILS in form:
+        raise RequestRejected(INVALID_AUTHORIZATION_DETAILS, "The parameter is not supported.")
+    request = AssertionRequest(
+        assertion=require_parameter(form, "assertion"),
+        client_id=form["client_id"],
+        upstream=upstream,
+        scope=form.get("scope", ""),
+        client=client,
+        binding=grants().make_binding(proof),
+    )
+    issued = AssertionExchange(authorization_server(), grants().services, request).run()
+    document = {
+        "access_token": issued.access_token,
+        "token_type": "Bearer" if issued.jkt is None else SCHEME,
+        "expires_in": issued.expires_in,
+        "scope": issued.scope,
+    }
+    return json_response(document, headers=NO_CACHE)
+
+
+GiveTokens: TypeAlias = Callable[
+    [Form, str | None, float, Authenticator, RequestProof], HttpResponse
+]
+
+_GRANT_TYPES: dict[str, GiveTokens] = {
+    AUTHORIZATION_CODE: _redeem_code,
+    REFRESH_TOKEN: _refresh,
+    JWT_BEARER: _exchange_assertion,
 }
+
+
+def _find_grant_type(server: AuthorizationServer, name: str) -> GiveTokens:
+    """Return what gives tokens for a grant type. Raises RequestRejected for one that is off."""
+    give = _GRANT_TYPES.get(name)
+    if give is None or (name == JWT_BEARER and not find_open_upstreams(server)):
+        raise RequestRejected(UNSUPPORTED_GRANT_TYPE, "The grant_type is not supported.")
+    return give
 
 
 def _read_fields(request: HttpRequest) -> tuple[Form, list[str]]:
     """Return the fields that come once, and the resources. Raises RequestRejected."""
     __traceback_hide__ = True
-    pairs = api.read_form(request)
+    body = api.read_body(request, api.FORM, ASSERTION_FORM_MAX)
+    pairs = parsing.parse_pairs(body)
+    if len(body.encode()) > api.BODY_MAX and ("grant_type", JWT_BEARER) not in pairs:
+        raise api.too_long(api.BODY_MAX)
     resource = [value for name, value in pairs if name == RESOURCE and value]
     form = require_unique([pair for pair in pairs if pair[0] != RESOURCE])
     return _with_client_id(form, request.headers.get(AUTHORIZATION, "")), resource
@@ -225,14 +275,15 @@ def _may_keep_grant(form: Form) -> Callable[[str], bool]:
     return partial(authorization_server().may_hold_grant, form["client_id"])
 
 
-def _audience(server: AuthorizationServer, named: list[str]) -> str | None:
-    """Return the resource that a token is requested for. Raises RequestRejected."""
+def _named_upstream(server: AuthorizationServer, named: list[str]) -> str | None:
+    """Return the upstream that a token is requested for. Raises RequestRejected."""
     if len(named) > 1:
         raise RequestRejected(INVALID_TARGET, "A token is for one resource.")
-    if not named:
-        return None
-    upstream = resources.find_upstream(server.issuer, server.upstreams, named[0])
-    return resources.resource_of(server.issuer, upstream)
+    return resources.find_upstream(server.issuer, server.upstreams, named[0]) if named else None
+
+
+def _audience(upstream: str | None) -> str | None:
+    return upstream and resources.resource_of(authorization_server().issuer, upstream)
 
 
 def _with_slot(work: Callable[[], HttpResponse]) -> HttpResponse:
@@ -257,4 +308,4 @@ def _token_response(issued: TokenResponse) -> HttpResponse:
         "refresh_token_timeout": issued.refresh_token_timeout,
         "authorization_expires_in": issued.authorization_expires_in,
     }
-    return json_response(document, headers={"Cache-Control": "no-store", "Pragma": "no-cache"})
+    return json_response(document, headers=NO_CACHE)

@@ -42,18 +42,14 @@ DOT_SEGMENT = re.compile(r"(?:\.|%2e){1,2}", re.IGNORECASE)
 SECRET_MEMBERS = frozenset({"client_secret", "client_secret_expires_at"})
 
 BOUND_TOKENS = "dpop_bound_access_tokens"
+GRANT_TYPES_MEMBER, REDIRECT_URIS_MEMBER = "grant_types", "redirect_uris"
 LISTED_MEMBERS = frozenset(
-    {
-        "client_id",
-        "client_name",
-        "client_uri",
-        "redirect_uris",
-        KEYS,
-        KEYS_URI,
-        DIGESTS,
-        BOUND_TOKENS,
-    }
+    {"client_id", "client_name", "client_uri", GRANT_TYPES_MEMBER, REDIRECT_URIS_MEMBER}
+    | {KEYS, KEYS_URI, DIGESTS, BOUND_TOKENS}
 )
+AUTHORIZATION_CODE, REFRESH_TOKEN = "authorization_code", "refresh_token"
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"  # RFC 7523: with an assertion
+GRANT_TYPES = (AUTHORIZATION_CODE, REFRESH_TOKEN, JWT_BEARER)
 CLIENT_ID = re.compile(r"[\x21-\x7e]{1,512}")  # VSCHAR, without blanks: RFC 6749 appendix A.1
 CLIENTS_MAX = 1000
 # Labels of a grant, in lists and for rules (`oauth.clients.consent`)
@@ -74,6 +70,7 @@ class Client:
     """One client. ``host`` is the one that verifies its name; None for an unverified name.
 
     With ``needs_proof`` it wants its tokens bound to a key (RFC 9449 section 5.2).
+    ``grant_types`` are those that the operator listed for it, None without a list.
     """
 
     id: str
@@ -83,6 +80,17 @@ class Client:
     host: str | None = None
     authentication: Authentication = PUBLIC
     needs_proof: bool = False
+    grant_types: frozenset[str] | None = None
+
+    @property
+    def may_use_assertions(self) -> bool:
+        """Whether the client may get tokens for an assertion of its user's provider (RFC 7523).
+
+        A public client may only if the operator listed this grant type for it.
+        """
+        if self.grant_types is not None:
+            return JWT_BEARER in self.grant_types
+        return not self.authentication.is_public
 
     def has_redirect_uri(self, redirect_uri: str, listed: Collection[str]) -> bool:
         """Return True if a redirect URI is the client's."""
@@ -190,21 +198,15 @@ def read_client_list(content: object, listed: Collection[str]) -> dict[str, Clie
 
 
 def _read_listed_client(members: object, which: str, listed: Collection[str]) -> Client:
-    if not isinstance(members, dict) or not {"client_id", "redirect_uris"} <= members.keys():
-        raise ValueError(f"{which} must be an object with client_id and redirect_uris.")
+    if not isinstance(members, dict) or "client_id" not in members:
+        raise ValueError(f"{which} must be an object with a client_id.")
     if unknown := sorted(members.keys() - LISTED_MEMBERS):
         raise ValueError(
             f"{which} has {unknown[0]}: known are {', '.join(sorted(LISTED_MEMBERS))}."
         )
     client_id = _read_client_id(members["client_id"], which)
-    uris = members["redirect_uris"]
-    if not isinstance(uris, list) or not uris:
-        raise ValueError(f"{which} must have a list of redirect_uris.")
-    if not all(redirect_uris.is_acceptable(each, listed) for each in uris):
-        raise ValueError(
-            f"{which} has redirect_uris that are neither https at a name, nor http on loopback, "
-            "nor in CLIENTS_REDIRECT_URIS, or that have code, state, iss or error in their query."
-        )
+    grant_types = _read_grant_types(members, which)
+    uris = _read_listed_uris(members, grant_types, which, listed)
     host = _find_host(client_id, members, which)
     name = names.clean_name(members.get("client_name", host or client_id))
     if "client_name" in members and not names.is_acceptable(name):
@@ -213,7 +215,50 @@ def _read_listed_client(members: object, which: str, listed: Collection[str]) ->
     needs_proof = members.get(BOUND_TOKENS, False)
     if not isinstance(needs_proof, bool):
         raise ValueError(f"{which} must have true or false as {BOUND_TOKENS}.")  # noqa: TRY004
-    return Client(client_id, name, tuple(uris), Source.OPERATOR, host, authentication, needs_proof)
+    return Client(
+        id=client_id,
+        name=name,
+        redirect_uris=uris,
+        source=Source.OPERATOR,
+        host=host,
+        authentication=authentication,
+        needs_proof=needs_proof,
+        grant_types=grant_types,
+    )
+
+
+def _read_grant_types(members: dict[str, Any], which: str) -> frozenset[str] | None:
+    """Return the grant types of an entry (RFC 7591 section 2); None if it has no list of them."""
+    if GRANT_TYPES_MEMBER not in members:
+        return None
+    named = members[GRANT_TYPES_MEMBER]
+    if not isinstance(named, list) or not named or not all(each in GRANT_TYPES for each in named):
+        raise ValueError(f"{which} must have as grant_types a list of {', '.join(GRANT_TYPES)}.")
+    return frozenset(named)
+
+
+def _read_listed_uris(
+    members: dict[str, Any],
+    grant_types: frozenset[str] | None,
+    which: str,
+    listed: Collection[str],
+) -> tuple[str, ...]:
+    """Return the redirect URIs of an entry; none if nobody signs in with that client."""
+    if grant_types is not None and AUTHORIZATION_CODE not in grant_types:
+        if REDIRECT_URIS_MEMBER in members:
+            raise ValueError(
+                f"{which} has redirect_uris, but not {AUTHORIZATION_CODE} among its grant_types."
+            )
+        return ()
+    uris = members.get(REDIRECT_URIS_MEMBER)
+    if not isinstance(uris, list) or not uris:
+        raise ValueError(f"{which} must have a list of redirect_uris.")
+    if not all(redirect_uris.is_acceptable(each, listed) for each in uris):
+        raise ValueError(
+            f"{which} has redirect_uris that are neither https at a name, nor http on loopback, "
+            "nor in CLIENTS_REDIRECT_URIS, or that have code, state, iss or error in their query."
+        )
+    return tuple(uris)
 
 
 def _read_listed_authentication(members: dict[str, Any], which: str) -> Authentication:

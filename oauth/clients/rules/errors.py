@@ -4,6 +4,8 @@ RequestRejected          a request is malformed or not allowed (RFC 6749, 7591)
 └── UnknownClient        the client is not known here
 GrantError               a client gets no tokens (RFC 6749 section 5.2, RFC 8707)
 ├── InvalidGrant         the code or token is unknown, spent, expired, or another client's
+│   └── InvalidAssertion the assertion of a client's provider is not accepted
+├── UnauthorizedClient   the client may not use this grant type
 ├── InvalidTarget        not the resource of the consent
 ├── InvalidScope         more scope than in the consent
 ├── ClientNotAuthenticated  the client did not prove who it is; nothing was spent or ended
@@ -11,8 +13,10 @@ GrantError               a client gets no tokens (RFC 6749 section 5.2, RFC 8707
 ├── WrongTokenType   an access token came in another way than its binding to a key requires
 └── Undecided            nothing was spent; try again
     ├── KeyMissing       this process lacks a key that others have
-    └── KeysUnavailable  the client's keys cannot be fetched
-TooManyRefreshes         nothing was spent; try again later
+    ├── KeysUnavailable  the client's keys cannot be fetched
+    └── IssuerUnavailable  the keys of the assertion's issuer cannot be fetched
+TooManyRequests          nothing was spent; try again later
+└── TooManyRefreshes     by a client that has a grant
 
 An unknown outcome is `sessions_kms.StoreUnavailable`.
 """
@@ -32,6 +36,7 @@ INVALID_DPOP_PROOF: Final = "invalid_dpop_proof"  # RFC 9449 section 12.2
 INVALID_REDIRECT_URI: Final = "invalid_redirect_uri"  # RFC 7591 section 3.2.2
 INVALID_CLIENT_METADATA: Final = "invalid_client_metadata"
 CONSENT_REQUIRED: Final = "consent_required"  # OpenID Connect Core 3.1.2.6
+INVALID_AUTHORIZATION_DETAILS: Final = "invalid_authorization_details"  # RFC 9396 section 5
 REQUEST_NOT_SUPPORTED: Final = "request_not_supported"
 REQUEST_URI_NOT_SUPPORTED: Final = "request_uri_not_supported"
 
@@ -86,6 +91,21 @@ class InvalidGrant(GrantError):
     message = "The code or the token is not valid, or not any more, or not for this client."
 
 
+class InvalidAssertion(InvalidGrant):
+    """An assertion of a client's provider is not accepted. ``reason`` is for the log only."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+
+class UnauthorizedClient(GrantError):
+    """The client may not use this grant type."""
+
+    code = "unauthorized_client"
+    message = "The client may not use this grant_type."
+
+
 class InvalidTarget(GrantError):
     """The resource is not that of the consent."""
 
@@ -131,10 +151,14 @@ class WrongTokenType(GrantError):
 
 
 class Undecided(GrantError):
-    """The request cannot be decided now."""
+    """The request cannot be decided now; ``retry_after`` is in seconds, if it is known."""
 
     code = TEMPORARILY_UNAVAILABLE
     status = 503
+
+    def __init__(self, retry_after: int | None = None) -> None:
+        super().__init__()
+        self.retry_after = retry_after
 
 
 class KeyMissing(Undecided):
@@ -149,9 +173,23 @@ class KeysUnavailable(Undecided):
     message = "The client's keys cannot be fetched at the moment. Try again."
 
 
-class TooManyRefreshes(Exception):
-    """A grant is refreshed too often; ``retry_after`` is in seconds."""
+class IssuerUnavailable(Undecided):
+    """The keys of the assertion's issuer cannot be fetched."""
+
+    message = "The keys of the assertion's issuer cannot be fetched at the moment. Try again."
+
+
+class TooManyRequests(Exception):
+    """A client sends too many requests; ``retry_after`` is in seconds."""
+
+    message: ClassVar[str] = "Too many tokens are requested for this user and upstream."
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__("The tokens of this grant are refreshed too often.")
+        super().__init__(self.message)
         self.retry_after = retry_after
+
+
+class TooManyRefreshes(TooManyRequests):
+    """A grant is refreshed too often."""
+
+    message = "The tokens of this grant are refreshed too often."

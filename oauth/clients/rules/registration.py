@@ -17,7 +17,13 @@ from collections.abc import Collection
 from typing import Any
 
 from oauth.clients.rules import names, redirect_uris
-from oauth.clients.rules.client import CLIENT_ID_PREFIX, Client, Source
+from oauth.clients.rules.client import (
+    AUTHORIZATION_CODE,
+    CLIENT_ID_PREFIX,
+    REFRESH_TOKEN,
+    Client,
+    Source,
+)
 from oauth.clients.rules.errors import (
     INVALID_CLIENT_METADATA,
     INVALID_REDIRECT_URI,
@@ -29,7 +35,7 @@ CLIENT_ID_MAX = 800
 URIS_MAX = 5
 CLIENT_ID_FORMAT = re.compile(re.escape(CLIENT_ID_PREFIX) + r"[A-Za-z0-9_-]+")
 
-GRANT_TYPES = ("authorization_code", "refresh_token")
+GRANT_TYPES = (AUTHORIZATION_CODE, REFRESH_TOKEN)
 RESPONSE_TYPES = ("code",)
 
 

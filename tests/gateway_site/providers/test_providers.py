@@ -8,6 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from gateway_site.providers.configuration import (
     form_action_origins,
     read_providers,
+    require_open_upstreams,
     social_providers,
 )
 from tests.gateway_site.support.loading import production
@@ -19,6 +20,27 @@ CORP = {
     "OAUTH_CORP_ISSUER": "https://login.example.com/realms/corp",
 }
 GOOGLE = {"OAUTH_GOOGLE_CLIENT_ID": "google-client", "OAUTH_GOOGLE_CLIENT_SECRET": "s"}
+OAUTH2 = {
+    "OAUTH_PLAIN_CLIENT_ID": "c",
+    "OAUTH_PLAIN_CLIENT_SECRET": "s",
+    "OAUTH_PLAIN_AUTHORIZATION_URL": "https://a.example/authorize",
+    "OAUTH_PLAIN_TOKEN_URL": "https://a.example/token",
+    "OAUTH_PLAIN_USERINFO_URL": "https://a.example/me",
+    "OAUTH_PLAIN_ID_FIELD": "id",
+}
+ENTRA = {
+    "OAUTH_ENTRA_CLIENT_ID": "e",
+    "OAUTH_ENTRA_CLIENT_SECRET": "s",
+    "OAUTH_ENTRA_ISSUER": "https://login.microsoftonline.com/organizations/v2.0",
+    "OAUTH_ENTRA_ALLOWED_TENANTS": "11111111-1111-1111-1111-111111111111",
+}
+TWICE = {
+    "OAUTH_CORP_ID_JAG_CLIENTS": "1",
+    "OAUTH_B_ID_JAG_CLIENTS": "1",
+    "OAUTH_B_CLIENT_ID": "b-client",
+    "OAUTH_B_CLIENT_SECRET": "s",
+    "OAUTH_B_ISSUER": "https://login.example.com/realms/corp/",
+}
 GITHUB = {"OAUTH_GITHUB_CLIENT_ID": "github-client", "OAUTH_GITHUB_CLIENT_SECRET": "s"}
 
 
@@ -163,6 +185,10 @@ def test_secret_is_not_in_the_repr() -> None:
         ({"OAUTH_GITHUB_CLIENT_ID": "g"}, "OAUTH_GITHUB_CLIENT_SECRET"),
         (GOOGLE | {"OAUTH_GOOGLE_ISSUER": "https://x.example"}, "OAUTH_GOOGLE_ISSUER"),
         ({"OAUTH_OPENID_CONNECT_CLIENT_ID": "x"}, "OAUTH_OPENID_CONNECT_CLIENT_ID"),
+        (GITHUB | {"OAUTH_GITHUB_ID_JAG_CLIENTS": "1"}, "OAUTH_GITHUB_ID_JAG_CLIENTS needs"),
+        (OAUTH2 | {"OAUTH_PLAIN_ID_JAG_CLIENTS": "1"}, "OAUTH_PLAIN_ID_JAG_CLIENTS needs"),
+        (ENTRA | {"OAUTH_ENTRA_ID_JAG_CLIENTS": "1"}, "OAUTH_ENTRA_ID_JAG_CLIENTS needs"),
+        (TWICE, "accepts assertions of the same issuer"),
         (
             {
                 "OAUTH_B_CLIENT_ID": "corp-client",
@@ -182,3 +208,12 @@ def test_variable_that_is_mistyped_is_named() -> None:
     with pytest.raises(ImproperlyConfigured, match="OAUTH_CORP_BACKCHANEL_LOGOUT"):
         read_providers({**CORP, "OAUTH_CORP_BACKCHANEL_LOGOUT": "0"})
     assert read_providers({**CORP, "OAUTH_OTHER": "of somebody else's", "OAUTH_CORPORATE_X": ""})
+
+
+def test_assertions_need_an_upstream_that_is_open_to_them() -> None:
+    providers = read_providers(CORP | {"OAUTH_CORP_ID_JAG_CLIENTS": "1"})
+    assert providers[0].settings["id_jag_clients"] is True
+    require_open_upstreams(providers, {"corp"})
+    with pytest.raises(ImproperlyConfigured, match="OAUTH_CORP_ID_JAG_CLIENTS has no effect"):
+        require_open_upstreams(providers, {"other"})
+    require_open_upstreams(read_providers(CORP), ())

@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,9 +96,14 @@ class KeyedFleet:
 
 
 @contextmanager
-def keyed_fleet(local_kms: LocalKMS, roto_url: str, folder: Path) -> Iterator[KeyedFleet]:
+def keyed_fleet(
+    local_kms: LocalKMS,
+    roto_url: str,
+    folder: Path,
+    kind: Callable[[], FakeProvider] = FakeProvider,
+) -> Iterator[KeyedFleet]:
     """Yield processes with a provider of their own, and a new table and key at these servers."""
-    with pytest.MonkeyPatch.context() as patch, serving(FakeProvider) as provider:
+    with pytest.MonkeyPatch.context() as patch, serving(kind) as provider:
         patch.setenv("AWS_ENDPOINT_URL_KMS", local_kms.url)
         patch.setenv("AWS_ENDPOINT_URL_DYNAMODB", roto_url)
         stack = aws_stack("servers", FakeClock(time.time()))

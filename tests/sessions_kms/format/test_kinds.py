@@ -45,6 +45,11 @@ IDS: dict[str, tuple[ItemType, Callable[..., str], tuple[object, ...]]] = {
         item_types.assertion_id,
         ("https://a.ex", "the jti"),
     ),
+    "assertion#shop#" + digest(b"19:id-jag https://a.exthe jti"): (
+        item_types.ASSERTION,
+        item_types.identity_assertion_id,
+        ("https://a.ex", "the jti"),
+    ),
     "token#shop#" + digest(b"sessions_kms/1/token\0shop\0gwr_" + b"t" * 32): (
         item_types.TOKEN,
         item_types.token_id,

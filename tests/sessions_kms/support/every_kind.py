@@ -203,7 +203,7 @@ KNOWN: dict[str, Any] = {
     "lease": "result",
     "logout index entry": True,
     "used logout token": True,
-    "used client assertion": True,
+    "used assertion": True,
     "session metadata": WORDS,
     "token": "spent",
     "answer": "answer",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from oauth.clients.rules.client import Source, read_client_list
+from oauth.clients.rules.client import JWT_BEARER, Source, read_client_list
 from oauth.clients.rules.redirect_uris import CURSOR_URI, DEFAULT_URIS
 from tests.support.cases import each_case
 
@@ -49,11 +49,33 @@ def test_listed_clients_are_verified_by_the_operator() -> None:
         ({"client_secret_sha256": ["a" * 64] * 3}, "client_secret prints"),
         ({"client_secret_sha256": "a" * 64, "jwks": {"keys": []}}, "remove one"),
         ({"jwks": {"keys": []}, "jwks_uri": "https://a.example/jwks"}, "remove one"),
+        ({"grant_types": []}, "as grant_types a list of"),
+        ({"grant_types": ["password"]}, "as grant_types a list of"),
+        ({"grant_types": "authorization_code"}, "as grant_types a list of"),
+        ({"grant_types": [["authorization_code"]]}, "as grant_types a list of"),
+        ({"grant_types": [JWT_BEARER]}, "but not authorization_code"),
     ],
 )
 def test_incomplete_client_is_rejected_with_the_reason(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(ValueError, match=rf"client 2.*{why}|{why}"):
         read_client_list([TOOL | {"client_id": "first"}, TOOL | changes], DEFAULT_URIS)
+
+
+def test_grant_types_of_an_entry_are_the_only_ones() -> None:
+    secret = {"client_secret_sha256": "a" * 64}
+    alone = {"client_id": "alone", "grant_types": [JWT_BEARER]} | secret
+    both = ["authorization_code", JWT_BEARER]
+    entries: list[dict[str, Any]] = [
+        alone,
+        TOOL | {"client_id": "public"},
+        TOOL | {"client_id": "listed", "grant_types": both},
+        TOOL | {"client_id": "secret"} | secret,
+        TOOL | {"client_id": "code", "grant_types": ["authorization_code"]} | secret,
+    ]
+    found = read_client_list(entries, DEFAULT_URIS)
+    assert found["alone"].redirect_uris == ()
+    may = {each.id for each in found.values() if each.may_use_assertions}
+    assert may == {"alone", "listed", "secret"}
 
 
 def test_repeated_id_is_rejected() -> None:

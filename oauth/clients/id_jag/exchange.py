@@ -1,0 +1,236 @@
+"""Exchanges an assertion of a client's provider for an access token (RFC 7523 section 2.1).
+
+    may the client use this? → the assertion's type → issuer → audience and client → times
+    → signature → authenticate the client → proof of a key → upstream and scope → user → rate
+    → use up the client's own assertion → use up this one → store the grant
+
+What costs nothing comes first. Nothing is fetched for a client before its provider vouched for it,
+so no stranger can cause that. Only the last three write, so a failure before uses nothing up.
+"""
+
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from oauth.clients.authentication.authenticator import Authenticator
+from oauth.clients.authentication.key_binding import TokenBinding
+from oauth.clients.id_jag import target
+from oauth.clients.id_jag.account import AssertedUser, find_user, read_subject
+from oauth.clients.id_jag.assertion import IdentityAssertion, read_assertion
+from oauth.clients.id_jag.grant import IssuedAccessToken, NewGrant, start_grant
+from oauth.clients.id_jag.issuers import find_issuers, find_open_upstreams
+from oauth.clients.id_jag.rate import request_rate
+from oauth.clients.metadata_documents import document_fetcher
+from oauth.clients.rules.client import Client, document_host
+from oauth.clients.rules.errors import InvalidAssertion, IssuerUnavailable, UnauthorizedClient
+from oauth.clients.rules.resources import resource_of
+from oauth.clients.sealed_grant import SealedGrant
+from oauth.clients.server import AuthorizationServer
+from oauth.clients.token_pair import Lifetimes
+from oauth.exceptions import ProviderUnavailable
+from oauth.logout import session_links
+from oauth.provider import jwks, metadata
+from oauth.provider.config import ProviderConfig
+from oauth.provider.metadata import Metadata
+from oauth.tokens.asserted_account import AssertedAccount
+from sessions_kms import user_id_of
+from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.operations.used_tokens import use_identity_assertion
+from sessions_kms.services import Services
+
+ALLAUTH_BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class AssertionRequest:
+    """A request with an assertion.
+
+    ``upstream`` is that of the parameter `resource`, None without one; ``scope`` may be empty.
+    ``client`` authenticates the client, ``binding`` decides to which key the token is bound.
+    """
+
+    assertion: str
+    client_id: str
+    upstream: str | None
+    scope: str
+    client: Authenticator
+    binding: TokenBinding
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """The provider that signed an assertion, and its metadata."""
+
+    provider: ProviderConfig
+    metadata: Metadata
+
+
+class AssertionExchange:
+    """One request, in a thread."""
+
+    def __init__(
+        self, server: AuthorizationServer, services: Services, request: AssertionRequest
+    ) -> None:
+        self._server = server
+        self._services = services
+        self._request = request
+
+    def run(self) -> IssuedAccessToken:
+        """Return an access token. Raises GrantError, TooManyRequests and StoreUnavailable."""
+        __traceback_hide__ = True
+        self._require_grant_type()
+        assertion = read_assertion(self._request.assertion)
+        try:
+            issuer = self._find_issuer(assertion)
+            self._verify(assertion, issuer)
+        except ProviderUnavailable as error:
+            retry_after = error.retry_after
+        else:
+            return self._issue(assertion, issuer)
+        raise IssuerUnavailable(retry_after)
+
+    def _require_grant_type(self) -> None:
+        """Raise UnauthorizedClient for a client that may not use assertions, as it came."""
+        client_id = self._request.client_id
+        is_public = type(self._request.client) is Authenticator  # without any credentials
+        must_authenticate = client_id not in self._server.listed
+        if not self._server.may_use_assertions(client_id) or (is_public and must_authenticate):
+            raise UnauthorizedClient
+
+    def _find_issuer(self, assertion: IdentityAssertion) -> Issuer:
+        """Return whose assertion it is. Raises InvalidAssertion and ProviderUnavailable."""
+        provider = find_issuers(self._server).get(assertion.issuer.rstrip("/"))
+        if provider is None:
+            raise InvalidAssertion("Its issuer may not vouch for clients here.")
+        found = metadata.load_metadata(provider)
+        if assertion.issuer != found.issuer:
+            raise InvalidAssertion("Its iss is not exactly the issuer.")
+        return Issuer(provider, found)
+
+    def _verify(self, assertion: IdentityAssertion, issuer: Issuer) -> None:
+        """Check the assertion, then the client. Raises GrantError and ProviderUnavailable."""
+        __traceback_hide__ = True
+        request = self._request
+        assertion.check_parties(audience=self._server.issuer, client_id=request.client_id)
+        assertion.check_times(self._services.clock())
+        assertion.check_rest()
+        keys = jwks.find_signing_keys(
+            issuer.metadata.jwks_uri or "",  # OpenID metadata has it
+            key_id=assertion.key_id,
+            algorithm=assertion.algorithm,
+            reach=issuer.metadata.reach,
+        )
+        assertion.check_signature(keys)
+        subject = read_subject(issuer.provider, assertion.claims)
+        person = f"{issuer.provider.name}|{subject}"
+        known = self._find_client()
+        needs_proof = known is not None and known.needs_proof
+        expected = _describe_request(request.client_id, person, needs_proof=needs_proof)
+        run_sync(request.client.authenticate(expected))
+        is_authenticated = request.client.is_authenticated
+        request.binding.check(expected, assertion.text, is_authenticated=is_authenticated)
+        assertion.check_confirmation(request.binding.thumbprint)
+
+    def _issue(self, assertion: IdentityAssertion, issuer: Issuer) -> IssuedAccessToken:
+        """Find upstream and user, use up the assertions, and store the grant."""
+        __traceback_hide__ = True
+        request, services = self._request, self._services
+        upstream = self._choose_upstream(assertion, issuer)
+        person = find_user(issuer.provider, assertion.claims)
+        key = user_id_of(person.user), request.client_id, upstream
+        request_rate().count(key, services.clock)
+        run_sync(request.client.use_up(assertion.text))
+        first = use_identity_assertion(
+            services, assertion.issuer, assertion.id, until=assertion.ends_at
+        )
+        if not run_sync(first):
+            raise InvalidAssertion("It was used before.")
+        grant = self._describe_grant(assertion, issuer, upstream, person)
+        return run_sync(start_grant(services, grant))
+
+    def _choose_upstream(self, assertion: IdentityAssertion, issuer: Issuer) -> str:
+        """Return the upstream that the assertion gives access to. Raises GrantError."""
+        open_upstreams = find_open_upstreams(self._server)
+        provider = issuer.provider.name
+        upstream = target.choose_upstream(
+            assertion.claims,
+            self._request.upstream,
+            issuer=self._server.issuer,
+            upstreams=[name for name, each in open_upstreams.items() if each == provider],
+        )
+        target.check_scope(
+            assertion.claims,
+            self._request.scope,
+            upstream=upstream,
+            offered=self._server.upstreams,
+        )
+        return upstream
+
+    def _describe_grant(
+        self, assertion: IdentityAssertion, issuer: Issuer, upstream: str, person: AssertedUser
+    ) -> NewGrant:
+        name, host = self._describe_client()
+        account = AssertedAccount(
+            provider=issuer.provider.name,
+            subject=person.subject,
+            granted_at=int(self._services.clock()),
+            groups=person.stored.groups,
+            email=person.stored.email,
+            name=person.stored.name,
+        )
+        return NewGrant(
+            user=person.user,
+            backend=_choose_backend(),
+            client_id=self._request.client_id,
+            client_name=name,
+            client_host=host,
+            is_authenticated=self._request.client.is_authenticated,
+            jkt=self._request.binding.thumbprint,
+            upstream=upstream,
+            resource=resource_of(self._server.issuer, upstream),
+            account=account,
+            links=_list_links(assertion, issuer),
+        )
+
+    def _describe_client(self) -> tuple[str, str | None]:
+        """Return the client's name, and the host that verifies it."""
+        known = self._find_client()
+        if known is not None:
+            return known.name, known.host
+        host = document_host(self._request.client_id)
+        return host, host
+
+    def _find_client(self) -> Client | None:
+        """Return the listed client, or that of a document that was fetched to authenticate it."""
+        client_id = self._request.client_id
+        return self._server.listed.get(client_id) or document_fetcher().cached(client_id)
+
+
+def _describe_request(client_id: str, person: str, *, needs_proof: bool) -> SealedGrant:
+    """Return what is checked against: for whom keys are fetched, and whether a proof is needed."""
+    return SealedGrant(
+        key=None,
+        session="",
+        client_id=client_id,
+        redirect_uri="",
+        upstream="",
+        scope="",
+        resource="",
+        user=person,
+        needs_proof=needs_proof,
+    )
+
+
+def _choose_backend() -> str:
+    """Return the authentication backend that loads the user: allauth's, as after a sign-in."""
+    backends: list[str] = settings.AUTHENTICATION_BACKENDS
+    return ALLAUTH_BACKEND if ALLAUTH_BACKEND in backends else backends[0]
+
+
+def _list_links(assertion: IdentityAssertion, issuer: Issuer) -> tuple[str, ...]:
+    """Return the names by which a back-channel logout finds the grant."""
+    if not session_links.allows_backchannel_logout(issuer.provider, issuer.metadata):
+        return ()
+    kinds = (session_links.SESSION,) if Lifetimes.configured().end_with_sid else ()
+    kinds = (session_links.SUBJECT, *kinds)
+    return tuple(session_links.names_of_claims(assertion.claims, kinds))

@@ -1,0 +1,125 @@
+"""Starts the grant of an assertion: a session without a token, and an access token.
+
+The grant is encrypted under its access token alone, and nothing extends it. At most `LIVE_MAX` of a
+user, client and upstream exist; the next one ends the oldest.
+"""
+
+import math
+from dataclasses import dataclass
+
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.base_user import AbstractBaseUser
+
+from oauth.clients import live_grants, timed_deletions, token_pair
+from oauth.clients.consent import make_asserted_labels
+from oauth.clients.sealed_grant import SealedGrant
+from oauth.logout import session_links
+from oauth.metrics import ISSUED, count_grant
+from oauth.sign_in.session_user import note_password
+from oauth.signals import grant_asserted
+from oauth.tokens.asserted_account import AssertedAccount, store_account
+from sessions_kms import SHORT_ID, about, id_of, user_id_of
+from sessions_kms.concurrency.waits import BlockingCall
+from sessions_kms.grant_store import BriefGrantStore
+from sessions_kms.sealed_items.tokens import NewToken, Tokens
+from sessions_kms.services import BRIEF_GRANT_AGE, Services
+
+
+@dataclass(frozen=True, repr=False)
+class IssuedAccessToken:
+    """An access token without a refresh token; ``expires_in`` is in seconds.
+
+    ``jkt`` is the thumbprint of the key to which it is bound (RFC 9449), if it is.
+    """
+
+    access_token: str
+    expires_in: int
+    scope: str
+    jkt: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewGrant:
+    """One user, client and upstream. ``links`` are logout index entries of the account, ``jkt`` is
+    the thumbprint of the key to which the token is bound.
+
+    ``client_host`` is the host that verifies the client's name. With ``is_authenticated`` the
+    client proved who it is, and has to do so again to revoke the token. ``backend`` is the dotted
+    path of the authentication backend of the user.
+    """
+
+    user: AbstractBaseUser
+    backend: str
+    client_id: str
+    client_name: str
+    client_host: str | None
+    is_authenticated: bool
+    upstream: str
+    resource: str
+    account: AssertedAccount
+    jkt: str | None = None
+    links: tuple[str, ...] = ()
+
+
+async def start_grant(services: Services, new: NewGrant) -> IssuedAccessToken:
+    """Store a grant, and return its access token. Raises StoreUnavailable."""
+    __traceback_hide__ = True
+    user_id, client_id = user_id_of(new.user), about.short_client_id(new.client_id)
+    link = live_grants.asserted_link(user_id, client_id, new.upstream)
+    await BlockingCall(live_grants.end_oldest_asserted, (services, user_id, link))
+    stored = BriefGrantStore()
+    stored[SESSION_KEY] = user_id
+    stored[BACKEND_SESSION_KEY] = new.backend
+    stored[HASH_SESSION_KEY] = new.user.get_session_auth_hash()
+    note_password(stored, new.user)
+    stored[about.ABOUT] = make_asserted_labels(
+        client_id=new.client_id,
+        client_name=new.client_name,
+        client_host=new.client_host,
+        upstream=new.upstream,
+        provider=new.account.provider,
+    )
+    store_account(stored, new.account)
+    session_links.store_links(stored, live_grants.LINK_KEY, [link])
+    session_links.store_links(stored, new.account.provider, list(new.links))
+    stored.set_expiry(BRIEF_GRANT_AGE)
+    await stored.start_grant()
+    return await _issue_token(services, new, stored, user_id)
+
+
+async def _issue_token(
+    services: Services, new: NewGrant, stored: BriefGrantStore, user_id: str
+) -> IssuedAccessToken:
+    __traceback_hide__ = True
+    key, token = stored.session_key or "", token_pair.new_token(token_pair.ACCESS)
+    content = SealedGrant(
+        key=key,
+        session=id_of(key),
+        client_id=new.client_id,
+        redirect_uri="",
+        upstream=new.upstream,
+        scope=new.upstream,
+        resource=new.resource,
+        needs_authentication=new.is_authenticated,
+        user=user_id,
+        jkt=new.jkt,
+    )
+    now, ends = services.clock(), token_pair.grant_end(stored)
+    await Tokens(services).begin(NewToken(token, content.to_bytes(), ends))
+    # Otherwise the index would list ended ones until DynamoDB deletes them, which may take days.
+    timed_deletions.delete_once_ended(services, id_of(key), ends)
+    count_grant(ISSUED)
+    await BlockingCall(_announce, (id_of(key)[:SHORT_ID], user_id, new))
+    return IssuedAccessToken(token, max(1, math.floor(ends - now)), new.upstream, new.jkt)
+
+
+def _announce(session: str, user_id: str, new: NewGrant) -> None:
+    """Send the signal `grant_asserted`."""
+    grant_asserted.send_robust(
+        sender=None,
+        session=session,
+        user_id=user_id,
+        client_id=about.short_client_id(new.client_id),
+        upstream=new.upstream,
+        provider=new.account.provider,
+    )

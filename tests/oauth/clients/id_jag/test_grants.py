@@ -1,0 +1,288 @@
+"""The grant of an assertion: used once, for fifteen minutes, eight at once; and what ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from io import StringIO
+from urllib.parse import urlencode
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from pytest_django import Settings
+
+from oauth.clients import grant_end, live_grants, timed_deletions
+from oauth.clients.id_jag.issuers import is_still_accepted
+from oauth.clients.server import AuthorizationServer
+from oauth.exceptions import NotConnected, ReauthenticationRequired
+from oauth.tokens import asserted_account, vault
+from oauth.tokens.remaining_access import RemainingAccess
+from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.operations import ending
+from sessions_kms.operations.used_tokens import use_identity_assertion
+from sessions_kms.services import services
+from tests.oauth.clients.support.app import ISSUER
+from tests.oauth.clients.support.asserted import open_session
+from tests.oauth.clients.support.asserting import (
+    PUBLIC_ID,
+    SECRET,
+    AssertingClient,
+    make_server,
+)
+from tests.oauth.support.fixtures import Visitor, configure, environment
+from tests.oauth.support.id_jag_provider import IdJagProvider
+from tests.oauth.support.logout_fixtures import FORM, post
+from tests.oauth.support.logout_provider import EVENT
+from tests.sessions_kms.model.world import World
+from tests.sessions_kms.support.stacks import Stack
+
+FILES = f"{ISSUER}/gateway/files"
+
+
+def test_assertion_is_accepted_once(tool: AssertingClient) -> None:
+    assertion = tool.assertion()
+    assert tool.present(assertion).status_code == 200
+    for _ in range(2):
+        response = tool.present(assertion)
+        assert (response.status_code, response.json()["error"]) == (400, "invalid_grant")
+
+
+def test_same_jti_of_two_assertions_is_accepted_once(tool: AssertingClient) -> None:
+    assert tool.ask(jti="one").status_code == 200
+    assert tool.ask(jti="one").json()["error"] == "invalid_grant"
+
+
+def test_one_of_100_in_two_processes_is_first() -> None:
+    world = World(2)
+    now = int(world.clock())
+
+    def use(number: int) -> bool:
+        process = world.processes[number % 2]
+        return run_sync(use_identity_assertion(process, "https://idp", "jti", until=now + 360))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(use, range(100))) == 1
+    [item] = [each for name, each in world.table.items.items() if name.startswith("assertion#")]
+    assert int(item["ttl"]["N"]) == now + 660
+
+
+def test_rejection_uses_up_nothing(tool: AssertingClient, corp: IdJagProvider) -> None:
+    assertion = tool.assertion()
+    assert tool.present(assertion, client_secret="wrong").status_code == 401
+    assert tool.present(assertion, resource=FILES).status_code == 400
+    corp.failing["/jwks"] = lambda: (500, "text/plain", b"")
+    assert tool.present(assertion).status_code == 200  # with the cached keys
+
+
+def test_grant_has_no_token_of_the_provider_and_ends_after_fifteen_minutes(
+    tool: AssertingClient, store: Stack
+) -> None:
+    token = tool.get_token()
+    session = open_session(token)
+    assert session is not None
+    assert vault.stored_providers(session) == []
+    assert open_session(token, "files") is None
+    for _ in range(14):
+        store.clock.advance(60)
+        found = open_session(token)
+        assert found is not None
+        run_sync(found.avisit())
+    store.clock.advance(60)
+    assert open_session(token) is None
+
+
+def test_items_end_with_the_grant(tool: AssertingClient, store: Stack) -> None:
+    before = set(store.dynamodb.items)
+    now = int(store.clock())
+    tool.get_token()
+    new = {
+        name: int(item["ttl"]["N"]) - now
+        for name, item in store.dynamodb.items.items()
+        if name not in before and "data-key" not in name
+    }
+    kinds = sorted(name.partition("#")[0] if "#" in name else "session" for name in new)
+    assert kinds == ["about", "assertion", "logout", "session", "token"]
+    assert all(899 <= left <= 901 for name, left in new.items() if "assertion#" not in name)
+    # Otherwise the index would list it until DynamoDB deletes it.
+    store.clock.advance(902)
+    timed_deletions.delete_due(also_later=True)
+    assert grant_end.drain_deletions(20)
+    [session] = [name for name in new if "#" not in name]
+    assert session not in store.dynamodb.items
+
+
+def test_shorter_grant_age_applies(
+    tool: AssertingClient, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grants = store.services.config
+    monkeypatch.setattr(type(grants), "grant_age", property(lambda _: 600))
+    vars(store.services).pop("of_brief_grants", None)
+    assert 598 <= tool.ask().json()["expires_in"] <= 600
+
+
+def test_ninth_grant_ends_the_oldest_of_its_user_client_and_upstream(
+    tool: AssertingClient, corp: IdJagProvider, store: Stack
+) -> None:
+    other = AssertingClient(corp, PUBLIC_ID, {}).get_token()
+    files = tool.get_token(resource=FILES)
+    another = tool.get_token(sub="2002")
+    tokens = []
+    for _ in range(9):
+        tokens.append(tool.get_token())
+        store.clock.advance(10)
+    alive = [open_session(each) is not None for each in tokens]
+    assert alive == [False] + [True] * 8
+    assert open_session(other) is not None
+    assert open_session(files, "files") is not None
+    assert open_session(another) is not None
+
+
+def test_grants_do_not_count_among_the_fifty(
+    tool: AssertingClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_grants, "LIVE_MAX", 2)
+    tokens = [tool.get_token() for _ in range(4)]
+    user_id = str(User.objects.get().pk)
+    assert live_grants.make_room(services(), user_id) == []
+    assert all(open_session(each) is not None for each in tokens)
+    assert run_sync(live_grants.list_grants(services(), user_id)) == []
+
+
+def test_eleventh_request_within_a_minute_gets_503_and_uses_up_nothing(
+    tool: AssertingClient, store: Stack
+) -> None:
+    for _ in range(10):
+        tool.get_token()
+    assertion = tool.assertion()
+    response = tool.present(assertion)
+    assert (response.status_code, response.json()["error"]) == (503, "temporarily_unavailable")
+    assert 1 <= int(response["Retry-After"]) <= 60
+    assert tool.ask(resource=FILES).status_code == 200
+    assert tool.ask(sub="2002").status_code == 200
+    store.clock.advance(60)
+    assert tool.present(assertion).status_code == 200
+
+
+def user_id() -> str:
+    return str(User.objects.get().pk)
+
+
+def end_user(tool: AssertingClient, token: str) -> None:
+    call_command("end_sessions", user=user_id(), no_input=True, stdout=StringIO())
+
+
+def revoke(tool: AssertingClient, token: str) -> None:
+    form = urlencode({"token": token, "client_id": "tool", "client_secret": SECRET})
+    assert tool.http.post("/oauth/revoke", form, FORM).status_code == 200
+
+
+def end_in_list(tool: AssertingClient, token: str) -> None:
+    tool.get_token()
+    [shown] = run_sync(live_grants.list_asserted_grants(services(), user_id()))
+    assert len(shown.ids) == 2
+    assert shown.labels.asserted_by == "corp"
+    ended = live_grants.end_grant(services(), shown.row.id, user_id=user_id())
+    assert ended == shown.labels
+
+
+def end_all_in_list(tool: AssertingClient, token: str) -> None:
+    assert len(live_grants.end_all_grants(services(), user_id())) == 1
+
+
+def end_client(tool: AssertingClient, token: str) -> None:
+    call_command("end_sessions", client="tool", no_input=True, stdout=StringIO())
+
+
+@pytest.mark.parametrize("end", [end_user, revoke, end_in_list, end_all_in_list, end_client])
+def test_what_ends_other_grants_ends_these(
+    tool: AssertingClient, end: Callable[[AssertingClient, str], None]
+) -> None:
+    token = tool.get_token()
+    end(tool, token)
+    assert open_session(token) is None
+    # The client is not blocked.
+    assert tool.ask().status_code == 200
+
+
+def test_user_cannot_end_another_users(tool: AssertingClient) -> None:
+    token = tool.get_token()
+    owner = user_id()
+    [shown] = run_sync(live_grants.list_asserted_grants(services(), owner))
+    assert live_grants.end_grant(services(), shown.row.id, user_id="999") is None
+    assert open_session(token) is not None
+
+
+def test_token_of_a_client_that_authenticated_is_revoked_only_by_it(tool: AssertingClient) -> None:
+    token = tool.get_token()
+    form = f"token={token}&client_id=tool"
+    response = tool.http.post("/oauth/revoke", form, FORM)
+    assert response.status_code == 401
+    assert open_session(token) is not None
+
+
+def test_logout_at_the_provider_ends_it(
+    tool: AssertingClient, corp: IdJagProvider, store: Stack
+) -> None:
+    corp.more_of_metadata["backchannel_logout_supported"] = True
+    token, other = tool.get_token(), tool.get_token(sub="2002")
+    logout = corp.assertion({"typ": "logout+jwt"}, aud=corp.client_id, events={EVENT: {}})
+    response = post(logout)
+    assert response.status_code == 200, response.content
+    assert open_session(token) is None
+    assert open_session(other) is not None
+
+
+def test_provider_that_may_no_longer_vouch_and_refused_clients_end_their_grants(
+    tool: AssertingClient, corp: IdJagProvider, settings: Settings
+) -> None:
+    def is_accepted(server: AuthorizationServer, client_id: str = "tool") -> bool:
+        return is_still_accepted(server, client_id, "tools")
+
+    server = make_server()
+    assert is_accepted(server)
+    assert not is_accepted(make_server(listed={}))
+    assert not is_accepted(make_server(identity_upstreams=frozenset()))
+    document = "https://app.example.com/client.json"
+    assert is_accepted(server, document)
+    assert not is_accepted(make_server(refused=frozenset({"app.example.com"})), document)
+    assert not is_accepted(make_server(private_key_jwt=False), document)
+    configure(settings, environment("corp", corp))
+    assert not is_accepted(server)
+
+
+def test_grant_is_no_access_that_a_revocation_at_the_provider_would_end(
+    tool: AssertingClient, corp: IdJagProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(corp)
+    tool.get_token()
+    held = visitor.held()
+    assert held is not None
+    remaining = RemainingAccess.beside(services(), visitor.session)
+    assert not remaining.includes("corp", held)
+
+
+def test_nothing_secret_is_logged(
+    tool: AssertingClient, corp: IdJagProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    tokens: list[str] = [tool.get_token(email="ada@example.com")]
+    tool.ask(aud="x")
+    for secret in (*corp.secrets, *tokens, SECRET, "ada@example.com"):
+        assert secret not in caplog.text
+
+
+def test_operator_ends_the_grants_of_a_provider(tool: AssertingClient, store: Stack) -> None:
+    """As `end_sessions --provider` does: the session stays, and no call finds an account."""
+    session = open_session(tool.get_token())
+    assert session is not None
+    account = asserted_account.parse_account(session[asserted_account.KEY])
+    assert account is not None
+    assert run_sync(asserted_account.require_account(services(), account, "corp")) == account
+    with pytest.raises(NotConnected):
+        run_sync(asserted_account.require_account(services(), account, "other"))
+    store.clock.advance(60)
+    ending.end_before_of(services(), "corp", account.granted_at)
+    with pytest.raises(ReauthenticationRequired):
+        run_sync(asserted_account.require_account(services(), account, "corp"))
+    assert "1001" not in repr(account)

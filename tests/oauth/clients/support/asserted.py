@@ -1,0 +1,11 @@
+"""What a call finds for an access token."""
+
+from __future__ import annotations
+
+from oauth.clients.grants import grants
+from sessions_kms import GrantStore
+from sessions_kms.concurrency.waits import run_sync
+
+
+def open_session(token: str, upstream: str = "tools") -> GrantStore | None:
+    return run_sync(grants().session(token, upstream=upstream))
