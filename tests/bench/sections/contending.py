@@ -28,6 +28,7 @@ def run(scale: Scale, folder: Path) -> Section:
             "takes 5 or 50 ms. Median and longest save are multiples of a lone save, which nothing "
             "competes with. A refused save got a 503.",
         ],
+        on_page=False,
     )
     rows = []
     with aws.running("storing", folder) as found:

@@ -37,7 +37,7 @@ Start = dict[str, float]
 
 
 def run(scale: Scale, folder: Path) -> Section:
-    section = Section("Cold start", list(NOTES))
+    section = Section("Cold start", list(NOTES), on_page=False)
     with aws.running("answering", folder) as found, django_site.redis(folder) as cache:
         django_site.set_up(django_site.site(folder, found.settings, cache))
         call_command("migrate", verbosity=0)
