@@ -1,4 +1,5 @@
-"""Libraries of other projects as clients with a key or a secret of a running gateway."""
+"""Libraries of other projects as clients of a running gateway, with a key or a secret, and with
+tokens that are bound to a key (DPoP)."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ from tests.gateway_site.support.keyed import CHALLENGE, REDIRECT_URI, VERIFIER, 
 
 PROGRAM = ROOT / "tests/interop/node/confidential_client.js"
 KEY_CLIENT, SECRET_CLIENT = "https://tool.example.com/client.json", "our-tool"
+PUBLIC_CLIENT = "https://public.example.com/client.json"
 METHODS = {
+    "none": PUBLIC_CLIENT,
     "private_key_jwt": KEY_CLIENT,
     "client_secret_post": SECRET_CLIENT,
     "client_secret_basic": SECRET_CLIENT,
@@ -69,7 +72,7 @@ def gateway(
     public = {name: value for name, value in made.items() if name != "d"} | {"kid": "one"}
     file = write_clients(folder, public, hash_secret(secret).hex())
     with keyed_fleet(local_kms, roto_url, folder) as fleet:
-        variables = {"CLIENTS_FILE": str(file), "CLIENTS_PRIVATE_KEY_JWT": "1"}
+        variables = {"CLIENTS_FILE": str(file), "CLIENTS_PRIVATE_KEY_JWT": "1", "CLIENTS_DPOP": "1"}
         url = fleet.start("key-" * 20, **variables)
         browser = Browser(fleet.provider)
         browser.sign_in(url)
@@ -78,6 +81,7 @@ def gateway(
 
 def write_clients(folder: Path, key: dict[str, Any], digest: str) -> Path:
     entries = [
+        {"client_id": PUBLIC_CLIENT, "redirect_uris": [REDIRECT_URI]},
         {"client_id": KEY_CLIENT, "redirect_uris": [REDIRECT_URI], "jwks": {"keys": [key]}},
         {
             "client_id": SECRET_CLIENT,
@@ -91,9 +95,13 @@ def write_clients(folder: Path, key: dict[str, Any], digest: str) -> Path:
 
 
 @pytest.mark.parametrize("library", ["oauth4webapi", "openid-client"])
-@pytest.mark.parametrize("method", METHODS)
-def test_library_exchanges_refreshes_and_revokes(
-    gateway: Gateway, library: str, method: str
+@pytest.mark.parametrize(
+    ("method", "algorithm"),
+    [*((method, None) for method in METHODS), *((method, "ES256") for method in METHODS)]
+    + [("none", "Ed25519"), ("none", "PS256")],
+)
+def test_library_exchanges_refreshes_calls_and_revokes(
+    gateway: Gateway, library: str, method: str, algorithm: str | None
 ) -> None:
     client_id = METHODS[method]
     code = gateway.consent(client_id)
@@ -109,12 +117,16 @@ def test_library_exchanges_refreshes_and_revokes(
         "library": library,
         "key": gateway.key,
         "secret": gateway.secret,
+        "bound": algorithm is not None,
+        "algorithm": algorithm,
+        "resource": f"{gateway.url}/gateway/people/.well-known/openid-configuration?a=b",
     }
-    form = {"grant_type": "authorization_code", "code": code, "code_verifier": VERIFIER}
-    stolen = requests.post(
-        f"{gateway.url}/oauth/token", form | {"client_id": client_id}, timeout=30
-    )
-    assert (stolen.status_code, stolen.json()["error"]) == (401, "invalid_client")
+    if method != "none":
+        form = {"grant_type": "authorization_code", "code": code, "code_verifier": VERIFIER}
+        stolen = requests.post(
+            f"{gateway.url}/oauth/token", form | {"client_id": client_id}, timeout=30
+        )
+        assert (stolen.status_code, stolen.json()["error"]) == (401, "invalid_client")
     done = subprocess.run(
         ["node", str(PROGRAM)],  # noqa: S607 - as the other programs here
         env={"PATH": os.environ["PATH"], "CLIENT": json.dumps(given)},
@@ -124,4 +136,5 @@ def test_library_exchanges_refreshes_and_revokes(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["scope"] == "people"
+    token_type = "bearer" if algorithm is None else "dpop"
+    assert json.loads(done.stdout) == {"scope": "people", "token_type": token_type, "status": 200}

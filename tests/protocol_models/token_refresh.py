@@ -6,7 +6,9 @@ K, the grant's session, is a revision or None. Time is counted in graces: now - 
 grace. Requests (slots) belong to: H an honest client (tries again within the grace, may give a request
 up at any moment, which then goes on or still is on its way), H2 a second process of it that holds the
 same token, T a thief with an old token, L somebody who has seen the code but has no verifier, V somebody
-who has both and comes more than a grace after the code was spent, E an end of the grant. Writes and reads
+who has both and comes more than a grace after the code was spent, E an end of the grant. Where R1 is bound
+to no key and what a proof gets is (DPoP), H has a key, K is a thief who has H's first bound token and no key,
+B one who has R1 and a key of its own, and refreshes again, and T has R1 and no key. Writes and reads
 fail as in save.py. A crash is a slot that takes no further step. Where a scene starts with a code, a grace
 is the code's own, of ten seconds.
 """
@@ -39,9 +41,9 @@ class Rule:
     verifier_first: bool = (
         True  # the verifier is compared before anything is judged by the state of the code
     )
-    bound: bool = (
-        False  # tokens need the client's key: one is deleted where it would be a tombstone
-    )
+    bound: str = ""  # tokens that need a key: "all" of a client with one | "later" ones, which DPoP has bound
+    bound_tomb: bool = False  # one of them becomes a tombstone, and is not deleted in place of that
+    bind_hides: bool = False  # a spent token is judged by the key of its answer, not by its own
     end_sure: bool = (
         False  # invalid_grant for reuse is said only once K is known to be gone, else 503
     )
@@ -106,7 +108,7 @@ class Model:
         old = self.get(items, tok)
         prev = old[2] if old[0] == "live" else None
         change = {tok: ("spent", f"s{new}", new, at, now, prev), new: ("live", f"l{new}", tok)}
-        if self.R.bound and prev not in (None, "C"):
+        if prev not in (None, "C") and self.needs_key(prev) and not self.R.bound_tomb:
             items = tuple(each for each in items if each[0] != prev)
         elif prev and self.get(items, prev) and (self.R.code_tomb or prev != "C"):
             was = self.get(items, prev)
@@ -117,6 +119,15 @@ class Model:
                 was[4] if was[0] == "spent" else was[3],
             )
         return K, self.put(items, **change | self.minted(now, old, op))
+
+    def needs_key(self, tok):
+        return self.R.bound == "all" or (self.R.bound == "later" and tok not in ("C", "R1"))
+
+    def key_of(self, tok):
+        """Return whose key a token is bound to; "" for none."""
+        if self.R.bound != "later" or not self.needs_key(tok):
+            return ""
+        return "B" if self.slots[int(tok[1:]) - 2] == "B" else "H"
 
     def minted(self, now, old, op):
         """Return what a transaction puts besides: `access_tokens` has it."""
@@ -274,6 +285,21 @@ class Model:
                     ("run", "sent", "R1", None, None, None, None, None),
                     clients,
                 )
+        elif who == "B":
+            own = (k for k, v in items if v[0] == "live" and self.key_of(k) == "B")
+            tok = next(own, "R1")
+            yield (
+                f"sends {tok} with a key of its own",
+                ("run", "sent", tok, None, None, None, None, None),
+                clients,
+            )
+        elif who == "K":
+            if self.get(items, "R2"):
+                yield (
+                    "sends the stolen R2 without its key",
+                    ("run", "sent", "R2", None, None, None, None, None),
+                    clients,
+                )
         elif who == "L":
             yield (
                 "sends the code without its verifier",
@@ -375,7 +401,9 @@ class Model:
             sealed = item[3] if item[0] == "spent" else item[2]
             ghosts = ()
             if who in ("H", "H2"):
-                if code:
+                if "B" in self.slots:
+                    ghosts = ()  # two have R1: the grant ends
+                elif code:
                     late = arrived - sealed > G
                     ghosts = (
                         ()
@@ -400,6 +428,8 @@ class Model:
                     )
             elif who == "Z":
                 ghosts = ("C2z an honest client that tried again after the grace lost its grant",)
+            elif who == "K":
+                ghosts = ("C10 a thief without the key ended the grant",)
             elif who == "L":
                 ghosts = ("C6 somebody with the code but no verifier ended the grant",)
             return f"reads {tok}: {why}: reuse", *same, to("end"), ghosts
@@ -409,6 +439,9 @@ class Model:
             return f"reads {tok}: deleted; told {mine}", *same, fin("ok", mine), ()
         if item is None:
             return f"reads {tok}: nothing; told invalid_grant", *same, fin("invalid"), ()
+        has = {"H": "H", "H2": "H", "B": "B"}.get(who, "")
+        if item[0] != "tomb" and self.key_of(tok) not in ("", has):
+            return f"reads {tok}: bound to another key", *same, fin("invalid"), ()
         if item[0] == "live":
             if who == "L":
                 return "wrong verifier; told invalid_grant", *same, fin("invalid"), ()
@@ -435,6 +468,9 @@ class Model:
                     return "reads C: spent by another; told 503", *same, fin("503"), ()
                 return ends("a code again, right verifier")
             age = (arrived if R.age == "arrival" else now) - item[3]
+            if (age <= G or R.bind_hides) and self.key_of(item[2]) not in ("", has):
+                hidden = ("C11 a thief hid by binding the grant",) if age > G else ()
+                return f"reads {tok}: spent with another key", *same, fin("invalid"), hidden
             if age <= G or (R.seen_live and second):
                 return f"reads {tok}: spent, within the grace", *same, to("rdK", after=item[2]), ()
             return ends("spent more than a grace ago")
@@ -466,6 +502,8 @@ class Model:
         for who, a in zip(self.slots, slots, strict=False):
             if who == "E" and a[:2] == ("done", "invalid") and K is not None:
                 yield "C3 the grant lives after an acknowledged end"
+            if who == "K" and a[:2] == ("done", "ok"):
+                yield "C10 a thief without the key got a pair"
             if who in ("T", "V") and a[0] == "done":
                 if a[1] == "ok":
                     yield "C4 a thief got a pair for an old token after the grace"
@@ -478,12 +516,13 @@ class Model:
         if len([g for g in ghosts if g.startswith("code answered")]) > 1:
             yield "C9 a code was answered with tokens twice (RFC 6749 4.1.2: it MUST be denied)"
         ended = any(
-            who in ("E", "T", "V", "X", "Z", "H2") and a[0] != "idle"
+            who in ("B", "E", "T", "V", "X", "Z", "H2") and a[0] != "idle"
             for who, a in zip(self.slots, slots, strict=False)
         )
         for who, (tok, _first, _awaited, status) in clients:
             # Whoever sends a code again has the first answer, or asks the person anew.
-            if status == "out" and K is not None and who == "H" and tok != "C":
+            told = status == "out" and who == "H" and tok != "C" and "B" not in self.slots
+            if told and K is not None:
                 yield "C2b an honest client is told invalid_grant while the grant lives"
         if not ended and K is not None and not net and all(a[0] in ("idle", "over") for a in slots):
             for who, (tok, _first, _awaited, status) in clients:
@@ -498,7 +537,8 @@ F2 = replace(F1, name="F2: F1 + tombstones know when their token was spent", tom
 F3 = replace(F2, name="F3: F2 + codes are not tombstoned", code_tomb=False)
 F4 = replace(F3, name="F4: F3 + reuse is answered once K is known to be gone", end_sure=True)
 FULL = replace(F4, name="FULL: F4 + a code sent twice ends nothing", code_again="deny")
-BOUND = replace(FULL, name="FULL, of a client with a key", bound=True)
+BOUND = replace(FULL, name="FULL, of a client with a key", bound="all")
+DPOP = replace(FULL, name="FULL, bound to a key since a refresh", bound="later")
 SAME = replace(F4, name="F4, a code again gives the same answer", code_again="same")
 
 CONFIGS = [
@@ -530,6 +570,12 @@ CONFIGS = [
     ("C22", "H H H", BOUND, {"faults": 2, "ticks": 2}),
     ("C23", "H H H2", BOUND, {"faults": 1, "ticks": 2}),
     ("C24", "H H E", BOUND, {"faults": 2, "ticks": 2}),
+    # The same of a client that binds its grant at a refresh, and of thieves
+    ("C25", "H H H", DPOP, {"faults": 1, "ticks": 2}),
+    ("C26", "H H H2", DPOP, {"faults": 0, "ticks": 2}),
+    ("C27", "H H T", DPOP, {"faults": 1, "ticks": 3}),
+    ("C28", "H H H K", DPOP, {"faults": 0, "ticks": 2}),
+    ("C29", "B B H", DPOP, {"faults": 1, "ticks": 2}),
 ]
 
 
@@ -557,6 +603,10 @@ CODES = [
     ("H H L", {"faults": 1, "ticks": 2, "start": "code"}),
     ("H H V", {"faults": 1, "ticks": 2, "start": "code"}),
 ]
+BINDING = [
+    ("H H H K", {"faults": 0, "ticks": 2}),
+    ("B B H", {"faults": 0, "ticks": 2}),
+]
 PARTS = [
     ("age", "read", REFRESHES),
     ("age", "read", CODES),
@@ -567,6 +617,8 @@ PARTS = [
     ("code_again", "same", CODES),
     ("code_late", "deny", CODES),
     ("verifier_first", False, CODES),
+    ("bound_tomb", True, BINDING),
+    ("bind_hides", True, BINDING),
 ]
 
 
@@ -574,9 +626,8 @@ def without():
     for part, value, scenes in PARTS:
         found, states = set(), 0
         for slots, options in scenes:
-            r = explore(
-                part, Model(tuple(slots.split()), replace(FULL, **{part: value}), **options)
-            )
+            rule = replace(DPOP if scenes is BINDING else FULL, **{part: value})
+            r = explore(part, Model(tuple(slots.split()), rule, **options))
             states += r.states
             found |= set(r.traces)
         print(

@@ -1,5 +1,6 @@
-// A client with a key or a secret: exchanges a code, refreshes twice and revokes, by one of two
-// libraries. Reads a JSON object from the variable CLIENT, and prints what came of it as JSON.
+// A client, public or with a key or a secret: exchanges a code, refreshes twice, calls and revokes,
+// by one of two libraries, perhaps with tokens that are bound to a key (DPoP). Reads a JSON object
+// from the variable CLIENT, and prints what came of it as JSON.
 
 import * as oauth from "oauth4webapi";
 import * as openid from "openid-client";
@@ -9,6 +10,7 @@ const issuer = new URL(given.issuer);
 const answered = new URL(given.answered);
 
 async function authentication(library) {
+  if (given.method === "none") return library.None();
   if (given.method === "private_key_jwt") {
     const algorithm = { name: "ECDSA", namedCurve: "P-256" };
     const key = await crypto.subtle.importKey("jwk", given.key, algorithm, false, ["sign"]);
@@ -21,6 +23,7 @@ async function authentication(library) {
 async function withOauth4webapi() {
   const client = { client_id: given.client_id };
   const options = { [oauth.allowInsecureRequests]: true };
+  if (given.bound) options.DPoP = oauth.DPoP(client, await oauth.generateKeyPair(given.algorithm));
   const found = await oauth.discoveryRequest(issuer, { ...options, algorithm: "oauth2" });
   const server = await oauth.processDiscoveryResponse(issuer, found);
   const method = await authentication(oauth);
@@ -36,9 +39,12 @@ async function withOauth4webapi() {
     );
     tokens = await oauth.processRefreshTokenResponse(server, client, response);
   }
+  const call = await oauth.protectedResourceRequest(
+    tokens.access_token, "GET", new URL(given.resource), undefined, null, options,
+  );
   response = await oauth.revocationRequest(server, client, method, tokens.refresh_token, options);
   await oauth.processRevocationResponse(response);
-  return tokens;
+  return { tokens, status: call.status };
 }
 
 async function withOpenidClient() {
@@ -47,14 +53,23 @@ async function withOpenidClient() {
     { algorithm: "oauth2", execute: [openid.allowInsecureRequests] },
   );
   const checks = { pkceCodeVerifier: given.verifier, expectedState: given.state };
-  let tokens = await openid.authorizationCodeGrant(config, answered, checks);
-  for (let count = 0; count < 2; count++) {
-    tokens = await openid.refreshTokenGrant(config, tokens.refresh_token);
+  const options = {};
+  if (given.bound) {
+    const pair = await openid.randomDPoPKeyPair(given.algorithm);
+    options.DPoP = openid.getDPoPHandle(config, pair);
   }
+  let tokens = await openid.authorizationCodeGrant(config, answered, checks, undefined, options);
+  for (let count = 0; count < 2; count++) {
+    tokens = await openid.refreshTokenGrant(config, tokens.refresh_token, undefined, options);
+  }
+  const call = await openid.fetchProtectedResource(
+    config, tokens.access_token, new URL(given.resource), "GET", undefined, undefined, options,
+  );
   await openid.tokenRevocation(config, tokens.refresh_token);
-  return tokens;
+  return { tokens, status: call.status };
 }
 
 const run = given.library === "openid-client" ? withOpenidClient : withOauth4webapi;
-const tokens = await run();
-process.stdout.write(JSON.stringify({ scope: tokens.scope, refresh_token: tokens.refresh_token }));
+const { tokens, status } = await run();
+const { scope, token_type } = tokens;
+process.stdout.write(JSON.stringify({ scope, token_type: token_type.toLowerCase(), status }));
