@@ -214,7 +214,8 @@ def make_authenticator(
     known = PUBLIC if listed is None else listed.authentication
     if known.secret_digests:
         return _secret_authenticator(known, credentials)
-    if credentials.assertion:
+    # An entry without keys is public: ChatGPT, pinned like that, sends assertions all the same.
+    if credentials.assertion and (listed is None or known.has_key):
         if credentials.has_header:
             return InvalidCredentials("The request has an assertion and Authorization.")
         if credentials.assertion_type != ASSERTION_TYPE:

@@ -7,14 +7,20 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from pytest_django import Settings
 
 from oauth.clients import metadata_documents
 from oauth.clients.grants import grants
+from oauth.clients.rules.client import read_client_list
+from oauth.clients.rules.redirect_uris import DEFAULT_URIS
+from oauth.clients.server import AuthorizationServer
 from oauth.network.responses import ProviderResponse
 from sessions_kms.concurrency.waits import run_sync
 from tests.gateway_site.support.page_requests import assert_accessible
-from tests.oauth.clients.support.app import App, WayBack
+from tests.oauth.clients.support.app import SERVER, App, WayBack
 from tests.oauth.clients.support.consent import TYPED, allow
+from tests.oauth.clients.support.keyed_app import Key
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 
@@ -81,6 +87,42 @@ def test_chatgpt_signs_in_as_a_public_client_and_its_key_is_not_fetched(
     assert chatgpt.post("/oauth/revoke", form).status_code == 200
     assert not lives(second)
     assert set(fetched) == {CHATGPT["client_id"]}
+
+
+@pytest.mark.parametrize("has_keys", [False, True])
+def test_pinned_chatgpt_signs_in_with_and_without_its_keys_in_the_entry(
+    ada: Visitor,
+    corp: FakeProvider,
+    chatgpt: App,
+    publish: Publish,
+    settings: Settings,
+    *,
+    has_keys: bool,
+) -> None:
+    """The metadata lists `private_key_jwt`, so ChatGPT sends assertions that an entry without
+    keys cannot verify: such an entry is public, and its grant no weaker for it."""
+    fetched, key = publish(CHATGPT), Key(rsa.generate_private_key(65537, 2048), algorithm="RS256")
+    entry = {name: CHATGPT[name] for name in ("client_id", "client_name", "redirect_uris")}
+    entry |= {"jwks": {"keys": [key.jwk]}} if has_keys else {}
+    listed = read_client_list([entry], DEFAULT_URIS)
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(
+        **SERVER, private_key_jwt=True, listed=listed
+    )
+
+    def proof() -> dict[str, str]:
+        return key.proof(iss=chatgpt.client_id, sub=chatgpt.client_id)
+
+    code = WayBack.of(allow(ada, chatgpt, corp)).answer["code"]
+    response = chatgpt.redeem(code, **proof())
+    assert response.status_code == 200, response.content
+    response = chatgpt.refresh(response.json()["refresh_token"], **proof())
+    assert lives(response.json())
+    without = chatgpt.refresh(response.json()["refresh_token"])
+    assert without.status_code == (401 if has_keys else 200)
+    form = {"client_id": chatgpt.client_id, "token": response.json()["refresh_token"]} | proof()
+    assert chatgpt.post("/oauth/revoke", form).status_code == 200
+    assert not lives(response.json())
+    assert fetched == []
 
 
 @pytest.mark.parametrize("method", ["private_key_jwt", "client_secret_post"])
