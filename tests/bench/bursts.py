@@ -9,6 +9,8 @@ from tests.bench.load import Load, generate
 from tests.bench.measuring import Ratio, ratio_of
 from tests.bench.proxies import Proxy
 
+PROOFS = 4000  # for a second: more than a gateway has answered
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -20,6 +22,7 @@ class Turn:
 
 def turn_of(server: Proxy, connections: int, seconds: float, *, may_refuse: bool = False) -> Turn:
     """Put load on a server for some seconds. Raises RuntimeError for an unexpected rejection."""
+    proofs = server.proofs(int(PROOFS * max(seconds, 1)))
     before = server.cpu()
     load = generate(
         server.url(),
@@ -27,6 +30,7 @@ def turn_of(server: Proxy, connections: int, seconds: float, *, may_refuse: bool
         seconds=seconds,
         header=server.header,
         body=server.body,
+        proofs=proofs,
     )
     if load.refused and not may_refuse:
         raise RuntimeError(f"{server.url()}: {load.refused} of {load.requests} were refused.")

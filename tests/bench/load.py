@@ -1,6 +1,8 @@
 """Load on one URL: by wrk if it is installed, otherwise by our own small generator.
 
-python -m tests.bench.load URL CONNECTIONS SECONDS HEADER BODY
+python -m tests.bench.load URL CONNECTIONS SECONDS HEADER BODY PROOFS
+
+PROOFS is a file of values of the header DPoP, one a line, each for one request; it may be empty.
 """
 
 from __future__ import annotations
@@ -12,7 +14,10 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import repeat
+from pathlib import Path
 from tempfile import NamedTemporaryFile
 from urllib.parse import urlsplit
 
@@ -24,6 +29,15 @@ UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}  # milliseconds
 RESPONSE_TIMEOUT = 60  # seconds
 JSON = "Content-Type: application/json"
 POST = 'wrk.method = "POST"\nwrk.body = [[%s]]\n'
+PROOFS = """
+local proofs, sent = {}, 0
+for line in io.lines("%s") do proofs[#proofs + 1] = line end
+function request()
+  sent = sent + 1
+  wrk.headers["DPoP"] = proofs[sent]
+  return wrk.format()
+end
+"""
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
@@ -48,34 +62,48 @@ def generator() -> str:
 
 
 def generate(
-    url: str, *, connections: int, seconds: float, header: str = "X-None: 1", body: str = ""
+    url: str,
+    *,
+    connections: int,
+    seconds: float,
+    header: str = "X-None: 1",
+    body: str = "",
+    proofs: Sequence[str] = (),
 ) -> Load:
     """Send requests with a header for some seconds, from another process; a body is JSON to post.
 
-    Raises RuntimeError if one failed, or if all were refused.
+    Each of the ``proofs`` is sent once, if there are any. Raises RuntimeError if a request failed,
+    or if all were refused.
     """
-    if shutil.which(WRK) and seconds >= 1:
-        return _by_wrk(url, connections, seconds, header, body)
-    module = [sys.executable, "-m", "tests.bench.load"]
-    output = _output([*module, url, str(connections), str(seconds), header, body])
+    with NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write("\n".join(proofs))
+        file.flush()
+        if shutil.which(WRK) and seconds >= 1:
+            script = PROOFS % file.name if proofs else POST % body if body else ""
+            more = ["-H", JSON] if body else []
+            return _by_wrk(url, connections, seconds, ["-H", header, *more], script)
+        module = [sys.executable, "-m", "tests.bench.load"]
+        size = (str(connections), str(seconds))
+        output = _output([*module, url, *size, header, body, file.name])
     return Load(**json.loads(output))
 
 
-def _by_wrk(url: str, connections: int, seconds: float, header: str, body: str) -> Load:
+def _by_wrk(
+    url: str, connections: int, seconds: float, headers: Sequence[str], program: str
+) -> Load:
     options = [
         "-t1",
         f"-c{connections}",
         f"-d{seconds:.0f}s",
         "--latency",
         f"--timeout={RESPONSE_TIMEOUT}s",
-        "-H",
-        header,
+        *headers,
     ]
     with NamedTemporaryFile("w", suffix=".lua") as script:
-        if body:
-            script.write(POST % body)
+        if program:
+            script.write(program)
             script.flush()
-            options += ["-s", script.name, "-H", JSON]
+            options += ["-s", script.name]
         output = _output([WRK, *options, url])
     requests = int(_find(r"(\d+) requests in ", output)[1])
     refused = int(found[1]) if (found := REFUSED.search(output)) else 0
@@ -106,12 +134,11 @@ def _milliseconds(found: re.Match[str]) -> float:
 
 
 async def _by_own_generator(
-    url: str, connections: int, seconds: float, header: str, body: str
+    url: str, connections: int, seconds: float, requests: Iterator[bytes]
 ) -> Load:
     times: list[float] = []
     began = time.perf_counter()
-    request = _request(url, header, body)
-    workers = [_worker(url, request, began + seconds, times) for _ in range(connections)]
+    workers = [_worker(url, requests, began + seconds, times) for _ in range(connections)]
     await asyncio.gather(*workers)
     took = time.perf_counter() - began
     slow = percentile(times, 99), max(times)
@@ -126,12 +153,12 @@ def _request(url: str, header: str, body: str) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
 
 
-async def _worker(url: str, request: bytes, deadline: float, times: list[float]) -> None:
+async def _worker(url: str, requests: Iterator[bytes], deadline: float, times: list[float]) -> None:
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     while not times or time.perf_counter() < deadline:  # at least one, also on a busy machine
         began = time.perf_counter()
-        writer.write(request)
+        writer.write(next(requests))
         head = await reader.readuntil(b"\r\n\r\n")
         length = LENGTH.search(head)
         if not head.startswith(b"HTTP/1.1 200") or length is None:
@@ -142,6 +169,9 @@ async def _worker(url: str, request: bytes, deadline: float, times: list[float])
 
 
 if __name__ == "__main__":
-    url, connections, seconds, *rest = sys.argv[1:]
-    load = asyncio.run(_by_own_generator(url, int(connections), float(seconds), *rest))
+    url, connections, seconds, header, body, proofs = sys.argv[1:]
+    lines = Path(proofs).read_text("ascii").splitlines()
+    headers = (f"{header}\r\nDPoP: {line}" for line in lines) if lines else repeat(header)
+    requests = (_request(url, each, body) for each in headers)
+    load = asyncio.run(_by_own_generator(url, int(connections), float(seconds), requests))
     sys.stdout.write(json.dumps(asdict(load)))

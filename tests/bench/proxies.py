@@ -13,11 +13,13 @@ import psutil
 
 from tests.bench import django_site
 from tests.bench.peer_proxies import Missing, apache, express, signing_in
+from tests.oauth.support.proof_maker import ProofKey
 from tests.support.production import aws, children
-from tests.support.production.environment import environment
+from tests.support.production.environment import CLIENTS, environment
 
 GATEWAY, FORWARDER = "gateway", "bare httpx2 forwarder"
 CLIENT = "gateway, a client's token"
+BOUND = "gateway, a client's bound token (DPoP)"
 MCP = "gateway, a client's call of a tool"
 RULES = MCP + ", with rules"
 MINIMAL_DJANGO = "minimal Django proxy"
@@ -43,6 +45,7 @@ action = "allow"
 clients = ["unverified"]
 tools = ["list_*", "search"]
 """
+KEY = str(2**255)
 ISSUER = "http://127.0.0.1:9"  # never requested: the token does not expire
 
 
@@ -56,11 +59,21 @@ class Proxy:
     cookie: str = ""
     token: str = ""  # a client's, in place of a cookie
     body: str = ""  # of a POST, in JSON
+    key: str = ""  # to which the token is bound: the private number
 
     @property
     def header(self) -> str:
         """The header that authenticates a request."""
-        return f"Authorization: Bearer {self.token}" if self.token else f"Cookie: {self.cookie}"
+        if not self.token:
+            return f"Cookie: {self.cookie}"
+        return f"Authorization: {'DPoP' if self.key else 'Bearer'} {self.token}"
+
+    def proofs(self, number: int) -> list[str]:
+        """Return proofs of the key, each for one request."""
+        if not self.key:
+            return []
+        made, url = ProofKey.loaded(self.key), f"{CLIENTS['AUTHORIZATION_ISSUER']}/{self.path}"
+        return [made.proof("GET", url, self.token) for _ in range(number)]
 
     def url(self, path: str = "") -> str:
         return f"http://127.0.0.1:{self.port}/{self.path}{path}"
@@ -94,6 +107,7 @@ class Stage:
         arguments = {
             GATEWAY: ("tests.support.production.gateway",),
             CLIENT: ("tests.bench.client_gateway",),
+            BOUND: ("tests.bench.client_gateway", "--bound", KEY),
             MCP: ("tests.bench.client_gateway",),
             RULES: ("tests.bench.client_gateway", str(rules)),
             MINIMAL_DJANGO: ("tests.bench.django_forwarder", self.upstream),
@@ -102,6 +116,7 @@ class Stage:
         process = stack.enter_context(children.python(*arguments, log=self.folder / "proxy.log"))
         found = Proxy(process.pid, **json.loads(process.said))
         is_tool = name in (MCP, RULES)
+        found = replace(found, key=KEY) if name == BOUND else found
         return replace(found, path=f"{found.path}mcp", body=CALL) if is_tool else found
 
     def _peer(self, stack: ExitStack, name: str) -> Proxy:

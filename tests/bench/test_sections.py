@@ -10,7 +10,7 @@ import pytest
 
 from tests.bench.isolation import run_isolated
 from tests.bench.peers import BARE, OURS
-from tests.bench.proxies import CLIENT, FORWARDER, GATEWAY, MCP, RULES
+from tests.bench.proxies import BOUND, CLIENT, FORWARDER, GATEWAY, MCP, RULES
 from tests.bench.result import Section
 from tests.bench.scale import QUICK
 from tests.bench.sections import NAMES
@@ -92,7 +92,7 @@ def test_every_site_serves_requests_over_http() -> None:
 def test_gateway_is_compared_with_the_bare_forwarder() -> None:
     section = run_isolated("proxying", QUICK)
     check_shape(section)
-    for name in (FORWARDER, GATEWAY, CLIENT, MCP, RULES):
+    for name in (FORWARDER, GATEWAY, CLIENT, BOUND, MCP, RULES):
         assert all(number(cell) > 0 for cell in row(section, name)[1:])
     assert "With 16 concurrent calls" in section.headline
 

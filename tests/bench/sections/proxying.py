@@ -10,6 +10,7 @@ from tests.bench.bursts import Turn, cpu_ratio, rate_and_cpu, turn_of
 from tests.bench.load import generator
 from tests.bench.peer_proxies import Missing
 from tests.bench.proxies import (
+    BOUND,
     CLIENT,
     FORWARDER,
     GATEWAY,
@@ -23,10 +24,11 @@ from tests.bench.proxies import (
 from tests.bench.result import Section, Table, Target
 from tests.bench.scale import Scale
 
-NAMES = (FORWARDER, GATEWAY, CLIENT, MCP, RULES, MINIMAL_DJANGO, *PEERS)
+NAMES = (FORWARDER, GATEWAY, CLIENT, BOUND, MCP, RULES, MINIMAL_DJANGO, *PEERS)
 CONNECTIONS = (1, 16, 200)
 CPU_LIMIT = 1.1  # times the bare forwarder's
 CLIENT_LIMIT = 1.1  # times a call's with a cookie
+BOUND_LIMIT = 1.4  # times a call's with a token that is not bound
 RULES_LIMIT = 1.25  # times that of the same call without rules
 AT = 16  # connections, at which the limits count
 Turns = dict[str, list[Turn]]
@@ -41,6 +43,7 @@ def run(scale: Scale, folder: Path) -> Section:
             f"nobody. The {MINIMAL_DJANGO} loads session and user, but applies no rules and adds "
             "no token.",
             f"“{CLIENT}” is a call of an OAuth client, with a token in place of the cookie. "
+            f"“{BOUND}” has a new proof of its key (ES256) in each call. "
             f"“{MCP}” posts a JSON-RPC message of 300 bytes; with rules, message and result are "
             "read.",
             "Apache and Node sign users in at a provider and keep the tokens in their session. "
@@ -110,10 +113,12 @@ def _table(found: dict[int, Turns]) -> Table:
 def _targets(turns: Turns) -> list[Target]:
     cpu = cpu_ratio(turns[GATEWAY], turns[FORWARDER]).median
     client = cpu_ratio(turns[CLIENT], turns[GATEWAY]).median
+    bound = cpu_ratio(turns[BOUND], turns[CLIENT]).median
     rules = cpu_ratio(turns[RULES], turns[MCP]).median
     what = f"{AT} connections: CPU, times"
     return [
         Target(f"gateway, {what} the bare forwarder's", CPU_LIMIT, cpu),
         Target(f"{CLIENT}, {what} that with a cookie", CLIENT_LIMIT, client),
+        Target(f"{BOUND}, {what} that without a proof", BOUND_LIMIT, bound),
         Target(f"{RULES}, {what} that without", RULES_LIMIT, rules),
     ]

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import secrets
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,11 @@ class ProofKey:
     now: Any
     private: Any = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
     algorithm: str = "ES256"
+
+    @classmethod
+    def loaded(cls, number: str) -> ProofKey:
+        """Return the key of P-256 with this private number."""
+        return cls(time.time, ec.derive_private_key(int(number), ec.SECP256R1()))
 
     @property
     def jwk(self) -> dict[str, Any]:

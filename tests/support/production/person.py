@@ -15,6 +15,7 @@ from django.contrib.auth.models import User  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.db import connections  # noqa: E402
 
+from oauth.clients.authentication.dpop_proof import RequestProof  # noqa: E402
 from oauth.clients.consent import Consent  # noqa: E402
 from oauth.clients.grants import grants  # noqa: E402
 from oauth.clients.sealed_grant import TokenResponse  # noqa: E402
@@ -46,8 +47,8 @@ def signed_in_cookie(username: str = "ada") -> str:
     return f"gateway_sessionid={session.session_key}"
 
 
-def client_token() -> TokenResponse:
-    """Return the tokens of a client that is allowed to call the upstream."""
+def client_token(proof: RequestProof | None = None) -> TokenResponse:
+    """Return the tokens of a client that is allowed to call the upstream, bound by a proof."""
     resource = f"{authorization_server().issuer}/gateway/{UPSTREAM}"
     consent = Consent(
         client_id="client",
@@ -69,6 +70,7 @@ def client_token() -> TokenResponse:
             resource=None,
             arrived_at=services().clock(),
             is_allowed=lambda _: True,
+            proof=proof,
         )
     )
     connections.close_all()  # of this thread, which may run the event loop
