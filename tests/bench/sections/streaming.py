@@ -32,6 +32,7 @@ def run(scale: Scale, folder: Path) -> Section:
             "A new process receives the requests for all streams at the same time. Each stream "
             "carries one event per second. Memory is the growth of the process's resident set.",
         ],
+        on_page=False,
     )
     _allow_descriptors()
     found: dict[int, dict[str, Held]] = {}
