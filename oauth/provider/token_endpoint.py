@@ -22,7 +22,7 @@ from oauth.exceptions import ProviderBusy, ProviderUnavailable
 from oauth.network import http
 from oauth.network.responses import ProviderResponse
 from oauth.provider import dpop
-from oauth.provider.config import BASIC, ISSUER, POST, PRIVATE_KEY, ProviderConfig
+from oauth.provider.config import BASIC, ISSUER, MCP_KIND, POST, PRIVATE_KEY, ProviderConfig
 from oauth.provider.metadata import Metadata
 from sessions_kms.http.descriptors import is_exhaustion
 
@@ -120,6 +120,9 @@ def authenticate_form(
     if method == BASIC:
         # Both parts are form-encoded first: RFC 6749 section 2.3.1.
         pair = f"{quote_plus(provider.client_id)}:{quote_plus(provider.client_secret)}"
+        if provider.kind == MCP_KIND:
+            # Servers with the MCP SDK for Python (2.3) look for the client in the form even then.
+            form = {**form, "client_id": provider.client_id}
         return dict(form), {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
     proof = {"client_secret": _client_secret(provider, now)} if method == POST else {}
     return {**form, "client_id": provider.client_id, **proof}, {}

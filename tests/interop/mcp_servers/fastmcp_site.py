@@ -2,24 +2,27 @@
 
 python tests/interop/mcp_servers/fastmcp_site.py OPTIONS    (JSON: those of servers.py)
 
-Its kind is `memory` (it keeps everything in memory, and asks nobody), or `proxy` (it has people
-sign in at the provider of `upstream`, where it is one registered client).
+Its kind is `memory` (it keeps everything in memory, and asks nobody), `proxy` (it has people
+sign in at the provider of `upstream`, where it is one registered client), or `assertions` (it also
+accepts assertions of that provider: ID-JAG).
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import sys
 from typing import Any
 
 from fastmcp import FastMCP
-from fastmcp.server.auth import OAuthProxy
+from fastmcp.server.auth import IdentityAssertion, OAuthProxy
 from fastmcp.server.auth.auth import (
     ClientRegistrationOptions,
     OAuthProvider,
     RevocationOptions,
 )
+from fastmcp.server.auth.oauth_proxy.models import ProxyDCRClient
 from fastmcp.server.auth.providers import in_memory
 from fastmcp.server.auth.providers.introspection import (
     IntrospectionTokenVerifier,
@@ -66,6 +69,10 @@ def authorization() -> OAuthProvider:
             required_scopes=SCOPES,
         )
     upstream = options["upstream"]
+    accepted = {}
+    if options["kind"] == "assertions":
+        trusted = IdentityAssertion(trusted_issuers=[upstream["issuer"]], algorithm="ES256")
+        accepted = {"identity_assertion": trusted}
     secrets = {"client_id": upstream["clientId"], "client_secret": upstream["clientSecret"]}
     return Proxy(
         upstream_authorization_endpoint=f"{upstream['issuer']}/auth",
@@ -82,10 +89,26 @@ def authorization() -> OAuthProvider:
         forward_resource=False,
         jwt_signing_key="a key of a server for tests",
         client_storage=MemoryStore(),
+        **accepted,
     )
 
 
-server = FastMCP("Notes", auth=authorization())
+async def add_client(proxy: Any, client: dict[str, str]) -> None:
+    """Store a client with a secret, as an operator would: those that register have none."""
+    made = ProxyDCRClient(
+        client_id=client["id"],
+        client_secret=client["secret"],
+        redirect_uris=["https://gateway.example.com/callback"],
+        grant_types=["urn:ietf:params:oauth:grant-type:jwt-bearer"],
+        token_endpoint_auth_method="client_secret_basic",
+    )
+    await proxy._client_store.put(key=client["id"], value=made)
+
+
+auth = authorization()
+if options["kind"] == "assertions":
+    asyncio.run(add_client(auth, options["client"]))
+server = FastMCP("Notes", auth=auth)
 
 
 @server.tool

@@ -122,6 +122,23 @@ class FastMCP(McpServer):
             yield
 
 
+class FastMCPAssertions(FastMCP):
+    """FastMCP, which accepts assertions of a provider. It signs nobody in there."""
+
+    kind = "assertions"
+    client_id, client_secret = "gateway", "secret-of-the-gateway"
+
+    def __init__(self, trusted: str) -> None:
+        super().__init__()
+        self.trusted = trusted
+
+    @property
+    def options(self) -> dict[str, Any]:
+        upstream = {"issuer": self.trusted, "clientId": "none", "clientSecret": "none"}
+        client = {"id": self.client_id, "secret": self.client_secret}
+        return super().options | {"kind": self.kind, "upstream": upstream, "client": client}
+
+
 class FastMCPProxy(FastMCP):
     """FastMCP before a provider that knows it: each of its clients is one of the same there.
 
