@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         voucher_of,
     )
     from oauth.exceptions import (
+        AssertionRefused,
         NotConnected,
         OAuthError,
         ProviderUnavailable,
@@ -62,6 +63,7 @@ __all__ = [
     "POSTED_FORM_MAX",
     "SIGN_IN_AGAIN",
     "AssertedAccount",
+    "AssertionRefused",
     "NotConnected",
     "OAuthError",
     "ProviderUnavailable",
@@ -142,6 +144,7 @@ _MODULES = {
         "voucher_of",
     ),
     "oauth.exceptions": (
+        "AssertionRefused",
         "NotConnected",
         "OAuthError",
         "ProviderUnavailable",

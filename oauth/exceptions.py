@@ -3,7 +3,8 @@
 OAuthError
 ├── NotConnected                the session has no tokens of this provider
 ├── ReauthenticationRequired    the person must sign in with the provider again
-│   └── NoLongerAllowed         but is not allowed to, by what the provider said at a refresh
+│   ├── NoLongerAllowed         but is not allowed to, by what the provider said at a refresh
+│   └── AssertionRefused        or connect the MCP server, for which the provider does not vouch
 ├── SessionFull                 the session has no room for a token set, or for something else
 ├── ProviderUnavailable         the provider cannot be reached now; trying later may help
 │   └── ProviderBusy            because this process has too many calls, or files open
@@ -36,6 +37,13 @@ class ReauthenticationRequired(OAuthError):
 
 class NoLongerAllowed(ReauthenticationRequired):
     """By what the provider said at a refresh, the person is no longer allowed to sign in."""
+
+
+class AssertionRefused(ReauthenticationRequired):
+    """A provider does not vouch for the person, or the MCP server's issuer does not accept it.
+
+    Only connecting the server helps; an attempt after a few minutes may succeed.
+    """
 
 
 class SessionFull(OAuthError):

@@ -20,6 +20,7 @@ from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 
 from oauth.exceptions import (
+    AssertionRefused,
     NoLongerAllowed,
     NotConnected,
     ProviderUnavailable,
@@ -257,6 +258,8 @@ class AssertedToken(FreshToken):
             self._require_no_pause(stored)
             new = await shared.perform()
             return await self._store(shared, new)
+        except ReauthenticationRequired:
+            raise AssertionRefused("The assertion was refused.") from None
         finally:
             await shared.give_up()
 
@@ -282,4 +285,4 @@ class AssertedToken(FreshToken):
 
     def _require_no_pause(self, stored: StoredTokenSet) -> None:
         if is_paused(stored.session, self._server, self._services.clock()):
-            raise ReauthenticationRequired("An attempt failed in this session a moment ago.")
+            raise AssertionRefused("An attempt failed in this session a moment ago.")

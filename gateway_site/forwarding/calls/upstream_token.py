@@ -30,6 +30,7 @@ from gateway_site.rules.identity_tokens import GROUPS, IdentityToken
 from gateway_site.rules.problems import Problem, forbidden, session_full, unavailable
 from oauth import (
     AssertedAccount,
+    AssertionRefused,
     NotConnected,
     ProviderUnavailable,
     ReauthenticationRequired,
@@ -55,7 +56,9 @@ CONNECT_URL = "connect_url"  # member of a problem
 # refresh token is rejected as well.
 GRANT_ENDING_CODES = frozenset({"not_connected", "reauthentication_required"})
 INSUFFICIENT_SCOPE = "insufficient_scope"  # RFC 6750 section 3.1
-MORE_SCOPE, MORE_SCOPE_RPC = "more_scope", -32013  # of a problem, and of a JSON-RPC error
+# Of a problem, and of a JSON-RPC error.
+MORE_SCOPE, MORE_SCOPE_RPC = "more_scope", -32013
+NOT_VOUCHED, NOT_VOUCHED_RPC = "not_vouched", -32015
 # RFC 6749 appendix A.12, without the space. RFC 6750 section 2.1 allows fewer characters, but there
 # are authorization servers whose tokens have others, such as colons.
 SENDABLE = re.compile(r"[!-~]+")
@@ -109,6 +112,10 @@ async def _fetch(fetching: Awaitable[T], provider: str) -> T:
     except NotConnected:
         raise _sign_in_problem(
             provider, "not_connected", "This account is not connected."
+        ) from None
+    except AssertionRefused:
+        raise _sign_in_problem(
+            provider, NOT_VOUCHED, "The organization's provider does not connect this server now."
         ) from None
     except ReauthenticationRequired:
         raise _sign_in_problem(
@@ -270,9 +277,12 @@ def _app_problem(server: McpServer) -> Problem:
 async def settle_problem(call: UpstreamCall, problem: Problem) -> Problem:
     """Return the problem in the form for its caller; end a client's grant that has become useless.
 
-    Otherwise the client would refresh its token, be rejected again, and be stuck.
+    Otherwise the client would refresh its token, be rejected again, and be stuck. A grant whose
+    provider does not vouch for its person now is not useless: another consent would not help.
     """
     grant = call.caller.grant
+    if grant is not None and problem.code == NOT_VOUCHED:
+        return RPCProblem(403, NOT_VOUCHED, problem.detail, rpc_code=NOT_VOUCHED_RPC)
     if grant is not None and problem.code in GRANT_ENDING_CODES:
         try:
             await grant.end()

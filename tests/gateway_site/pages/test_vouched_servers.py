@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -108,7 +109,7 @@ def test_refusal_leads_to_connect_and_what_is_connected_is_called(
     for _ in range(2):
         answer = call_notes(ada)
         problem = problem_of(answer)
-        assert (answer.status, problem["code"]) == (401, "reauthentication_required")
+        assert (answer.status, problem["code"]) == (401, "not_vouched")
     assert problem["connect_url"] == "/accounts/connect/notes/"
     assert len(server.forms) == 1
     assert "Connect Notes" in links(cards(home(ada))["Notes"])
@@ -149,14 +150,31 @@ def test_app_gets_a_grant_with_the_providers_tokens(
     assert ada.held("notes") is None
 
 
-def test_refused_app_signs_in_again(
-    ada: Visitor, app: App, corp: IdJagProvider, server: AssertionServer
+def test_refused_app_is_told_and_keeps_its_grant(
+    ada: Visitor, app: App, corp: IdJagProvider, server: AssertionServer, store: Stack
 ) -> None:
     tokens = allow(ada, app, corp)
-    server.error = "invalid_grant"
+    server.error = "invalid_client"
+    for _ in range(2):
+        answer = call_as(ada, tokens)
+        error = json.loads(answer.body)["error"]
+        assert (answer.status, error["code"]) == (403, -32015)
+        assert error["data"] == {"problem": "not_vouched"}
+        assert "www-authenticate" not in answer.headers
+    assert len(server.forms) == 1
+    server.error = None
+    store.clock.advance(301)
+    assert call_as(ada, tokens).status == 200
+
+
+def test_app_without_a_new_id_token_signs_in_again(
+    ada: Visitor, app: App, corp: IdJagProvider, server: AssertionServer, store: Stack
+) -> None:
+    tokens = allow(ada, app, corp)
+    corp.renews_id_token = False
+    store.clock.advance(61)
     answer = call_as(ada, tokens)
     assert (answer.status, problem_of(answer)["code"]) == (401, "grant_ended")
-    server.error = None
     assert call_as(ada, allow(ada, app, corp)).status == 200
 
 

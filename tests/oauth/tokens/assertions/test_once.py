@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 
 import oauth
-from oauth.exceptions import OAuthError, ReauthenticationRequired
+from oauth.exceptions import AssertionRefused, OAuthError
 from oauth.mcp.servers import find_server
 from oauth.provider.config import find_provider
 from oauth.provider.refresh_lease import RefreshLease
@@ -75,7 +75,7 @@ def test_processes_share_one_refusal(
 ) -> None:
     server.error = "invalid_grant"
     answers = in_processes(signed_in, 4)
-    assert {type(each) for each in answers} == {ReauthenticationRequired}
+    assert {type(each) for each in answers} == {AssertionRefused}
     assert len(server.forms) == 1
 
 
