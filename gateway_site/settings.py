@@ -6,6 +6,7 @@ for `kms-gateway runlocal` only and relaxes what plain http on loopback requires
 """
 
 import os
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ from gateway_site.environment.database import NO_DATABASE
 from gateway_site.environment.gateway_variables import GatewayVariables
 from gateway_site.environment.parsers import LOOPBACK_HOSTS
 from gateway_site.identity.variables import IdentityVariables
+from gateway_site.policy.consent_tools import find_tools
 from gateway_site.policy.in_force import RulesInForce
 from gateway_site.providers import configuration as providers
 from gateway_site.rules.mcp_servers import check_id_jag
@@ -63,6 +65,8 @@ OAUTH_CLIENTS = _clients.build_lifetimes()
 UPSTREAM_RULES = RulesInForce(
     UPSTREAMS.values(), AUTHORIZATION_SERVER.listed.keys() if AUTHORIZATION_SERVER else ()
 )
+if AUTHORIZATION_SERVER:
+    AUTHORIZATION_SERVER = replace(AUTHORIZATION_SERVER, find_tools=find_tools)
 ALLOWED_HOSTS = _env.allowed_hosts
 if GATEWAY_LOCAL and not ALLOWED_HOSTS:
     ALLOWED_HOSTS = ["127.0.0.1", "localhost"]

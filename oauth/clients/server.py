@@ -3,12 +3,13 @@
 It is Django's setting `AUTHORIZATION_SERVER`, which is None if there are no OAuth clients.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.http import HttpRequest
 
 from oauth.clients.rules import redirect_uris, registration
 from oauth.clients.rules.authentication import CLIENT_SECRET, NONE, PRIVATE_KEY_JWT
@@ -26,6 +27,9 @@ from sessions_kms import about
 SETTING = "AUTHORIZATION_SERVER"
 KEYS_PATH = ".well-known/jwks.json"
 LOOPBACK_HOST = "localhost"  # in lists, it includes the loopback addresses
+# For a request's person, a client and an upstream: names of tools, also such as "search_*"; None
+# without a restriction.
+FindTools = Callable[[HttpRequest, Client, str], tuple[str, ...] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,7 @@ class AuthorizationServer:
     clients may authenticate with a key, ``dpop`` whether they may bind their tokens to one.
     ``identity_upstreams`` are those of the upstreams that get a token of the gateway's own instead
     of the provider's.
+    ``find_tools`` returns the tools to which a client is restricted, for the consent page.
     """
 
     issuer: str
@@ -65,6 +70,8 @@ class AuthorizationServer:
         """The methods by which clients may authenticate, in the order of the metadata."""
         has_secret = any(each.authentication.secret_digests for each in self.listed.values())
         return self.document_methods + (CLIENT_SECRET if has_secret else ())
+
+    find_tools: FindTools | None = None
 
     @cached_property
     def listed_by_label(self) -> Mapping[str, str]:

@@ -78,6 +78,7 @@ class UpstreamChoice:
     prompts: bool
     connect_url: str = ""
     terms: ServerTerms | None = None
+    tools: tuple[str, ...] | None = None  # to which rules or pins restrict it; None: all
 
     @property
     def is_allowable(self) -> bool:
@@ -108,6 +109,7 @@ def consent_page(
         "source": client.source.value,
         "name_warning": names.name_warning(client.name),
         "place": describe_destination(auth_request.redirect_uri),
+        "destination": redirect_uris.authority_of(auth_request.redirect_uri),
         "is_loopback": redirect_uris.is_loopback(auth_request.redirect_uri),
         "is_private": not auth_request.redirect_uri.startswith(("http://", "https://")),
         "choices": upstreams,
@@ -164,7 +166,11 @@ def _describe_upstreams(
     for upstream in asked.choices:
         provider_id = server.upstreams[upstream]
         if upstream in terms:
-            described.append(_describe_server(server, upstream, terms[upstream]))
+            described.append(
+                _describe_server(
+                    server, upstream, terms[upstream], _tools_of(request, asked, upstream)
+                )
+            )
             continue
         provider, of_allauth = (
             config.find_provider(provider_id),
@@ -178,13 +184,17 @@ def _describe_upstreams(
                 accounts=accounts[provider_id],
                 prompts=prompts.prompts_after_consent(of_allauth),
                 connect_url=of_allauth.get_login_url(request),
+                tools=_tools_of(request, asked, upstream),
             )
         )
     return described
 
 
 def _describe_server(
-    server: AuthorizationServer, upstream: str, terms: ServerTerms
+    server: AuthorizationServer,
+    upstream: str,
+    terms: ServerTerms,
+    tools: tuple[str, ...] | None,
 ) -> UpstreamChoice:
     return UpstreamChoice(
         upstream=upstream,
@@ -193,7 +203,14 @@ def _describe_server(
         accounts=[],
         prompts=True,
         terms=terms,
+        tools=tools,
     )
+
+
+def _tools_of(request: HttpRequest, asked: ConsentRequest, upstream: str) -> tuple[str, ...] | None:
+    """Return the tools that the client may use of an upstream, as far as the project knows them."""
+    find = asked.server.find_tools
+    return None if find is None else find(request, asked.client, upstream)
 
 
 def confirm_fetch_page(request: HttpRequest, host: str) -> HttpResponse:

@@ -64,16 +64,26 @@
     return "";
   }
 
+  function waitsFor(reason) {
+    if (since === null) return "focus";
+    if (reason === texts.wait) return "time";
+    return reason === "" ? "" : "view";
+  }
+
   function update() {
     for (const each of buttons) {
       const reason = reasonToWait(each);
       each.setAttribute("aria-disabled", String(reason !== ""));
+      each.dataset.waits = waitsFor(reason); // the style sheet shows the second as progress
+      const hint = each.form.querySelector("[data-click-hint]");
+      if (hint !== null) hint.textContent = reason;
       const status = statusOf(each.form);
       if (status.textContent !== "") status.textContent = reason || texts.ready;
     }
   }
 
-  // It speaks only once somebody tries too early: a notice on every page would be noise.
+  // It speaks only once somebody tries too early: a notice on every page would be noise. A hint, which
+  // the consent page has, is seen and not spoken.
   function explain(button) {
     statusOf(button.form).textContent = reasonToWait(button);
   }
@@ -86,6 +96,7 @@
     const status = document.createElement("p");
     status.setAttribute("role", "status");
     status.dataset.clickStatus = "";
+    if (form.querySelector("[data-click-hint]") !== null) status.className = "visually-hidden";
     form.append(status);
     return status;
   }
@@ -116,6 +127,7 @@
   for (const name of ["focus", "blur", "pageshow"]) window.addEventListener(name, start);
   document.addEventListener("visibilitychange", start);
   document.addEventListener("scroll", look, { capture: true, passive: true });
+  document.addEventListener("toggle", look, { capture: true }); // a button in <details>
   for (const name of ["resize", "scroll"]) window.visualViewport.addEventListener(name, look);
   window.addEventListener("resize", look);
   start();
