@@ -38,6 +38,7 @@ from oauth.mcp.servers import find_server
 from oauth.provider.config import find_provider
 from sessions_kms import SHORT_ID, StoreUnavailable, about, id_of
 from sessions_kms.concurrency.waits import run_sync
+from sessions_kms.operations.listing import Row
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
@@ -130,7 +131,8 @@ APPS = EntryList(
 class ListedApp:
     """One app in the list. `is_listed`: the operator listed the client in CLIENTS_FILE."""
 
-    grant: LiveGrant
+    labels: GrantLabels
+    row: Row
     provider: str
     is_listed: bool
     name_warning: str
@@ -142,7 +144,9 @@ class ListedApp:
         provider = labels.asserted_by or labels.provider
         configured = find_provider(provider) or find_server(provider)
         label = configured.label if configured else provider
-        return cls(grant, label, labels.client_id in listed, name_warning(labels.client))
+        return cls(
+            labels, grant.row, label, labels.client_id in listed, name_warning(labels.client)
+        )
 
 
 @personal
@@ -161,7 +165,8 @@ def apps(request: HttpRequest) -> HttpResponse:
         # Show the page without the list: the session of this request could be read.
         logger.warning("Could not list a user's apps: %s", exc)
         found = None
-    return render(request, "apps.html", {"apps": found})
+    context = {"list": "apps", "row": "app_entry.html", "entries": found, "has_others": bool(found)}
+    return render(request, "apps.html", context)
 
 
 @require_POST

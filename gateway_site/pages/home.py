@@ -17,6 +17,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.template.response import TemplateResponse
 from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.http import require_safe
 
@@ -55,7 +56,10 @@ def only_provider() -> str | None:
 def sign_in_page(request: HttpRequest) -> HttpResponse:
     """Offer the providers, or redirect to the only one."""
     if not skips_provider_button(request):
-        return cast("HttpResponse", login(request))
+        response = cast("HttpResponse", login(request))
+        if isinstance(response, TemplateResponse) and response.context_data is not None:
+            response.context_data["has_ended_session"] = has_ended_session(request)
+        return response
     [provider] = get_adapter().list_providers(request)
     return redirect_to_provider(request, get_adapter().get_provider(request, provider.sub_id))
 
@@ -72,6 +76,17 @@ def skips_provider_button(request: HttpRequest) -> bool:
     )
 
 
+def has_ended_session(request: HttpRequest) -> bool:
+    """Return True if the browser sent the cookie of a session that has ended, however it did.
+
+    A cookie that no session can have does not count; nobody knows whether a key was made up.
+    """
+    if request.user.is_authenticated or request.session.session_key is not None:
+        return False  # asking for the user has loaded the session
+    cookie = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+    return cookie is not None and type(request.session)(cookie).session_key is not None
+
+
 @personal
 @require_safe
 @never_cache
@@ -81,7 +96,7 @@ def home(request: HttpRequest) -> HttpResponse:
         return (
             redirect("account_login")
             if skips_provider_button(request)
-            else render(request, "home.html")
+            else render(request, "home.html", {"has_ended_session": has_ended_session(request)})
         )
     connections, servers = connections_of(request), server_connections(request)
     if settings.AUTHORIZATION_SERVER is not None:
@@ -92,7 +107,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "connections": connections,
         "servers": servers,
         "can_call": any(connection.upstreams for connection in connections)
-        or any(server.is_connected for server in servers),
+        or any(server.upstreams for server in servers),
         # The last account is the only way to sign in: allauth rejects disconnecting it.
         "removable": sum(len(connection.accounts) for connection in connections) > 1,
         "session_end": _session_end(request.session),

@@ -14,15 +14,16 @@ from oauth.mcp.servers import find_server
 
 @dataclass(frozen=True)
 class ServerConnection:
-    """One MCP server. ``account`` is a name that the server gave, which nobody verified.
+    """One MCP server; if it cannot be called, ``upstreams`` is empty.
 
-    ``through`` is the label of the provider that vouches for the person, who connects nothing.
+    ``account`` is a name that the server gave, which nobody verified. ``through`` is the label of
+    the provider that vouches for the person, who connects nothing.
     """
 
     name: str
     label: str
     status: Status
-    upstream: CallableUpstream
+    upstreams: tuple[CallableUpstream, ...] = ()
     account: str | None = None
     scope: tuple[str, ...] = ()
     expires_at: datetime | None = None
@@ -30,9 +31,14 @@ class ServerConnection:
     through: str | None = None
 
     @property
-    def is_connected(self) -> bool:
+    def has_token(self) -> bool:
         """Whether this session has a token set, expired or not."""
-        return self.status != Status.NONE
+        return self.status != Status.NONE and self.through is None
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether the access token has expired."""
+        return self.expires_at is not None and self.expires_at <= datetime.now(UTC)
 
     @property
     def needs_connecting(self) -> bool:
@@ -55,18 +61,18 @@ def _connection(request: HttpRequest, upstream: Upstream) -> ServerConnection:
     server = find_server(upstream.provider)
     label = upstream.name if server is None else server.label
     held = load_token_set(request.session, upstream.provider)
-    address = CallableUpstream(upstream.name, upstream_url(request, upstream))
+    upstreams = (CallableUpstream(upstream.name, upstream_url(request, upstream)),)
     if (voucher := voucher_of(request.session, upstream.provider)) is not None:
         return ServerConnection(
-            upstream.provider, label, Status.HELD, address, through=voucher.label
+            upstream.provider, label, Status.HELD, upstreams, through=voucher.label
         )
     if held is None:
-        return ServerConnection(upstream.provider, label, Status.NONE, address)
+        return ServerConnection(upstream.provider, label, Status.NONE)
     return ServerConnection(
         name=upstream.provider,
         label=label,
         status=status_of(upstream.provider, held),
-        upstream=address,
+        upstreams=upstreams,
         account=held.account,
         scope=held.scope,
         expires_at=None

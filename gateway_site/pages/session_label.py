@@ -49,26 +49,37 @@ SYSTEMS: Final = (
     ("Macintosh", "macOS"),  # also iPads that request desktop pages
     ("Linux", "Linux"),
 )
+MOBILE: Final = frozenset({"iPhone", "iPad", "Android"})
 
 
 @dataclass(frozen=True)
 class SignInLabel:
     """How a person signed in, for lists; unknown parts are empty."""
 
-    device: str = ""
+    browser: str = ""
+    system: str = ""
     provider: str = ""
+
+    @property
+    def device(self) -> str:
+        """The browser and the system, in the page's language, which lists are read before."""
+        if self.browser and self.system:
+            text = _("%(browser)s on %(system)s")
+            return text % {"browser": self.browser, "system": self.system}
+        return self.browser or self.system
+
+    @property
+    def is_mobile(self) -> bool:
+        """Whether the system is that of a phone or a tablet."""
+        return self.system in MOBILE
 
     @classmethod
     def from_metadata(cls, words: Mapping[str, str]) -> "SignInLabel":
         """Create the label from a session's metadata."""
-        browser, system = words.get(BROWSER, ""), words.get(SYSTEM, "")
-        device = browser or system
-        if browser and system:
-            text = _("%(browser)s on %(system)s")
-            device = text % {"browser": browser, "system": system}
         name = words.get(PROVIDER, "")
         configured = find_provider(name)
-        return cls(device, configured.label if configured else name)
+        label = configured.label if configured else name
+        return cls(words.get(BROWSER, ""), words.get(SYSTEM, ""), label)
 
 
 @receiver(user_logged_in, dispatch_uid="gateway_site.about")

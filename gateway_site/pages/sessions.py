@@ -154,8 +154,15 @@ def sessions(request: HttpRequest) -> HttpResponse:
         # Show the page without the list: the session of this request could be read.
         _log(exc)
         page = None
-    has_apps = settings.AUTHORIZATION_SERVER is not None
-    return render(request, "sessions.html", {"page": page, "has_apps": has_apps})
+    context = {
+        "list": "sessions",
+        "row": "session_entry.html",
+        "entries": None if page is None else page.rows,
+        "page": page,
+        "has_others": page is not None and page.has_others,
+        "has_apps": settings.AUTHORIZATION_SERVER is not None,
+    }
+    return render(request, "sessions.html", context)
 
 
 def _load_page(request: HttpRequest) -> SessionPage:

@@ -1,12 +1,20 @@
-"""Press a button that counts once it has been seen for a second."""
+"""Press a button that counts once it has been seen for a second, or that ends everything."""
 
 from __future__ import annotations
 
 import re
 
-from playwright.sync_api import Locator
+from playwright.sync_api import Locator, Page
 
 from oauth.sign_in.click_delay import DELAY, TOO_SOON
+
+
+def show_ending(page: Page, name: str) -> Locator:
+    """Open what a list offers to do with all entries, unless it is; return the button in it."""
+    button = page.get_by_role("button", name=name)
+    if not button.is_visible():
+        page.locator("summary", has_text=name).click()
+    return button
 
 
 def confirm(button: Locator) -> None:

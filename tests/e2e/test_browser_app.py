@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from playwright.sync_api import Error as PlaywrightError
 
 from tests import ROOT
-from tests.e2e.confirming import confirm
+from tests.e2e.confirming import confirm, show_ending
 from tests.e2e.stack import LocalStack
 from tests.guides.page import Command, NewFile, read_steps
 from tests.support.http_server import QuietHandler, serve_handler
@@ -360,7 +360,7 @@ def check_end_elsewhere(page: Page, site: Site, browser: Browser) -> None:
         other.goto(f"{site.url}/x")
         sign_in(other)
         other.goto(f"{site.url}/sessions/")
-        confirm(other.get_by_role("button", name="End all other sessions"))
+        confirm(show_ending(other, "End all other sessions"))
         expect(other.get_by_role("status").first).to_contain_text("ended")
     assert call(page, "api/things")["code"] == "signed_out"
     expect_closed(page)

@@ -8,13 +8,15 @@ from contextlib import ExitStack
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.e2e.confirming import confirm
+from tests.e2e.confirming import confirm, show_ending
+from tests.e2e.keyboard import press_until_focused
 from tests.e2e.signing_in import arrive, expect_signed_in, expect_signed_out, sign_in
 from tests.e2e.stack import LocalStack
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.long]
 
 Elsewhere = Callable[[], Page]
+ALL_OTHERS = "End all other sessions and apps"
 
 
 @pytest.fixture
@@ -46,9 +48,8 @@ def rows(page: Page) -> Locator:
 def end_all_others(page: Page) -> None:
     """Leave only the session of this page: those of earlier tests are still there."""
     page.reload()
-    button = page.get_by_role("button", name="End all other sessions")
-    if button.count():
-        confirm(button)
+    if page.locator("summary", has_text=ALL_OTHERS).count():
+        confirm(show_ending(page, ALL_OTHERS))
         expect(page.get_by_role("status").first).to_contain_text("ended")
     expect(rows(page)).to_have_count(1)
 
@@ -59,7 +60,7 @@ def test_other_browser_is_signed_out_from_here(
     show_sessions(page, stack)
     end_all_others(page)
     there, third = elsewhere(), elsewhere()
-    short_id = rows(there).filter(has_text="This browser").locator("code").inner_text()
+    short_id = rows(there).filter(has_text="This browser").locator("code").text_content()
 
     page.reload()
     expect(rows(page)).to_have_count(3)
@@ -78,13 +79,13 @@ def test_all_other_browsers_are_signed_out_at_once(
     end_all_others(page)
     others = [elsewhere(), elsewhere()]
     page.reload()
-    confirm(page.get_by_role("button", name="End all other sessions"))
+    confirm(show_ending(page, ALL_OTHERS))
     expect(page.get_by_role("status").first).to_have_text("2 other sessions have been ended.")
     for other in others:
         expect_signed_out(other)
     expect_signed_in(page)
     expect(rows(page)).to_have_count(1)
-    expect(page.get_by_role("button", name="End all other sessions")).to_have_count(0)
+    expect(page.locator("summary", has_text=ALL_OTHERS)).to_have_count(0)
 
 
 IPHONE = (
@@ -110,7 +111,7 @@ def test_phone_and_laptop_are_distinguished_and_the_other_is_ended(
         expect(headings).to_have_text(["Chrome on Linux This browser", "Safari on iPhone"])
         for row in rows(here).all():
             expect(row).to_contain_text("Signed in with Local provider")
-        confirm(here.get_by_role("button", name="End all other sessions"))
+        confirm(show_ending(here, ALL_OTHERS))
         expect(rows(here)).to_have_count(1)
         expect_signed_out(there)
         expect_signed_in(here)
@@ -118,7 +119,7 @@ def test_phone_and_laptop_are_distinguished_and_the_other_is_ended(
 
 def test_present_session_is_ended_by_signing_out(stack: LocalStack, page: Page) -> None:
     show_sessions(page, stack)
-    page.get_by_role("button", name="End this session").click()
+    rows(page).filter(has_text="This browser").get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("button", name="Sign in with Local provider")).to_be_visible()
 
 
@@ -129,11 +130,10 @@ def test_session_is_ended_by_keyboard_alone(
     end_all_others(page)
     there = elsewhere()
     page.reload()
-    button = page.get_by_role("button", name="End all other sessions")
-    for _ in range(30):
-        page.keyboard.press("Tab")
-        if button.evaluate("element => element === document.activeElement"):
-            break
+    press_until_focused(page, page.locator("summary", has_text=ALL_OTHERS))
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    button = page.get_by_role("button", name=ALL_OTHERS)
     expect(button).to_be_focused()
     assert button.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
     expect(button).to_be_enabled()  # once it has been seen for a second
@@ -150,7 +150,7 @@ def test_sessions_are_ended_without_javascript(
     try:
         page = context.new_page()
         show_sessions(page, stack)
-        confirm(page.get_by_role("button", name="End all other sessions"))
+        confirm(show_ending(page, ALL_OTHERS))
         expect(page.get_by_role("status").first).to_contain_text("ended")
     finally:
         context.close()

@@ -21,6 +21,7 @@ import requests
 from playwright.sync_api import Page, expect
 
 from tests.e2e.clients import register_client
+from tests.e2e.confirming import show_ending
 from tests.e2e.stack import LocalStack
 from tests.mcp_clients.person import Person
 
@@ -61,7 +62,7 @@ def grant_ended(world: World) -> None:
 
     def disconnect(page: Page) -> None:
         page.goto(f"{world.stack.url}/apps/")
-        button = page.get_by_role("button", name="Disconnect all apps")
+        button = show_ending(page, "Disconnect all apps")
         button.scroll_into_view_if_needed()  # It counts once it has been seen for a second.
         button.click()
         expect(page.get_by_role("main").get_by_role("status")).to_contain_text("disconnected")

@@ -116,7 +116,7 @@ def test_card_shows_client_scope_and_duration(ada: Visitor, store: Stack) -> Non
     assert "x.example" in another.text
     since, renewed, ends = (
         datetime.fromisoformat(each.attributes["datetime"]).timestamp()
-        for each in first.all("time")
+        for each in first.all("dl")[0].all("time")
     )
     assert since == renewed == began
     assert ends == began + 7 * 24 * 3600

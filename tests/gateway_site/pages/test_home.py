@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from django.conf import settings
 from django.test import Client
 from pytest_django import Settings
 
@@ -15,7 +16,7 @@ from gateway_site.pages.connections import missing_scope
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault as tokens
 from tests.gateway_site.support.home_page import accounts, buttons, cards, fields, home, status
-from tests.gateway_site.support.page_requests import Element
+from tests.gateway_site.support.page_requests import Element, assert_accessible
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure
 from tests.oauth.support.shown import shown_fields
@@ -56,13 +57,39 @@ def test_signed_out_page_says_that_no_provider_is_configured(
     assert "No sign-in provider is configured" in home(visitor).text
 
 
+@pytest.mark.parametrize("path", ["/", "/accounts/login/", "/accounts/login/?next=/sessions/"])
+def test_only_the_cookie_of_an_ended_session_is_told_so(
+    corp: FakeProvider, visitor: Visitor, path: str
+) -> None:
+    """Not somebody who was sent to sign in, nor one whose cookie no session can have."""
+    ended = "Your session has ended"
+    heading = "Sign in to continue" if "next" in path else "Sign in to Gateway"
+
+    def read_page() -> str:
+        response = visitor.client.get(path)
+        page = assert_accessible(response.content.decode())
+        assert page.all("h1")[0].text == heading
+        return page.text
+
+    assert ended not in read_page()
+    visitor.client.cookies[settings.SESSION_COOKIE_NAME] = "NOT-A-KEY"
+    assert ended not in read_page()
+    visitor.sign_in(corp)
+    visitor.session.flush()
+    assert ended in read_page()
+    assert ended not in read_page(), "the cookie has been deleted"
+    visitor.sign_in(corp)
+    visitor.client.post("/accounts/logout/")
+    assert ended not in read_page()
+
+
 def test_signed_in_page_shows_user_and_tokens(
     corp: FakeProvider, other: FakeProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(corp)
     page = home(visitor)
 
-    assert page.all("h1")[0].text == "Signed in as ada"
+    assert page.all("h1")[0].text == "Connections"
     found = cards(page)
     assert status(found["Corp"]) == "Connected"
     held = facts(found["Corp"])

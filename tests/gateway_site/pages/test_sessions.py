@@ -65,8 +65,8 @@ def count_text(visitor: Visitor, address: str = LIST) -> str:
     """Return what a page of the list says of their number."""
     (found,) = [
         each
-        for each in section(visitor, address).all("p")
-        if each.attributes.get("class") == "count"
+        for each in section(visitor, address).all("span")
+        if each.attributes.get("class") == "muted count"
     ]
     assert found.text.split()[0] == str(len(rows(visitor, address)))
     return found.text
@@ -101,14 +101,14 @@ def test_this_browser_is_listed_first_and_then_the_newest(corp: FakeProvider, st
     assert shown_names(listed) == made
     assert ["This browser" in row.text for row in listed] == [True, False, False]
     assert [button.text for row in listed for button in row.all("button")] == [
-        "End this session",
+        "Sign out",
         f"End session {made[1]}",
         f"End session {made[2]}",
     ]
     listed.pop(0)
     created, written, ends = (
         datetime.fromisoformat(time.attributes["datetime"]).timestamp()
-        for time in listed[0].all("time")
+        for time in listed[0].all("dl")[0].all("time")
     )
     assert created == written == int(store.clock())
     assert ends - created == 7 * 24 * 3600
@@ -152,7 +152,7 @@ def test_rows_without_labels_show_times(
         (row,) = rows(here)
         assert row.all("h2")[0].text == f"Session {own_id(here)[:8]} This browser"
         assert "Corp" not in row.text
-        assert len(row.all("time")) == 3
+        assert len(row.all("dl")[0].all("time")) == 3
     store.put_item(item)
     assert "Firefox" in rows(here)[0].text
 
@@ -169,7 +169,7 @@ def test_what_a_session_tells_is_shown_as_text(corp: FakeProvider, visitor: Visi
 
 def test_only_session_offers_nothing_else_to_end(corp: FakeProvider, visitor: Visitor) -> None:
     visitor.sign_in(corp)
-    assert [button.text for button in section(visitor).all("button")] == ["End this session"]
+    assert [button.text for button in section(visitor).all("button")] == ["Sign out"]
 
 
 def test_another_persons_sessions_are_not_listed(corp: FakeProvider) -> None:
@@ -452,7 +452,7 @@ def test_forged_record_without_an_end_is_listed_as_ending_at_the_latest_time(
     install(replace(store.services, config=replace(store.config, absolute_timeout=None)))
     visitor.sign_in(corp)
     _forge(store, own_id(visitor), ttl="9" * 31)
-    ends = [row.all("time")[2].attributes["datetime"] for row in rows(visitor)]
+    ends = [row.all("time")[-1].attributes["datetime"] for row in rows(visitor)]
     assert len(ends) == 2
     assert max(ends).startswith("9999-01-01")
 

@@ -20,7 +20,7 @@ def cards(page: Element) -> dict[str, Element]:
     named = {each.attributes["aria-labelledby"]: each for each in page.all("section")}
     items = named["connections"].all("li")
     found = [item for item in items if item.attributes.get("class") == "card"]
-    return {card.all("h3")[0].text: card for card in found}
+    return {card.all("h2")[0].text: card for card in found}
 
 
 def accounts(card: Element) -> list[str]:
