@@ -57,9 +57,9 @@ def shows_outage(view: View) -> View:
 
 
 def shown(moment: datetime) -> str:
-    """Return a time as the admin shows it: in the current time zone, to the minute."""
+    """Return a time as the admin shows it: to the minute, with the current time zone."""
     here = timezone.localtime(moment) if timezone.is_aware(moment) else moment
-    return str(localize(here))
+    return f"{localize(here)} {here:%Z}".rstrip()
 
 
 class AdminPages(SessionModelAdmin):

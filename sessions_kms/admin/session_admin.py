@@ -21,7 +21,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
 from sessions_kms.admin.ending import EndingAdmin, shown, shows_outage
@@ -67,7 +67,9 @@ class SessionList(ChangeList):
         self.candidates: list[tuple[str, str]] = []
         self.first_url = self.next_url = ""
         listing = Listing([]) if request.method == "POST" else self._read(request)
-        self.result_list = [Session.of(row) for row in listing.rows]
+        # A table has no order of its own: at least each page has one.
+        rows = sorted(listing.rows, key=lambda row: row.updated_at, reverse=True)
+        self.result_list = [Session.of(row) for row in rows]
         self.result_count = self.full_result_count = len(listing.rows)
         self.show_full_result_count = self.can_show_all = self.multi_page = False
         self.show_admin_actions = bool(listing.rows)
@@ -148,6 +150,12 @@ def _user_url(user: Any, request: HttpRequest, site: admin.AdminSite) -> str:
     return reverse(name, args=(quote(user.pk),), current_app=site.name) if may_view else ""
 
 
+# Names of metadata that the catalogs have: those of `gateway_site` and of `oauth.clients`.
+METADATA = (
+    *(gettext_noop("browser"), gettext_noop("system"), gettext_noop("provider")),
+    *(gettext_noop("client"), gettext_noop("client id"), gettext_noop("client host")),
+    *(gettext_noop("upstream"), gettext_noop("redirect host")),
+)
 COLUMNS = ("user", "created", "written", "ends")
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -241,7 +249,7 @@ class SessionAdmin(EndingAdmin):
             return None
         session = Session.of(row)
         session.size = inspection.size(row.id)
-        session.about = ", ".join(_format_metadata(run_sync(inspection.about(row.id))))
+        session.about = "\n".join(_format_metadata(run_sync(inspection.about(row.id))))
         label_users([session], request, self.admin_site)
         if row.current:
             session.content = ", ".join(sorted(request.session.keys()))
@@ -271,7 +279,7 @@ class SessionAdmin(EndingAdmin):
             return gettext("not known")
         if session.user_url:
             return format_html('<a href="{}">{}</a>', session.user_url, session.user_name)
-        return session.user_name or gettext("nobody")
+        return session.user_name or gettext("nobody (not signed in)")
 
     @admin.display(description=_("created"))
     def created(self, session: Session) -> str:
@@ -315,7 +323,7 @@ class SessionAdmin(EndingAdmin):
         """Show the metadata that the project stores, such as the browser."""
         return session.about or gettext("not known")
 
-    @admin.display(description=_("holds"))
+    @admin.display(description=_("names of its contents"))
     def content(self, session: Session) -> str:
         """Show the names in the session's content, never a value."""
         return session.content
@@ -323,7 +331,7 @@ class SessionAdmin(EndingAdmin):
 
 def _format_metadata(words: Mapping[str, str]) -> list[str]:
     """Return the metadata of a session with names, such as "browser: Firefox"."""
-    return [f"{name.replace('_', ' ')}: {word}" for name, word in words.items()]
+    return [f"{gettext(name.replace('_', ' '))}: {word}" for name, word in words.items()]
 
 
 def _cell(moment: datetime) -> str:

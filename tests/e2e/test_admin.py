@@ -86,7 +86,7 @@ def test_all_sessions_of_a_user_are_ended_without_javascript(
         page = context.new_page()
         arrive(page, stack)
         page.goto(f"{stack.url}/admin/sessions_kms/session/?q=grace")
-        page.get_by_role("link", name="End all of this user").click()
+        page.get_by_role("link", name="End all sessions of this user").click()
         confirm(page.get_by_role("button", name="Yes, I’m sure"))  # noqa: RUF001 - Django's own text
         expect(page.locator(".messagelist")).to_contain_text("of grace ended.")
     finally:
@@ -97,7 +97,7 @@ def test_all_sessions_of_a_user_are_ended_without_javascript(
 def test_sessions_before_a_time_are_ended_and_later_ones_are_not(
     stack: LocalStack, admin: Page, grace: Page
 ) -> None:
-    admin.get_by_role("link", name="End all before…").click()
+    admin.get_by_role("link", name="End all sessions before…").click()
     admin.get_by_text("Today", exact=True).first.click()
     admin.locator("#id_before_1").fill("00:00:00")
     admin.get_by_role("button", name="Continue").click()
@@ -106,7 +106,7 @@ def test_sessions_before_a_time_are_ended_and_later_ones_are_not(
     expect(admin.locator(".messagelist")).to_contain_text("on every server within a minute")
     expect_signed_in(grace)
 
-    admin.get_by_role("link", name="End all before…").click()
+    admin.get_by_role("link", name="End all sessions before…").click()
     admin.get_by_text("Today", exact=True).first.click()
     admin.get_by_text("Now", exact=True).first.click()
     now = int(time.time())

@@ -53,6 +53,7 @@ def test_sessions_are_seen_by_those_who_may(staff: tuple[Staff, bool, bool]) -> 
     session = sign_in_staff("7")
     for path in ("", "?user=7", f"?q={record_id(session)}", f"{quote(record_id(session))}/change/"):
         page = person.get(path, status=200 if may_view else 403)
+        page = page.replace(f"{SESSIONS}{path}", "")  # its own address, for the switch of languages
         assert (record_id(session)[:8] in page) is may_view
         assert ("End " in page) is may_end
     index = person.client.get("/admin/").content.decode()

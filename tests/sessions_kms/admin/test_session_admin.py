@@ -62,13 +62,25 @@ def test_row_shows_the_plaintext_parts_of_a_record(root: Staff, ada: Any, stack:
     session = sign_in_staff(ada, data="x" * 2000)
     [row] = [row for row in rows(root.get()) if row.startswith(record_id(session)[:8])]
     assert row == (
-        f"{record_id(session)[:8]} ada Jan. 15, 2027, 8 a.m. Jan. 15, 2027, 8 a.m."
-        " Jan. 22, 2027, 8 a.m."
+        f"{record_id(session)[:8]} ada Jan. 15, 2027, 8 a.m. UTC Jan. 15, 2027, 8 a.m. UTC"
+        " Jan. 22, 2027, 8 a.m. UTC"
     )
     page = root.get(f"{quote(record_id(session))}/change/")
     assert "2.4 KB" in page
     assert "version 1" in page
-    assert "the data key of Jan. 15, 2027, midnight (--key-period 1799971200)" in page
+    assert "the data key of Jan. 15, 2027, midnight UTC (--key-period 1799971200)" in page
+
+
+def test_page_of_the_list_is_sorted_by_the_last_write(root: Staff, ada: Any, stack: Stack) -> None:
+    made = []
+    for _ in range(4):
+        stack.clock.advance(600)
+        made.append(sign_in_staff(ada))
+    stack.clock.advance(600)
+    made[1]["x"] = 1
+    made[1].save()
+    expected = [record_id(made[each])[:8] for each in (1, 3, 2, 0)]
+    assert [row[:8] for row in rows(root.get()) if row[:8] in expected] == expected
 
 
 def test_own_present_session_is_marked(root: Staff, ada: Any) -> None:
@@ -211,7 +223,13 @@ def test_page_of_a_session_shows_no_more_than_its_record_says(root: Staff, ada: 
 
 def test_page_of_a_session_shows_its_labels(root: Staff, ada: Any) -> None:
     telling = sign_in_staff(ada, _about={"browser": "Firefox", "system": "<b>"})
-    assert "browser: Firefox, system: &lt;b&gt;" in root.get(f"{quote(record_id(telling))}/change/")
+    assert "browser: Firefox<br>system: &lt;b&gt;" in root.get(
+        f"{quote(record_id(telling))}/change/"
+    )
+    root.client.defaults["HTTP_ACCEPT_LANGUAGE"] = "de"
+    german = root.get(f"{quote(record_id(telling))}/change/")
+    assert "Browser: Firefox<br>System: &lt;b&gt;" in german
+    root.client.defaults["HTTP_ACCEPT_LANGUAGE"] = "en"
     silent = root.get(f"{quote(record_id(sign_in_staff(ada)))}/change/")
     assert "not known" in silent
 
@@ -329,7 +347,7 @@ def test_action_without_a_selection_or_a_name_does_nothing(root: Staff, ada: Any
 
 def test_all_sessions_of_a_user_are_ended_after_a_question(root: Staff, ada: Any) -> None:
     sessions, other = [sign_in_staff(ada) for _ in range(3)], sign_in_staff("8")
-    address = link(root.get("?q=ada"), "End all of this user").removeprefix(SESSIONS)
+    address = link(root.get("?q=ada"), "End all sessions of this user").removeprefix(SESSIONS)
     assert "ada will be signed out everywhere." in root.get(address)
     assert all(map(is_alive, sessions))
     assert messages(root.post(address)) == ["3 sessions of ada ended."]
@@ -352,13 +370,13 @@ def test_sessions_before_a_time_are_ended_after_a_question(root: Staff, stack: S
     late, staff = sign_in_staff("7"), Staff("staff", "end_session")
     form = {"before_0": "2027-01-15", "before_1": "08:30:00"}
     page = staff.post("end-before/", form)
-    assert "End all sessions created up to Jan. 15, 2027, 8:30 a.m." in page
+    assert "End all sessions created up to Jan. 15, 2027, 8:30 a.m. UTC" in page
     assert is_alive(early)
     page = staff.post("end-before/", form | CONFIRM)
     assert "end on every server within a minute" in messages(page)[0]
     assert (is_alive(early), is_alive(late)) == (False, True)
     assert run_sync(stack.services.not_before_items.get()) == 1_800_001_800
-    assert log() == ["all sessions created up to Jan. 15, 2027, 8:30 a.m."]
+    assert log() == ["all sessions created up to Jan. 15, 2027, 8:30 a.m. UTC"]
 
 
 def test_date_and_time_have_names_for_screen_readers(root: Staff) -> None:
