@@ -23,7 +23,7 @@ from django.views import defaults
 from gateway_site.edge import access_log, descriptors, languages
 from gateway_site.edge.reports import Tally
 from gateway_site.rules import problems, url_rules
-from sessions_kms.middleware import unavailable
+from sessions_kms.middleware import unavailable_for
 from sessions_kms.outages import log_refusal
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def _answer(request: HttpRequest, code: str, detail: str) -> HttpResponse:
     if request.path_info.startswith(url_rules.ROOT):
         return problems.unavailable(code, detail).response()
     view = request.resolver_match.func if request.resolver_match else None
-    return problems.unavailable_response(view, detail) or unavailable()
+    return problems.unavailable_response(view, detail) or unavailable_for(request)
 
 
 @receiver(connection_created, dispatch_uid="gateway.database_reached")

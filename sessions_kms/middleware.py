@@ -61,24 +61,49 @@ class StoreUnavailableMiddleware(SyncAndAsyncMiddleware):
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if not isinstance(exception, StoreUnavailable):
             return None
-        response = unavailable(type(exception))
+        response = unavailable_for(request, type(exception))
         outages.note(exception)
         outages.log_refusal(request, str(exception), response)
         return response
 
 
-def unavailable(error: type[StoreUnavailable] = StoreUnavailable) -> HttpResponse:
+def unavailable(
+    error: type[StoreUnavailable] = StoreUnavailable,
+    *,
+    is_repeatable: bool = False,
+    request_id: str = "",
+) -> HttpResponse:
     """Return the 503, from the project's `503.html` if that can be loaded.
 
-    After a key change the page reloads itself: by then the browser has the new cookie.
+    The template gets no request, by which a context processor could ask the store again. It gets
+    `request_id`, `is_repeatable`, which is True if a browser may repeat the request, and
+    `reload_after`: the seconds until the page should reload itself, None if it must not. After a
+    key change the header `Refresh` does that: by then the browser has the new cookie.
     """
+    headers = retry_headers(error)
+    is_reloaded = is_repeatable and "Refresh" not in headers
+    context = {
+        "request_id": request_id,
+        "is_repeatable": is_repeatable,
+        "reload_after": RETRY_AFTER if is_reloaded else None,
+    }
     try:
-        # Without the request, so that no context processor loads the session again.
-        content: str = loader.render_to_string(TEMPLATE)
+        content: str = loader.render_to_string(TEMPLATE, context)
         kind = "text/html; charset=utf-8"
     except (TemplateDoesNotExist, OSError):
         content, kind = str(TEXT), "text/plain; charset=utf-8"
-    return HttpResponse(content, content_type=kind, status=503, headers=retry_headers(error))
+    return HttpResponse(content, content_type=kind, status=503, headers=headers)
+
+
+def unavailable_for(
+    request: HttpRequest, error: type[StoreUnavailable] = StoreUnavailable
+) -> HttpResponse:
+    """Return the 503 to a request. Only GET and HEAD may be repeated."""
+    return unavailable(
+        error,
+        is_repeatable=request.method in {"GET", "HEAD"},
+        request_id=getattr(request, "request_id", ""),
+    )
 
 
 def retry_headers(error: type[StoreUnavailable]) -> dict[str, str]:
@@ -107,7 +132,7 @@ def _replaced(request: HttpRequest, response: HttpResponseBase) -> HttpResponseB
     # The 500 is not closed: it has no open resources, and closing a response sends Django's
     # `request_finished`, while outer middlewares are still handling the request.
     with _in_language_of(request):
-        replacement = unavailable(error)
+        replacement = unavailable_for(request, error)
     outages.log_refusal(request, error.message, replacement)
     return replacement
 

@@ -20,9 +20,9 @@ from gateway_site.audit.call import AuditedCall
 from gateway_site.edge.client import Client, ClientGone, Receive, Send
 from gateway_site.edge.reports import Tally
 from gateway_site.forwarding.calls.calls import Calls
+from gateway_site.forwarding.error_pages import body_rejection
 from gateway_site.forwarding.pages.body import PageBody
 from gateway_site.forwarding.pages.pages import Pages, path_of
-from gateway_site.forwarding.pages.rejections import body_rejection
 from gateway_site.forwarding.request import BODY_HEADERS, GatewayRequest
 from gateway_site.forwarding.thread_pools import UNAVAILABLE
 from gateway_site.health import PATHS as HEALTH_PATHS
@@ -41,8 +41,8 @@ class GatewayHandler(ASGIHandler):
     def __init__(self) -> None:
         super().__init__()
         self._is_audited = audit.is_configured()
-        self._calls = Calls(self)
         self._pages = Pages(self)
+        self._calls = Calls(self, self._pages.error_pages)
         # Imports all views and the error handler now, while files can be opened.
         get_resolver().resolve_error_handler(HTTPStatus.INTERNAL_SERVER_ERROR)
 
@@ -74,7 +74,8 @@ class GatewayHandler(ASGIHandler):
                 await self._calls.serve(scope, client, call.send)
             else:
                 _unaudited.add()
-                response = problems.unavailable("audit_unavailable", UNAVAILABLE).response()
+                problem = problems.unavailable("audit_unavailable", UNAVAILABLE).response()
+                response = await self._pages.error_pages.choose(scope, client, problem)
                 await self.send_response(response, call.send)
         except (ClientGone, RequestAborted, asyncio.CancelledError):
             call.abandon()

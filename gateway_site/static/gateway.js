@@ -1,5 +1,5 @@
-// What pages do beyond HTML: times in the visitor's time zone, and buttons that copy text. Without
-// it times are in UTC, and the text can be selected.
+// What pages do beyond HTML: times in the visitor's time zone, buttons that copy text, and a reload
+// in an outage. Without it times are in UTC, the text can be selected, and a link reloads.
 "use strict";
 (() => {
   const texts = document.currentScript.dataset; // in the visitor's language
@@ -9,8 +9,36 @@
     hour: "2-digit", minute: "2-digit", timeZoneName: "short",
   });
   for (const time of document.querySelectorAll("time[datetime]")) {
-    time.title = time.textContent; // UTC
-    time.textContent = inZone.format(new Date(time.dateTime));
+    const shown = inZone.format(new Date(time.dateTime));
+    if ("relative" in time.dataset) time.title = shown;
+    else {
+      time.title = time.textContent; // UTC
+      time.textContent = shown;
+    }
+  }
+
+  // In an outage, after the seconds of Retry-After, then twice as many, up to a minute, unless the
+  // person stops it. Only the response to a GET has this, so no form is sent again.
+  const reload = document.querySelector("[data-reload]");
+  if (reload !== null) {
+    const tries = history.state?.tries ?? 0;
+    let left = Math.min(60, Number(reload.dataset.reload) * 2 ** tries);
+    const number = reload.querySelector("span");
+    number.textContent = left;
+    reload.hidden = false;
+    const timer = setInterval(() => {
+      left -= 1;
+      number.textContent = Math.max(0, left);
+      if (left > 0) return;
+      clearInterval(timer);
+      history.replaceState({ tries: tries + 1 }, "");
+      location.reload();
+    }, 1000);
+    reload.querySelector("button").addEventListener("click", () => {
+      clearInterval(timer);
+      reload.hidden = true;
+      document.querySelector(".actions a").focus(); // "Reload now"
+    });
   }
 
   if (!navigator.clipboard) return; // not over plain http, except on this computer

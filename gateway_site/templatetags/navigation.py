@@ -3,8 +3,9 @@
 Error pages have no request, so the former needs none.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from django import template
 from django.conf import settings
@@ -68,3 +69,17 @@ def language_switch(request: HttpRequest | Literal[""]) -> list[Language]:
     if request.method not in {"GET", "HEAD"} or is_callback or len(settings.LANGUAGES) == 1:
         return []
     return [Language(code, str(name), code == get_language()) for code, name in settings.LANGUAGES]
+
+
+@register.simple_tag(takes_context=True)
+def visitor_state(context: Mapping[str, Any]) -> str:
+    """Return "session" for a visitor with a session cookie, "anonymous" for one without, or "".
+
+    The latter is unknown: an error page may have no request. The session is not read for it.
+    """
+    request: HttpRequest | None = context.get("request") or None
+    if request is not None:
+        has_session: bool | None = settings.SESSION_COOKIE_NAME in request.COOKIES
+    else:
+        has_session = context.get("has_session")
+    return {True: "session", False: "anonymous", None: ""}[has_session]

@@ -1,17 +1,19 @@
-"""`{% moment %}`, and `{% click_delay %}` for a form that must not be submitted by mistake.
+"""`{% moment %}`, `{% ago %}`, `breakable`, and `{% click_delay %}` against mistaken clicks.
 
-A moment is a time, and how far away it is. Without JavaScript the time is in UTC; `gateway.js`
-shows it in the visitor's time zone. The delay is against clicks that were meant for another page.
+A moment is a time, and how far away it is; `ago` says only the latter, with the time as title.
+Without JavaScript the time is in UTC; `gateway.js` shows it in the visitor's time zone. The delay
+is against clicks that were meant for another page.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from django import template
 from django.utils.dateformat import format as formatted
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext, ngettext, pgettext
 
 from oauth.sign_in.click_delay import fields
@@ -19,6 +21,7 @@ from oauth.sign_in.click_delay import fields
 register = template.Library()
 
 DAY, HOUR, MINUTE = 86_400, 3600, 60  # seconds
+BREAKS = re.compile(r"(?<=[^/:]/)(?!/)|(?=[?&#])")
 
 
 @register.simple_tag(takes_context=True)
@@ -37,6 +40,25 @@ def moment(value: datetime) -> SafeString:
         formatted(utc, pgettext("date and time, for the date filter of Django", "j M Y, H:i")),
         distance(utc, datetime.now(UTC)),
     )
+
+
+@register.simple_tag
+def ago(value: datetime) -> SafeString:
+    """Return how far away a time is, with the time itself as the title."""
+    utc = value.astimezone(UTC)
+    return format_html(
+        '<time datetime="{}" data-relative title="{} UTC">{}</time>',
+        utc.isoformat(),
+        formatted(utc, pgettext("date and time, for the date filter of Django", "j M Y, H:i")),
+        distance(utc, datetime.now(UTC)),
+    )
+
+
+@register.filter
+def breakable(address: str) -> SafeString:
+    """Return an address that may be broken after its slashes and signs, without a visible mark."""
+    parts = BREAKS.split(str(address))
+    return format_html_join(mark_safe("<wbr>"), "{}", ((each,) for each in parts))
 
 
 def distance(value: datetime, now: datetime) -> str:

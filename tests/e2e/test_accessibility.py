@@ -15,6 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, FloatRect, Locator, Page, expect
 
 from tests.e2e.clients import allow_app_and_open_home_page, consent_address, register_client
+from tests.e2e.confirming import show_ending
 from tests.e2e.keyboard import press_until_focused
 from tests.e2e.layout import OVERFLOW
 from tests.e2e.signing_in import arrive
@@ -59,7 +60,7 @@ def after_an_action(stack: LocalStack, page: Page) -> None:
     for _ in range(2):
         arrive(page, stack)
     page.goto(f"{stack.url}/sessions/")
-    button = page.get_by_role("button", name="End all other sessions and apps")
+    button = show_ending(page, "End all other sessions and apps")
     button.scroll_into_view_if_needed()  # It waits until it has been seen.
     button.click()
     expect(page.get_by_role("status")).to_be_visible()
@@ -76,7 +77,8 @@ def before_a_document(stack: LocalStack, page: Page) -> None:
 def with_an_app(stack: LocalStack, page: Page) -> None:
     allow_app_and_open_home_page(stack, page)
     page.goto(f"{stack.url}/apps/")
-    expect(page.get_by_role("button", name="Disconnect all apps")).to_be_visible()
+    page.locator(".entries summary").first.click()
+    expect(show_ending(page, "Disconnect all apps")).to_be_visible()
 
 
 def without_consent(stack: LocalStack, page: Page) -> None:

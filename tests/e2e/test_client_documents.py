@@ -37,8 +37,8 @@ def expect_page_before(page: Page) -> None:
 
 
 def expect_consent(page: Page) -> None:
-    expect(page.get_by_role("heading", name="Allow an app")).to_be_visible()
-    expect(page.get_by_role("main")).to_contain_text("An app")
+    expect(page.get_by_role("heading", name="wants to use")).to_be_visible()
+    expect(page.get_by_role("main")).to_contain_text(f"Verified app of {HOST}")
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])

@@ -51,12 +51,13 @@ from gateway_site.forwarding.calls.limits import (
 from gateway_site.forwarding.calls.middleware_check import check_middleware
 from gateway_site.forwarding.calls.response_headers import (
     OwnHeaders,
-    fixed_headers,
     renew_session_cookie,
     session_cookies,
 )
 from gateway_site.forwarding.calls.upstream_call import UpstreamCall
 from gateway_site.forwarding.calls.watch import SessionEnded, WatchedBlock, watch_session
+from gateway_site.forwarding.error_pages import ErrorPages
+from gateway_site.forwarding.fixed_headers import fixed_headers
 from gateway_site.forwarding.request import BODY_HEADERS, never_called, release_request, send_signal
 from gateway_site.forwarding.thread_pools import (
     BUSY,
@@ -85,9 +86,10 @@ slots = CallerSlots()
 class Calls:
     """Serves calls: makes those that are admitted, and rejects all others."""
 
-    def __init__(self, handler: ASGIHandler) -> None:
+    def __init__(self, handler: ASGIHandler, error_pages: ErrorPages) -> None:
         check_middleware()
         self._handler = handler
+        self._error_pages = error_pages
         self._admissions = FairSemaphore(ADMISSIONS)
         self._users = ActiveUsers()
         self._security = SecurityMiddleware(never_called)
@@ -105,7 +107,8 @@ class Calls:
         if isinstance(result, tuple):
             result = await _forward(*result, client, send)
         if result is not None:
-            await self._handler.send_response(result, send)
+            response = await self._error_pages.choose(scope, client, result)
+            await self._handler.send_response(response, send)
 
     async def _admit(self, scope: Any, client: Client) -> Admitted | HttpResponse:
         """Return the call that may be made, or a response. Raises QueueTimeout, ClientGone."""

@@ -17,49 +17,17 @@ from django.contrib.sessions.exceptions import SessionInterrupted
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
-from django.middleware.security import SecurityMiddleware
 from django.utils.cache import patch_vary_headers
 
-from gateway_site.edge.middleware import ContentPolicyMiddleware
 from gateway_site.forwarding.calls.caller import Caller, split_client_path
-from gateway_site.forwarding.request import never_called
-from gateway_site.rules import url_rules
+from gateway_site.forwarding.fixed_headers import FixedHeaders
 from gateway_site.rules.headers import Headers
 from sessions_kms import SessionTooLarge, StoreUnavailable
 from sessions_kms.ahead import RequestKeys
 from sessions_kms.concurrency.threads import executor, in_thread
 
 COOKIE_THREADS = 4  # separate: in the event loop's own pool this would delay DNS lookups
-SETTERS = (XFrameOptionsMiddleware, ContentPolicyMiddleware, SecurityMiddleware)
-
-
-class _Secure(HttpRequest):
-    scheme = "https"
-
-
-@dataclass(frozen=True, slots=True)
-class FixedHeaders:
-    """Headers of every response, for those of Django and those of upstreams."""
-
-    pairs: tuple[tuple[str, str], ...]
-    encoded: Headers
-
-
-def fixed_headers() -> Mapping[bool, FixedHeaders]:
-    """Return what Django's middleware sets by the settings, by whether a request is secure."""
-    return {kind is _Secure: _set_on(kind()) for kind in (HttpRequest, _Secure)}
-
-
-def _set_on(request: HttpRequest) -> FixedHeaders:
-    request.path_info = url_rules.ROOT
-    response = HttpResponse()
-    del response.headers["Content-Type"]
-    for kind in SETTERS:
-        kind(never_called).process_response(request, response)
-    encoded = [(name.lower().encode(), value.encode("latin-1")) for name, value in response.items()]
-    return FixedHeaders(tuple(response.items()), encoded)
 
 
 @dataclass(slots=True)

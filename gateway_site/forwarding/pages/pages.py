@@ -21,8 +21,8 @@ from django.urls import Resolver404, ResolverMatch, resolve, set_script_prefix
 
 from gateway_site.edge import access_log, descriptors, own_cookies
 from gateway_site.edge.client import Client, Send
+from gateway_site.forwarding.error_pages import ErrorPages, body_rejection
 from gateway_site.forwarding.pages.body import PageBody, has_session_cookie, is_staff_request
-from gateway_site.forwarding.pages.rejections import UnavailablePage, body_rejection
 from gateway_site.forwarding.request import BODY_HEADERS, release_request
 from gateway_site.forwarding.thread_pools import (
     BUSY,
@@ -118,7 +118,7 @@ class Pages:
         self._sign_ins = ThreadPool("gateway-sign-in-page", SIGN_IN_THREADS)
         self._providers = ProviderThreadPool()
         self._clients = ClientThreadPools()
-        self._unavailable = UnavailablePage()
+        self.error_pages = ErrorPages(self._pages)
 
     async def serve(self, scope: Any, client: Client, send: Send) -> None:
         """Serve one page. Raises ClientGone."""
@@ -132,11 +132,12 @@ class Pages:
             response = body_rejection(match and match.func, error)
         except QueueTimeout:
             shed.add()
-            response = self._unavailable.response(scope, match and match.func, BUSY)
+            response = self.error_pages.unavailable(scope, match and match.func, BUSY)
         except (StoreUnavailable, OperationalError, OSError) as error:
             if isinstance(error, OSError) and not descriptors.is_exhaustion(error):
                 raise
-            response = self._unavailable.response(scope, match and match.func, UNAVAILABLE)
+            response = self.error_pages.unavailable(scope, match and match.func, UNAVAILABLE)
+        response = await self.error_pages.choose(scope, client, response)
         await self._handler.send_response(response, send)
         if response.streaming:
             response.close()

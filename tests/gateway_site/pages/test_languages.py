@@ -19,8 +19,8 @@ from django.utils import translation
 from django.utils.translation import trans_real
 from pytest_django import Settings
 
-from gateway_site.forwarding.pages.rejections import UnavailablePage
-from gateway_site.forwarding.thread_pools import BUSY
+from gateway_site.forwarding.error_pages import ErrorPages
+from gateway_site.forwarding.thread_pools import BUSY, ThreadPool
 from oauth.clients.server import AuthorizationServer
 from sessions_kms import StoreUnavailable
 from tests.gateway_site.support.loading import production
@@ -89,8 +89,8 @@ def test_sign_in_connections_sessions_and_apps_are_in_german(
     assert headline(confirmation) == "Mit Corp anmelden"
     german.sign_in(corp)
     home = page_of(german.client.get("/"))
-    assert home.all("h1")[0].text.startswith("Angemeldet als ")
-    assert "Diese Sitzung endet spätestens am " in home.text
+    assert home.all("h1")[0].text == "Verbindungen"
+    assert ", längstens bis " in home.text
     assert " UTC in 7 Tagen" in home.text
     assert [each.text for each in home.all("nav")[0].all("a")] == [
         "Verbindungen", "Sitzungen", "Apps",
@@ -126,7 +126,7 @@ def test_script_of_a_delayed_form_speaks_german(german: Visitor, corp: FakeProvi
 
 def test_errors_are_in_german(german: Visitor, corp: FakeProvider, settings: Settings) -> None:
     assert headline(german.client.get("/nothing")) == "Seite nicht gefunden"
-    assert headline(german.client.get("/accounts/login/?process=x")) == "Anmelden"
+    assert headline(german.client.get("/accounts/login/?process=x")) == "Bei Gateway anmelden"
     assert headline(german.client.get("/accounts/oidc/corp/login/?process=x")) == (
         "Ungültige Anfrage"
     )
@@ -193,8 +193,8 @@ def test_outage_while_the_session_is_saved_is_in_german(
 @pytest.mark.parametrize("cookie", [b"", b"gateway_language=de"])
 def test_rejection_before_django_is_in_german(cookie: bytes) -> None:
     headers = [(b"cookie", cookie)] if cookie else [(b"Accept-Language", b"de")]
-    scope = {"type": "http", "path": "/", "root_path": "", "headers": headers}
-    response = UnavailablePage().response(scope, None, BUSY)
+    scope = {"method": "GET", "path": "/", "scheme": "http", "headers": headers}
+    response = ErrorPages(ThreadPool("test", 1)).unavailable(scope, None, BUSY)
     assert (response.status_code, response["Retry-After"]) == (503, "5")
     assert "Gleich wieder da" in response.content.decode()
     assert translation.get_language() == "en"
@@ -389,7 +389,9 @@ def test_operator_adds_a_language_that_is_written_from_right_to_left(
     make_catalog(tmp_path, "he", Menu="תפריט")
     loaded = production(LANGUAGES="en,he", LOCALE_DIR=str(tmp_path))
     settings.LANGUAGES, settings.LOCALE_PATHS = loaded["LANGUAGES"], loaded["LOCALE_PATHS"]
-    response = Client(headers={"Accept-Language": "he"}).get("/nothing")
+    visitor = Client(headers={"Accept-Language": "he"})
+    visitor.cookies[settings.SESSION_COOKIE_NAME] = "x"
+    response = visitor.get("/nothing")
     (html,) = parse(response.content.decode()).all("html")
     assert (html.attributes["lang"], html.attributes["dir"]) == ("he", "rtl")
     assert "תפריט" in response.content.decode()

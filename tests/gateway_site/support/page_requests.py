@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from itertools import pairwise
 
-VOID = frozenset({"img", "input", "link", "meta", "br", "hr"})
+VOID = frozenset({"img", "input", "link", "meta", "br", "hr", "wbr"})
 
 
 @dataclass
@@ -102,7 +102,8 @@ def _assert_labels(page: Element) -> None:
     for button in page.all("button"):
         assert button.text
         # A button without a form only works with a script, and is hidden without it.
-        is_scripted = "data-copy" in button.attributes and "hidden" in button.attributes
+        names = button.attributes.keys()
+        is_scripted = "data-stop" in names or {"data-copy", "hidden"} <= names
         assert button.attributes["type"] == ("button" if is_scripted else "submit")
     for navigation in page.all("nav"):
         assert navigation.attributes["aria-label"]
