@@ -4,9 +4,8 @@ Pages are rendered in a page thread, since the event loop serves everybody. The 
 at start: it is needed when no thread is free.
 """
 
-from __future__ import annotations
-
 import json
+import logging
 from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
@@ -26,6 +25,8 @@ from gateway_site.forwarding.fixed_headers import fixed_headers
 from gateway_site.forwarding.thread_pools import QueueTimeout, ThreadPool
 from gateway_site.rules import origin, problems
 from sessions_kms.middleware import unavailable
+
+logger = logging.getLogger(__name__)
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 TEMPLATE = "error.html"  # for each status without a template of its own
@@ -52,7 +53,7 @@ class ErrorPages:
         """Return the page for an error that a person would otherwise get in a program's format.
 
         Other responses are returned as they are, and an error for which no thread becomes free in
-        time. Status, cookies and headers stay.
+        time, or whose page fails. Status, cookies and headers stay.
         """
         if not isinstance(response, HttpResponse) or not _needs_page(scope, response):
             return response
@@ -62,6 +63,10 @@ class ErrorPages:
             try:
                 made = await self._threads.run(client, partial(_render, scope, response))
             except (QueueTimeout, ClientGone):
+                return response
+            except Exception:
+                # A template of the operator's, for example: the call may have been made.
+                logger.exception("The page for an error could not be rendered.")
                 return response
             page = cast("HttpResponse", made)
         problems.copy_headers(response, page)

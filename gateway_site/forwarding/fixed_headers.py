@@ -1,7 +1,5 @@
 """The headers that Django's middleware sets by the settings, for responses that it does not see."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 It says what an app is allowed, not what a tool does.
 """
 
-from __future__ import annotations
-
 from django.conf import settings
 from django.http import HttpRequest
 

@@ -4,19 +4,23 @@ The adversaries are an honest program that says nothing, or little, about format
 opens an address in a browser, and a page of another site that leads a browser here.
 """
 
-from __future__ import annotations
-
 import html
 import re
+from asyncio import run
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from django.http import HttpResponse
+from django.template import TemplateDoesNotExist
 
+from gateway_site.edge.client import Client, ClientGone
 from gateway_site.forwarding.error_pages import ErrorPages
-from gateway_site.forwarding.thread_pools import BUSY, ThreadPool
+from gateway_site.forwarding.thread_pools import BUSY, QueueTimeout, ThreadPool
 from gateway_site.rules import origin
+from gateway_site.rules.problems import Problem
 from tests.gateway_site.support.gateways import Gateway
 from tests.gateway_site.support.page_requests import assert_accessible
 from tests.support.cases import each_case
@@ -141,6 +145,25 @@ def test_upstreams_own_error_passes_as_it_is(gateway: Gateway) -> None:
     gateway.canned.answers["/gone"] = b"HTTP/1.1 410 Gone\r\nContent-Length: 3\r\n\r\nabc"
     answer = ask(gateway, "GET /gateway/canned/gone", ON_OUR_PAGE)
     assert (answer.status, answer.body) == (410, "abc")
+
+
+class FailingThreads:
+    """Raises what waiting for a page thread, or a template, may raise."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    async def run(self, client: object, work: object) -> HttpResponse:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [QueueTimeout(), ClientGone(), TemplateDoesNotExist("404.html")])
+def test_problem_document_stays_if_no_page_can_be_made(error: Exception) -> None:
+    """The call may have been made, and what became of it has to be told and recorded."""
+    problem = Problem(404, "unknown_upstream", "x").response()
+    scope = {"method": "GET", "path": "/", "headers": [(b"sec-fetch-dest", b"document")]}
+    pages = ErrorPages(cast("ThreadPool", FailingThreads(error)))
+    assert run(pages.choose(scope, cast("Client", None), problem)) is problem
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -4,8 +4,6 @@ The adversary is a client that wants its person to believe that it may do less t
 operator who changes the files between the consent and the call.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from types import SimpleNamespace

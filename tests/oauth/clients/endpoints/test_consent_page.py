@@ -4,8 +4,6 @@ The adversaries are a client that anybody may have made, and a server whose tool
 odd names.
 """
 
-from __future__ import annotations
-
 import pytest
 from pytest_django import Settings
 
