@@ -20,6 +20,7 @@ from django.core.signing import BadSignature
 from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
 from django.urls import URLPattern, path, reverse
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
@@ -276,25 +277,26 @@ class SessionAdmin(EndingAdmin):
     def user(self, session: Session) -> str:
         """Show the signed-in user, with a link if the reader may view users."""
         if session.row.doubtful:
-            return gettext("not known")
+            return _cell(gettext("user"), gettext("not known"))
+        name: str = session.user_name or gettext("nobody (not signed in)")
         if session.user_url:
-            return format_html('<a href="{}">{}</a>', session.user_url, session.user_name)
-        return session.user_name or gettext("nobody (not signed in)")
+            name = format_html('<a href="{}">{}</a>', session.user_url, name)
+        return _cell(gettext("user"), name)
 
     @admin.display(description=_("created"))
     def created(self, session: Session) -> str:
         """Show when the session started; the absolute timeout counts from then."""
-        return _cell(session.row.created_at)
+        return _cell(gettext("created"), _unbroken(session.row.created_at))
 
     @admin.display(description=_("last written"))
     def written(self, session: Session) -> str:
         """Show when the record was last written."""
-        return _cell(session.row.updated_at)
+        return _cell(gettext("last written"), _unbroken(session.row.updated_at))
 
     @admin.display(description=_("ends"))
     def ends(self, session: Session) -> str:
         """Show when the session ends if it is not used again."""
-        return _cell(session.row.ends_at)
+        return _cell(gettext("ends"), _unbroken(session.row.ends_at))
 
     @admin.display(description=_("size"))
     def size(self, session: Session) -> str:
@@ -334,7 +336,16 @@ def _format_metadata(words: Mapping[str, str]) -> list[str]:
     return [f"{gettext(name.replace('_', ' '))}: {word}" for name, word in words.items()]
 
 
-def _cell(moment: datetime) -> str:
+def _cell(label: str, value: str) -> str:
+    """Return a value with its label, which the style sheet shows where a row is a card."""
+    return format_html('<span class="cell" data-label="{}">{}</span>', label, value)
+
+
+def _unbroken(moment: datetime) -> str:
     """Return a time that wraps only between date and time of day, so that columns fit."""
-    day, comma, time = shown(moment).rpartition(", ")
-    return day.replace(" ", NO_BREAK) + comma + time.replace(" ", NO_BREAK)
+    text, day = shown(moment), date_format(moment, "DATE_FORMAT")
+    if not text.startswith(day):
+        return text
+    time = text.removeprefix(day).lstrip(", ")
+    joint = text.removeprefix(day).removesuffix(time)
+    return day.replace(" ", NO_BREAK) + joint + time.replace(" ", NO_BREAK)
