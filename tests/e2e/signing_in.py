@@ -67,7 +67,7 @@ def give_cookies(context: BrowserContext, session: requests.Session) -> None:
 
 def expect_signed_in(page: Page) -> None:
     page.reload()
-    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+    expect(page.get_by_role("button", name="Sign out").first).to_be_visible()
 
 
 def expect_signed_out(page: Page) -> None:

@@ -60,7 +60,7 @@ def test_other_browser_is_signed_out_from_here(
     show_sessions(page, stack)
     end_all_others(page)
     there, third = elsewhere(), elsewhere()
-    short_id = rows(there).filter(has_text="This browser").locator("code").text_content()
+    short_id = rows(there).filter(has_text="This browser").locator("code").last.text_content()
 
     page.reload()
     expect(rows(page)).to_have_count(3)
