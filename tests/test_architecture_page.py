@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md names every subpackage, and only files and functions that exist."""
+"""docs/architecture.md names every subpackage, and only files and functions that exist."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ import pytest
 
 from tests import ROOT
 
-TEXT = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 PACKAGES = ("sessions_kms", "oauth", "gateway_site")
 SUBPACKAGE = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
 FILE = re.compile(r"`([\w.][\w./]*(?:\.py|/))`")
@@ -108,4 +108,4 @@ def test_every_subpackage_has_a_folder_of_tests() -> None:
 
 def test_page_is_linked_from_the_first_pages() -> None:
     for page in ("docs/index.md", "CONTRIBUTING.md"):
-        assert "ARCHITECTURE.md" in Path(ROOT / page).read_text(encoding="utf-8")
+        assert "architecture.md" in Path(ROOT / page).read_text(encoding="utf-8")

@@ -186,17 +186,6 @@ def test_runbooks_of_the_alarms_exist() -> None:
     assert asked_for <= headings
 
 
-def test_pages_together_stay_within_45000_words() -> None:
-    """The bar of a table and the mark of an item are no words; what is in a block of code is."""
-    words = {path: count_words(path) for path in ROOT.glob("docs/**/*.md")}
-    assert sum(words.values()) <= 45_000, words
-
-
-def count_words(path: Path) -> int:
-    found = path.read_text(encoding="utf-8").split()
-    return sum(any(character.isalnum() for character in word) for word in found)
-
-
 @each_case("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_to_files(path: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))

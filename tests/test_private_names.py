@@ -1,4 +1,4 @@
-"""The code uses exactly those private names of other projects that requirements/README.md lists.
+"""The code uses exactly the private names of other projects that contributing/libraries.md lists.
 
 A private name is one with an underscore, or one that another project does not document. Whoever
 updates a dependency learns here which row to read; the row's own test shows what the name does.
@@ -21,7 +21,7 @@ import pytest
 
 from tests import ROOT
 
-PAGE = "requirements/README.md"
+PAGE = "docs/contributing/libraries.md"
 PACKAGES = ("sessions_kms", "oauth", "gateway_site")
 # They begin with an underscore, and are documented: of named tuples, `os` and Django's models.
 DOCUMENTED = {"_replace", "_exit", "_meta", "_default_manager", "_base_manager"}

@@ -1,4 +1,4 @@
-"""tests/README.md names tests that exist, and has an answer to each of the 28 points."""
+"""docs/contributing/tests.md names tests that exist, and has an answer to each of the 28 points."""
 
 import ast
 import re
@@ -6,7 +6,7 @@ import re
 from tests import ROOT
 
 TESTS = ROOT / "tests"
-DOCUMENT = TESTS / "README.md"
+DOCUMENT = ROOT / "docs" / "contributing" / "tests.md"
 POINTS = 28
 PATH = re.compile(r"`([\w/]+/test_\w+\.py)`")
 NAME = re.compile(r"`(test_\w+)`")

@@ -4,7 +4,7 @@
 as a provider. Documentation, checks and errors are derived from the declarations.
 
 django-environ is not used for this: it reads a value that starts with "$" as the name of another
-variable, and a misspelt switch as "off" (requirements/README.md).
+variable, and a misspelt switch as "off" (docs/contributing/libraries.md).
 """
 
 import difflib

@@ -1,1 +1,1 @@
-"""Mixed traffic for a long time, with kills, outages, new data keys: README.md."""
+"""Mixed traffic for a long time, with kills, outages, new data keys: docs/contributing/soak.md."""

@@ -176,7 +176,7 @@ def is_as_promised(replies: list[Reply]) -> bool:
 
 
 def run(*, prints_log: bool) -> int:
-    """Print what came back; return 1 if it was not what `tests/soak/README.md` promises."""
+    """Print what came back; return 1 if it was not what `docs/contributing/soak.md` promises."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         port = free_port()
