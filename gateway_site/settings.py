@@ -195,14 +195,13 @@ SESSIONS_KMS: dict[str, Any] = {
     "DATA_KEY_MAX_STALE": _env.data_key_max_stale,
     "ANONYMOUS_MAX_SIZE": 64 * 1024,  # bytes; a sign-up that is not complete holds tokens
 }
-if _env.sessions_max_per_user:
-    SESSIONS_KMS["MAX_SESSIONS_PER_USER"] = _env.sessions_max_per_user
-if _env.audit_key_arn:
-    SESSIONS_KMS["AUDIT_KEY_ID"] = _env.audit_key_arn
-if _env.kms_key_arn:
-    SESSIONS_KMS["KEY_ID"] = _env.kms_key_arn
-if _env.sessions_table:
-    SESSIONS_KMS["TABLE_NAME"] = _env.sessions_table
+_optional = {
+    "MAX_SESSIONS_PER_USER": _env.sessions_max_per_user,
+    "AUDIT_KEY_ID": _env.audit_key_arn,
+    "KEY_ID": _env.kms_key_arn,
+    "TABLE_NAME": _env.sessions_table,
+}
+SESSIONS_KMS |= {name: value for name, value in _optional.items() if value}
 
 # Cookies ignore ports, so a local run needs names that no other site on loopback uses.
 COOKIE_PREFIX = "__Host-" if SECURE else "gateway_"

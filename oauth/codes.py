@@ -102,8 +102,7 @@ class Code(StrEnum):
         """
         word = GITHUB_ERRORS.get(error, error) if isinstance(error, str) else None
         named = f"{endpoint}_{word}"
-        # Not every error exists at both endpoints.
-        return cls(named if word in ERRORS and named in set(cls) else f"{endpoint}_other")
+        return cls(named if named in set(cls) - OWN else f"{endpoint}_other")
 
 
 # GitHub's own errors, in responses with status 200.
@@ -113,23 +112,8 @@ GITHUB_ERRORS = {
     "incorrect_client_credentials": "invalid_client",
     "redirect_uri_mismatch": "invalid_request",
 }
-ERRORS = frozenset(
-    {
-        "access_denied",
-        "invalid_client",
-        "invalid_dpop_proof",
-        "invalid_grant",
-        "invalid_request",
-        "invalid_scope",
-        "invalid_target",
-        "server_error",
-        "temporarily_unavailable",
-        "unauthorized_client",
-        "unsupported_grant_type",
-        "unsupported_response_type",
-    }
-)
-
+# Codes of ours that begin like those of an endpoint's errors.
+OWN = frozenset({Code.TOKEN_STATUS, Code.TOKEN_NOT_BOUND})
 
 # After these, a connection works again only once the operator of this gateway has acted.
 NEEDS_OPERATOR = frozenset(

@@ -130,40 +130,22 @@ class Stack:
     def dynamodb(self, base: dict[str, str]) -> Child:
         data = str(self.folder / "dynamodb")
         address = ("--host", HOST, "--port", str(self.ports.dynamodb))
-        return Child(
-            name="local DynamoDB",
-            command=[str(self.roto), *address, "--data-dir", data, "--durable"],
-            environment=base,
-            port=self.ports.dynamodb,
-            option="--dynamodb-port",
-            log=self.logs / "dynamodb.log",
-        )
+        command = [str(self.roto), *address, "--data-dir", data, "--durable"]
+        return self._child("dynamodb", "local DynamoDB", command, base)
 
     def kms(self, base: dict[str, str]) -> Child:
         module = [*PYTHON, "gateway_site.local.kms"]
         file = str(self.folder / "kms.sqlite3")
-        return Child(
-            name="local KMS",
-            command=[*module, "--port", str(self.ports.kms), "--state", file],
-            environment=base,
-            port=self.ports.kms,
-            option="--kms-port",
-            log=self.logs / "kms.log",
-            health="/",
-        )
+        command = [*module, "--port", str(self.ports.kms), "--state", file]
+        return self._child("kms", "local KMS", command, base, health="/")
 
     def provider(self, base: dict[str, str], secrets: Secrets) -> Child:
         module = [*PYTHON, "gateway_site.local.provider"]
         folder = str(self.folder / "provider")
-        return Child(
-            name="local OpenID provider",
-            command=[*module, "--port", str(self.ports.provider), "--state", folder],
-            environment=base | environment.build_provider(self.inherited, self.ports, secrets),
-            port=self.ports.provider,
-            option="--provider-port",
-            log=self.logs / "provider.log",
-            health="/.well-known/openid-configuration",
-        )
+        command = [*module, "--port", str(self.ports.provider), "--state", folder]
+        variables = base | environment.build_provider(self.inherited, self.ports, secrets)
+        health = "/.well-known/openid-configuration"
+        return self._child("provider", "local OpenID provider", command, variables, health=health)
 
     def mcp_servers(self, base: dict[str, str]) -> list[Child]:
         require_package("mcp")
@@ -173,37 +155,31 @@ class Stack:
         notes = ["notes", "--state", str(self.folder / "notes")]
         if life := self.inherited.get(environment.LIFETIME):
             notes += ["--token-life", life]
+        own_accounts = "local MCP server with its own accounts"
         return [
-            Child(
-                name="local MCP server",
-                command=[*program, str(self.ports.mcp), *demo],
-                environment=base,
-                port=self.ports.mcp,
-                option="--mcp-port",
-                log=self.logs / "mcp.log",
-            ),
-            Child(
-                name="local MCP server with its own accounts",
-                command=[*program, str(self.ports.notes), *notes],
-                environment=base,
-                port=self.ports.notes,
-                option="--notes-port",
-                log=self.logs / "notes.log",
-            ),
+            self._child("mcp", "local MCP server", [*program, str(self.ports.mcp), *demo], base),
+            self._child("notes", own_accounts, [*program, str(self.ports.notes), *notes], base),
         ]
 
     def gateway(self, outer: dict[str, str]) -> Child:
         address = f"{HOST}:{self.ports.gateway}"
-        return Child(
-            name="gateway",
-            # --insecure serves the style sheet though DEBUG is off.
-            command=[*MANAGE, "runserver", address, "--noreload", "--insecure"],
-            environment=outer,
-            port=self.ports.gateway,
-            option="--port",
-            log=self.logs / "gateway.log",
-            health="/readyz",
-        )
+        # --insecure serves the style sheet though DEBUG is off.
+        command = [*MANAGE, "runserver", address, "--noreload", "--insecure"]
+        return self._child("gateway", "gateway", command, outer, health="/readyz")
+
+    def _child(
+        self,
+        port: str,
+        name: str,
+        command: list[str],
+        variables: dict[str, str],
+        *,
+        health: str | None = None,
+    ) -> Child:
+        """Return the child that listens on the port of this name."""
+        option = "--port" if port == "gateway" else f"--{port}-port"
+        number = getattr(self.ports, port)
+        return Child(name, command, variables, number, option, self.logs / f"{port}.log", health)
 
     def welcome(self) -> str:
         own = f"http://{HOST}:{self.ports.gateway}"

@@ -69,25 +69,20 @@ def read_endpoints(variables: ProviderVariables) -> dict[str, Any]:
 
 def read_protection(variables: ProviderVariables) -> dict[str, Any]:
     """Read the protection of sign-ins and tokens: pushed requests and DPoP."""
-    found: dict[str, Any] = {}
-    if isinstance(variables.par, bool):
-        found["par"] = variables.par
-    if variables.dpop:
-        found["dpop"] = True
-    return found
+    par = variables.par if isinstance(variables.par, bool) else None
+    return _known(par=par, dpop=variables.dpop or None)
 
 
 def read_tokens(variables: ProviderVariables) -> dict[str, Any]:
     """Read when tokens are refreshed, and when and where they are revoked."""
-    found: dict[str, Any] = {}
-    if url := variables.revocation_url:
+    url = variables.revocation_url
+    if url:
         read_origin(variables, ProviderVariables.revocation_url, url)
-        found["revocation_url"] = url
-    if variables.revocation:
-        found["revocation"] = variables.revocation
-    if variables.refresh_leeway is not None:
-        found["refresh_leeway"] = variables.refresh_leeway
-    return found
+    return _known(
+        revocation_url=url or None,
+        revocation=variables.revocation or None,
+        refresh_leeway=variables.refresh_leeway,
+    )
 
 
 def read_network(variables: ProviderVariables) -> dict[str, Any]:
@@ -103,20 +98,19 @@ def read_network(variables: ProviderVariables) -> dict[str, Any]:
             "leads to private networks: remove "
             f"{variables.get_name(ProviderVariables.allow_private)}.",
         )
-    found: dict[str, Any] = {}
-    if allow_private or allow_http:
-        found["allow_private"] = True
-    if allow_http:
-        found["allow_http"] = True
-    if ca_file := variables.ca_file:
-        found["ca_file"] = ca_file
-    return found
+    return _known(
+        allow_private=allow_private or allow_http or None,
+        allow_http=allow_http or None,
+        ca_file=variables.ca_file,
+    )
 
 
 def read_logout(variables: ProviderVariables) -> dict[str, Any]:
     """Read the effects of a sign-out here at the provider, and of one there here."""
-    found: dict[str, Any] = {}
-    if single := variables.single_logout:
-        found["single_logout"] = "hint" if single is True else single
-    back = variables.backchannel_logout
-    return found if back is None else found | {"backchannel_logout": back}
+    single = "hint" if variables.single_logout is True else variables.single_logout
+    return _known(single_logout=single or None, backchannel_logout=variables.backchannel_logout)
+
+
+def _known(**settings: object) -> dict[str, Any]:
+    """Return the settings that have a value."""
+    return {name: value for name, value in settings.items() if value is not None}

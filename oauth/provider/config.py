@@ -27,7 +27,7 @@ members of the metadata.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any
 
@@ -116,6 +116,10 @@ class ProviderConfig:
         return url if isinstance(url, str) else None
 
 
+# The settings of an app that have the same name here; those that are converted replace them.
+SETTINGS = {each.name for each in fields(ProviderConfig)} - {"private_key"}
+
+
 def find_provider(name: str) -> ProviderConfig | None:
     """Return the provider with this name; None if it is not configured."""
     return _providers_by_name().get(name)
@@ -135,39 +139,28 @@ def _read_providers(kinds: Mapping[str, Any]) -> Iterator[ProviderConfig]:
     for kind, configuration in kinds.items():
         for app in apps_of(configuration):
             settings = app.get("settings") or {}
-            yield ProviderConfig(
-                name=app.get("provider_id") or kind,
-                kind=kind,
-                label=app.get("name") or app.get("provider_id") or kind,
-                client_id=app.get("client_id", ""),
-                client_secret=app.get("secret", ""),
-                issuer=settings.get("server_url"),
-                scope=tuple(settings.get("scope") or configuration.get("SCOPE") or ()),
-                auth_method=settings.get("token_auth_method"),
-                private_key_file=settings.get("private_key_file"),
-                private_key_id=settings.get("private_key_id"),
-                assertion_audience=settings.get("assertion_audience", ISSUER),
-                par=settings.get("par"),
-                dpop=settings.get("dpop") is True,
-                revocation_url=settings.get("revocation_url"),
-                revocation=read_revocation(settings.get("revocation")),
-                refresh_leeway=settings.get("refresh_leeway", REFRESH_LEEWAY),
-                client_prompt=settings.get("client_prompt"),
-                single_logout=settings.get("single_logout"),
-                backchannel_logout=settings.get("backchannel_logout"),
-                allow_private=settings.get("allow_private") is True,
-                allow_http=settings.get("allow_http") is True,
-                ca_file=settings.get("ca_file"),
-                identity=tuple(settings.get("identity") or ("sub",)),
-                allowed_tenants=frozenset(settings.get("allowed_tenants") or ()),
-                apple_team_id=settings.get("apple_team_id"),
-                posts_answers=(settings.get("auth_params") or {}).get("response_mode")
-                == "form_post",
-                resource=settings.get("resource"),
-                id_jag_clients=settings.get("id_jag_clients") is True,
-                admission=_read_admission(settings.get("admission") or {}),
-                metadata_overrides=settings.get("openid_configuration_overrides") or {},
-            )
+            answer_mode = (settings.get("auth_params") or {}).get("response_mode")
+            found = {name: value for name, value in settings.items() if name in SETTINGS} | {
+                "name": app.get("provider_id") or kind,
+                "kind": kind,
+                "label": app.get("name") or app.get("provider_id") or kind,
+                "client_id": app.get("client_id", ""),
+                "client_secret": app.get("secret", ""),
+                "issuer": settings.get("server_url"),
+                "scope": tuple(settings.get("scope") or configuration.get("SCOPE") or ()),
+                "auth_method": settings.get("token_auth_method"),
+                "dpop": settings.get("dpop") is True,
+                "revocation": read_revocation(settings.get("revocation")),
+                "allow_private": settings.get("allow_private") is True,
+                "allow_http": settings.get("allow_http") is True,
+                "identity": tuple(settings.get("identity") or ("sub",)),
+                "allowed_tenants": frozenset(settings.get("allowed_tenants") or ()),
+                "posts_answers": answer_mode == "form_post",
+                "id_jag_clients": settings.get("id_jag_clients") is True,
+                "admission": _read_admission(settings.get("admission") or {}),
+                "metadata_overrides": settings.get("openid_configuration_overrides") or {},
+            }
+            yield ProviderConfig(**found)
 
 
 def _read_admission(settings: Mapping[str, Any]) -> Admission:

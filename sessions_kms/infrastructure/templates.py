@@ -46,13 +46,7 @@ def render_cloudformation(store: Store) -> str:
     # By name: the stacks of other Regions have no role to refer to.
     names = roles_of(audit=store.audit)
     roles = {role: _sub("iam", "", f"role/${{RolePrefix}}-{role}") for role in names}
-    keys = {
-        "key_policy": key_policy(
-            context, account=account, roles=roles, multi_region=store.multi_region
-        ),
-    }
-    if store.audit:
-        keys["audit_key_policy"] = audit_key_policy(account=account, roles=roles)
+    keys = _key_policies(store, context, account, roles)
     policies = {role: role_policy(role, context, arns) for role in names}
     return _render("stack.yaml", store, keys, policies, indent=10)
 
@@ -65,15 +59,17 @@ def render_terraform(store: Store) -> str:
     account = "${local.account_root}"
     names = roles_of(audit=store.audit)
     roles = {role: f"${{aws_iam_role.{role}.arn}}" for role in names}
-    keys = {
-        "key_policy": key_policy(
-            context, account=account, roles=roles, multi_region=store.multi_region
-        ),
-    }
-    if store.audit:
-        keys["audit_key_policy"] = audit_key_policy(account=account, roles=roles)
+    keys = _key_policies(store, context, account, roles)
     policies = {role: role_policy(role, context, arns) for role in names}
     return _render("main.tf", store, keys, policies, indent=2)
+
+
+def _key_policies(
+    store: Store, context: Mapping[str, Any], account: Any, roles: Mapping[str, Any]
+) -> dict[str, Any]:
+    key = key_policy(context, account=account, roles=roles, multi_region=store.multi_region)
+    audit = audit_key_policy(account=account, roles=roles) if store.audit else None
+    return {"key_policy": key} | ({"audit_key_policy": audit} if audit else {})
 
 
 def _cloudformation_arns(store: Store) -> Resources:

@@ -4,11 +4,11 @@ Differences from AWS: descriptions and tags are accepted but not stored; automat
 enabled and read, but no key is rotated.
 """
 
+import json
 import time
 import uuid
 from dataclasses import replace
 
-from . import policy
 from .keys import DISABLED, ENABLED, HMAC, SYMMETRIC, USAGES, Key
 from .request import (
     ACCOUNT,
@@ -24,6 +24,14 @@ ALIAS = "alias/[a-zA-Z0-9/_-]+"
 ROTATION_DAYS = 365
 # The quota "Key policy document size", AWS KMS Developer Guide, "Resource quotas".
 MAX_POLICY = 32 * 1024
+# What AWS attaches to a key that is created without one.
+ADMINISTRATION = {
+    "Effect": "Allow",
+    "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
+    "Action": "kms:*",
+    "Resource": "*",
+}
+DEFAULT_POLICY = json.dumps({"Version": "2012-10-17", "Statement": [ADMINISTRATION]})
 
 
 @register_operation("CreateKey", "Description", "KeySpec", "KeyUsage", "Tags")
@@ -35,10 +43,10 @@ def create_key(request: Request) -> Response:
         raise KMSError("ValidationException", text)
     key = Key(
         account=ACCOUNT,
-        region=request.caller.region,
+        region=request.region,
         key_id=str(uuid.uuid4()),
         created=time.time(),
-        policy=policy.build_default(ACCOUNT),
+        policy=DEFAULT_POLICY,
         spec=spec,
     )
     request.store.put_key(key)
@@ -48,7 +56,7 @@ def create_key(request: Request) -> Response:
 
 @register_operation("DescribeKey", "KeyId")
 def describe_key(request: Request) -> Response:
-    return {"KeyMetadata": _describe(request.find_key_or_alias("KeyId", "DescribeKey"))}
+    return {"KeyMetadata": _describe(request.find_key_or_alias("KeyId"))}
 
 
 @register_operation("EnableKey", "KeyId")
@@ -67,9 +75,9 @@ def put_key_policy(request: Request) -> Response:
     request.get_text("PolicyName", pattern="default")
     key = request.find_key()
     try:
-        policy.parse(text)
-    except policy.InvalidPolicy as error:
-        raise KMSError("MalformedPolicyDocumentException", f"The key policy {error}.") from None
+        json.loads(text)
+    except (ValueError, RecursionError):
+        raise KMSError("MalformedPolicyDocumentException", "The policy is not JSON.") from None
     request.store.put_key(replace(key, policy=text))
     return {}
 

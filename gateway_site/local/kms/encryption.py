@@ -7,8 +7,8 @@ The HMAC distinguishes an altered blob (`InvalidCiphertextException`) from the b
 (`IncorrectKeyException`). The encryption context is sorted and encoded with lengths, so no two
 contexts have the same associated data.
 
-Each operation checks, in this order: parameters, the named key, its policy, its state, the blob,
-the encryption context. With `DryRun` everything is checked, and nothing is done. The key for
+Each operation checks, in this order: parameters, the named key, its state, the blob, the encryption
+context. With `DryRun` everything is checked, and nothing is done. The key for
 decryption must be named, as the engine always does; AWS can find it from the blob.
 """
 
@@ -45,14 +45,14 @@ MAC_LENGTH = 32
 def encrypt(request: Request) -> Response:
     plaintext = request.get_blob("Plaintext", MAX_PLAINTEXT)
     context = request.get_context("EncryptionContext")
-    key = _find_usable_key(request, "KeyId", "Encrypt")
+    key = _find_usable_key(request, "KeyId")
     request.end_dry_run()
     return {"CiphertextBlob": _encrypt_blob(request, key, plaintext, context), "KeyId": key.arn}
 
 
 @register_operation("Decrypt", "KeyId", "CiphertextBlob", "EncryptionContext", "DryRun")
 def decrypt(request: Request) -> Response:
-    key, plaintext = _decrypt_blob(request, "KeyId", "EncryptionContext", "Decrypt")
+    key, plaintext = _decrypt_blob(request, "KeyId", "EncryptionContext")
     request.end_dry_run()
     return {"Plaintext": _encode(plaintext), "KeyId": key.arn}
 
@@ -68,10 +68,8 @@ def decrypt(request: Request) -> Response:
 def re_encrypt(request: Request) -> Response:
     context = request.get_context("DestinationEncryptionContext")
     request.get_required_text("DestinationKeyId")
-    source, plaintext = _decrypt_blob(
-        request, "SourceKeyId", "SourceEncryptionContext", "ReEncryptFrom"
-    )
-    key = _find_usable_key(request, "DestinationKeyId", "ReEncryptTo")
+    source, plaintext = _decrypt_blob(request, "SourceKeyId", "SourceEncryptionContext")
+    key = _find_usable_key(request, "DestinationKeyId")
     blob = _encrypt_blob(request, key, plaintext, context)
     return {"CiphertextBlob": blob, "SourceKeyId": source.arn, "KeyId": key.arn}
 
@@ -85,15 +83,15 @@ def generate_data_key(request: Request) -> Response:
     spec = request.get_text("KeySpec", pattern="AES_256")
     if (length is None) == (spec is None):
         raise KMSError("ValidationException", "Please specify either number of bytes or key spec.")
-    key = _find_usable_key(request, "KeyId", "GenerateDataKey")
+    key = _find_usable_key(request, "KeyId")
     request.end_dry_run()
     plaintext = secrets.token_bytes(length or AES_256)
     blob = _encrypt_blob(request, key, plaintext, context)
     return {"Plaintext": _encode(plaintext), "CiphertextBlob": blob, "KeyId": key.arn}
 
 
-def _find_usable_key(request: Request, name: str, action: str) -> Key:
-    key = request.find_key_or_alias(name, action)
+def _find_usable_key(request: Request, name: str) -> Key:
+    key = request.find_key_or_alias(name)
     require_enabled(key)
     require_spec(key)
     return key
@@ -109,14 +107,14 @@ def _encrypt_blob(request: Request, key: Key, plaintext: bytes, context: Mapping
     return _encode(signed + _compute_mac(request, signed))
 
 
-def _decrypt_blob(request: Request, name: str, context_name: str, action: str) -> tuple[Key, bytes]:
+def _decrypt_blob(request: Request, name: str, context_name: str) -> tuple[Key, bytes]:
     """Return the key that the parameter `name` names, and the plaintext of its blob.
 
     As in AWS, the error for an invalid blob has no message.
     """
     data = request.get_blob("CiphertextBlob", MAX_BLOB)
     context = request.get_context(context_name)
-    key = _find_usable_key(request, name, action)
+    key = _find_usable_key(request, name)
     signed = data[:-MAC_LENGTH]
     if not hmac.compare_digest(data[-MAC_LENGTH:], _compute_mac(request, signed)):
         raise KMSError("InvalidCiphertextException")

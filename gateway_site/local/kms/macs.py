@@ -1,6 +1,6 @@
 """The operations on HMAC keys.
 
-They check in the same order as `encryption`: parameters, key, policy, state, usage, MAC.
+They check in the same order as `encryption`: parameters, key, state, usage, MAC.
 """
 
 import base64
@@ -23,7 +23,7 @@ MAX_MAC = 6144
 
 @register_operation("GenerateMac", "KeyId", "Message", "MacAlgorithm", "DryRun")
 def generate_mac(request: Request) -> Response:
-    key, mac = _compute_mac(request, "GenerateMac")
+    key, mac = _compute_mac(request)
     request.end_dry_run()
     text = base64.b64encode(mac).decode("ascii")
     return {"Mac": text, "MacAlgorithm": MAC_ALGORITHM, "KeyId": key.arn}
@@ -32,18 +32,18 @@ def generate_mac(request: Request) -> Response:
 @register_operation("VerifyMac", "KeyId", "Message", "Mac", "MacAlgorithm", "DryRun")
 def verify_mac(request: Request) -> Response:
     given = request.get_blob("Mac", MAX_MAC)
-    key, mac = _compute_mac(request, "VerifyMac")
+    key, mac = _compute_mac(request)
     if not hmac.compare_digest(given, mac):
         raise KMSError("KMSInvalidMacException")
     request.end_dry_run()
     return {"MacValid": True, "MacAlgorithm": MAC_ALGORITHM, "KeyId": key.arn}
 
 
-def _compute_mac(request: Request, action: str) -> tuple[Key, bytes]:
+def _compute_mac(request: Request) -> tuple[Key, bytes]:
     """Return the key that the request names, and the MAC of its message."""
     message = request.get_blob("Message", MAX_MESSAGE)
     request.get_required_text("MacAlgorithm", pattern=MAC_ALGORITHM)
-    key = request.find_key_or_alias("KeyId", action)
+    key = request.find_key_or_alias("KeyId")
     require_enabled(key)
     require_spec(key, HMAC)
     secret = list(request.store.get_materials(key).values())[-1]

@@ -1,4 +1,4 @@
-"""One request: its caller, operation, parameters and key.
+"""One request: its Region, operation, parameters and key.
 
 `register_operation` registers the functions of the other modules under KMS's names; `respond` runs
 one of them in a transaction. A parameter of the wrong type is a `SerializationException`; one
@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from . import policy
 from .keys import ENABLED, SYMMETRIC, USAGES, Key, KeyStore, build_key_arn
 
 ACCOUNT = "123456789012"  # of all keys and all callers
@@ -41,23 +40,10 @@ class KMSError(Exception):
 
 
 @dataclass(frozen=True)
-class Caller:
-    """The principal of a request's SigV4 credential scope. Its signature is not verified."""
-
-    access_key_id: str
-    region: str
-
-    @property
-    def arn(self) -> str:
-        return policy.build_user_arn(ACCOUNT, self.access_key_id)
-
-
-@dataclass(frozen=True)
 class Request:
     """A request in progress. A missing parameter is None, unless it is required."""
 
-    operation: str
-    caller: Caller
+    region: str
     parameters: Mapping[str, object]
     store: KeyStore
 
@@ -107,37 +93,31 @@ class Request:
         return pairs
 
     def find_key(self, name: str = "KeyId") -> Key:
-        """Return the key that a parameter names by id or ARN, if its policy allows the operation.
+        """Return the key that a parameter names by id or ARN.
 
         Raises KMSError for an alias: operations that change a key do not accept one.
         """
         if "alias/" in self.get_required_text(name):
             raise build_validation_error(name, "refer to a key, not to an alias")
-        return self.find_key_or_alias(name, self.operation)
+        return self.find_key_or_alias(name)
 
-    def find_key_or_alias(self, name: str, action: str) -> Key:
-        """Return the key of an id, ARN, alias or alias ARN, if its policy allows the action."""
+    def find_key_or_alias(self, name: str) -> Key:
+        """Return the key of an id, ARN, alias or alias ARN."""
         arn = self.build_arn(self.get_required_text(name))
         key = self.store.get_alias_target(arn) if ":alias/" in arn else self.store.get_key(arn)
         if key is None:
             raise KMSError("NotFoundException", f"{arn} is not found.")
-        if not policy.allows(key.policy, ACCOUNT, self.caller.arn, f"kms:{action}"):
-            raise KMSError(
-                "AccessDeniedException",
-                f"User: {self.caller.arn} is not authorized to perform: kms:{action} on resource: "
-                f"{key.arn} because its key policy does not allow it",
-            )
         return key
 
     def build_arn(self, identifier: str) -> str:
         """Return the ARN of a key or an alias; raise NotFoundException for another Region."""
-        prefix = build_key_arn(self.caller.region, ACCOUNT, "").removesuffix("key/")
+        prefix = build_key_arn(self.region, ACCOUNT, "").removesuffix("key/")
         if identifier.startswith("alias/"):
             return prefix + identifier
         if not identifier.startswith("arn:"):
             return f"{prefix}key/{identifier}"
         if not identifier.startswith(prefix):
-            raise KMSError("NotFoundException", f"Invalid arn: it is not of {self.caller.region}.")
+            raise KMSError("NotFoundException", f"Invalid arn: it is not of {self.region}.")
         return identifier
 
     def end_dry_run(self) -> None:
@@ -171,7 +151,7 @@ def register_operation(name: str, *parameters: str) -> Callable[[Operation], Ope
     return register
 
 
-def respond(name: str, caller: Caller, body: bytes, store: KeyStore) -> Response:
+def respond(name: str, region: str, body: bytes, store: KeyStore) -> Response:
     """Run one of `OPERATIONS` and return its response; raise `KMSError` for all other outcomes."""
     run, known = OPERATIONS[name]
     parameters = _parse(body)
@@ -180,7 +160,7 @@ def respond(name: str, caller: Caller, body: bytes, store: KeyStore) -> Response
             "ValidationException", f"{name} has no {unknown[0]} in the local KMS. {PURPOSE}"
         )
     with store.transaction():
-        return run(Request(name, caller, parameters, store))
+        return run(Request(region, parameters, store))
 
 
 def require_enabled(key: Key) -> None:

@@ -1,9 +1,8 @@
 """The HTTP side: `POST /` in KMS's JSON protocol on 127.0.0.1, `GET /` for a readiness probe.
 
-The caller and its Region are read from the SigV4 `Authorization` header; the signature is not
-verified, so anyone who can reach the port can pretend to be any caller. Therefore it listens only
-on loopback, and rejects a request with another Host (as in DNS rebinding by a web page). Bodies and
-responses are never logged.
+The Region is read from the SigV4 `Authorization` header; the signature is not verified, so anyone
+who can reach the port can call it. Therefore it listens only on loopback, and rejects a request
+with another Host (as in DNS rebinding by a web page). Bodies and responses are never logged.
 """
 
 import json
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from .keys import KeyStore, StartError
-from .request import OPERATIONS, PURPOSE, Caller, KMSError, respond
+from .request import OPERATIONS, PURPOSE, KMSError, respond
 
 HOST = "127.0.0.1"
 # A policy of 32 KB, escaped, is the largest parameter of any request.
@@ -33,7 +32,7 @@ TARGET = "TrentService."
 CONTENT_TYPE = "application/x-amz-json-1.1"
 LOOPBACK_HOST = re.compile(r"(localhost|127\.0\.0\.1)(:\d{1,5})?")
 CREDENTIAL = re.compile(
-    r"AWS4-HMAC-SHA256 +Credential=(?P<key>[^/\s,]{1,128})/\d{8}/(?P<region>[a-z0-9-]{1,32})"
+    r"AWS4-HMAC-SHA256 +Credential=[^/\s,]{1,128}/\d{8}/(?P<region>[a-z0-9-]{1,32})"
     r"/kms/aws4_request,.*Signature=.*"
 )
 
@@ -166,8 +165,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get_content_type() != CONTENT_TYPE:
             raise KMSError("SerializationException", f"The content type is not {CONTENT_TYPE}.")
         self.server.on_call(name)
-        caller = _parse_caller(self.headers.get("Authorization", ""))
-        return respond(name, caller, body, self.server.store)
+        region = _parse_region(self.headers.get("Authorization", ""))
+        return respond(name, region, body, self.server.store)
 
     def _find_rejection(self) -> tuple[int, str] | None:
         """Return status and sentence for a request that is rejected without reading its body."""
@@ -198,11 +197,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing: `LocalKMS.calls` has the operations for tests."""
 
 
-def _parse_caller(authorization: str) -> Caller:
-    """Return the caller; raise the common error of AWS services for a header without one."""
+def _parse_region(authorization: str) -> str:
+    """Return the Region; raise the common error of AWS services for a header without one."""
     credential = CREDENTIAL.fullmatch(authorization)
     if credential is None:
         raise KMSError(
             "IncompleteSignatureException", "Authorization is not of Signature Version 4 for kms."
         )
-    return Caller(credential["key"], credential["region"])
+    return credential["region"]

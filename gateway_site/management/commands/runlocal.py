@@ -22,14 +22,8 @@ class Command(BaseCommand):
         options.add_options(parser)
 
     def handle(self, *args: Any, **given: Any) -> None:
-        ports = Ports(
-            gateway=given["port"],
-            provider=given["provider_port"],
-            kms=given["kms_port"],
-            dynamodb=given["dynamodb_port"],
-            mcp=given["mcp_port"],
-            notes=given["notes_port"],
-        )
+        others = ("provider", "kms", "dynamodb", "mcp", "notes")
+        ports = Ports(given["port"], **{name: given[f"{name}_port"] for name in others})
         if given["host"] not in LOOPBACK:
             forwarded = (
                 f"-L {each}:127.0.0.1:{each}"

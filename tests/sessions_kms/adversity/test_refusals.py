@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from gateway_site.local.kms import LocalKMS, policy
+from gateway_site.local.kms import LocalKMS
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.format.attributes import Item
@@ -27,7 +27,6 @@ make_faulty = make_faulty_fixture
 servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 
 CACHE_AGE, MAX_STALE, NOT_BEFORE_GOOD_FOR = 300, 3600, 60
-ACCESS_KEY_ID = "testing"
 DENIED = error("AccessDeniedException")
 THROTTLED = error("ThrottlingException")
 FAILING = error("KMSInternalException", 500)
@@ -64,22 +63,20 @@ def disable(client: "KMSClient", key_id: str) -> None:
     client.disable_key(KeyId=key_id)
 
 
-def deny(client: "KMSClient", key_id: str) -> None:
-    denied = policy.build_denial(
-        key_id.split(":")[4], ACCESS_KEY_ID, "kms:Decrypt", "kms:Generate*"
-    )
-    client.put_key_policy(KeyId=key_id, Policy=denied)
-
-
 @servers
-@pytest.mark.parametrize("refuse", [disable, deny])
+@pytest.mark.parametrize("is_denied", [False, True])
 def test_refused_kms_key_closes_at_the_cache_age_and_not_before(
-    make_faulty: MakeFaulty, operator: "KMSClient", refuse: Callable[["KMSClient", str], None]
+    make_faulty: MakeFaulty, operator: "KMSClient", is_denied: bool
 ) -> None:
     faulty = make_faulty()
     key = save_session(number=0).session_key
-    refuse(operator, faulty.stack.config.key_id)
     faulty.kms.heal()
+    if is_denied:
+        for operation in ("Decrypt", "GenerateDataKey"):
+            faulty.kms.on(operation, DENIED)
+    else:
+        disable(operator, faulty.stack.config.key_id)
+        faulty.kms.heal()
     faulty.stack.clock.advance(CACHE_AGE - 0.001)
     read_and_write(key, 1)
     assert faulty.kms.operations == []

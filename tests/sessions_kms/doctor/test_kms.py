@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from gateway_site.local.kms import LocalKMS, policy
+from gateway_site.local.kms import LocalKMS
 from sessions_kms import services
 from tests.sessions_kms.support import checked_store
 from tests.sessions_kms.support.checked_store import (
@@ -22,7 +22,7 @@ from tests.sessions_kms.support.checked_store import (
     troubles,
     without_rotation,
 )
-from tests.sessions_kms.support.faults import FaultProxy, change_response
+from tests.sessions_kms.support.faults import FaultProxy, change_response, error
 
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 store = checked_store.store
@@ -53,15 +53,6 @@ def describe_with(name: str, **members: Any) -> Callable[..., Any]:
         return json.dumps(response).encode()
 
     return change_response(change)
-
-
-def set_policy(key: str, text: str) -> None:
-    client("kms").put_key_policy(KeyId=key, PolicyName="default", Policy=text)
-
-
-def deny(store: Store, *actions: str) -> None:
-    account = store.key.split(":")[4]
-    set_policy(store.key, policy.build_denial(account, "testing", *actions))
 
 
 def test_key_that_is_not_enabled_is_found_and_enabled_by_the_remedy(store: Store) -> None:
@@ -175,15 +166,15 @@ def test_imported_key_material_is_not_asked_to_rotate(store: Store, proxy: Fault
     [("kms:DescribeKey", "kms key"), ("kms:GetKeyRotationStatus", "kms key rotation")],
 )
 def test_right_to_look_that_is_denied_is_a_warning_that_names_it(
-    store: Store, action: str, name: str
+    store: Store, proxy: FaultProxy, action: str, name: str
 ) -> None:
-    deny(store, action)
+    proxy.on(action.removeprefix("kms:"), error("AccessDeniedException"))
     found = troubles()
     assert list(found) == [name]
     assert found[name].level == "warning"
     assert found[name].detail == f"cannot be checked: AWS denies {action}"
     assert f"grant {action}" in found[name].remedy
-    set_policy(store.key, policy.build_default(store.key.split(":")[4]))
+    proxy.heal()
     assert troubles() == {}
 
 

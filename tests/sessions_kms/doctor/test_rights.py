@@ -7,7 +7,7 @@ import boto3
 import pytest
 from pytest_django import Settings
 
-from gateway_site.local.kms import LocalKMS, policy
+from gateway_site.local.kms import LocalKMS
 from sessions_kms import services
 from sessions_kms.operations import provisioning
 from tests.sessions_kms.support import checked_store
@@ -167,23 +167,22 @@ def test_key_that_does_more_is_seen_by_dry_runs_and_limited_by_the_remedy(
         dry = [body for name, body in proxy.requests if name in {"Encrypt", "CreateGrant"}]
         assert [body["DryRun"] for body in dry] == [True, True]
         proxy.heal()
-        denying = policy.build_denial(store.key.split(":")[4], "testing", "kms:Encrypt")
-        client("kms").put_key_policy(KeyId=store.key, PolicyName="default", Policy=denying)
+        for operation in ("Encrypt", "CreateGrant"):
+            proxy.on(operation, error("AccessDeniedException"))
         assert "over-grant key" not in found_wrong()
 
 
 @servers
-def test_previous_key_that_may_not_decrypt_is_named(store: Store) -> None:
+def test_previous_key_that_may_not_decrypt_is_named(
+    store: Store, local_kms: LocalKMS, monkeypatch: pytest.MonkeyPatch
+) -> None:
     previous = checked_store.new_key()
     store.configure(DECRYPT_KEY_IDS=[previous])
-    account = previous.split(":")[4]
-    denying = policy.build_denial(account, "testing", "kms:Decrypt")
-    client("kms").put_key_policy(KeyId=previous, PolicyName="default", Policy=denying)
-    assert found_wrong()["right kms:Decrypt"]["detail"] == f"denied on {previous}"
-    client("kms").put_key_policy(
-        KeyId=previous, PolicyName="default", Policy=policy.build_default(account)
-    )
-    assert "right kms:Decrypt" not in found_wrong()
+    with proxied("KMS", local_kms.url, monkeypatch) as proxy:
+        proxy.on("Decrypt", error("AccessDeniedException"), matching=previous.encode())
+        assert found_wrong()["right kms:Decrypt"]["detail"] == f"denied on {previous}"
+        proxy.heal()
+        assert "right kms:Decrypt" not in found_wrong()
 
 
 @servers
