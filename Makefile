@@ -177,5 +177,5 @@ clean:
 $(VENV)/.%-installed: requirements/%.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	@echo "Environment: $(VENV), of $$($(PYTHON) --version)."
-	@$(PYTHON) -m gateway_site.local.packages $(VENV) $<
+	@$(PYTHON) packaging/environment.py $(VENV) $<
 	@touch $@

@@ -70,11 +70,6 @@ def parse_address(text: str) -> str:
     return f"{lower_ascii(local)}@{parse_domain(host)}"
 
 
-def domain_of_address(normal: str) -> str:
-    """Return the domain of an address in normal form."""
-    return normal.rpartition("@")[2]
-
-
 def is_google(issuer: str | None) -> bool:
     """Return True for Google, which has Workspace domains and no groups."""
     return _host_of(issuer) == GOOGLE
@@ -166,7 +161,7 @@ class Rule:
 
     def allows_address(self, normal: str) -> bool:
         """Return True if an address, in normal form, is listed."""
-        return normal in (self.emails or ()) or self._has_domain(domain_of_address(normal))
+        return normal in (self.emails or ()) or self._has_domain(normal.rpartition("@")[2])
 
     def _has_domain(self, host: str) -> bool:
         listed = self.domains or frozenset()

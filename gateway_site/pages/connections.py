@@ -136,12 +136,8 @@ def connections_of(request: HttpRequest) -> list[Connection]:
     An expired token is refreshed, because nothing else shows whether that still works.
     """
     providers = sorted(get_adapter().list_providers(request), key=lambda found: str(found.name))
-    accounts = _accounts_of(request.user)
+    accounts = list(SocialAccount.objects.filter(user=request.user).order_by("pk"))
     return [_connection(request, provider, accounts) for provider in providers]
-
-
-def _accounts_of(user: Any) -> list[SocialAccount]:
-    return list(SocialAccount.objects.filter(user=user).order_by("pk"))
 
 
 def describe_account(

@@ -253,12 +253,6 @@ class Grants:
             cached = await self._find_cached(access_token)
         await self._revoker.end(stored, REVOKED, () if cached is None else cached.items)
 
-    async def session(self, access_token: str, *, upstream: str) -> GrantStore | None:
-        """Return the loaded session of an access token's grant, or None: see `open`."""
-        __traceback_hide__ = True
-        found = await self.open(access_token, upstream=upstream)
-        return None if found is None else found.session
-
     async def open(
         self, access_token: str, *, upstream: str, proof: RequestProof | None = None
     ) -> OpenGrant | None:

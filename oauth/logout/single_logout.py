@@ -55,11 +55,6 @@ METADATA_WAIT = 1.0  # seconds; the provider's metadata is usually cached
 ADDRESS_MAX = 7000  # characters; nginx and Apache reject a request line over 8 KB
 
 
-def new_logout_state() -> str:
-    """Return a state that nobody can guess."""
-    return secrets.token_urlsafe(32)
-
-
 def store_logout_state(response: HttpResponse, provider: str, state: str) -> None:
     """Store the provider and the state in a signed cookie."""
     response.set_cookie(
@@ -179,7 +174,7 @@ def _end_session_response(request: HttpRequest, ending: _ProviderSession, url: s
         # https://docs.aws.amazon.com/cognito/latest/developerguide/logout-endpoint.html
         fields = {"client_id": provider.client_id, "logout_uri": back}
         return _render_page(request, provider, {"address": _add_parameters(url, fields)})
-    state = new_logout_state()
+    state = secrets.token_urlsafe(32)
     fields = {
         "client_id": provider.client_id,
         "post_logout_redirect_uri": back,

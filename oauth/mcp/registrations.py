@@ -169,22 +169,15 @@ class _Registering:
             self._scopes = tuple(sorted({*self._scopes, *current.scopes}))
             with suppress(ProviderUnavailable, ProviderRefused):
                 return self._register(current)
-        if self._is_unknown(current):
+        provider = provider_of_registration(self._server, current, self._discovered.resource)
+        uri, clock = current.redirect_uri, self._services.clock
+        if is_unknown_client(provider, self._metadata, redirect_uri=uri, clock=clock):
             logger.warning("%s no longer knows this gateway: it registers.", self._server.name)
             return self._register(current)
         if len(confirmed) >= CONFIRMED_MAX:
             confirmed.clear()
         confirmed[self._issuer, current.client_id] = self._now()
         return current
-
-    def _is_unknown(self, registration: Registration) -> bool:
-        __traceback_hide__ = True
-        return is_unknown_client(
-            provider_of_registration(self._server, registration, self._discovered.resource),
-            self._metadata,
-            redirect_uri=registration.redirect_uri,
-            clock=self._services.clock,
-        )
 
     def _register(self, replaced: Registration | None) -> Registration:
         """Register, or wait for the process that does."""

@@ -6,7 +6,6 @@ Redis, which can list its keys and says when each ends.
 
 import pickle
 import sys
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -50,34 +49,7 @@ class OldSession:
     content: dict[str, Any] | None = field(repr=False)
 
 
-class OldEngine(ABC):
-    """The engine that a project moves from. Its sessions stay, until they end or are deleted."""
-
-    def __init__(self, store: type) -> None:
-        self.store: Any = store
-
-    @abstractmethod
-    def count(self) -> int:
-        """Return the number of live sessions, imported or not."""
-
-    @abstractmethod
-    def sessions(self) -> Iterator[list[OldSession]]:
-        """Yield all live sessions in batches."""
-
-    @abstractmethod
-    def find(self, key: str) -> OldSession | None:
-        """Return the live session of this key."""
-
-    @abstractmethod
-    def live_keys(self, sessions: Iterable[OldSession]) -> set[str]:
-        """Return the keys of these sessions that are still live."""
-
-    @abstractmethod
-    def end(self, key: str) -> None:
-        """Delete the session of this key."""
-
-
-def load_engine(module: str, clock: Callable[[], float] = system_time) -> OldEngine:
+def load_engine(module: str, clock: Callable[[], float] = system_time) -> "OldEngine":
     """Return the engine of a module, such as `django.contrib.sessions.backends.cache`.
 
     A cache only says how long a session has left: its end is counted from ``clock``. Raises
@@ -97,8 +69,14 @@ def load_engine(module: str, clock: Callable[[], float] = system_time) -> OldEng
     )
 
 
-class DatabaseEngine(OldEngine):
-    """Rows of `django_session`, with a cache before them or without."""
+class DatabaseEngine:
+    """Rows of `django_session`, with a cache before them or without.
+
+    As of every old engine, its sessions stay until they end or are deleted.
+    """
+
+    def __init__(self, store: type) -> None:
+        self.store: Any = store
 
     @cached_property
     def _rows(self) -> Any:
@@ -113,6 +91,7 @@ class DatabaseEngine(OldEngine):
             ) from exc
 
     def count(self) -> int:
+        """Return the number of live sessions, imported or not."""
         count: int = self._live().count()
         return count
 
@@ -126,15 +105,18 @@ class DatabaseEngine(OldEngine):
             after = rows[-1].session_key
 
     def find(self, key: str) -> OldSession | None:
+        """Return the live session of this key."""
         with _fresh_connection():
             row = self._live().filter(session_key=key).first()
             return None if row is None else self._read(row)
 
     def live_keys(self, sessions: Iterable[OldSession]) -> set[str]:
+        """Return the keys of these sessions that are still live."""
         keys = [old.key for old in sessions]
         return set(self._live().filter(session_key__in=keys).values_list("session_key", flat=True))
 
     def end(self, key: str) -> None:
+        """Delete the session of this key."""
         with _fresh_connection():
             self.store(key).delete(key)
 
@@ -148,7 +130,7 @@ class DatabaseEngine(OldEngine):
         return OldSession(row.session_key, ends_at, content)
 
 
-class CacheEngine(OldEngine):
+class CacheEngine:
     """Entries of the cache that `SESSION_CACHE_ALIAS` names.
 
     Django treats any error of the cache as the end of a session. Here it is StoreUnavailable.
@@ -156,7 +138,7 @@ class CacheEngine(OldEngine):
 
     def __init__(self, store: type, clock: Callable[[], float]) -> None:
         """Raise ImproperlyConfigured if there is no such cache."""
-        super().__init__(store)
+        self.store: Any = store
         self._clock = clock
         self.store()
 
@@ -223,6 +205,9 @@ class CacheEngine(OldEngine):
             store._session_cache = content
             return int(now + store.get_expiry_age())
         return int(now + max(0, left) / 1000)
+
+
+OldEngine = DatabaseEngine | CacheEngine
 
 
 def _client_that_raises(cache: Any) -> Any:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway_site.local import packages
 from tests import ROOT
 from tests.interop.canaille_provider import CanailleProvider
+from tests.packaging.building import load_script
 from tests.support import warm_python
 
 MAKE = shutil.which("make")
+ENVIRONMENT = load_script(ROOT / "packaging/environment.py")
 needs_make = pytest.mark.skipif(MAKE is None, reason="NO MAKE: install it")
 
 
@@ -130,7 +131,7 @@ def test_uv_installs_where_it_is_on_the_path(
     script(tmp_path / "bin/uv", f'echo "$@" >> {tmp_path}/asked')
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     folder = tmp_path / "environment"
-    assert packages.main(str(folder), requirements) == 0
+    assert ENVIRONMENT.main(str(folder), requirements) == 0
     made, installed = (tmp_path / "asked").read_text("utf-8").splitlines()
     assert made == f"venv --quiet --seed --python {sys.executable} {folder}"
     assert installed.endswith(f"--python {folder}/bin/python --require-hashes -r {requirements}")
@@ -148,7 +149,7 @@ def test_pip_installs_where_uv_does_not(
         script(tmp_path / "bin/uv", uv)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     script(tmp_path / "environment/bin/python", f'echo "$@" >> {tmp_path}/asked')
-    assert packages.main(str(tmp_path / "environment"), requirements) == 0
+    assert ENVIRONMENT.main(str(tmp_path / "environment"), requirements) == 0
     [asked] = (tmp_path / "asked").read_text("utf-8").splitlines()
     assert asked.startswith("-m pip install")
     assert asked.endswith(f"--require-hashes -r {requirements}")
@@ -169,7 +170,7 @@ def test_unreachable_index_is_reported_in_one_sentence(
     monkeypatch.setenv("PIP_RETRIES", "0")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     script(tmp_path / "environment/bin/python", f'exec {sys.executable} "$@"')
-    assert packages.main(str(tmp_path / "environment"), requirements) == 1
+    assert ENVIRONMENT.main(str(tmp_path / "environment"), requirements) == 1
     [said] = capsys.readouterr().err.splitlines()
     assert said.startswith("The package index cannot be reached: ")
 
@@ -195,7 +196,7 @@ def test_failed_environment_is_reported_in_one_sentence_and_removed(
     (said, sentence), folder = failure, tmp_path / "environment"
     half = f'mkdir -p "$3/bin"; touch "$3/bin/python"; echo "{said}"; exit 1'
     monkeypatch.setattr(sys, "executable", str(script(tmp_path / "python", half)))
-    assert packages.main(str(folder), requirements) == 1
+    assert ENVIRONMENT.main(str(folder), requirements) == 1
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(sentence)
     assert not folder.exists()
@@ -206,10 +207,10 @@ def test_unknown_failure_shows_the_installers_output(
     tmp_path: Path, requirements: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     script(tmp_path / "environment/bin/python", "echo THESE PACKAGES DO NOT MATCH; exit 1")
-    assert packages.main(str(tmp_path / "environment"), requirements) == 1
+    assert ENVIRONMENT.main(str(tmp_path / "environment"), requirements) == 1
     assert capsys.readouterr().err.splitlines() == [
         "THESE PACKAGES DO NOT MATCH",
-        packages.FAILED,
+        ENVIRONMENT.FAILED,
     ]
 
 
@@ -220,12 +221,12 @@ def test_interrupted_installation_is_reported_in_one_sentence(
     script(tmp_path / "environment/bin/python", "kill -INT $PPID; exec sleep 5")
     # A background job of a shell, as in some CI, ignores Ctrl-C.
     heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"
-    install = "sys.exit(packages.main(*sys.argv[1:]))"
-    code = f"import signal, sys; {heard}; from gateway_site.local import packages; {install}"
+    install = "sys.exit(environment.main(*sys.argv[1:]))"
+    code = f"import signal, sys; {heard}; sys.path[0] = 'packaging'; import environment; {install}"
     command = ["-c", code, str(tmp_path / "environment"), requirements]
     done = subprocess.run(
         [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False,
         timeout=60,
     )  # fmt: skip
     assert done.returncode == 1
-    assert done.stderr == f"\n{packages.INTERRUPTED}\n"
+    assert done.stderr == f"\n{ENVIRONMENT.INTERRUPTED}\n"

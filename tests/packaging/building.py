@@ -29,8 +29,12 @@ def load_project(name: str) -> dict[str, Any]:
 
 def load_hooks() -> ModuleType:
     """Return the module of hatchling's hooks."""
-    path = SOURCES[GATEWAY] / "hatch_build.py"
-    spec = importlib.util.spec_from_file_location("hatch_build", path)
+    return load_script(SOURCES[GATEWAY] / "hatch_build.py")
+
+
+def load_script(path: Path) -> ModuleType:
+    """Return the module in a file that is in no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -213,13 +213,9 @@ def redirect_to_connect(call: UpstreamCall, problem: Problem) -> HttpResponse | 
         return None
     if call.is_client or not origin.is_navigation(call.request):
         return None
-    back = _way_back(call.request)
+    back = continue_url(getattr(call.request, "scope", {}))
     query = f"?{urlencode({REDIRECT_FIELD_NAME: back})}" if back else ""
     return HttpResponseRedirect(connect_url + query, headers={"Cache-Control": "no-store"})
-
-
-def _way_back(request: HttpRequest) -> str | None:
-    return continue_url(getattr(request, "scope", {}))
 
 
 async def require_scope(call: UpstreamCall, headers: Headers) -> None:

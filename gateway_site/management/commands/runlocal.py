@@ -22,8 +22,8 @@ class Command(BaseCommand):
         options.add_options(parser)
 
     def handle(self, *args: Any, **given: Any) -> None:
-        others = ("provider", "kms", "dynamodb", "mcp", "notes")
-        ports = Ports(given["port"], **{name: given[f"{name}_port"] for name in others})
+        others = ("provider_port", "kms_port", "dynamodb_port", "mcp_port", "notes_port")
+        ports = Ports(given["port"], *(given[name] for name in others))
         if given["host"] not in LOOPBACK:
             forwarded = (
                 f"-L {each}:127.0.0.1:{each}"

@@ -60,7 +60,7 @@ def allow(visitor: Visitor, **changes: Any) -> str:
 
 
 def is_alive(token: str) -> bool:
-    return run_sync(grants().session(token, upstream="mcp")) is not None
+    return run_sync(grants().open(token, upstream="mcp")) is not None
 
 
 def page(visitor: Visitor, address: str = "/apps/") -> Element:

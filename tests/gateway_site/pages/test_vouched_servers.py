@@ -140,9 +140,9 @@ def test_app_gets_a_grant_with_the_providers_tokens(
     ada: Visitor, app: App, corp: IdJagProvider, notes: McpResource, server: AssertionServer
 ) -> None:
     tokens = allow(ada, app, corp)
-    grant = run_sync(grants().session(tokens["access_token"], upstream="notes"))
+    grant = run_sync(grants().open(tokens["access_token"], upstream="notes"))
     assert grant is not None
-    assert vault.stored_providers(grant) == ["corp"]
+    assert vault.stored_providers(grant.session) == ["corp"]
     assert not server.authorizations
     assert call_as(ada, tokens).status == 200
     assert call_as(ada, tokens).status == 200
@@ -197,12 +197,12 @@ def test_groups_of_an_app_are_those_at_the_provider(
     declare_asserted(settings, notes, CLIENTS="1", ALLOWED_GROUPS="operators")
     tokens = allow(ada, app, corp)
     assert call_as(ada, tokens).status == 403
-    grant = run_sync(grants().session(tokens["access_token"], upstream="notes"))
+    grant = run_sync(grants().open(tokens["access_token"], upstream="notes"))
     assert grant is not None
-    held = vault.load_token_set(grant, "corp")
+    held = vault.load_token_set(grant.session, "corp")
     assert held is not None
-    vault.store_token_set(grant, "corp", replace(held, groups=("operators",)))
-    grant.save()
+    vault.store_token_set(grant.session, "corp", replace(held, groups=("operators",)))
+    grant.session.save()
     assert call_as(ada, tokens).status == 200
 
 

@@ -73,7 +73,7 @@ class Client:
 
     def can_call_anew(self, pair: TokenResponse) -> bool:
         """Return True if a process that remembers nothing accepts the access token."""
-        anew = self.world.started(0).session(pair.access_token, upstream="mcp")
+        anew = self.world.started(0).open(pair.access_token, upstream="mcp")
         return run_sync(anew) is not None
 
     def cannot_refresh(self, token: str) -> None:
@@ -521,10 +521,10 @@ def test_thread_waits_for_no_deletion(client: Client, gate: Gate) -> None:
 async def test_event_loop_waits_for_no_deletion(client: Client, gate: Gate) -> None:
     client.waits(AGE)
     grants = client.world.grants
-    assert await grants.session(client.last.access_token, upstream="mcp") is None
+    assert await grants.open(client.last.access_token, upstream="mcp") is None
     assert await asyncio.to_thread(gate.reached.acquire, timeout=30)
     other = client.world.begin()
-    assert await grants.session(other.access_token, upstream="mcp") is not None
+    assert await grants.open(other.access_token, upstream="mcp") is not None
     gate.open.set()
     assert client.access_tokens() == "."
 

@@ -38,7 +38,8 @@ def grant_access(visitor: Visitor, *, end_with_sid: bool) -> tuple[Grants, str]:
 
 
 def session_of(grants: Grants, access_token: str) -> GrantStore | None:
-    return run_sync(grants.session(access_token, upstream="mcp"))
+    found = run_sync(grants.open(access_token, upstream="mcp"))
+    return None if found is None else found.session
 
 
 @pytest.mark.parametrize(("with_sid", "links"), [(False, 2), (True, 3)])

@@ -78,8 +78,8 @@ async def test_all_verbs_do_their_work_in_an_event_loop(one: GrantWorld) -> None
     outcomes = await asyncio.gather(*(refresh() for _ in range(16)))
     assert len(pairs(list(outcomes))) == 1
     second = outcomes[0]
-    session = await steps.session(second.access_token, upstream="mcp")
-    assert session is not None
-    await steps.end(session, access_token=second.access_token)
-    assert await steps.session(first.access_token, upstream="mcp") is None
+    opened = await steps.open(second.access_token, upstream="mcp")
+    assert opened is not None
+    await steps.end(opened.session, access_token=second.access_token)
+    assert await steps.open(first.access_token, upstream="mcp") is None
     await steps.revoke(second.refresh_token, client_id=CONSENT.client_id)

@@ -62,7 +62,7 @@ class GrantCommands:
     def lives(self, access_token: str) -> bool:
         from oauth.clients.grants import grants
 
-        return run_sync(grants().session(access_token, upstream="mcp")) is not None
+        return run_sync(grants().open(access_token, upstream="mcp")) is not None
 
     def end(self) -> int:
         from sessions_kms.operations.ending import end_sessions_of

@@ -103,7 +103,8 @@ class GrantWorld:
         return run_sync(self.grants.refresh(token, **(asked | changes)))
 
     def session(self, token: str, upstream: str = "mcp") -> GrantStore | None:
-        return run_sync(self.grants.session(token, upstream=upstream))
+        found = run_sync(self.grants.open(token, upstream=upstream))
+        return None if found is None else found.session
 
     def lives(self, issued: TokenResponse) -> bool:
         return self.session(issued.access_token) is not None

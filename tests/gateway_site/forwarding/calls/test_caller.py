@@ -141,7 +141,7 @@ def test_what_changed_in_a_grant_is_saved_and_its_key_never_a_cookie(
     monkeypatch.setattr(session_user, "started_at", time.time() + 1)  # its hash is not new
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "another-" + settings.SECRET_KEY
-    before = run_sync(grants().session(token, upstream="tools"))
+    before = run_sync(grants().open(token, upstream="tools"))
 
     async def change(call: UpstreamCall) -> Problem:
         response = HttpResponse()
@@ -155,10 +155,10 @@ def test_what_changed_in_a_grant_is_saved_and_its_key_never_a_cookie(
     answer = called(token, change)
     assert code_of(answer) == (418, "admitted")
     assert header(answer, b"set-cookie") is None
-    stored = run_sync(grants().session(token, upstream="tools"))
+    stored = run_sync(grants().open(token, upstream="tools"))
     assert stored is not None
     assert before is not None
-    assert stored[HASH_SESSION_KEY] != before[HASH_SESSION_KEY]
+    assert stored.session[HASH_SESSION_KEY] != before.session[HASH_SESSION_KEY]
 
 
 def test_grant_that_ended_meanwhile_is_not_stored_again(
@@ -175,7 +175,7 @@ def test_grant_that_ended_meanwhile_is_not_stored_again(
 
     monkeypatch.setattr(GrantStore, "asave", ended)
     assert header(called(token), b"set-cookie") is None
-    assert run_sync(grants().session(token, upstream="tools")) is None
+    assert run_sync(grants().open(token, upstream="tools")) is None
 
 
 @pytest.fixture

@@ -239,9 +239,9 @@ def test_grant_is_sealed_with_the_tokens_of_its_own_exchange(
     before, corp.gives_refresh_token = ada.held(), gives_one
     code = WayBack.of(allow(ada, app, corp)).answer["code"]
     token = app.redeem(code).json()["access_token"]
-    stored = run_sync(grants().session(token, upstream="tools"))
+    stored = run_sync(grants().open(token, upstream="tools"))
     assert stored is not None
-    held = vault.load_token_set(stored, "corp")
+    held = vault.load_token_set(stored.session, "corp")
     assert before is not None
     assert held is not None
     assert held.access_token != before.access_token
@@ -249,7 +249,7 @@ def test_grant_is_sealed_with_the_tokens_of_its_own_exchange(
     assert held.refresh_token != before.refresh_token
     assert held.grant_secret != before.grant_secret
     assert ada.held() == before
-    assert run_sync(grants().session(token, upstream="files")) is None
+    assert run_sync(grants().open(token, upstream="files")) is None
 
 
 def test_grant_keeps_the_claims_of_its_own_consent(
@@ -261,9 +261,9 @@ def test_grant_keeps_the_claims_of_its_own_consent(
     corp.more_of_userinfo = {"email_verified": True, "email": "ada@new.example"}
     code = WayBack.of(allow(ada, app, corp)).answer["code"]
     token = app.redeem(code).json()["access_token"]
-    stored = run_sync(grants().session(token, upstream="tools"))
+    stored = run_sync(grants().open(token, upstream="tools"))
     assert stored is not None
-    held, before = vault.load_token_set(stored, "corp"), ada.held()
+    held, before = vault.load_token_set(stored.session, "corp"), ada.held()
     assert held is not None
     assert (held.email, held.name) == ("ada@new.example", "Ada Lovelace")
     assert before is not None

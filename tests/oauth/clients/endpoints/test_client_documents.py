@@ -66,7 +66,7 @@ def chatgpt(app: App) -> App:
 
 
 def lives(tokens: dict[str, Any]) -> bool:
-    return run_sync(grants().session(tokens["access_token"], upstream="tools")) is not None
+    return run_sync(grants().open(tokens["access_token"], upstream="tools")) is not None
 
 
 def test_chatgpt_signs_in_as_a_public_client_and_its_key_is_not_fetched(

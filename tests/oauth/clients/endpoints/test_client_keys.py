@@ -41,7 +41,7 @@ def server(server: AuthorizationServer, settings: Settings) -> AuthorizationServ
 
 
 def lives(tokens: dict[str, Any]) -> bool:
-    return run_sync(grants().session(tokens["access_token"], upstream="tools")) is not None
+    return run_sync(grants().open(tokens["access_token"], upstream="tools")) is not None
 
 
 def assert_not_authenticated(answer: Any) -> None:

@@ -56,9 +56,9 @@ def consent(app: App, ada: Visitor, notes: McpResource) -> Consent:
 
 
 def grant_of(tokens: dict[str, Any]) -> GrantStore:
-    found = run_sync(grants().session(tokens["access_token"], upstream="notes"))
+    found = run_sync(grants().open(tokens["access_token"], upstream="notes"))
     assert found is not None
-    return found
+    return found.session
 
 
 def test_grant_gets_its_own_tokens_and_the_browser_none(

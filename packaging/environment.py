@@ -1,4 +1,4 @@
-"""Create the virtual environment of `make`: `python -m gateway_site.local.packages FOLDER FILE`.
+"""Create the virtual environment of `make`: `packaging/environment.py FOLDER FILE`.
 
 It runs before anything is installed, so it uses only the standard library. If uv is on the PATH and
 can fetch the packages, it installs them in seconds; otherwise venv and pip do. Their output is
@@ -45,7 +45,7 @@ def main(folder: str, requirements: str) -> int:
 
 def _install(folder: Path, requirements: str) -> int:
     total = len(PINNED.findall(Path(requirements).read_text(encoding="utf-8")))
-    print(f"Installing {total} packages from {requirements}.", flush=True)  # noqa: T201 - a program
+    print(f"Installing {total} packages from {requirements}.", flush=True)
     if (uv := shutil.which("uv")) and _install_by_uv(uv, folder, requirements):
         return 0
     return _install_by_pip(folder, requirements)
