@@ -8,4 +8,5 @@ from sessions_kms.concurrency.waits import run_sync
 
 
 def open_session(token: str, upstream: str = "tools") -> GrantStore | None:
-    return run_sync(grants().session(token, upstream=upstream))
+    found = run_sync(grants().open(token, upstream=upstream))
+    return None if found is None else found.session
