@@ -15,7 +15,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from oauth.provider.config import read_revocation
+from oauth.provider.config import find_provider, read_revocation
 
 SETTING = "OAUTH_MCP_SERVERS"
 
@@ -77,6 +77,12 @@ def _read_server(name: str, members: Mapping[str, Any]) -> McpServer:
     if members.get("id_jag") and not members.get("issuer"):
         # Otherwise the MCP server would choose for whom the provider vouches for people.
         raise ImproperlyConfigured(f"{SETTING}: {name} has an id_jag, so it needs an issuer.")
+    if voucher := members.get("id_jag"):
+        provider = find_provider(voucher)
+        if provider is None or provider.issuer is None:
+            raise ImproperlyConfigured(
+                f"{SETTING}: the id_jag of {name} is no provider with OpenID Connect."
+            )
     return McpServer(
         name=name,
         **{

@@ -31,7 +31,7 @@ from oauth.mcp.provider import provider_of as provider_of_server
 from oauth.mcp.servers import McpServer
 from oauth.metrics import telemetry
 from oauth.provider.config import ProviderConfig
-from oauth.provider.id_token import decode_stored_claims
+from oauth.provider.id_token import CLOCK_DIFFERENCE, decode_stored_claims
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
 from oauth.tokens.assertion_request import AssertionRequest
@@ -56,7 +56,7 @@ LEASE_LABEL: Final = "oauth/id-jag"
 def is_paused(session: SessionBase, server: McpServer, now: float) -> bool:
     """Return True if an attempt failed in this session, and nobody signed in since."""
     failed_at = session.get(PREFIX + server.name)
-    if not isinstance(failed_at, int) or not 0 <= now - failed_at < PAUSE:
+    if not isinstance(failed_at, int) or not -CLOCK_DIFFERENCE <= now - failed_at < PAUSE:
         return False
     account = vault.load_token_set(session, server.id_jag or "")
     return account is None or account.granted_at <= failed_at
@@ -228,9 +228,9 @@ class AssertedToken(FreshToken):
         try:
             account = await self._load_account(stored.session)
             return await self._obtain(stored.session, account, patient=patient)
-        except NoLongerAllowed:
+        except (AssertionRefused, NoLongerAllowed):
             raise
-        except ReauthenticationRequired:
+        except ReauthenticationRequired:  # There is no id token.
             await self._stored.pause()
             raise
 
@@ -259,6 +259,7 @@ class AssertedToken(FreshToken):
             new = await shared.perform()
             return await self._store(shared, new)
         except ReauthenticationRequired:
+            await self._stored.pause()  # with the lease: the next process would try as well
             raise AssertionRefused("The assertion was refused.") from None
         finally:
             await shared.give_up()

@@ -34,3 +34,13 @@ def test_server_does_not_choose_who_gets_the_operators_secret(settings: Settings
     settings.OAUTH_MCP_SERVERS = {"notes": members}
     with pytest.raises(ImproperlyConfigured, match="notes has a client_secret, so it needs an is"):
         all_servers()
+
+
+def test_server_does_not_choose_where_a_provider_vouches_for_people(settings: Settings) -> None:
+    members = {"url": "https://mcp.example.com", "client_id": "id", "id_jag": "corp"}
+    settings.OAUTH_MCP_SERVERS = {"notes": members}
+    with pytest.raises(ImproperlyConfigured, match="notes has an id_jag, so it needs an issuer"):
+        all_servers()
+    settings.OAUTH_MCP_SERVERS = {"notes": members | {"issuer": "https://as.example.com"}}
+    with pytest.raises(ImproperlyConfigured, match="the id_jag of notes is no provider with"):
+        all_servers()

@@ -48,6 +48,9 @@ class AssertionServer(AuthorizationServer):
             form | {"grant_type": "refresh_token"}, authorization
         )
 
+    def _authenticated(self, form: dict[str, str], authorization: str) -> bool:
+        return "assertion" in form or super()._authenticated(form, authorization)
+
     def _may_refresh(self, form: dict[str, str]) -> bool:
         return "assertion" in form or super()._may_refresh(form)
 

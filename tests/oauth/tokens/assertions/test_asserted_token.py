@@ -8,6 +8,7 @@ import pytest
 from pytest_django import Settings
 
 from oauth.exceptions import NotConnected, ReauthenticationRequired
+from oauth.mcp import resource_metadata
 from oauth.tokens import vault
 from sessions_kms import Leases
 from sessions_kms.backend import SessionStore
@@ -100,9 +101,11 @@ def test_without_a_new_id_token_only_connect_is_left(
     assert len(corp.refreshes) == 2
 
 
+@pytest.mark.parametrize("process", ["login", "connect"])
 def test_new_sign_in_ends_the_wait(
-    signed_in: Visitor, corp: IdJagProvider, server: AssertionServer, store: Stack
+    signed_in: Visitor, corp: IdJagProvider, server: AssertionServer, store: Stack, process: str
 ) -> None:
+    """Connecting the account again keeps the session, with the time of the failure."""
     server.error = "invalid_grant"
     with pytest.raises(ReauthenticationRequired):
         get_token(signed_in, "notes")
@@ -110,7 +113,7 @@ def test_new_sign_in_ends_the_wait(
     store.clock.advance(60)
     with pytest.raises(ReauthenticationRequired):
         get_token(signed_in, "notes")
-    signed_in.sign_in(corp)
+    signed_in.sign_in(corp, process=process)
     assert get_token(signed_in, "notes").access_token in server.people_of_tokens
 
 
@@ -244,3 +247,17 @@ def test_operator_may_end_it(
     with pytest.raises(ReauthenticationRequired):
         get_token(signed_in, "notes")
     assert len(server.forms) == 1
+
+
+def test_only_pinned_scopes_are_requested(
+    signed_in: Visitor, corp: IdJagProvider, notes: McpResource, server: AssertionServer,
+    store: Stack,
+) -> None:  # fmt: skip
+    notes.scopes = ("read",)
+    first = get_token(signed_in, "notes")
+    notes.scopes = ("read", "admin")
+    resource_metadata.clear_resource_cache()
+    store.clock.advance(3601)
+    second = get_token(signed_in, "notes")
+    assert [form["scope"] for form in corp.exchanges] == ["read", "read"]
+    assert (first.requested_scope, second.requested_scope) == (("read",), ("read",))

@@ -34,6 +34,18 @@ def test_secret_goes_to_the_issuer_alone(
     assert "canary-of-a-secret" not in str(corp.exchanges)
 
 
+def test_client_with_basic_is_named_in_the_form_too(
+    signed_in: Visitor, notes: McpResource, server: AssertionServer, settings: Settings
+) -> None:
+    """As the MCP SDK for Python (2.3) has it: it looks for the client in the form first."""
+    server.more_of_metadata = {"token_endpoint_auth_methods_supported": ["client_secret_basic"]}
+    declare_asserted(settings, notes, CLIENT_SECRET="canary-of-a-secret")
+    get_token(signed_in, "notes")
+    [form] = server.forms
+    assert form["client_id"] == AT_NOTES
+    assert "client_secret" not in form
+
+
 def test_document_is_the_client_and_says_so(
     signed_in: Visitor, corp: IdJagProvider, notes: McpResource, server: AssertionServer,
     settings: Settings,

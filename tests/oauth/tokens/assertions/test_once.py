@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 
 import oauth
-from oauth.exceptions import AssertionRefused, OAuthError
+from oauth.exceptions import AssertionRefused, OAuthError, ReauthenticationRequired
 from oauth.mcp.servers import find_server
 from oauth.provider.config import find_provider
 from oauth.provider.refresh_lease import RefreshLease
@@ -76,6 +76,36 @@ def test_processes_share_one_refusal(
     server.error = "invalid_grant"
     answers = in_processes(signed_in, 4)
     assert {type(each) for each in answers} == {AssertionRefused}
+    assert len(server.forms) == 1
+
+
+def test_processes_share_one_refresh_that_brings_no_id_token(
+    signed_in: Visitor, corp: IdJagProvider, server: AssertionServer, store: Stack
+) -> None:
+    corp.renews_id_token = False
+    store.clock.advance(61)
+    answers = in_processes(signed_in, 4)
+    assert all(isinstance(each, ReauthenticationRequired) for each in answers)
+    assert (len(corp.refreshes), corp.exchanges) == (1, [])
+
+
+def test_process_that_comes_when_a_refused_one_leaves_makes_no_attempt(
+    signed_in: Visitor, server: AssertionServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = RefreshLease.release
+    late: list[TokenSet | OAuthError] = []
+
+    async def release_and_race(lease: RefreshLease) -> None:
+        await release(lease)
+        if not late:
+            late.extend([AssertionRefused()])
+            late[:] = in_processes(signed_in, 1)
+
+    monkeypatch.setattr(RefreshLease, "release", release_and_race)
+    server.error = "invalid_grant"
+    with pytest.raises(AssertionRefused):
+        get_token(signed_in, "notes")
+    assert [type(each) for each in late] == [AssertionRefused]
     assert len(server.forms) == 1
 
 
