@@ -37,7 +37,13 @@ class IdJagProvider(FakeProvider):
     exchanges: list[dict[str, str]] = field(default_factory=list)
 
     def metadata(self) -> dict[str, Any]:
-        return super().metadata() | {"identity_chaining_requested_token_types_supported": [ID_JAG]}
+        required = {  # by OpenID Connect Discovery section 3; Claude Code looks
+            "response_types_supported": ["code"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        }
+        issued = {"identity_chaining_requested_token_types_supported": [ID_JAG]}
+        return super().metadata() | required | issued | self.more_of_metadata
 
     def answer(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
         if path != "/jwks":

@@ -23,7 +23,7 @@ import requests
 
 from gateway_site.local.kms import LocalKMS
 from tests.gateway_site.support.keyed import KeyedFleet, keyed_fleet
-from tests.oauth.clients.support.asserting import DIGEST, JWT_BEARER, SECRET
+from tests.oauth.clients.support.asserting import JWT_BEARER, SECRET, write_clients
 from tests.oauth.support.fake_provider import Answer
 from tests.oauth.support.id_jag_provider import IdJagProvider
 from tests.support.keys import write_key
@@ -80,14 +80,11 @@ class Fleet:
 
 @pytest.fixture
 def fleet(local_kms: LocalKMS, roto_url: str, tmp_path: Path) -> Iterator[Fleet]:
-    clients = tmp_path / "clients.json"
-    entry = {"client_id": "tool", "client_secret_sha256": DIGEST, "grant_types": [JWT_BEARER]}
-    clients.write_text(json.dumps([entry]), encoding="utf-8")
     idp = EchoingProvider()
     with keyed_fleet(local_kms, roto_url, tmp_path, lambda: idp) as started:
         variables = {
             "OAUTH_CORP_ID_JAG_CLIENTS": "1",
-            "CLIENTS_FILE": str(clients),
+            "CLIENTS_FILE": write_clients(tmp_path),
             "IDENTITY_KEY_FILE": write_key(tmp_path / "key.pem"),
             "UPSTREAM_PEOPLE_TOKEN": "identity",
             "UPSTREAM_PEOPLE_CLAIMS": "email",

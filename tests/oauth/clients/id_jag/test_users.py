@@ -12,6 +12,7 @@ from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth.models import User
 from pytest_django import Settings
 
+from oauth.clients.id_jag import account
 from oauth.models import GroupRights
 from oauth.tokens import asserted_account
 from tests.oauth.clients.support.asserted import open_session
@@ -31,13 +32,13 @@ def session_user(token: str) -> str:
 
 def test_new_account_gets_a_user_as_at_a_first_sign_in(tool: AssertingClient) -> None:
     first, second = tool.get_token(**PROFILE), tool.get_token(**PROFILE)
-    account = SocialAccount.objects.get()
+    row = SocialAccount.objects.get()
     user = User.objects.get()
-    assert (account.provider, account.uid, account.user_id) == ("corp", "1001", user.pk)
+    assert (row.provider, row.uid, row.user_id) == ("corp", "1001", user.pk)
     assert (user.email, user.first_name, user.last_name) == ("ada@example.com", "Ada", "Lovelace")
     assert not user.has_usable_password()
     assert (user.is_staff, user.is_superuser, user.last_login) == (False, False, None)
-    assert account.extra_data["id_token"].keys() == {"iss", "sub", *PROFILE}
+    assert row.extra_data["id_token"].keys() == {"iss", "sub", *PROFILE}
     assert session_user(first) == session_user(second) == str(user.pk)
 
 
@@ -46,11 +47,11 @@ def test_user_of_a_browser_is_found_and_stays_as_it_is(
 ) -> None:
     visitor.sign_in(corp)
     before = User.objects.values().get()
-    account = SocialAccount.objects.values().get()
+    row = SocialAccount.objects.values().get()
     token = tool.get_token(email="new@example.com", name="Another Name", email_verified=True)
     assert session_user(token) == visitor.user_id
     assert User.objects.values().get() == before
-    assert SocialAccount.objects.values().get() == account
+    assert SocialAccount.objects.values().get() == row
     assert [each.email for each in EmailAddress.objects.all()] == ["ada@example.com"]
 
 
@@ -69,6 +70,25 @@ def test_same_subject_at_another_provider_is_another_user(
     owner = User.objects.create_user("owner")
     SocialAccount.objects.create(provider="other", uid="1001", user=owner)
     assert session_user(tool.get_token()) != str(owner.pk)
+
+
+def test_two_requests_at_once_create_one_user(
+    tool: AssertingClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one looks before the first has created the account, and saves after it."""
+    find = account._find
+    others: list[None] = []
+
+    def find_after_others(provider: str, subject: str) -> Any:
+        found = find(provider, subject)
+        if not others:
+            others.append(None)
+            assert tool.ask(**PROFILE).status_code == 200
+        return found
+
+    monkeypatch.setattr(account, "_find", find_after_others)
+    assert tool.ask(**PROFILE).status_code == 200
+    assert (User.objects.count(), SocialAccount.objects.count()) == (1, 1)
 
 
 def test_deactivated_user_gets_no_token(tool: AssertingClient) -> None:
@@ -130,9 +150,9 @@ def test_groups_are_those_of_the_assertion_and_give_no_rights(
     assert not GroupRights.objects.exists()
     session = open_session(token)
     assert session is not None
-    account = asserted_account.parse_account(session[asserted_account.KEY])
-    assert account is not None
-    assert account.groups == ("admins",)
+    asserted = asserted_account.parse_account(session[asserted_account.KEY])
+    assert asserted is not None
+    assert asserted.groups == ("admins",)
     corp.more_of_id_token = {"groups": ["sales"]}
     visitor.sign_in(corp)
     assert visitor.user_id == str(User.objects.get().pk)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,7 +21,7 @@ FORM = "application/x-www-form-urlencoded"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 SECRET = "secret-canary-of-the-tool"
 DIGEST = hash_secret(SECRET).hex()
-PUBLIC_ID = "https://claude.example/client.json"
+PUBLIC_ID = "https://claude.ai/oauth/mcp-oauth-client-metadata"  # Claude's document is public
 LISTED: list[dict[str, Any]] = [
     {"client_id": "tool", "client_secret_sha256": DIGEST, "grant_types": [JWT_BEARER]},
     {"client_id": "other", "client_secret_sha256": DIGEST, "redirect_uris": [REDIRECT_URI]},
@@ -37,6 +39,13 @@ LISTED: list[dict[str, Any]] = [
         "grant_types": ["authorization_code"],
     },
 ]
+
+
+def write_clients(folder: Path) -> str:
+    """Write a file with the client `tool`; return its path."""
+    file = folder / "asserting.json"
+    file.write_text(json.dumps(LISTED[:1]), encoding="utf-8")
+    return str(file)
 
 
 def make_server(**changes: Any) -> AuthorizationServer:
