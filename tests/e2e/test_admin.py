@@ -94,9 +94,7 @@ def test_all_sessions_of_a_user_are_ended_without_javascript(
     expect_signed_out(grace)
 
 
-def test_sessions_before_a_time_are_ended_and_later_ones_are_not(
-    stack: LocalStack, admin: Page, grace: Page
-) -> None:
+def test_sessions_before_a_time_are_ended_and_later_ones_are_not(admin: Page, grace: Page) -> None:
     admin.get_by_role("link", name="End all sessions before…").click()
     admin.get_by_text("Today", exact=True).first.click()
     admin.locator("#id_before_1").fill("00:00:00")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -32,9 +31,7 @@ def variables(variables: dict[str, str]) -> dict[str, str]:
     return kept | {"BROWSER": f"{person} %s &"}
 
 
-def test_client_signs_in_and_calls_a_tool_with_the_persons_token(
-    reader: Reader, tmp_path: Path
-) -> None:
+def test_client_signs_in_and_calls_a_tool_with_the_persons_token(reader: Reader) -> None:
     defaults = Ports()
     gateway, provider, kms, dynamodb, mcp, notes, server = map(str, free_ports(7))
     options = (

@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site.providers.configuration import read_providers
 from tests.oauth.support.fixtures import Visitor
-from tests.oauth.support.requests import get_token
+from tests.oauth.support.requests import get_token, stored_tokens
 from tests.providers.conftest import Serve
 from tests.providers.signing_in import sign_in
 from tests.providers.stubs import GitHubEnterprise
@@ -65,8 +65,7 @@ def test_id_token_is_neither_trusted_nor_stored(serve: Serve, visitor: Visitor) 
     ghe = serve(GitHubEnterprise)
     ghe.more_of_token_response = {"id_token": "of nobody"}
     sign_in(visitor, ghe)
-    held = visitor.held("ghe")
-    assert held is not None
+    held = stored_tokens(visitor, "ghe")
     assert held.id_token is None
 
 

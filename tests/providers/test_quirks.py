@@ -8,6 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site.providers.configuration import read_providers
 from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.requests import stored_tokens
 from tests.providers.conftest import Serve
 from tests.providers.signing_in import sign_in
 from tests.providers.stubs import Auth0, Cognito, Entra, GitLab, Google, Keycloak, Okta, Stub
@@ -16,8 +17,7 @@ from tests.support.cases import each_case
 
 def test_google_gives_a_refresh_token_at_every_sign_in(serve: Serve, visitor: Visitor) -> None:
     sign_in(visitor, serve(Google))
-    held = visitor.held("google")
-    assert held is not None
+    held = stored_tokens(visitor, "google")
     assert held.refresh_token is not None
 
 
@@ -25,8 +25,7 @@ def test_google_issues_no_refresh_token_without_prompt_consent(
     serve: Serve, visitor: Visitor
 ) -> None:
     sign_in(visitor, serve(Google, AUTH_PARAMS="access_type=offline"))
-    held = visitor.held("google")
-    assert held is not None
+    held = stored_tokens(visitor, "google")
     assert held.refresh_token is None
 
 
@@ -35,8 +34,7 @@ def test_refresh_token_is_given_for_offline_access_alone(
     serve: Serve, visitor: Visitor, kind: type[Stub]
 ) -> None:
     sign_in(visitor, serve(kind, SCOPES="openid,profile,email"))
-    held = visitor.held(kind.name)
-    assert held is not None
+    held = stored_tokens(visitor, kind.name)
     assert held.refresh_token is None
 
 
@@ -68,8 +66,7 @@ def test_offline_token_of_keycloak_never_ends(
     serve: Serve, visitor: Visitor, scopes: str, ends: bool
 ) -> None:
     sign_in(visitor, serve(Keycloak, SCOPES=scopes))
-    held = visitor.held("corp")
-    assert held is not None
+    held = stored_tokens(visitor, "corp")
     assert (held.refresh_expires_at is not None) is ends
 
 

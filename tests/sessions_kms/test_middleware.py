@@ -135,13 +135,7 @@ WHERE = {
 @pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
 @pytest.mark.parametrize("place", WHERE)
 def test_store_unavailable_is_503_and_keeps_the_cookie(
-    place: str,
-    ask: Ask,
-    *,
-    debug: bool,
-    settings: Settings,
-    fake: Stack,
-    monkeypatch: pytest.MonkeyPatch,
+    place: str, ask: Ask, *, debug: bool, settings: Settings, fake: Stack
 ) -> None:
     where = WHERE[place]
     settings.DEBUG = debug
@@ -190,9 +184,7 @@ def test_other_errors_stay_500(ask: Ask, debug: bool, settings: Settings) -> Non
 
 
 @pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
-def test_session_ended_meanwhile_stays_400(
-    ask: Ask, fake: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_session_ended_meanwhile_stays_400(ask: Ask, fake: Stack) -> None:
     key = saved_key(name="old")
     fake.dynamodb.on("PutItem session", after(lambda: fake.delete_item(id_of(key))))
     assert ask("/write/", key).status_code == 400

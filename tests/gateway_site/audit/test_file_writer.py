@@ -118,7 +118,7 @@ def test_calls_are_rejected_while_the_file_cannot_be_written_and_nothing_is_lost
 
 
 def test_process_ends_although_nothing_can_be_written(
-    sink: Sink, queue: EventQueue, caplog: pytest.LogCaptureFixture
+    queue: EventQueue, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in "abcdef":
         queue.add(event(name))

@@ -87,7 +87,7 @@ def test_traceback_is_one_member() -> None:
     assert read["exception"].endswith("\nValueError: broken")
 
 
-def test_lines_of_a_request_have_what_is_known_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_of_a_request_have_what_is_known_of_it() -> None:
     entry = access_log.LogEntry("a1b2", user="7", upstream="people", status=404)
     token = access_log._current.set(entry)
     try:

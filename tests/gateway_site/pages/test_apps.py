@@ -200,9 +200,7 @@ def test_all_are_ended_by_no_click_on_a_page_that_has_just_appeared(ada: Visitor
     assert f'name="{click_delay.FIELD}"' in ada.client.get("/apps/").content.decode()
 
 
-def test_app_of_another_user_is_neither_listed_nor_ended(
-    ada: Visitor, corp: FakeProvider, store: Stack
-) -> None:
+def test_app_of_another_user_is_neither_listed_nor_ended(ada: Visitor, corp: FakeProvider) -> None:
     token = allow(ada)
     (app,) = ids(ada)
     corp.person = BOB

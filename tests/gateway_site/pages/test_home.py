@@ -35,7 +35,7 @@ def send_form(visitor: Visitor, form: Element) -> dict[str, str]:
 
 
 def test_signed_out_page_has_a_form_for_each_provider(
-    corp: FakeProvider, other: FakeProvider, visitor: Visitor
+    other: FakeProvider, visitor: Visitor
 ) -> None:
     page = home(visitor)
     (main,) = page.all("main")
@@ -51,7 +51,7 @@ def test_signed_out_page_has_a_form_for_each_provider(
 
 
 def test_signed_out_page_says_that_no_provider_is_configured(
-    store: Stack, settings: Settings, visitor: Visitor
+    settings: Settings, visitor: Visitor
 ) -> None:
     configure(settings, {})
     assert "No sign-in provider is configured" in home(visitor).text

@@ -124,7 +124,7 @@ def test_script_of_a_delayed_form_speaks_german(german: Visitor, corp: FakeProvi
     assert common["data-copied"] == "Kopiert"
 
 
-def test_errors_are_in_german(german: Visitor, corp: FakeProvider, settings: Settings) -> None:
+def test_errors_are_in_german(german: Visitor, corp: FakeProvider) -> None:
     assert headline(german.client.get("/nothing")) == "Seite nicht gefunden"
     assert headline(german.client.get("/accounts/login/?process=x")) == "Bei Gateway anmelden"
     assert headline(german.client.get("/accounts/oidc/corp/login/?process=x")) == (
@@ -174,7 +174,7 @@ def test_outage_of_the_store_is_in_german_without_reading_the_session(
 
 
 def test_outage_while_the_session_is_saved_is_in_german(
-    german: Visitor, corp: FakeProvider, store: Stack, monkeypatch: pytest.MonkeyPatch
+    german: Visitor, corp: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By then the middleware that chose the language is done."""
     german.sign_in(corp)
@@ -208,7 +208,7 @@ def test_no_language_is_left_behind_in_a_thread(german: Visitor) -> None:
     assert language(Client().get("/")) == "en"
 
 
-def test_answers_for_programs_stay_as_they_are(german: Visitor, corp: FakeProvider) -> None:
+def test_answers_for_programs_stay_as_they_are(german: Visitor) -> None:
     for path in (
         "/gateway/",
         "/gateway/nothing/x",

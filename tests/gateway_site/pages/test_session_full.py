@@ -24,10 +24,10 @@ from tests.oauth.support.connecting import Connecting, declare
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor
 from tests.oauth.support.full_session import fill
-from tests.oauth.support.logout_fixtures import idp, revoked_tokens, second, sign_out, tokens_of
+from tests.oauth.support.logout_fixtures import idp, revoked_tokens, second, sign_out
 from tests.oauth.support.logout_provider import LogoutProvider
 from tests.oauth.support.mcp_server import McpResource, serving_mcp
-from tests.oauth.support.requests import request_of
+from tests.oauth.support.requests import request_of, stored_tokens
 from tests.sessions_kms.support.stacks import Stack
 
 __all__ = ["idp", "second"]
@@ -261,10 +261,10 @@ def test_first_account_of_a_further_provider_without_room_is_revoked(
 def test_second_account_of_a_provider_without_room_is_revoked_and_not_the_first(
     full: Visitor, idp: LogoutProvider
 ) -> None:
-    held = tokens_of(full)
+    held = stored_tokens(full)
     idp.person = BOB
     before = issue_long_tokens(idp)
     assert full.connect(idp, "corp").status_code == 409
     assert len(revoked_tokens(idp)) == 1
-    assert tokens_of(full) == held
+    assert stored_tokens(full) == held
     assert idp.refresh_tokens == before

@@ -138,9 +138,7 @@ def test_rows_show_browser_and_provider(corp: FakeProvider, store: Stack) -> Non
     assert set(phone.session["_about"].values()) == {"Safari", "iPhone", "corp"}
 
 
-def test_rows_without_labels_show_times(
-    corp: FakeProvider, store: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_without_labels_show_times(corp: FakeProvider, store: Stack) -> None:
     here = sign_in_by(FIREFOX, corp)
     item = store.items()[f"about#django#{own_id(here)}"]
     for broken in (
@@ -375,7 +373,7 @@ def test_ended_sessions_are_on_no_page_and_hide_no_older_one(
 
 
 def test_link_to_a_page_is_good_for_its_own_person_only(
-    corp: FakeProvider, store: Stack, three_a_page: None
+    corp: FakeProvider, three_a_page: None
 ) -> None:
     adas = [sign_in_at(corp) for _ in range(4)]
     link = links(section(adas[0]))["Older sessions"]
@@ -406,7 +404,7 @@ def test_stranger_sees_no_list() -> None:
     assert Client().get(LIST)["Location"].startswith("/accounts/login/")
 
 
-def test_list_says_how_many_there_are(corp: FakeProvider, store: Stack) -> None:
+def test_list_says_how_many_there_are(corp: FakeProvider) -> None:
     first = sign_in_at(corp)
     assert count_text(first) == "1 session"
     second = sign_in_at(corp)
@@ -427,7 +425,7 @@ def test_list_counts_no_session_that_has_idled_out(
 
 
 def test_page_of_a_longer_list_says_how_many_it_shows(
-    corp: FakeProvider, store: Stack, monkeypatch: pytest.MonkeyPatch
+    corp: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sessions_kms.operations.listing.OWNED_ROWS", 2)
     for _ in range(3):

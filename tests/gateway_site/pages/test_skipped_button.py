@@ -94,7 +94,7 @@ def test_what_no_person_waits_for_begins_no_sign_in(
     assert "gateway_sessionid" not in client.cookies
 
 
-def test_two_providers_are_offered(corp: FakeProvider, other: FakeProvider) -> None:
+def test_two_providers_are_offered(other: FakeProvider) -> None:
     assert not skips(Client())
 
 

@@ -23,6 +23,7 @@ from tests.gateway_site.support.home_page import status_message
 from tests.gateway_site.support.page_requests import Element, assert_accessible
 from tests.oauth.support.fake_provider import Answer, FakeProvider
 from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.requests import stored_tokens
 from tests.sessions_kms.support.stacks import Stack
 
 # The gateway admits the call in a thread of its own, which sees what is committed.
@@ -106,8 +107,7 @@ def test_token_that_the_upstream_repeats_is_not_shown(
     upstream: FakeProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(upstream)
-    held = visitor.held()
-    assert held is not None
+    held = stored_tokens(visitor)
     body = f'{{"Authorization": "Bearer {held.access_token}"}}'.encode()
     upstream.failing["/userinfo"] = respond_with(body)
     content = response_to(visitor).content.decode()
@@ -119,8 +119,7 @@ def test_token_that_another_request_replaces_meanwhile_is_not_shown(
     upstream: FakeProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(upstream)
-    held = visitor.held()
-    assert held is not None
+    held = stored_tokens(visitor)
 
     def refreshed_elsewhere() -> None:
         stored = visitor.session

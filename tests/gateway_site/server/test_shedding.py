@@ -196,9 +196,7 @@ def test_two_slow_providers_hold_up_no_client_that_refreshes(
     assert one_answer(client).startswith(b"HTTP/1.1 200 ")
 
 
-def test_made_up_providers_share_one_line(
-    served: Served, sign_ins: Callable[[str], socket.socket]
-) -> None:
+def test_made_up_providers_share_one_line(sign_ins: Callable[[str], socket.socket]) -> None:
     for number in range(PLACES_OF_PROVIDERS + 1):
         sign_ins(f"made-up-{number}")
     wait_until(lambda: len(urls.reached) == PLACES, "they have what one provider may have")

@@ -110,7 +110,7 @@ def test_retry_asks_for_another_account_with_the_configured_parameters(
 
 
 def test_provider_without_account_selection_gets_prompt_login(
-    corp: FakeProvider, visitor: Visitor, settings: Settings
+    corp: FakeProvider, visitor: Visitor
 ) -> None:
     corp.more_of_metadata = {"prompt_values_supported": ["none", "login"]}
     query = parse_qs(urlsplit(visitor.start(account="another")["Location"]).query)

@@ -20,7 +20,7 @@ from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.grants import ASKED, BACKEND, CONSENT, VERIFIER, PeopleInMemory
 from tests.oauth.support.logout_fixtures import post
 from tests.oauth.support.logout_provider import ABSENT, LogoutProvider
-from tests.sessions_kms.support.stacks import Stack
+from tests.oauth.support.requests import stored_tokens
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,8 +28,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def grant_access(visitor: Visitor, *, end_with_sid: bool) -> tuple[Grants, str]:
     """Allow a client what the visitor's session holds, as if it were of a sign-in of its own."""
     grants = Grants(services(), Lifetimes(end_with_sid=end_with_sid))
-    held = visitor.held()
-    assert held is not None
+    held = stored_tokens(visitor)
     own = replace(held, grant_secret="g" * 32)
     code = run_sync(grants.allow(PeopleInMemory.ada, CONSENT, "corp", own, backend=BACKEND)).code
     asked = ASKED | {"redirect_uri": None, "arrived_at": grants.services.clock()}
@@ -44,7 +43,7 @@ def session_of(grants: Grants, access_token: str) -> GrantStore | None:
 
 @pytest.mark.parametrize(("with_sid", "links"), [(False, 2), (True, 3)])
 def test_logout_of_the_providers_session_ends_a_grant_only_if_configured(
-    idp: LogoutProvider, visitor: Visitor, store: Stack, *, with_sid: bool, links: int
+    idp: LogoutProvider, visitor: Visitor, *, with_sid: bool, links: int
 ) -> None:
     visitor.sign_in(idp)
     grants, access_token = grant_access(visitor, end_with_sid=with_sid)
@@ -56,9 +55,7 @@ def test_logout_of_the_providers_session_ends_a_grant_only_if_configured(
     assert (session_of(grants, access_token) is None) is with_sid
 
 
-def test_sign_out_of_the_person_ends_the_grant(
-    idp: LogoutProvider, visitor: Visitor, store: Stack
-) -> None:
+def test_sign_out_of_the_person_ends_the_grant(idp: LogoutProvider, visitor: Visitor) -> None:
     visitor.sign_in(idp)
     grants, access_token = grant_access(visitor, end_with_sid=False)
     assert post(idp.logout_token(sid=ABSENT)).status_code == 200
@@ -66,15 +63,14 @@ def test_sign_out_of_the_person_ends_the_grant(
 
 
 def test_grant_ended_by_its_client_is_revoked_and_no_other(
-    idp: LogoutProvider, visitor: Visitor, store: Stack, settings: Settings
+    idp: LogoutProvider, visitor: Visitor, settings: Settings
 ) -> None:
     configure(settings, environment("corp", idp, REVOCATION="always"))
     visitor.sign_in(idp)
     grants, access_token = grant_access(visitor, end_with_sid=False)
     run_sync(grants.revoke(access_token, client_id=CONSENT.client_id))
     assert concurrency.drain_background(10)
-    held = visitor.held()
-    assert held is not None
+    held = stored_tokens(visitor)
     assert [each["token"] for each in idp.revocations] == [held.refresh_token]
     assert session_of(grants, access_token) is None
     assert visitor.user_id is not None

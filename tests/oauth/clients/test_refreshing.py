@@ -1,6 +1,7 @@
 """Each row of the documented table of refreshes."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -327,23 +328,11 @@ def test_write_with_unknown_outcome_returns_no_tokens(
     assert one.lives(one.refresh(first.refresh_token))
 
 
-def test_process_that_dies_before_the_write_has_done_nothing(
-    one: GrantWorld, first: TokenResponse
+@pytest.mark.parametrize("death", [kill, kill_after])
+def test_process_that_dies_before_or_after_the_write_leaves_a_token_that_can_be_repeated(
+    one: GrantWorld, first: TokenResponse, death: Callable[[Handle], Any]
 ) -> None:
-    one.world.table.on(FIRST, kill)
-    with pytest.raises(Killed):
-        one.refresh(first.refresh_token)
-    one.world.table.heal()
-    one.world.restart(0)
-    install(one.world.processes[0])
-    one.grants = one.started(0)
-    assert one.lives(one.refresh(first.refresh_token))
-
-
-def test_process_that_dies_after_the_write_leaves_the_response(
-    one: GrantWorld, first: TokenResponse
-) -> None:
-    one.world.table.on(FIRST, kill_after)
+    one.world.table.on(FIRST, death)
     with pytest.raises(Killed):
         one.refresh(first.refresh_token)
     one.world.table.heal()
@@ -423,9 +412,7 @@ def test_loser_of_a_race_returns_the_winners_response(
     assert same(one.refresh(first.refresh_token), won[0])
 
 
-def test_old_token_opens_no_successor(
-    one: GrantWorld, first: TokenResponse, second: TokenResponse
-) -> None:
+def test_old_token_opens_no_successor(one: GrantWorld, second: TokenResponse) -> None:
     """What is left of a spent token after the next refresh is a tombstone, without a response."""
     one.clock.advance(10)
     one.world.table.calls.clear()

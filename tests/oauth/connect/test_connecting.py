@@ -91,7 +91,7 @@ def test_tokens_go_nowhere_else_when_the_server_moves(
 
 
 def test_client_that_the_server_forgot_is_registered_again_by_connecting(
-    notes: Connecting, store: Stack, settings: Settings
+    notes: Connecting, store: Stack
 ) -> None:
     notes.connect()
     notes.resource.authorization.clients.clear()

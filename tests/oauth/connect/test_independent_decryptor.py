@@ -18,7 +18,7 @@ from sessions_kms.services import services
 from tests.oauth.support.connecting import Connecting
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.grants import ASKED, BACKEND, CONSENT, VERIFIER, PeopleInMemory, people
-from tests.oauth.support.requests import request_of, successor_of
+from tests.oauth.support.requests import request_of, stored_tokens, successor_of
 from tests.sessions_kms.support.stacks import FAKE_KEY, Stack
 from tests.support import decryptor
 from tests.support.decryptor import Decryptor
@@ -55,8 +55,7 @@ def test_everything_in_a_fresh_table_opens(
 ) -> None:
     notes.connect()
     connected = notes.held
-    held = signed_in.held()
-    assert held is not None
+    held = stored_tokens(signed_in)
     successor = successor_of(held).token_set  # Another process refreshed: its result is in a lease.
     assert successor is not None
     request = request_of(signed_in)

@@ -12,7 +12,6 @@ from django.http import HttpResponse
 from oauth.connect import flow
 from oauth.tokens import vault
 from tests.oauth.support.connecting import Connecting
-from tests.oauth.support.fake_provider import FakeProvider
 
 PENDING = {"client": "an app"}
 
@@ -46,7 +45,7 @@ def receive() -> Iterator[Callable[[Any], None]]:
 
 @pytest.mark.usefixtures("pending")
 def test_receiver_takes_the_tokens_and_the_session_does_not_get_them(
-    notes: Connecting, receive: Callable[[Any], None], corp: FakeProvider
+    notes: Connecting, receive: Callable[[Any], None]
 ) -> None:
     taken: list[Any] = []
 

@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -21,6 +20,7 @@ from tests.oauth.support import fake_provider
 from tests.oauth.support.fake_provider import CLIENT_SECRET, Answer
 from tests.oauth.support.fixtures import configure, environment
 from tests.oauth.support.logout_provider import LogoutProvider
+from tests.sessions_kms.support.commands import run
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.certificates import server_context
 from tests.support.http_server import QuietHandler, TlsServer, serve
@@ -89,19 +89,15 @@ def corp(store: Stack, settings: Settings) -> Iterator[AskingProvider]:
 
 def check(*arguments: str) -> tuple[int, dict[str, tuple[str, str, str]]]:
     """Return the exit status, and each finding's level, detail and remedy."""
-    out, status = StringIO(), 0
-    try:
-        call_command("check_providers", *arguments, "--json", "--url", SITE, stdout=out)
-    except SystemExit as exc:
-        status = int(exc.code or 0)
-    output: dict[str, Any] = json.loads(out.getvalue())
+    done = run("check_providers", *arguments, "--json", "--url", SITE)
+    output: dict[str, Any] = done.json
     found = {
         each["name"]: (each["level"], each["detail"], each["remedy"])
         for each in output["providers"]["corp"]
     }
     assert all(remedy for level, _, remedy in found.values() if level != "ok")
-    assert output["ok"] is (status != 1)
-    return status, found
+    assert output["ok"] is (done.status != 1)
+    return done.status, found
 
 
 def test_correct_provider_passes(corp: AskingProvider, capfd: Any) -> None:

@@ -63,9 +63,7 @@ def test_token_without_a_session_to_end_is_a_success(idp: LogoutProvider) -> Non
     assert post(idp.logout_token()).status_code == 200
 
 
-def test_session_survives_a_key_change_with_its_link(
-    idp: LogoutProvider, visitor: Visitor, store: Stack
-) -> None:
+def test_session_survives_a_key_change_with_its_link(idp: LogoutProvider, visitor: Visitor) -> None:
     visitor.sign_in(idp)
     session = visitor.client.session
     session.cycle_key()
@@ -145,7 +143,7 @@ def test_used_token_is_remembered_until_it_expires(idp: LogoutProvider, store: S
 
 
 def test_unavailable_store_asks_the_provider_to_retry(
-    idp: LogoutProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+    idp: LogoutProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(idp)
     token = idp.logout_token()
@@ -181,9 +179,7 @@ def test_provider_that_is_down_is_rarely_called(
 # What it leaves alone
 
 
-def test_no_cookie_is_read_and_none_is_set(
-    idp: LogoutProvider, visitor: Visitor, store: Stack
-) -> None:
+def test_no_cookie_is_read_and_none_is_set(idp: LogoutProvider, visitor: Visitor) -> None:
     visitor.sign_in(idp)
     response = visitor.client.post(
         PATH, f"logout_token={idp.logout_token(sid='unknown')}", content_type=FORM

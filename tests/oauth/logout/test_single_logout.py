@@ -22,6 +22,7 @@ from oauth.network import concurrency
 from oauth.provider import metadata
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.logout_provider import LogoutProvider
+from tests.oauth.support.requests import stored_tokens
 from tests.support.cases import each_case
 
 DONE = "/accounts/logout/done/"
@@ -76,8 +77,7 @@ def test_sign_out_redirects_to_the_provider_by_a_link(
     leading: LogoutProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(leading)
-    held = visitor.held()
-    assert held is not None
+    held = stored_tokens(visitor)
     response = sign_out(visitor)
     page = response.content.decode()
     assert response.status_code == 200

@@ -76,7 +76,7 @@ def test_client_of_the_operator_comes_first(idp: RegistrationServer) -> None:
     assert find_registration(server, "https://other.example", "ours") is None
 
 
-def test_one_registration_serves_all_connections(idp: RegistrationServer, store: Stack) -> None:
+def test_one_registration_serves_all_connections(idp: RegistrationServer) -> None:
     first = register_client(idp.found())
     assert register_client(idp.found()) == first
     assert len(idp.registered) == 1

@@ -106,7 +106,7 @@ def test_clock_that_is_set_back_does_not_extend_the_cache(corp: FakeProvider, st
     assert len(asked) == 2
 
 
-def test_concurrent_requests_share_one_fetch(corp: FakeProvider, store: Stack) -> None:
+def test_concurrent_requests_share_one_fetch(corp: FakeProvider) -> None:
     asked = count_fetches(corp)
     barrier = threading.Barrier(20)
 

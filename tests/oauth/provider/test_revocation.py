@@ -12,16 +12,16 @@ from tests.oauth.support.logout_fixtures import (
     refresh_tokens,
     revoked_tokens,
     sign_out,
-    tokens_of,
     wait_until_settled,
 )
 from tests.oauth.support.logout_provider import LogoutProvider
+from tests.oauth.support.requests import stored_tokens
 from tests.sessions_kms.support.stacks import Stack
 
 
 def test_sign_out_revokes_the_refresh_token_once(idp: LogoutProvider, visitor: Visitor) -> None:
     visitor.sign_in(idp)
-    held = tokens_of(visitor)
+    held = stored_tokens(visitor)
     sign_out(visitor)
     assert visitor.user_id is None
     assert revoked_tokens(idp) == [held.refresh_token]
@@ -34,7 +34,7 @@ def test_without_refresh_token_the_access_token_is_revoked(
 ) -> None:
     idp.gives_refresh_token = False
     visitor.sign_in(idp)
-    held = tokens_of(visitor)
+    held = stored_tokens(visitor)
     sign_out(visitor)
     assert revoked_tokens(idp) == [held.access_token]
     assert idp.revocations[0]["token_type_hint"] == "access_token"
@@ -66,7 +66,7 @@ def test_sign_out_revokes_at_every_connected_provider(
 ) -> None:
     visitor.sign_in(idp)
     visitor.connect(second)
-    first, other = tokens_of(visitor), tokens_of(visitor, "other")
+    first, other = stored_tokens(visitor), stored_tokens(visitor, "other")
     sign_out(visitor)
     assert revoked_tokens(idp) == [first.refresh_token]
     assert revoked_tokens(second) == [other.refresh_token]
@@ -95,20 +95,20 @@ def test_signing_in_again_revokes_nothing(idp: LogoutProvider, visitor: Visitor)
     visitor.sign_in(idp)
     visitor.sign_in(idp)
     assert revoked_tokens(idp) == []
-    assert tokens_of(visitor).refresh_token in idp.refresh_tokens
+    assert stored_tokens(visitor).refresh_token in idp.refresh_tokens
 
 
 def test_signing_in_again_without_a_new_refresh_token_keeps_the_old_one_alive(
     idp: LogoutProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(idp)
-    first = tokens_of(visitor)
+    first = stored_tokens(visitor)
     idp.gives_refresh_token = False
     visitor.sign_in(idp)
     assert revoked_tokens(idp) == []
-    assert tokens_of(visitor).refresh_token == first.refresh_token
+    assert stored_tokens(visitor).refresh_token == first.refresh_token
     idp.gives_refresh_token = True
-    assert refresh_tokens(visitor, tokens_of(visitor)).refresh_token in idp.refresh_tokens
+    assert refresh_tokens(visitor, stored_tokens(visitor)).refresh_token in idp.refresh_tokens
 
 
 def test_signing_in_again_revokes_nothing_of_the_other_providers(
@@ -117,7 +117,7 @@ def test_signing_in_again_revokes_nothing_of_the_other_providers(
     visitor.sign_in(idp)
     visitor.connect(second)
     visitor.sign_in(idp)
-    assert tokens_of(visitor, "other").refresh_token in second.refresh_tokens
+    assert stored_tokens(visitor, "other").refresh_token in second.refresh_tokens
     assert (revoked_tokens(idp), revoked_tokens(second)) == ([], [])
 
 
@@ -149,28 +149,17 @@ def test_connecting_again_revokes_nothing(
     assert revoked_tokens(second) == []
 
 
-def test_signing_in_as_another_revokes_the_first_ones_grant(
-    idp: LogoutProvider, visitor: Visitor
+@pytest.mark.parametrize("process", ["login", "connect"])
+def test_signing_in_as_another_or_connecting_them_revokes_the_first_ones_grant(
+    idp: LogoutProvider, visitor: Visitor, process: str
 ) -> None:
     visitor.sign_in(idp)
-    ada = tokens_of(visitor)
+    ada = stored_tokens(visitor)
     idp.person = BOB
-    visitor.sign_in(idp)
-    assert tokens_of(visitor).subject == "2002"
+    visitor.sign_in(idp, process=process)
+    assert stored_tokens(visitor).subject == "2002"
     assert revoked_tokens(idp) == [ada.refresh_token]
-    assert tokens_of(visitor).refresh_token in idp.refresh_tokens
-
-
-def test_connecting_another_account_revokes_the_replaced_grant(
-    idp: LogoutProvider, visitor: Visitor
-) -> None:
-    visitor.sign_in(idp)
-    ada = tokens_of(visitor)
-    idp.person = BOB
-    visitor.connect(idp, "corp")
-    assert tokens_of(visitor).subject == "2002"
-    assert revoked_tokens(idp) == [ada.refresh_token]
-    assert tokens_of(visitor).refresh_token in idp.refresh_tokens
+    assert stored_tokens(visitor).refresh_token in idp.refresh_tokens
 
 
 def test_signing_in_with_another_own_account_revokes_the_first_grant(
@@ -180,13 +169,13 @@ def test_signing_in_with_another_own_account_revokes_the_first_grant(
     visitor.sign_in(idp)
     idp.person = BOB
     visitor.connect(idp, "corp")
-    bob, user_id = tokens_of(visitor), visitor.user_id
+    bob, user_id = stored_tokens(visitor), visitor.user_id
     wait_until_settled()
     idp.person = ada
     visitor.sign_in(idp)
-    assert (tokens_of(visitor).subject, visitor.user_id) == ("1001", user_id)
+    assert (stored_tokens(visitor).subject, visitor.user_id) == ("1001", user_id)
     assert revoked_tokens(idp)[1:] == [bob.refresh_token]
-    assert tokens_of(visitor).refresh_token in idp.refresh_tokens
+    assert stored_tokens(visitor).refresh_token in idp.refresh_tokens
 
 
 def test_disconnecting_revokes_that_grant_and_no_other(
@@ -194,7 +183,7 @@ def test_disconnecting_revokes_that_grant_and_no_other(
 ) -> None:
     visitor.sign_in(idp)
     visitor.connect(second)
-    other = tokens_of(visitor, "other")
+    other = stored_tokens(visitor, "other")
     disconnect(visitor, "other")
     assert revoked_tokens(second) == [other.refresh_token]
     assert revoked_tokens(idp) == []

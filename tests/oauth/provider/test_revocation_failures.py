@@ -14,10 +14,10 @@ from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.logout_fixtures import (
     revoked_tokens,
     sign_out,
-    tokens_of,
     wait_until_settled,
 )
 from tests.oauth.support.logout_provider import LogoutProvider
+from tests.oauth.support.requests import stored_tokens
 from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.stacks import Stack
 
@@ -89,7 +89,7 @@ def test_provider_that_hangs_does_not_delay_the_sign_out(
 
 
 def test_sign_out_that_failed_revokes_nothing(
-    idp: LogoutProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+    idp: LogoutProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(idp)
     store.dynamodb.on("DeleteItem session", refuse_write)
@@ -100,11 +100,7 @@ def test_sign_out_that_failed_revokes_nothing(
 
 
 def test_disconnect_that_was_not_saved_revokes_nothing(
-    idp: LogoutProvider,
-    second: LogoutProvider,
-    visitor: Visitor,
-    store: Stack,
-    monkeypatch: pytest.MonkeyPatch,
+    idp: LogoutProvider, second: LogoutProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(idp)
     visitor.connect(second)
@@ -114,12 +110,12 @@ def test_disconnect_that_was_not_saved_revokes_nothing(
     response = visitor.client.post("/accounts/3rdparty/", {"account": account.pk})
     store.dynamodb.heal()
     assert response.status_code == 503
-    assert tokens_of(visitor, "other").refresh_token in second.refresh_tokens
+    assert stored_tokens(visitor, "other").refresh_token in second.refresh_tokens
     assert revoked_tokens(second) == []
 
 
 def test_store_that_fails_afterwards_does_not_keep_the_grant_alive(
-    idp: LogoutProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+    idp: LogoutProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(idp)
     store.dynamodb.on("PutItem lease", refuse_write)

@@ -20,16 +20,16 @@ from tests.oauth.support.logout_fixtures import (
     refresh_tokens,
     revoked_tokens,
     sign_out,
-    tokens_of,
     wait_until_settled,
 )
 from tests.oauth.support.logout_provider import LogoutProvider
+from tests.oauth.support.requests import stored_tokens
 from tests.sessions_kms.support.stacks import Stack, install
 
 
 def test_two_sign_outs_of_one_session_revoke_once(idp: LogoutProvider, visitor: Visitor) -> None:
     visitor.sign_in(idp)
-    held = tokens_of(visitor)
+    held = stored_tokens(visitor)
     for _ in range(2):
         revoke_soon(services(), "corp", held, RemainingAccess(services(), None))
     assert revoked_tokens(idp) == [held.refresh_token]
@@ -40,7 +40,7 @@ def test_lease_of_a_dead_process_does_not_keep_a_grant_alive(
 ) -> None:
     install(replace(store.services, sleep=lambda _: None))  # There is nobody to wait for.
     visitor.sign_in(idp)
-    held = tokens_of(visitor)
+    held = stored_tokens(visitor)
     run_sync(Leases(services()).claim(held.grant_secret, "of the dead", seconds=LEASE_SECONDS))
     revoke_soon(services(), "corp", held, RemainingAccess(services(), None))
     assert revoked_tokens(idp) == [held.refresh_token]
@@ -48,7 +48,7 @@ def test_lease_of_a_dead_process_does_not_keep_a_grant_alive(
 
 def test_no_refresh_begins_after_the_sign_out(idp: LogoutProvider, visitor: Visitor) -> None:
     visitor.sign_in(idp)
-    held = tokens_of(visitor)
+    held = stored_tokens(visitor)
     sign_out(visitor)
     wait_until_settled()
     with pytest.raises(OAuthError):
@@ -58,7 +58,7 @@ def test_no_refresh_begins_after_the_sign_out(idp: LogoutProvider, visitor: Visi
 
 def test_what_a_refresh_fetched_before_is_revoked(idp: LogoutProvider, visitor: Visitor) -> None:
     visitor.sign_in(idp)
-    new = refresh_tokens(visitor, tokens_of(visitor))  # and its save was lost
+    new = refresh_tokens(visitor, stored_tokens(visitor))  # and its save was lost
     sign_out(visitor)
     assert revoked_tokens(idp) == [new.refresh_token]
     assert idp.refresh_tokens == set()
@@ -68,7 +68,7 @@ def test_refresh_under_way_at_the_sign_out_leaves_no_live_grant(
     idp: LogoutProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(idp)
-    held = tokens_of(visitor)
+    held = stored_tokens(visitor)
     asked, may_answer = threading.Event(), threading.Event()
 
     def slow() -> None:

@@ -25,10 +25,10 @@ from tests.oauth.support.logout_fixtures import (
     disconnect,
     revoked_tokens,
     sign_out,
-    tokens_of,
     wait_until_settled,
 )
 from tests.oauth.support.logout_provider import LogoutProvider
+from tests.oauth.support.requests import stored_tokens
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_connection_that_is_completed_during_the_disconnect_is_revoked_too(
 
     def complete() -> None:
         connected.client.get(response)
-        stored.append(tokens_of(connected, "other"))
+        stored.append(stored_tokens(connected, "other"))
 
     act_before(monkeypatch, vault, "drop_token_set", complete)
     disconnect(connected, "other")
@@ -144,11 +144,11 @@ def test_account_that_is_connected_again_during_another_sign_in_keeps_its_new_to
 
     def connect_again() -> None:
         tab.client.get(again)
-        stored.append(tokens_of(tab, "other"))
+        stored.append(stored_tokens(tab, "other"))
 
     act_before(monkeypatch, login, "_authenticate", connect_again)
     connected.client.get(response)
-    assert tokens_of(connected, "other") == stored[0]
+    assert stored_tokens(connected, "other") == stored[0]
 
 
 def test_another_account_that_is_connected_while_one_is_rejected_stays(
@@ -160,7 +160,7 @@ def test_another_account_that_is_connected_while_one_is_rejected_stays(
     session = SessionStore(connected.session.session_key)
     act_before(monkeypatch, vault, "drop_token_set", lambda: connected.client.get(response))
     run_sync(vault.TokenRepository(services(), session, "other").end("1001"))
-    assert tokens_of(connected, "other").subject == BOB["sub"]
+    assert stored_tokens(connected, "other").subject == BOB["sub"]
 
 
 def test_rejected_sign_in_revokes_what_was_connected_meanwhile(
@@ -178,7 +178,7 @@ def test_rejected_sign_in_revokes_what_was_connected_meanwhile(
     def connect_again() -> None:
         configure(settings, allow_domains(idp, second, ""))
         connected.client.get(again)
-        stored.append(tokens_of(connected, "other"))
+        stored.append(stored_tokens(connected, "other"))
 
     configure(settings, allow_domains(idp, second, "example.org"))
     act_before(monkeypatch, vault, "drop_token_set", connect_again)

@@ -17,6 +17,7 @@ from oauth.tokens.vault import session_key
 from tests.oauth.support.email_stage import OutboxAdapter
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor
+from tests.oauth.support.requests import stored_tokens
 
 urlpatterns = [
     path("accounts/3rdparty/signup/", views.signup, name="socialaccount_signup"),
@@ -46,7 +47,7 @@ def test_connect_keeps_the_token_beside_the_first(
     assert (response.status_code, response["Location"]) == (302, "/")
     assert visitor.user_id == user
     assert visitor.held() == first
-    assert (held := visitor.held("other")) is not None
+    held = stored_tokens(visitor, "other")
     assert held.access_token in other.secrets
     assert held.id_token in other.secrets
     assert SocialAccount.objects.filter(user_id=user).count() == 2
@@ -116,9 +117,8 @@ def test_disconnecting_one_of_two_accounts_keeps_the_other_ones_token(
     visitor.sign_in(corp)
     corp.person = BOB
     visitor.connect(corp, "corp")
-    assert (held := visitor.held()) is not None
+    held = stored_tokens(visitor)
     assert held.subject == "2002"
-
     account = SocialAccount.objects.get(uid="1001")
     visitor.client.post("/accounts/3rdparty/", {"account": account.pk})
 
@@ -130,11 +130,9 @@ def test_disconnecting_one_of_two_accounts_keeps_the_other_ones_token(
 
 def test_signing_in_again_replaces_the_token(corp: FakeProvider, visitor: Visitor) -> None:
     visitor.sign_in(corp)
-    first = visitor.held()
+    first = stored_tokens(visitor)
     visitor.sign_in(corp)
-    second = visitor.held()
-    assert first is not None
-    assert second is not None
+    second = stored_tokens(visitor)
     assert second.access_token != first.access_token
     assert second.refresh_token != first.refresh_token
 
@@ -165,52 +163,33 @@ def test_signing_in_again_with_the_other_provider_keeps_the_first(
     assert token_keys(visitor) == ["oauth:corp", "oauth:other"]
 
 
-def test_refresh_token_that_is_kept_keeps_its_grant_secret(
-    corp: FakeProvider, visitor: Visitor
-) -> None:
-    visitor.sign_in(corp)
-    first = visitor.held()
-    corp.gives_refresh_token = False
-    visitor.sign_in(corp)
-    second = visitor.held()
-    assert first is not None
-    assert second is not None
-    assert second.grant_secret == first.grant_secret
-
-
 def test_signing_in_as_another_keeps_nothing_of_the_first(
     corp: FakeProvider, other: FakeProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(corp)
     visitor.connect(other)
     ada = visitor.user_id
-    first = visitor.held()
     corp.person = BOB
     corp.gives_refresh_token = False
 
     visitor.sign_in(corp)
 
-    held = visitor.held()
+    held = stored_tokens(visitor)
     assert visitor.user_id not in (None, ada)
-    assert first is not None
-    assert held is not None
     assert (held.subject, held.refresh_token) == ("2002", None)
     assert token_keys(visitor) == ["oauth:corp"]
 
 
-def test_same_account_without_a_new_refresh_token_keeps_the_old_one(
+def test_same_account_without_a_new_refresh_token_keeps_the_old_one_and_its_grant_secret(
     corp: FakeProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(corp)
-    first = visitor.held()
+    first = stored_tokens(visitor)
     corp.gives_refresh_token = False
-
     visitor.sign_in(corp)
-
-    second = visitor.held()
-    assert first is not None
-    assert second is not None
+    second = stored_tokens(visitor)
     assert second.refresh_token == first.refresh_token
+    assert second.grant_secret == first.grant_secret
     assert second.access_token != first.access_token
 
 
@@ -222,8 +201,7 @@ def test_old_refresh_token_that_grants_more_is_dropped(
     corp.scope = "openid email"
     corp.gives_refresh_token = False
     visitor.sign_in(corp)
-    assert (held := visitor.held()) is not None
-    assert held.refresh_token is None
+    assert stored_tokens(visitor).refresh_token is None
 
 
 def test_old_refresh_token_of_a_new_session_is_gone(corp: FakeProvider, visitor: Visitor) -> None:
@@ -231,8 +209,7 @@ def test_old_refresh_token_of_a_new_session_is_gone(corp: FakeProvider, visitor:
     visitor.client.post("/accounts/logout/")
     corp.gives_refresh_token = False
     visitor.sign_in(corp)
-    assert (held := visitor.held()) is not None
-    assert held.refresh_token is None
+    assert stored_tokens(visitor).refresh_token is None
 
 
 # Accounts that may not sign in
@@ -299,8 +276,7 @@ def test_finished_sign_up_keeps_the_whole_token_set(asking: FakeProvider, visito
     assert b"ada@example.com" not in page.content  # It is somebody else's here.
     assert begun_meanwhile.status_code == 302
     assert (response.status_code, response["Location"]) == (302, "/")
-    held = visitor.held("other")
-    assert held is not None
+    held = stored_tokens(visitor, "other")
     assert held.access_token == "a" * 5_000
     assert held.refresh_token == "r" * 5_000
     assert held.id_token in asking.secrets
@@ -350,8 +326,7 @@ def test_token_waits_for_the_end_of_the_email_stage(
 
     assert response.status_code == 302, response.content
     assert EmailAddress.objects.get().verified
-    held = visitor.held()
-    assert held is not None
+    held = stored_tokens(visitor)
     assert held.access_token in corp.secrets
     assert held.id_token in corp.secrets
     assert not any(secret in repr(outbox) for secret in corp.secrets)

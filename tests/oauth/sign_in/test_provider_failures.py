@@ -24,6 +24,7 @@ from tests.oauth.support.provider_failures import (
     respond_with,
 )
 from tests.oauth.support.raw_responses import BAD, serving_bytes
+from tests.oauth.support.requests import stored_tokens
 
 
 @pytest.mark.parametrize("what", NONSENSE)
@@ -192,8 +193,7 @@ def test_unusual_token_response_signs_in(
     corp.more_of_token_response = response
     assert visitor.sign_in(corp)["Location"] == "/"
     assert visitor.client.get("/").status_code == 200
-    held = visitor.held()
-    assert held is not None
+    held = stored_tokens(visitor)
     assert held.scope in {("openid", "email"), ("openid", "profile", "email")}
 
 

@@ -97,7 +97,7 @@ def test_session_of_an_earlier_release_is_left_to_django(store: Stack, ada: Visi
 
 
 def test_session_of_an_earlier_release_is_left_alone_once_its_hash_was_rewritten(
-    store: Stack, ada: Visitor
+    ada: Visitor,
 ) -> None:
     forget_password(ada)
     assert SWAPPED.does(partial(is_signed_in, ada), at=200)
@@ -122,9 +122,7 @@ def test_digest_without_a_hash_is_left_to_django(store: Stack, ada: Visitor) -> 
     assert store.sessions() == {}
 
 
-def test_sign_out_where_the_key_is_missing_ends_the_session(
-    store: Stack, corp: FakeProvider, ada: Visitor
-) -> None:
+def test_sign_out_where_the_key_is_missing_ends_the_session(store: Stack, ada: Visitor) -> None:
     """The page that has the button was made by a process that has the key."""
     assert SWAPPED.does(partial(is_signed_in, ada), at=200)
     stolen = Visitor()
@@ -201,9 +199,7 @@ def test_browser_that_receives_no_response_during_a_rotation_stays_signed_in(
 
 
 @pytest.mark.slow
-def test_key_rotation_in_two_steps_keeps_everyone_signed_in(
-    store: Stack, corp: FakeProvider
-) -> None:
+def test_key_rotation_in_two_steps_keeps_everyone_signed_in(corp: FakeProvider) -> None:
     """Each pair of neighbouring states serves at once; somebody signs in at each of them."""
     states = (ONLY_OLD, ADDED, SWAPPED)
     visitors: list[Visitor] = []
@@ -234,7 +230,7 @@ def test_processes_that_know_both_keys_do_not_rewrite_each_others_hashes(
     assert store.items() == before
 
 
-def test_hash_of_a_former_key_is_rewritten_after_a_rollout(store: Stack, ada: Visitor) -> None:
+def test_hash_of_a_former_key_is_rewritten_after_a_rollout(ada: Visitor) -> None:
     late = KeyProcess(NEW, (OLD,), started=-900)
     assert late.does(partial(is_signed_in, ada), at=3500)
     assert not ONLY_NEW.does(partial(is_signed_in, ada), at=3500)
@@ -273,7 +269,7 @@ def contents(user: User) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "-".join(names), content | {"kept": 1}
 
 
-def test_session_without_a_digest_is_validated_by_django(store: Stack, ada: Visitor) -> None:
+def test_session_without_a_digest_is_validated_by_django(ada: Visitor) -> None:
     """With the hash of a former key, Django also changes the session's key."""
     judged = []
     with SWAPPED.serving(at=200):

@@ -12,6 +12,7 @@ from django.contrib.auth import get_user_model
 
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.requests import stored_tokens
 
 
 def test_sign_in_keeps_the_whole_token_set(corp: FakeProvider, visitor: Visitor) -> None:
@@ -21,8 +22,7 @@ def test_sign_in_keeps_the_whole_token_set(corp: FakeProvider, visitor: Visitor)
     response = visitor.sign_in(corp)
 
     assert (response.status_code, response["Location"]) == (302, "/")
-    held = visitor.held()
-    assert held is not None
+    held = stored_tokens(visitor)
     assert held.access_token in corp.secrets
     assert held.refresh_token in corp.secrets
     assert held.id_token in corp.secrets
@@ -95,7 +95,7 @@ def test_granted_scope_is_kept_rather_than_the_requested_one(
 ) -> None:
     corp.scope = "openid"
     visitor.sign_in(corp)
-    assert (held := visitor.held()) is not None
+    held = stored_tokens(visitor)
     assert held.scope == ("openid",)
 
 
@@ -104,7 +104,7 @@ def test_response_without_scope_grants_the_requested_one(
 ) -> None:
     corp.scope = None
     visitor.sign_in(corp)
-    assert (held := visitor.held()) is not None
+    held = stored_tokens(visitor)
     assert held.scope == ("openid", "profile", "email")
 
 
@@ -114,8 +114,7 @@ def test_github_token_without_end_and_refresh_is_kept(
     response = visitor.sign_in(github, "github")
 
     assert (response.status_code, response["Location"]) == (302, "/")
-    held = visitor.held("github")
-    assert held is not None
+    held = stored_tokens(visitor, "github")
     assert held.access_token in github.secrets
     assert (held.refresh_token, held.id_token, held.expires_at) == (None, None, None)
     assert held.scope == ("read:user", "user:email")
@@ -155,9 +154,7 @@ def test_state_of_another_browser_is_refused(corp: FakeProvider, visitor: Visito
     assert victim.user_id is None
 
 
-def test_state_of_another_provider_is_refused(
-    corp: FakeProvider, other: FakeProvider, visitor: Visitor
-) -> None:
+def test_state_of_another_provider_is_refused(other: FakeProvider, visitor: Visitor) -> None:
     url = visitor.callback_address(other, "other").replace("/oidc/other/", "/oidc/corp/")
     assert visitor.client.get(url).status_code == 302
     assert visitor.user_id is None

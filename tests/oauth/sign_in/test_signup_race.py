@@ -18,7 +18,7 @@ from django.db import IntegrityError
 
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor
-from tests.oauth.support.requests import Ask, request_in_threads
+from tests.oauth.support.requests import Ask, request_in_threads, stored_tokens
 
 AT_ONCE = 4
 
@@ -103,7 +103,7 @@ def test_people_with_one_name_who_sign_in_at_once_stay_different(
     assert [response.status_code for response in responses] == [302] * 2
     assert len({visitor.user_id for visitor in visitors.values()}) == 2
     for name, visitor in visitors.items():
-        assert (held := visitor.held(name)) is not None
+        held = stored_tokens(visitor, name)
         assert held.access_token in places[name].secrets
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from allauth.socialaccount.providers.github.views import GitHubOAuth2Adapter
@@ -33,6 +34,7 @@ from tests.oauth.support.strict_provider import StrictProvider
 from tests.sessions_kms.support.stacks import Stack, fake_stack, install
 from tests.support.clock import FakeClock
 
+P = TypeVar("P", bound=FakeProvider)
 BOB = {"sub": "2002", "email": "bob@example.com", "name": "Bob"}
 
 
@@ -111,34 +113,41 @@ def store(no_services: None, db: None, settings: Settings) -> Iterator[Stack]:
     assert concurrency.drain_background(20)
 
 
-@pytest.fixture
-def corp(store: Stack, settings: Settings) -> Iterator[FakeProvider]:
-    """Serve an OpenID provider, configured as `corp`."""
-    with fake_provider.serving(FakeProvider) as provider:
+@contextmanager
+def serving_corp(kind: type[P], store: Stack, settings: Settings) -> Iterator[P]:
+    """Serve a provider, configured as `corp`."""
+    with fake_provider.serving(kind) as provider:
         provider.clock = store.clock
         configure(settings, environment("corp", provider))
+        yield provider
+
+
+@contextmanager
+def serving_other(corp: P, settings: Settings) -> Iterator[P]:
+    """Serve a second provider like it, configured as `other`."""
+    with fake_provider.serving(type(corp)) as provider:
+        provider.clock, corp.client_id = corp.clock, "the-corp-client"
+        variables = environment("corp", corp, CLIENT_ID=corp.client_id)
+        configure(settings, variables | environment("other", provider))
+        yield provider
+
+
+@pytest.fixture
+def corp(store: Stack, settings: Settings) -> Iterator[FakeProvider]:
+    with serving_corp(FakeProvider, store, settings) as provider:
         yield provider
 
 
 @pytest.fixture
 def strict(store: Stack, settings: Settings) -> Iterator[StrictProvider]:
-    """Serve a provider with configurable strictness, configured as `corp`."""
-    with fake_provider.serving(StrictProvider) as provider:
-        provider.clock = store.clock
-        configure(settings, environment("corp", provider))
+    """Serve a provider with configurable strictness."""
+    with serving_corp(StrictProvider, store, settings) as provider:
         yield provider
 
 
 @pytest.fixture
 def other(corp: FakeProvider, settings: Settings) -> Iterator[FakeProvider]:
-    """Serve a second OpenID provider, configured as `other`."""
-    with fake_provider.serving(FakeProvider) as provider:
-        provider.clock = corp.clock
-        configure(
-            settings,
-            environment("corp", corp, CLIENT_ID="the-corp-client") | environment("other", provider),
-        )
-        corp.client_id = "the-corp-client"
+    with serving_other(corp, settings) as provider:
         yield provider
 
 

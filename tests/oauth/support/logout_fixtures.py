@@ -12,8 +12,7 @@ from pytest_django import Settings
 
 from oauth.network import concurrency
 from oauth.provider.token_set import TokenSet
-from tests.oauth.support import fake_provider
-from tests.oauth.support.fixtures import Visitor, configure, environment
+from tests.oauth.support.fixtures import Visitor, serving_corp, serving_other
 from tests.oauth.support.logout_provider import LogoutProvider
 from tests.oauth.support.requests import successor_of
 from tests.sessions_kms.support.stacks import Stack
@@ -25,20 +24,15 @@ FORM = "application/x-www-form-urlencoded"
 @pytest.fixture
 def idp(store: Stack, settings: Settings) -> Iterator[LogoutProvider]:
     """Serve a provider with logout, configured as `corp`."""
-    with fake_provider.serving(LogoutProvider) as provider:
-        provider.clock = store.clock
-        configure(settings, environment("corp", provider))
+    with serving_corp(LogoutProvider, store, settings) as provider:
         yield provider
 
 
 @pytest.fixture
 def second(idp: LogoutProvider, settings: Settings) -> Iterator[LogoutProvider]:
     """Serve another one, configured as `other`."""
-    with fake_provider.serving(LogoutProvider) as provider:
-        provider.clock = idp.clock
-        idp.client_id, provider.session_id = "the-corp-client", "the-session-at-the-other"
-        corp = environment("corp", idp, CLIENT_ID=idp.client_id)
-        configure(settings, corp | environment("other", provider))
+    with serving_other(idp, settings) as provider:
+        provider.session_id = "the-session-at-the-other"
         yield provider
 
 
@@ -56,12 +50,6 @@ def assert_refused(response: Any) -> None:
     answer = response.json()
     assert answer["error"] == "invalid_request"
     assert answer["error_description"]
-
-
-def tokens_of(visitor: Visitor, name: str = "corp") -> TokenSet:
-    held = visitor.held(name)
-    assert held is not None
-    return held
 
 
 def sign_out(visitor: Visitor) -> Any:

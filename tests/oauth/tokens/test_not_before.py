@@ -35,9 +35,7 @@ def test_ended_grant_needs_a_new_consent_and_the_session_stays(
     assert corp.refreshes == []
 
 
-async def test_ended_grant_is_refused_in_async_views_too(
-    corp: FakeProvider, signed_in: Visitor, store: Stack
-) -> None:
+async def test_ended_grant_is_refused_in_async_views_too(signed_in: Visitor, store: Stack) -> None:
     end_grants(store)
     with pytest.raises(oauth.ReauthenticationRequired):
         await oauth.aget_token(request_of(signed_in), "corp")
@@ -53,9 +51,7 @@ def test_expired_token_of_an_ended_grant_is_not_refreshed(
     assert corp.refreshes == []
 
 
-def test_refresh_keeps_the_time_of_the_grant(
-    corp: FakeProvider, signed_in: Visitor, store: Stack
-) -> None:
+def test_refresh_keeps_the_time_of_the_grant(signed_in: Visitor, store: Stack) -> None:
     granted_at = stored_tokens(signed_in).granted_at
     store.clock.advance(4000)
     get_token(signed_in)
@@ -71,7 +67,7 @@ def test_grants_of_another_provider_stay_valid(other: FakeProvider, signed_in: V
     assert get_token(signed_in, "other") == stored_tokens(signed_in, "other")
 
 
-def test_later_grant_stays_valid(corp: FakeProvider, signed_in: Visitor, store: Stack) -> None:
+def test_later_grant_stays_valid(signed_in: Visitor) -> None:
     ending.end_before_of(services(), "corp", stored_tokens(signed_in).granted_at - 1)
     assert get_token(signed_in) == stored_tokens(signed_in)
 
@@ -119,9 +115,7 @@ def test_kept_refresh_token_keeps_the_time_of_its_grant(
     assert get_token(signed_in).refresh_token is None
 
 
-def test_token_set_without_a_time_of_grant_is_good_until_any_are_ended(
-    signed_in: Visitor, store: Stack
-) -> None:
+def test_token_set_without_a_time_of_grant_is_good_until_any_are_ended(signed_in: Visitor) -> None:
     session = SessionStore(signed_in.session.session_key)
     del session[vault.session_key("corp")]["granted_at"]
     session.save()

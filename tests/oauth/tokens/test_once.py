@@ -138,19 +138,25 @@ def test_failure_is_shared(
     assert len(asked) == 1
 
 
+def stall_token_endpoint(corp: FakeProvider) -> tuple[threading.Event, threading.Event]:
+    """Let refreshes wait for the second event, after setting the first."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    def stall() -> None:
+        asked.set()
+        assert go_on.wait(30)
+
+    corp.hooks["/token"] = stall
+    return asked, go_on
+
+
 def test_valid_token_is_returned_while_another_request_refreshes(
     corp: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(corp)
     before = stored_tokens(visitor)
     store.clock.now = (before.expires_at or 0) - 30
-    asked, go_on = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        asked.set()
-        assert go_on.wait(30)
-
-    corp.hooks["/token"] = hold
+    asked, go_on = stall_token_endpoint(corp)
     with ThreadPoolExecutor(1) as pool:
         winner = pool.submit(get_token, visitor)
         assert asked.wait(30)
@@ -170,11 +176,7 @@ def test_valid_token_is_returned_while_a_task_of_the_same_loop_refreshes(
     visitor.sign_in(corp)
     before = stored_tokens(visitor)
     store.clock.now = (before.expires_at or 0) - 30
-    asked, go_on = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        asked.set()
-        assert go_on.wait(30)
+    asked, go_on = stall_token_endpoint(corp)
 
     async def ask_beside_a_refresh() -> tuple[TokenSet, TokenSet]:
         refreshing = asyncio.ensure_future(oauth.aget_token(request_of(visitor), "corp"))
@@ -185,11 +187,10 @@ def test_valid_token_is_returned_while_a_task_of_the_same_loop_refreshes(
             go_on.set()
         return beside, await refreshing
 
-    corp.hooks["/token"] = hold
     assert asyncio.run(ask_beside_a_refresh()) == (before, stored_tokens(visitor))
 
 
-def test_sync_call_in_an_event_loop_is_an_error(corp: FakeProvider, expired: Visitor) -> None:
+def test_sync_call_in_an_event_loop_is_an_error(expired: Visitor) -> None:
     request = request_of(expired)
 
     async def ask() -> None:
@@ -224,9 +225,7 @@ def test_refresh_of_a_cancelled_request_is_finished(corp: FakeProvider, expired:
     assert len(corp.refreshes) == 1
 
 
-def test_task_that_is_cancelled_while_waiting_leaves_the_queue(
-    corp: FakeProvider, expired: Visitor
-) -> None:
+def test_task_that_is_cancelled_while_waiting_leaves_the_queue(expired: Visitor) -> None:
     async def leave() -> None:
         async with refresh_queue._grant_queues.turn("a secret", max_wait=60) as turn:
             waiting = refresh_queue.QueuedRefresh(
@@ -360,7 +359,7 @@ def test_chain_of_successors_is_followed(
 
 
 def test_sealing_is_retried_when_the_table_fails(
-    corp: FakeProvider, expired: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+    expired: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     complete = Leases.complete
     failures = iter([True, True, False])
@@ -377,10 +376,7 @@ def test_sealing_is_retried_when_the_table_fails(
 
 
 def test_response_that_cannot_be_sealed_is_still_saved_in_the_session(
-    corp: FakeProvider,
-    expired: Visitor,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    expired: Visitor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def failing(self: Leases, *args: Any, **kwargs: Any) -> bool:
         raise StoreUnavailable
@@ -433,9 +429,7 @@ def test_refreshes_of_different_sessions_do_not_block_each_other(
     assert first.result() == stored_tokens(slow)
 
 
-def test_token_of_a_session_that_is_not_stored_yet_stays_in_it(
-    corp: FakeProvider, expired: Visitor
-) -> None:
+def test_token_of_a_session_that_is_not_stored_yet_stays_in_it(expired: Visitor) -> None:
     request = request_of(expired)
     held = stored_tokens(expired)
     request.session = SessionStore()

@@ -59,16 +59,14 @@ def test_result_of_a_process_that_died_before_its_save_is_found_while_the_sessio
     assert len(corp.refreshes) == len(set(corp.refreshes)) == 2
 
 
-def test_result_that_was_saved_is_kept_for_an_hour(
-    corp: FakeProvider, expired: Visitor, store: Stack
-) -> None:
+def test_result_that_was_saved_is_kept_for_an_hour(expired: Visitor, store: Stack) -> None:
     get_token(expired)
     ends = [int(item["ttl"]["N"]) for name, item in store.items().items() if "lease#" in name]
     assert ends == [int(store.clock.now) + KEPT]
 
 
 def test_failure_to_shorten_the_result_does_not_delay_the_session(
-    corp: FakeProvider, expired: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+    expired: Visitor, store: Stack
 ) -> None:
     """The hour is only thrift: without it the result lies there as long as a session may."""
     refresh = refresh_of(stored_tokens(expired))
@@ -82,7 +80,7 @@ def test_failure_to_shorten_the_result_does_not_delay_the_session(
 
 
 def test_unsaved_result_is_kept_for_the_longest_lifetime_of_a_grant(
-    corp: FakeProvider, expired: Visitor, store: Stack
+    expired: Visitor, store: Stack
 ) -> None:
     config = replace(store.services.config, grant_timeout=30 * DAY)
     install(replace(store.services, config=config))

@@ -95,7 +95,7 @@ def test_old_copy_adopts_the_successor(
 
 
 def test_session_that_ends_between_the_refresh_and_its_save_gets_no_token(
-    corp: FakeProvider, signed_in: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+    signed_in: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ended(_: SessionStore, must_create: bool = False) -> None:
         raise UpdateError
@@ -130,7 +130,7 @@ def test_session_is_read_again_after_a_late_claim_of_the_lease(
 
 
 def test_request_whose_session_belongs_to_another_person_gets_no_token(
-    corp: FakeProvider, signed_in: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+    signed_in: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def anothers(*_: Any) -> None:
         raise UpdateError

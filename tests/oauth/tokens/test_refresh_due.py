@@ -106,7 +106,7 @@ def test_refresh_token_of_another_client_is_not_sent(
 
 
 def test_valid_token_is_returned_while_the_lease_is_unavailable(
-    corp: FakeProvider, signed_in: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+    corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
     held = stored_tokens(signed_in)
     request = request_of(signed_in)
@@ -125,7 +125,7 @@ def test_session_without_token_is_not_connected(corp: FakeProvider, visitor: Vis
         get_token(visitor)
 
 
-def test_unknown_provider_is_not_connected(corp: FakeProvider, signed_in: Visitor) -> None:
+def test_unknown_provider_is_not_connected(signed_in: Visitor) -> None:
     with pytest.raises(oauth.NotConnected):
         get_token(signed_in, "nobody")
 

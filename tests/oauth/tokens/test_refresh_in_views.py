@@ -239,11 +239,7 @@ FAILURES: dict[str, Any] = {
 
 @pytest.mark.parametrize("what", FAILURES)
 def test_no_secret_is_in_the_logs_or_in_the_report_of_an_error(
-    corp: FakeProvider,
-    expired: Visitor,
-    store: Stack,
-    caplog: pytest.LogCaptureFixture,
-    what: str,
+    corp: FakeProvider, expired: Visitor, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
     held = stored_tokens(expired)
     if FAILURES[what] is not None:
@@ -267,11 +263,7 @@ def test_no_secret_is_in_the_logs_or_in_the_report_of_an_error(
     "operation", ["GetItem session", "GetItem lease", "PutItem lease", "PutItem session"]
 )
 def test_no_secret_is_in_the_report_of_a_store_that_fails(
-    corp: FakeProvider,
-    expired: Visitor,
-    store: Stack,
-    monkeypatch: pytest.MonkeyPatch,
-    operation: str,
+    corp: FakeProvider, expired: Visitor, store: Stack, operation: str
 ) -> None:
     held = stored_tokens(expired)
     request = request_of(expired)

@@ -40,7 +40,7 @@ def test_refreshed_token_is_saved_at_once_and_returned(
 
 
 def test_refresh_renews_the_cookie_and_the_middleware_stores_nothing_more(
-    corp: FakeProvider, signed_in: Visitor, store: Stack
+    signed_in: Visitor, store: Stack
 ) -> None:
     store.clock.advance(4000)
     request = request_of(signed_in)
@@ -55,7 +55,7 @@ def test_refresh_renews_the_cookie_and_the_middleware_stores_nothing_more(
 
 
 def test_request_that_adopts_a_refresh_renews_the_cookie_too(
-    corp: FakeProvider, signed_in: Visitor, store: Stack
+    signed_in: Visitor, store: Stack
 ) -> None:
     store.clock.advance(4000)
     first, second = request_of(signed_in), request_of(signed_in)
@@ -69,7 +69,7 @@ def test_request_that_adopts_a_refresh_renews_the_cookie_too(
 
 
 def test_cookie_of_a_session_that_ended_meanwhile_is_not_renewed(
-    corp: FakeProvider, signed_in: Visitor, store: Stack
+    signed_in: Visitor, store: Stack
 ) -> None:
     store.clock.advance(4000)
     request = request_of(signed_in)
@@ -85,9 +85,7 @@ def test_cookie_of_a_session_that_ended_meanwhile_is_not_renewed(
         SessionMiddleware(lambda _: HttpResponse()).process_response(request, HttpResponse())
 
 
-def test_changes_of_the_view_during_a_refresh_are_kept(
-    corp: FakeProvider, signed_in: Visitor, store: Stack
-) -> None:
+def test_changes_of_the_view_during_a_refresh_are_kept(signed_in: Visitor, store: Stack) -> None:
     store.clock.advance(4000)
     request = request_of(signed_in)
     switching, interval = 1e-5, sys.getswitchinterval()
@@ -170,7 +168,7 @@ def test_id_token_for_several_clients_is_accepted(
 
 
 def test_other_changes_of_the_request_are_not_saved_with_it(
-    corp: FakeProvider, signed_in: Visitor, store: Stack
+    signed_in: Visitor, store: Stack
 ) -> None:
     store.clock.advance(4000)
     request = request_of(signed_in)
@@ -183,9 +181,7 @@ def test_other_changes_of_the_request_are_not_saved_with_it(
     assert stored_tokens(signed_in) == new
 
 
-def test_long_request_does_not_put_an_old_token_back(
-    corp: FakeProvider, signed_in: Visitor, store: Stack
-) -> None:
+def test_long_request_does_not_put_an_old_token_back(signed_in: Visitor, store: Stack) -> None:
     store.clock.advance(4000)
     long = request_of(signed_in)
     oauth.get_token(long, "corp")
@@ -200,7 +196,7 @@ def test_long_request_does_not_put_an_old_token_back(
 
 
 def test_unrelated_save_of_an_older_request_leaves_the_new_token(
-    corp: FakeProvider, signed_in: Visitor, store: Stack
+    signed_in: Visitor, store: Stack
 ) -> None:
     unrelated = request_of(signed_in)
     unrelated.session["x"] = 1
@@ -211,7 +207,7 @@ def test_unrelated_save_of_an_older_request_leaves_the_new_token(
 
 
 def test_key_changed_by_the_same_request_keeps_the_new_token(
-    corp: FakeProvider, signed_in: Visitor, store: Stack
+    signed_in: Visitor, store: Stack
 ) -> None:
     store.clock.advance(4000)
     request = request_of(signed_in)

@@ -50,9 +50,7 @@ def assert_outage(page: str) -> None:
     ("call", "path"),
     [("Scan", ""), ("Query user", "?user=7")],
 )
-def test_unreadable_list_shows_an_error(
-    root: Staff, fake: Stack, monkeypatch: pytest.MonkeyPatch, call: str, path: str
-) -> None:
+def test_unreadable_list_shows_an_error(root: Staff, fake: Stack, call: str, path: str) -> None:
     fake.dynamodb.on(call, refuse_write)
     assert_outage(root.get(path, status=503))
 
@@ -124,11 +122,7 @@ def test_failed_end_is_shown_and_logged(
     ],
 )
 def test_store_that_fails_on_the_way_is_shown(
-    root: Staff,
-    fake: Stack,
-    monkeypatch: pytest.MonkeyPatch,
-    call: str,
-    path: str,
+    root: Staff, fake: Stack, call: str, path: str
 ) -> None:
     session = sign_in_staff("7")
     fake.dynamodb.on(call, refuse_write)

@@ -58,7 +58,7 @@ def select(*sessions: SessionStore, **more: str) -> dict[str, Any]:
     return {"action": "delete_selected", "_selected_action": chosen, **more}
 
 
-def test_row_shows_the_plaintext_parts_of_a_record(root: Staff, ada: Any, stack: Stack) -> None:
+def test_row_shows_the_plaintext_parts_of_a_record(root: Staff, ada: Any) -> None:
     session = sign_in_staff(ada, data="x" * 2000)
     [row] = [row for row in rows(root.get()) if row.startswith(record_id(session)[:8])]
     assert row == (
@@ -437,9 +437,7 @@ def test_sessions_of_another_project_are_not_to_be_ended(
     assert log() == []
 
 
-def test_grants_are_listed_alone_named_and_ended_never_opened(
-    root: Staff, ada: Any, stack: Stack
-) -> None:
+def test_grants_are_listed_alone_named_and_ended_never_opened(root: Staff, ada: Any) -> None:
     session = sign_in_staff(ada, _about={"browser": "Firefox", "provider": "Tool"})
     grant = grant_access("Tool <b>", user_id=str(ada.pk))
     everybody = root.get()

@@ -214,9 +214,7 @@ def test_session_is_read_saved_and_ended_in_the_other_region(
     assert SessionStore(key).load() == {}
 
 
-def test_after_failback_the_home_region_has_the_other_regions_writes(
-    regions: TwoRegions, clock: FakeClock
-) -> None:
+def test_after_failback_the_home_region_has_the_other_regions_writes(regions: TwoRegions) -> None:
     kept, ended = save_session(n=1).session_key, save_session(n=1).session_key
     regions.table.replicate()
     regions.serve(OTHER)

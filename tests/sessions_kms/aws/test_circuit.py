@@ -181,7 +181,7 @@ def test_call_whose_probe_took_its_time_is_not_begun(
     assert not service.circuit.is_open
 
 
-def test_it_opens_again_after_five_more(circuit: Circuit, threads: Threads) -> None:
+def test_it_opens_again_after_five_more(circuit: Circuit) -> None:
     times_out(circuit, TIMEOUTS_MAX, Probed())
     circuit._probe_until_response(Probed(ANSWERED))
     times_out(circuit, TIMEOUTS_MAX - 1, Probed())

@@ -79,7 +79,7 @@ async def test_load_starts_unless_it_is_too_late(
 
 
 async def test_next_wait_of_the_request_has_the_time_left_by_the_queue(
-    fake: Stack, steady: FakeClock, all_busy: threading.Event
+    steady: FakeClock, all_busy: threading.Event
 ) -> None:
     with deadline.request():
         load = asyncio.create_task(SessionStore("k" * 32).aload())

@@ -131,9 +131,7 @@ async def test_concurrent_tasks_of_one_request_share_one_load() -> None:
     assert len(await again(session).akeys()) == 21
 
 
-async def test_write_of_a_cancelled_request_is_finished(
-    fake: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_write_of_a_cancelled_request_is_finished(fake: Stack) -> None:
     session = await asave_session(cat=1)
     begun, go_on = threading.Event(), threading.Event()
 

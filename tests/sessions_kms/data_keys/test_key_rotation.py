@@ -59,7 +59,7 @@ def receive_cookies(cookies: dict[str, str], told: SimpleCookie) -> None:
 
 @pytest.mark.slow
 def test_ten_concurrent_requests_after_a_secret_key_rotation_keep_the_user_signed_in(
-    settings: Settings, port: int, fake: Stack
+    settings: Settings, port: int
 ) -> None:
     with_old = User(pk=int(ADA), password="hashed")
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = OLD_SECRET, []

@@ -79,7 +79,7 @@ def test_key_that_will_be_deleted_is_found(store: Store, proxy: FaultProxy) -> N
     ]
 
 
-def test_key_in_a_state_that_passes_is_waited_for(store: Store, proxy: FaultProxy) -> None:
+def test_key_in_a_state_that_passes_is_waited_for(proxy: FaultProxy) -> None:
     proxy.on("DescribeKey", describe_with("KeyMetadata", KeyState="Creating"))
     found = troubles()
     assert list(found) == ["kms key", "not checked"]
@@ -183,9 +183,7 @@ def replicate_to(region: str) -> Callable[..., Any]:
     return describe_with("Table", Replicas=[replica])
 
 
-def test_key_of_one_region_under_a_global_table_is_found(
-    store: Store, table_proxy: FaultProxy
-) -> None:
+def test_key_of_one_region_under_a_global_table_is_found(table_proxy: FaultProxy) -> None:
     table_proxy.on("DescribeTable", replicate_to(OTHER_REGION))
     found = troubles()
     assert list(found) == ["kms key Regions"]

@@ -3,7 +3,6 @@
 import time
 
 import pytest
-from pytest_django import Settings
 
 from sessions_kms.storage import not_before
 from tests.sessions_kms.support import checked_store
@@ -49,7 +48,7 @@ def test_moment_a_little_ahead_is_a_warning(store: Store) -> None:
     assert found["not-before"].level == "warning"
 
 
-def test_moment_that_cannot_be_read_is_failing(store: Store, settings: Settings) -> None:
+def test_moment_that_cannot_be_read_is_failing(store: Store) -> None:
     put(store, version=2, notBefore=1)
     found = troubles()
     assert found["not-before"].level == "failing"

@@ -236,7 +236,7 @@ INACCESSIBLE = {
     ],
 )
 def test_state_that_passes_is_found_and_then_gone(
-    store: Store, proxy: FaultProxy, members: dict[str, Any], found_as: tuple[str, str, str]
+    proxy: FaultProxy, members: dict[str, Any], found_as: tuple[str, str, str]
 ) -> None:
     name, level, detail = found_as
     proxy.on("DescribeTable", describe_with(**members))
@@ -259,7 +259,7 @@ def test_state_that_passes_is_found_and_then_gone(
     ],
 )
 def test_right_to_look_that_is_denied_is_a_warning_that_names_it(
-    store: Store, proxy: FaultProxy, operation: str, name: str
+    proxy: FaultProxy, operation: str, name: str
 ) -> None:
     proxy.on(operation, error("AccessDeniedException"))
     found = troubles()
@@ -284,7 +284,7 @@ def test_table_that_is_down_is_found(store: Store, monkeypatch: pytest.MonkeyPat
 
 @servers
 def test_hanging_table_is_found_in_time_and_delays_nothing_else(
-    store: Store, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+    proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trouble, "CALL", 0.5)
     proxy.on("DescribeTable", hold_exchange)

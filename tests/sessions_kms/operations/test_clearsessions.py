@@ -134,9 +134,7 @@ def test_clocks_that_differ_a_little_end_no_session(fake: Stack) -> None:
     assert fake.sessions() == {}
 
 
-def test_session_that_was_renewed_meanwhile_is_not_deleted(
-    fake: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_session_that_was_renewed_meanwhile_is_not_deleted(fake: Stack) -> None:
     disable_ttl(fake)
     save_session()
     fake.clock.advance(2 * WEEK)

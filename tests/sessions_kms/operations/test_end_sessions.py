@@ -340,9 +340,7 @@ def test_rows_not_yet_imported_are_not_reported_as_ended(
     assert "are not ended" not in end("--all").out  # No row is imported after that.
 
 
-def test_sessions_have_ended_before_the_first_is_deleted(
-    fake: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sessions_have_ended_before_the_first_is_deleted(fake: Stack) -> None:
     sessions = [save_session() for _ in range(3)]
     seen: list[bool] = []
 
@@ -378,9 +376,7 @@ def test_sessions_of_another_namespace_stay(stack: Stack) -> None:
     assert len(stack.sessions()) == 2
 
 
-def test_session_that_began_meanwhile_is_not_deleted(
-    fake: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_session_that_began_meanwhile_is_not_deleted(fake: Stack) -> None:
     # Signed in again under the same key, between the page and the delete.
     session = save_session()
     session_id = next(iter(fake.sessions()))
@@ -401,7 +397,7 @@ def test_items_of_other_kinds_stay(stack: Stack) -> None:
     assert {name for name in stack.items() if "#" in name} == others | {"not-before#django"}
 
 
-def test_interruption_reports_how_to_continue(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interruption_reports_how_to_continue(fake: Stack) -> None:
     save_session()
 
     def interrupted(*_: Any, **__: Any) -> bool:
@@ -417,7 +413,7 @@ def test_interruption_reports_how_to_continue(fake: Stack, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("arguments", [["--all"], ["--all", "--dry-run"]])
 def test_interruption_before_the_first_delete_is_reported(
-    fake: Stack, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+    fake: Stack, arguments: list[str]
 ) -> None:
     def interrupted(*_: Any, **__: Any) -> int:
         raise KeyboardInterrupt
@@ -435,18 +431,14 @@ def test_faulty_settings_are_reported_without_a_traceback(settings: Settings) ->
     assert (done.status, "SESSIONS_KMS['KEY_ID'] must be the ARN" in done.err) == (1, True)
 
 
-def test_outage_halfway_reports_how_to_continue(
-    fake: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_outage_halfway_reports_how_to_continue(fake: Stack) -> None:
     save_session()
     fake.dynamodb.on("DeleteItem session", refuse_write)
     done = end("--all")
     assert (done.status, "have ended" in done.err) == (3, True)
 
 
-def test_call_that_fails_for_a_moment_is_tried_again(
-    fake: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_call_that_fails_for_a_moment_is_tried_again(fake: Stack) -> None:
     save_session()
     failures = iter([refuse_write, refuse_write])
 

@@ -43,9 +43,7 @@ def about_items(stack: Stack) -> dict[str, Item]:
     return {name: item for name, item in stack.items().items() if name.startswith("about#")}
 
 
-def test_sign_in_stores_the_metadata_before_the_session(
-    fake: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sign_in_stores_the_metadata_before_the_session(fake: Stack) -> None:
     session = SessionStore()
     session[ABOUT] = WORDS
     session.save()
@@ -128,18 +126,14 @@ def test_end_of_a_session_deletes_its_metadata(stack: Stack) -> None:
     assert about_items(stack) == {}
 
 
-def test_session_ends_even_if_its_metadata_cannot_be_deleted(
-    fake: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_session_ends_even_if_its_metadata_cannot_be_deleted(fake: Stack) -> None:
     session = sign_in_user()
     fake.dynamodb.on("DeleteItem about", refuse_write)
     assert ending.end_sessions_of(services(), ADA) == 1
     assert not SessionStore().exists(session.session_key or "")
 
 
-def test_item_that_cannot_be_written_stops_no_sign_in(
-    fake: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_item_that_cannot_be_written_stops_no_sign_in(fake: Stack) -> None:
     fake.dynamodb.on("PutItem about", refuse_write)
     session = sign_in_user()
     assert SessionStore(session.session_key)[USER_ID] == ADA

@@ -144,7 +144,7 @@ def test_sealed_result_put_in_the_place_of_a_session_is_no_session(
 
 
 @pytest.mark.parametrize("make_stack", ["fake", "servers"], indirect=True)
-def test_of_many_threads_one_works_and_all_get_its_result(stack: Stack, leases: Leases) -> None:
+def test_of_many_threads_one_works_and_all_get_its_result(leases: Leases) -> None:
     worked: list[str] = []
     results: list[bytes] = []
     barrier = threading.Barrier(8)
@@ -169,7 +169,7 @@ def test_of_many_threads_one_works_and_all_get_its_result(stack: Stack, leases: 
     assert results == [RESULT] * 8
 
 
-def test_claims_that_are_always_beaten_end(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claims_that_are_always_beaten_end(fake: Stack) -> None:
     def beaten(_: Handle) -> Any:
         raise error("PutItem", "ConditionalCheckFailedException")
 

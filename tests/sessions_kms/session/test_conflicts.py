@@ -308,9 +308,7 @@ def test_direct_load_beside_unsaved_changes_does_not_move_the_baseline(stack: St
     assert stored_item(session) == {"a": 2, "b": 2}
 
 
-def test_clear_before_any_read_replaces_everything_even_on_conflict(
-    fake: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_clear_before_any_read_replaces_everything_even_on_conflict(fake: Stack) -> None:
     session = save_session(a=1)
     mine = SessionStore(session.session_key)
     mine.clear()
@@ -368,9 +366,7 @@ def test_revision_counts_writes_and_every_write_has_a_fresh_salt_and_iv(stack: S
     assert len(seen) == 6
 
 
-def test_time_is_bounded_not_tries_and_then_the_store_is_unavailable(
-    fake: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_time_is_bounded_not_tries_and_then_the_store_is_unavailable(fake: Stack) -> None:
     steady = FakeClock(0.0)
     install(replace(fake.services, write_queues=WriteQueues(steady)))
     session = save_session(a=0)

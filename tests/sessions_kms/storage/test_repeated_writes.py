@@ -225,23 +225,15 @@ def test_all_attempts_of_a_write_are_one_call(
     assert client.asked == 3
 
 
-def test_what_may_be_applied_twice_is_not_sent_again_without_time(
-    clock: FakeClock, drive: Drive
-) -> None:
-    client = Client(ReadTimeoutError(**URL), clock)
-    client.took = 2.0
-    with pytest.raises(TableUnavailable):
-        drive(repeat_write(client))
-    assert client.asked == 2
-
-
+@pytest.mark.parametrize(("took", "asked"), [(0.0, REPEATS_MAX), (2.0, 2)])
 def test_what_may_be_applied_twice_is_sent_again_while_time_is_left(
-    clock: FakeClock, drive: Drive
+    clock: FakeClock, drive: Drive, took: float, asked: int
 ) -> None:
     client = Client(ReadTimeoutError(**URL), clock)
+    client.took = took
     with pytest.raises(TableUnavailable):
         drive(repeat_write(client))
-    assert client.asked == REPEATS_MAX
+    assert client.asked == asked
 
 
 def test_what_finds_no_thread_in_time_is_not_sent_and_the_table_is_out_of_reach(

@@ -230,7 +230,7 @@ def test_large_item_is_taken(records: SessionItems) -> None:
     assert run_sync(records.get(made.id)) == made
 
 
-def test_racing_replacements_have_one_winner(stack: Stack, records: SessionItems) -> None:
+def test_racing_replacements_have_one_winner(records: SessionItems) -> None:
     old = create_record(records)
     new = [next_record(old) for _ in range(6)]
     results = together(6, lambda i: run_sync(records.replace(new[i], expected=old, now=NOW)))

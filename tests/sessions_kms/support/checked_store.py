@@ -21,6 +21,7 @@ from pytest_django import Settings
 from sessions_kms import services
 from sessions_kms.operations import provisioning
 from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.support.commands import run
 from tests.sessions_kms.support.faults import FaultProxy, running_proxy
 from tests.sessions_kms.support.stacks import URL, kept_client
 
@@ -102,13 +103,8 @@ def proxied(service: str, url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 def check(*options: str) -> tuple[int, dict[str, Any]]:
     """Run the check; return its exit status and its report."""
-    out = io.StringIO()
-    status = 0
-    try:
-        call_command("check_session_store", "--json", *options, stdout=out)
-    except SystemExit as exc:
-        status = int(exc.code or 0)
-    report = json.loads(out.getvalue())
+    done = run("check_session_store", "--json", *options)
+    report = done.json
     assert set(report) == {"ok", "status", "checks", "latencies", "kms_calls"}
     for finding in report["checks"]:
         assert set(finding) == {"name", "level", "detail", "remedy"}
@@ -117,8 +113,8 @@ def check(*options: str) -> tuple[int, dict[str, Any]]:
     levels = [finding["level"] for finding in report["checks"]]
     worst = next((each for each in ("failing", "warning") if each in levels), "ok")
     assert report["status"] == worst
-    assert report["ok"] == (status != 1) == (worst != "failing")
-    return status, report
+    assert report["ok"] == (done.status != 1) == (worst != "failing")
+    return done.status, report
 
 
 @dataclass(frozen=True)

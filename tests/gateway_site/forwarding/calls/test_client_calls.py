@@ -56,7 +56,7 @@ def assert_challenged(
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
 def test_call_needs_neither_cookie_nor_csrf_token_and_gets_no_cookie(
-    gateway: Gateway, caller: Caller, method: str
+    caller: Caller, method: str
 ) -> None:
     response = caller.call("open/a/b?q=1", method, data="body" if method != "GET" else None)
     assert response.status_code == 200, response.text

@@ -27,7 +27,6 @@ from gateway_site.rules.upstream import find_stored_claims, read_upstreams
 from gateway_site.transport import upstream_client
 from oauth.clients.server import AuthorizationServer
 from oauth.metrics import telemetry as oauth_telemetry
-from oauth.provider.token_set import TokenSet
 from sessions_kms.telemetry import telemetry as engine_telemetry
 from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.app import ISSUER, SERVER, App, WayBack
@@ -35,6 +34,7 @@ from tests.oauth.clients.support.consent import decide
 from tests.oauth.support.fake_provider import Answer, FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.github_api import GitHubApi
+from tests.oauth.support.requests import stored_tokens
 from tests.sessions_kms.support.commands import end
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.cases import each_case
@@ -108,12 +108,6 @@ def call_as_client(access_token: str) -> TrialResponse:
     return async_to_sync(upstreams._call_gateway_in_new_loop)(scope)
 
 
-def held(visitor: Visitor) -> TokenSet:
-    found = visitor.held()
-    assert found is not None
-    return found
-
-
 def test_claims_of_the_sign_in_are_those_that_the_upstream_is_told(
     corp: FakeProvider, visitor: Visitor, settings: Settings, key: str, store: Stack
 ) -> None:
@@ -131,7 +125,7 @@ def test_claims_of_the_sign_in_are_those_that_the_upstream_is_told(
         "aud": corp.issuer,
     }
     assert server.seen[-1].items() >= expected.items()
-    assert "ada" not in repr(held(visitor)).lower()
+    assert "ada" not in repr(stored_tokens(visitor)).lower()
     # A refresh keeps them: its id token may have fewer claims.
     store.clock.advance(3600)
     corp.more_of_id_token = {}
@@ -160,7 +154,7 @@ def test_unknown_claim_is_absent_and_nothing_is_stored_that_no_upstream_is_told(
     visitor.sign_in(corp)
     call(visitor)
     assert not {"email", "email_verified", "name", "groups"} & server.seen[-1].keys()
-    assert not {"email", "name"} & held(visitor).to_session().keys()
+    assert not {"email", "name"} & stored_tokens(visitor).to_session().keys()
 
 
 def test_token_and_claims_are_in_no_span(
@@ -396,7 +390,7 @@ def test_upstream_of_a_provider_with_bound_tokens_gets_a_bearer_token(
     server = declare(settings, corp, key, DPOP="1")
     corp.more_of_token_response = {"token_type": "DPoP"}
     visitor.sign_in(corp)
-    assert held(visitor).dpop_key is not None
+    assert stored_tokens(visitor).dpop_key is not None
     assert "server&#x27;s answer" in call(visitor)
     assert server.seen[-1]["sub"] == "corp|1001"
     assert all("DPoP" not in str(each) for each in server.seen)

@@ -18,6 +18,7 @@ from oauth.sign_in import prompts
 from tests.oauth.support import fake_provider
 from tests.oauth.support.fake_provider import Answer, FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
+from tests.oauth.support.requests import stored_tokens
 from tests.oauth.support.strict_provider import StrictProvider
 from tests.sessions_kms.support.stacks import Stack
 
@@ -111,8 +112,7 @@ def test_nothing_is_sent_unless_it_is_set_and_the_strict_upstream_rejects(
     assert REJECTED in call(visitor)
     assert [each.get("resource") for each in provider.authorizations] == [None]
     assert provider.resources == [("authorization_code", None), ("refresh_token", None)]
-    held = visitor.held()
-    assert held is not None
+    held = stored_tokens(visitor)
     assert "resource" not in held.to_session()
 
 
@@ -157,8 +157,7 @@ def test_grant_from_before_the_resource_needs_a_new_sign_in_and_is_not_spent(
     visitor.connect(provider, "corp")
 
     assert ACCEPTED in call(visitor)
-    held = visitor.held()
-    assert held is not None
+    held = stored_tokens(visitor)
     assert held.resource == RESOURCE
 
 

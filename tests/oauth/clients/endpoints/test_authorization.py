@@ -63,7 +63,7 @@ def test_full_flow_from_registration_to_tokens(corp: FakeProvider, ada: Visitor,
 
 
 def test_anonymous_visitor_signs_in_first_and_returns(
-    server: AuthorizationServer, corp: FakeProvider, visitor: Visitor, app: App
+    corp: FakeProvider, visitor: Visitor, app: App
 ) -> None:
     app.register()
     asked = visitor.client.get(app.address())
@@ -270,9 +270,7 @@ def test_grant_keeps_the_claims_of_its_own_consent(
     assert (before.email, before.name) == (None, None)  # the browser's sign-in came before
 
 
-def test_two_tabs_do_not_swap_their_clients(
-    corp: FakeProvider, ada: Visitor, server: AuthorizationServer
-) -> None:
+def test_two_tabs_do_not_swap_their_clients(corp: FakeProvider, ada: Visitor) -> None:
     first, second = App("First"), App("Second", "http://127.0.0.1:9/second")
     for each in (first, second):
         each.register()
@@ -400,9 +398,7 @@ def test_get_allows_nothing(corp: FakeProvider, ada: Visitor, app: App) -> None:
     assert not corp.authorizations
 
 
-def test_post_is_validated_again(
-    corp: FakeProvider, ada: Visitor, app: App, settings: Settings
-) -> None:
+def test_post_is_validated_again(ada: Visitor, app: App, settings: Settings) -> None:
     app.register()
     for changes in ({"redirect_uri": "http://127.0.0.1:1/evil"}, {"client_id": "dcr.x"}):
         response = decide(ada, app.address(**changes))

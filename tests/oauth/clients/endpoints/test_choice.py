@@ -119,7 +119,7 @@ def test_early_choice_is_ignored(ada: Visitor, app: App) -> None:
 
 
 def test_choice_is_limited_to_the_requested_scope(
-    settings: Settings, corp: FakeProvider, ada: Visitor, app: App
+    settings: Settings, ada: Visitor, app: App
 ) -> None:
     offer(settings, tools="corp", files="corp", payroll="corp")
     address = app.address(resource=None, scope="tools files")
@@ -183,7 +183,7 @@ def test_upstream_added_meanwhile_is_not_part_of_the_consent(
 
 
 def test_upstream_whose_account_is_not_connected_cannot_be_chosen(
-    settings: Settings, corp: FakeProvider, other: FakeProvider, ada: Visitor, app: App
+    settings: Settings, other: FakeProvider, ada: Visitor, app: App
 ) -> None:
     offer(settings, tools="corp", files="other")
     address = app.address(**UNNAMED)

@@ -142,7 +142,7 @@ def test_assertion_with_a_wrong_claim_fails_without_a_fetch(
     assert known.app.redeem(code).status_code == 200
 
 
-def test_assertion_is_accepted_with_one_token_only(known: Consented, store: Stack) -> None:
+def test_assertion_is_accepted_with_one_token_only(known: Consented) -> None:
     key = known.site.key
     code, other = known.consent(), known.begin(**key.proof())
     proof = key.proof()

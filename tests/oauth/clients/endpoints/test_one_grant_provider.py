@@ -32,11 +32,10 @@ from tests.oauth.support.fixtures import BOB, Visitor, configure, environment
 from tests.oauth.support.logout_fixtures import (
     revoked_tokens,
     sign_out,
-    tokens_of,
     wait_until_settled,
 )
 from tests.oauth.support.logout_provider import LogoutProvider
-from tests.oauth.support.requests import get_token
+from tests.oauth.support.requests import get_token, stored_tokens
 from tests.oauth.support.stage import run_now
 from tests.sessions_kms.support.memory_dynamodb import after, refuse_write
 from tests.sessions_kms.support.stacks import Stack, install
@@ -108,7 +107,7 @@ def test_sign_out_ends_no_other_browser_until_the_last(
     ada: Visitor, phone: Visitor, corp: OneGrantProvider, counted: list[str], caplog: Log
 ) -> None:
     caplog.set_level("INFO")
-    held = tokens_of(phone)
+    held = stored_tokens(phone)
     sign_out(ada)
     assert revoked_tokens(corp) == []
     assert held.refresh_token in corp.refresh_tokens
@@ -172,7 +171,7 @@ def test_disconnected_account_is_revoked_whoever_else_uses_it(
     """The page says so (`test_disconnecting_says_what_else_ends`)."""
     choose(settings, corp, choice)
     give_another_account(ada)
-    held = tokens_of(ada)
+    held = stored_tokens(ada)
     disconnect_corp(ada)
     assert revoked_tokens(corp) == [held.refresh_token]
 
@@ -291,14 +290,14 @@ def test_account_of_another_user_that_cannot_be_connected_is_revoked(
 ) -> None:
     corp.person = BOB
     bob = sign_in_at(corp)
-    held = tokens_of(bob)
+    held = stored_tokens(bob)
     ada.connect(corp, "corp")
     assert revoked_tokens(corp) == []
     assert held.refresh_token in corp.refresh_tokens
     sign_out(bob)
     assert len(revoked_tokens(corp)) == 1
     ada.connect(corp, "corp")
-    assert tokens_of(ada).subject == "1001"
+    assert stored_tokens(ada).subject == "1001"
     assert len(revoked_tokens(corp)) == 2
 
 
@@ -354,7 +353,7 @@ def test_browser_that_the_index_does_not_show_yet_keeps_its_tokens(
     install(replace(store.services, sleep=lambda _: store.dynamodb.catch_up()))
     sign_out(ada)
     assert revoked_tokens(corp) == []
-    assert tokens_of(phone).refresh_token in corp.refresh_tokens
+    assert stored_tokens(phone).refresh_token in corp.refresh_tokens
 
 
 def test_sessions_that_have_ended_count_for_nothing(
@@ -405,7 +404,7 @@ def sign_out_and_in(ada: Visitor, corp: OneGrantProvider, store: Stack, pause: P
     store.clock.advance(5)
     pause.is_over.set()
     assert revoked_tokens(corp) == []
-    assert tokens_of(phone).refresh_token in corp.refresh_tokens
+    assert stored_tokens(phone).refresh_token in corp.refresh_tokens
 
 
 @dataclass

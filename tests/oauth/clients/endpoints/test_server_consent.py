@@ -85,9 +85,7 @@ def test_consent_pushes_the_request_if_the_issuer_requires_that(
     assert query_of(consent.go_on()).keys() == {"client_id", "request_uri"}
 
 
-def test_grant_and_browser_session_never_share_tokens(
-    consent: Consent, ada: Visitor, notes: McpResource
-) -> None:
+def test_grant_and_browser_session_never_share_tokens(consent: Consent, notes: McpResource) -> None:
     first, second = (vault.load_token_set(grant_of(consent.allow(notes)), "notes") for _ in "12")
     assert first is not None
     assert second is not None
@@ -224,7 +222,7 @@ def test_issuer_elsewhere_needs_the_operator_before_an_app_is_allowed_anything(
     ("resource", "asked"), [(RESOURCE, "notes"), (f"{ISSUER}/gateway/tools", None), (None, "")]
 )
 def test_only_posts_about_the_server_wait_for_it(
-    app: App, ada: Visitor, notes: McpResource, resource: str | None, asked: str | None
+    app: App, notes: McpResource, resource: str | None, asked: str | None
 ) -> None:
     app.register()
     query = app.query(resource=resource)
@@ -306,7 +304,7 @@ def test_consent_without_an_upstream_reads_all_grants_once(
 
 
 def test_another_app_and_another_upstream_are_not_asked_for_it(
-    consent: Consent, notes: McpResource, settings: Settings
+    consent: Consent, notes: McpResource
 ) -> None:
     demand(consent.allow(notes), "notes:delete")
     other = App(name="Another tool")

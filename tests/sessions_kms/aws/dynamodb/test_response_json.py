@@ -381,9 +381,7 @@ def test_old_item_is_none_for_operations_without_one(operation: str, forms: Item
     assert all(ours(operation, answer(body)) is InvalidResponse for body in OLD_READ_FAST)
 
 
-def test_as_many_forms_are_learnt_as_are_bounded_and_the_last_used_is_first(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_as_many_forms_are_learnt_as_are_bounded_and_the_last_used_is_first() -> None:
     fresh = ItemForms()
     for number in range(FORMS_MAX + 1):
         for _ in range(2):

@@ -289,7 +289,7 @@ def test_connections_of_a_loop_are_closed_with_it(echo: Server) -> None:
     assert len(looping._of_loops) <= 1
 
 
-def test_fork_leaves_connections_to_the_parent(echo: Server, blocking: BlockingPool) -> None:
+def test_fork_leaves_connections_to_the_parent(blocking: BlockingPool) -> None:
     """Also while another thread holds a lock of it."""
     blocking.send(request(b"parent"))
     with blocking._idle._lock:
