@@ -30,6 +30,7 @@ from tests.sessions_kms.support.fakes import KEY
 from tests.sessions_kms.support.memory_dynamodb import after, refuse_write
 from tests.sessions_kms.support.sessions import saved_key
 from tests.sessions_kms.support.stacks import Stack
+from tests.support.signals import record_signal
 
 OURS = "sessions_kms.middleware.StoreUnavailableMiddleware"
 SESSION = "django.contrib.sessions.middleware.SessionMiddleware"
@@ -261,16 +262,8 @@ def test_request_finishes_once(
     settings.MIDDLEWARE = [OURS, SESSION, f"{SITES}.middlewares.reads_after"]
     key = saved_key(name="old")
     monkeypatch.setattr(fake.dynamodb, "unavailable", True)
-    finished: list[object] = []
-
-    def finish(sender: object, **_: object) -> None:
-        finished.append(sender)
-
-    request_finished.connect(finish)
-    try:
+    with record_signal(request_finished) as finished:
         assert_unavailable(ask("/anonymous/", key))
-    finally:
-        request_finished.disconnect(finish)
     assert len(finished) == 1
 
 

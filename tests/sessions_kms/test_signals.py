@@ -17,6 +17,7 @@ from sessions_kms.grant_store import GrantStore
 from sessions_kms.services import id_of
 from sessions_kms.session import repository
 from tests.sessions_kms.support.stacks import Stack
+from tests.support.signals import connect_receiver
 
 SIGNALS = {name: value for name, value in vars(signals).items() if isinstance(value, Signal)}
 
@@ -95,14 +96,10 @@ def test_receiver_that_fails_stops_nothing(fake: Stack, caplog: pytest.LogCaptur
     def fail(**_: Any) -> None:
         raise RuntimeError("the audit log is full")
 
-    signals.session_created.connect(fail)
-    try:
-        session = SessionStore()
-        session["a"] = 1
-        with caplog.at_level(logging.ERROR):
-            session.save()
-    finally:
-        signals.session_created.disconnect(fail)
+    session = SessionStore()
+    session["a"] = 1
+    with connect_receiver(signals.session_created, fail), caplog.at_level(logging.ERROR):
+        session.save()
     assert SessionStore(session.session_key)["a"] == 1
     assert "the audit log is full" in caplog.text
 

@@ -33,6 +33,7 @@ from tests.oauth.support.grants import ASKED, CONSENT, TOKENS, VERIFIER
 from tests.oauth.support.shown import shown_fields
 from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.stacks import Stack
+from tests.support.signals import record_signal
 
 END, END_ALL = "/apps/end/", "/apps/end-all/"
 
@@ -161,17 +162,11 @@ def test_apps_are_no_rows_among_the_sessions(ada: Visitor) -> None:
 
 
 def test_one_is_ended_and_audited(ada: Visitor) -> None:
-    reasons: list[str] = []
-
-    def note(reason: str, **_: Any) -> None:
-        reasons.append(reason)
-
     kept, ended = allow(ada), allow(ada)
-    grant_ended.connect(note)
-    assert "has been disconnected" in post(ada, END, app=ids(ada)[0])
-    grant_ended.disconnect(note)
+    with record_signal(grant_ended) as received:
+        assert "has been disconnected" in post(ada, END, app=ids(ada)[0])
     assert (is_alive(kept), is_alive(ended)) in {(True, False), (False, True)}
-    assert reasons == ["ended"]
+    assert [each["reason"] for each in received] == ["ended"]
     assert len(cards(ada)) == 1
 
 

@@ -21,6 +21,7 @@ from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.sessions import saved_id
 from tests.sessions_kms.support.stacks import install
 from tests.support.cases import each_case
+from tests.support.signals import record_signal
 
 GRACE = 120
 
@@ -137,17 +138,12 @@ def test_loaded_grant_can_be_ended_by_the_caller(one: GrantWorld, revoked: list[
 
 
 def test_audit_trail_names_the_session_and_why(one: GrantWorld) -> None:
-    received: list[dict[str, Any]] = []
     issued = one.begin()
     session_id = one.id_of(issued)
-
-    def note(**details: Any) -> None:
-        received.append({name: details[name] for name in ("session", "reason")})
-
-    grant_ended.connect(note)
-    revoke(one, issued.access_token)
-    grant_ended.disconnect(note)
-    assert received == [{"session": session_id[:8], "reason": "revoked"}]
+    with record_signal(grant_ended) as received:
+        revoke(one, issued.access_token)
+    (details,) = received
+    assert (details["session"], details["reason"]) == (session_id[:8], "revoked")
 
 
 # By its person, and by operators
@@ -197,30 +193,24 @@ def test_grant_lives_and_is_listed_beyond_the_absolute_timeout_of_sessions() -> 
 
 def test_fifty_first_grant_ends_the_least_recently_used_one(one: GrantWorld) -> None:
     browser = SessionStore()
-    received: list[str] = []
-
-    def note(reason: str, **_: Any) -> None:
-        received.append(reason)
-
-    grant_ended.connect(note)
     browser.update({"_auth_user_id": "7", about.ABOUT: {"browser": "Firefox"}})
     browser.save()
     grants = []
-    for _ in range(50):
+    with record_signal(grant_ended) as received:
+        for _ in range(50):
+            one.clock.advance(10)
+            grants.append(one.begin())
+        assert received == []
         one.clock.advance(10)
-        grants.append(one.begin())
-    assert received == []
-    one.clock.advance(10)
-    grants[0] = one.refresh(grants[0].refresh_token)
-    one.clock.advance(10)
-    allowed = run_sync(
-        one.grants.allow(PeopleInMemory.ada, CONSENT, "corp", TOKENS, backend=BACKEND)
-    )
-    grant_ended.disconnect(note)
+        grants[0] = one.refresh(grants[0].refresh_token)
+        one.clock.advance(10)
+        allowed = run_sync(
+            one.grants.allow(PeopleInMemory.ada, CONSENT, "corp", TOKENS, backend=BACKEND)
+        )
     grants.append(one.redeem(allowed.code))
     assert [one.lives(each) for each in grants] == [True, False, *[True] * 49]
     assert [each.client for each in allowed.ended] == ["A client"]
-    assert received == ["too_many"]
+    assert [each["reason"] for each in received] == ["too_many"]
     assert SessionStore().exists(browser.session_key or "")
 
 

@@ -32,6 +32,7 @@ from tests.sessions_kms.support.wire import (
     truncate_response,
     unreachable,
 )
+from tests.support.signals import record_signal
 
 FIRST = "TransactWriteItems token answer token token answer"  # the code's answer goes
 LATER = "TransactWriteItems token answer token token token answer"  # and a token is buried
@@ -77,15 +78,10 @@ def test_spent_refresh_token_gives_the_same_response_within_the_grace(
 def test_spent_refresh_token_ends_the_grant_after_the_grace(
     one: GrantWorld, first: TokenResponse, second: TokenResponse
 ) -> None:
-    ended: list[str] = []
-    grant_ended.connect(lambda reason, **_: ended.append(reason), weak=False, dispatch_uid="test")
-    try:
-        one.clock.advance(GRACE + 1)
-        with pytest.raises(InvalidGrant):
-            one.refresh(first.refresh_token)
-    finally:
-        grant_ended.disconnect(dispatch_uid="test")
-    assert ended == ["reused"]
+    one.clock.advance(GRACE + 1)
+    with record_signal(grant_ended) as received, pytest.raises(InvalidGrant):
+        one.refresh(first.refresh_token)
+    assert [each["reason"] for each in received] == ["reused"]
     assert not one.lives(second)
     with pytest.raises(InvalidGrant):
         one.refresh(second.refresh_token)

@@ -24,6 +24,7 @@ from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.logout_fixtures import sign_out, wait_until_settled
 from tests.oauth.support.mcp_server import serving_mcp
 from tests.oauth.support.requests import request_of
+from tests.support.signals import connect_receiver
 
 
 @pytest.fixture
@@ -183,11 +184,8 @@ def test_tokens_that_arrive_during_the_sign_out_are_revoked(
     def complete(**_: object) -> None:
         assert notes.back(location)["Location"] == "/"
 
-    user_logged_out.connect(complete)
-    try:
+    with connect_receiver(user_logged_out, complete):
         sign_out(notes.visitor)
-    finally:
-        user_logged_out.disconnect(complete)
     wait_until_settled()
     assert notes.visitor.user_id is None
     assert (server.people_of_tokens, server.refresh_tokens) == ({}, set())

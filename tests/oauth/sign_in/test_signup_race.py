@@ -19,6 +19,7 @@ from django.db import IntegrityError
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor
 from tests.oauth.support.requests import Ask, request_in_threads, stored_tokens
+from tests.support.signals import connect_receiver
 
 AT_ONCE = 4
 
@@ -33,11 +34,8 @@ def meeting(count: int) -> Iterator[None]:
             met.already = True
             barrier.wait(30)
 
-    pre_social_login.connect(wait)
-    try:
+    with connect_receiver(pre_social_login, wait):
         yield
-    finally:
-        pre_social_login.disconnect(wait)
 
 
 def all_at_once(ask: Ask, visitors: list[Visitor]) -> list[Any]:
@@ -74,12 +72,8 @@ def test_first_sign_in_overtaken_by_another_needs_no_sign_up_form(
         if ahead:
             ahead.pop().sign_in(corp)
 
-    pre_social_login.connect(overtake)
-    try:
+    with connect_receiver(pre_social_login, overtake):
         response = visitor.sign_in(corp)
-    finally:
-        pre_social_login.disconnect(overtake)
-
     assert response["Location"] == "/"
     assert visitor.user_id == first.user_id
     assert visitor.held()

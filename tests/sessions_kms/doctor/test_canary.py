@@ -32,6 +32,7 @@ from tests.sessions_kms.support.faults import (
 )
 from tests.sessions_kms.support.stacks import on_aws
 from tests.support.processes import started
+from tests.support.signals import record_signal
 from tests.support.waiting import wait_until
 
 servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
@@ -315,17 +316,8 @@ def test_plaintext_in_the_item_is_found(
 
 @on_aws
 def test_canary_is_no_alarm(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    refused: list[object] = []
-
-    def hear(**details: object) -> None:
-        refused.append(details)
-
-    session_refused.connect(hear)
-    try:
-        with caplog.at_level(logging.INFO):
-            assert troubles(canary=True) == {}
-    finally:
-        session_refused.disconnect(hear)
+    with record_signal(session_refused) as refused, caplog.at_level(logging.INFO):
+        assert troubles(canary=True) == {}
     assert refused == []
     told = [each.name for each in caplog.records if each.name.startswith(("django", "sessions"))]
     assert told in ([], ["sessions_kms.aws.table_client"])  # which logs the client that is used

@@ -26,6 +26,7 @@ from tests.sessions_kms.support.memory_dynamodb import after, pass_unharmed, ref
 from tests.sessions_kms.support.sessions import id_of_record, is_alive, save_session
 from tests.sessions_kms.support.stacks import Stack, install, on_aws
 from tests.sessions_kms.support.stepping import as_coroutine
+from tests.support.signals import connect_receiver, record_signal
 
 NOW = 1_800_000_000
 PERIOD = NOW - NOW % 86_400
@@ -169,12 +170,9 @@ def test_user_is_deactivated_before_their_sessions_end(
     def note(**_: Any) -> None:
         states.append(is_active())
 
-    session_ended.connect(note)
-    try:
+    with connect_receiver(session_ended, note):
         done = end(*which, "--deactivate")
         again = end(*which, "--deactivate", "--json")
-    finally:
-        session_ended.disconnect(note)
     assert (done.status, states) == (0, [False])
     assert done.out.strip() == "User 7 is now deactivated. Ended 1 live sessions."
     assert (again.json["deactivated"], again.json["ended"]) == (False, 0)
@@ -464,17 +462,9 @@ def test_ended_sessions_are_announced_and_expired_ones_are_not(fake: Stack) -> N
     expired.save()
     fake.clock.advance(60)
     save_session()
-    expected: list[str] = []
-
-    def heard(session: str, **_: Any) -> None:
-        expected.append(session)
-
-    session_ended.connect(heard)
-    try:
+    with record_signal(session_ended) as received:
         end("--all")
-    finally:
-        session_ended.disconnect(heard)
-    assert len(expected) == 1
+    assert len(received) == 1
     assert fake.sessions() == {}
 
 

@@ -40,6 +40,7 @@ from tests.sessions_kms.support.browser import Browser, limit_sessions, sign_in_
 from tests.sessions_kms.support.memory_dynamodb import after, refuse_write
 from tests.sessions_kms.support.sessions import again, is_alive
 from tests.sessions_kms.support.stacks import Stack
+from tests.support.signals import record_signal
 
 ADA, GRACE = "7", "8"
 SLOW = {"killed", "killed_after", "throttled"}  # ends the test, or pauses for seconds
@@ -268,18 +269,10 @@ def test_error_of_one_of_many_reads_ends_nothing(stack: Stack) -> None:
 
 
 def test_signal_gives_the_reason(stack: Stack) -> None:
-    received: list[tuple[str, Any]] = []
-
-    def note(session: str, reason: str | None = None, **_: Any) -> None:
-        received.append((session, reason))
-
-    session_ended.connect(note)
-    try:
+    with record_signal(session_ended) as received:
         sessions = [sign_in() for _ in range(4)]
         sessions[3].flush()
-    finally:
-        session_ended.disconnect(note)
-    assert [reason for _, reason in received] == ["limit", None]
+    assert [each.get("reason") for each in received] == ["limit", None]
 
 
 # At the same time

@@ -22,6 +22,7 @@ from tests.sessions_kms.support.memory_dynamodb import after
 from tests.sessions_kms.support.sessions import open_again, save_session, stored_item
 from tests.sessions_kms.support.stacks import Stack, another_process, install
 from tests.support.clock import FakeClock
+from tests.support.signals import record_signal
 
 
 def at_once(*calls: Callable[[], object]) -> list[BaseException | None]:
@@ -99,19 +100,12 @@ def test_conflict_with_an_invalid_record_is_announced_and_changes_nothing(fake: 
     theirs.save()
     (item,) = fake.sessions().values()
     fake.put_item(item | {"authTag": {"B": bytes(16)}})
-    damaged, reasons = fake.sessions(), []
-
-    def hear(reason: str, **_: object) -> None:
-        reasons.append(reason)
-
-    session_refused.connect(hear)
-    try:
-        mine["a"] = 2
-        with pytest.raises(UpdateError):
-            mine.save()
-    finally:
-        session_refused.disconnect(hear)
-    assert (reasons, fake.sessions()) == (["authentication"], damaged)
+    damaged = fake.sessions()
+    mine["a"] = 2
+    with record_signal(session_refused) as received, pytest.raises(UpdateError):
+        mine.save()
+    assert [each["reason"] for each in received] == ["authentication"]
+    assert fake.sessions() == damaged
 
 
 def test_record_that_arrives_invalid_once_is_read_again(

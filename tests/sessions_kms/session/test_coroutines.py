@@ -43,6 +43,7 @@ from tests.sessions_kms.support.stories import (
     save_content,
     wait_until_true,
 )
+from tests.support.signals import connect_receiver
 
 T = TypeVar("T")
 
@@ -223,12 +224,8 @@ async def test_load_that_uses_its_own_session_is_rejected(world: World) -> None:
         except StoreUnavailable as error:
             asked.append(error)
 
-    session_refused.connect(ask)
-    try:
-        with deadline.request():
-            await session._get_content()
-    finally:
-        session_refused.disconnect(ask)
+    with connect_receiver(session_refused, ask), deadline.request():
+        await session._get_content()
     assert [str(each) for each in asked] == ["The session is used while it is being loaded."]
 
 

@@ -27,6 +27,7 @@ from tests.sessions_kms.support.memory_dynamodb import after
 from tests.sessions_kms.support.sessions import saved_key, stored_item
 from tests.sessions_kms.support.stacks import Stack, install
 from tests.sessions_kms.support.stories import WITHIN, save_content, wait_until_true
+from tests.support.signals import connect_receiver
 
 MANY = 64
 
@@ -187,14 +188,9 @@ async def test_receiver_that_fails_or_is_a_coroutine_stops_nothing(world: World)
         raise RuntimeError("told by a test")
 
     loop = asyncio.get_running_loop()
-    session_created.connect(fail)
-    session_created.connect(receive)
-    try:
-        session = SessionStore()
+    session = SessionStore()
+    with connect_receiver(session_created, fail), connect_receiver(session_created, receive):
         await session.acreate()
-    finally:
-        session_created.disconnect(fail)
-        session_created.disconnect(receive)
     assert world.truth(str(session.session_key)) is not None
     assert seen == [True]
 

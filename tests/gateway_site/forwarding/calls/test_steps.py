@@ -48,6 +48,7 @@ from tests.gateway_site.support.in_process import (
 )
 from tests.sessions_kms.support.stacks import fake_stack, install
 from tests.support.clock import FakeClock
+from tests.support.signals import connect_receiver
 
 
 @pytest.fixture(autouse=True)
@@ -204,11 +205,8 @@ def test_receiver_that_blocks_delays_no_other_call_and_nothing_in_djangos_thread
         go_on.set()
         assert (await slow)[0] == 401
 
-    signals.request_started.connect(block)
-    try:
+    with connect_receiver(signals.request_started, block):
         in_a_new_loop(both)
-    finally:
-        signals.request_started.disconnect(block)
 
 
 def test_receiver_that_fails_ends_its_call_and_keeps_no_permit(received: Received) -> None:
@@ -217,12 +215,8 @@ def test_receiver_that_fails_ends_its_call_and_keeps_no_permit(received: Receive
     def fail(**_: Any) -> Never:
         raise ZeroDivisionError
 
-    signals.request_started.connect(fail)
-    try:
-        with pytest.raises(ZeroDivisionError):
-            in_a_new_loop(lambda: ask(handler, "/gateway/api/x"))
-    finally:
-        signals.request_started.disconnect(fail)
+    with connect_receiver(signals.request_started, fail), pytest.raises(ZeroDivisionError):
+        in_a_new_loop(lambda: ask(handler, "/gateway/api/x"))
     assert [signal for signal, _ in received] == BOTH
     assert handler._calls._admissions._free == calls.ADMISSIONS
 
@@ -276,8 +270,7 @@ def test_unexpected_error_of_an_exchange_is_reported_and_is_a_problem_if_no_resp
     monkeypatch.setattr(user_cache_module, "_user_of_request", user_of)
     monkeypatch.setattr(calls, "_exchange", fail)
     handler, key = GatewayHandler(), signed_in_key(1)
-    signals.got_request_exception.connect(note)
-    try:
+    with connect_receiver(signals.got_request_exception, note):
         if has_begun:  # The server then aborts the response.
             with pytest.raises(ZeroDivisionError):
                 in_a_new_loop(lambda: ask(handler, "/gateway/api/x", key))
@@ -286,8 +279,6 @@ def test_unexpected_error_of_an_exchange_is_reported_and_is_a_problem_if_no_resp
             assert (status, json.loads(body)["code"]) == (500, "internal_server_error")
             assert (b"X-Content-Type-Options", b"nosniff") in headers
             assert errors == [ZeroDivisionError]
-    finally:
-        signals.got_request_exception.disconnect(note)
     assert not calls.slots
 
 
