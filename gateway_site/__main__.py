@@ -71,6 +71,12 @@ def _explain(error: Exception) -> str | None:
     if isinstance(error, ImproperlyConfigured):
         # The settings may be what cannot be loaded, and the next import needs them.
         return f"ImproperlyConfigured: {error}"
+    module = os.environ["DJANGO_SETTINGS_MODULE"]
+    if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
+        return (
+            f"ImproperlyConfigured: There is no module {module}, which --settings or"
+            f" DJANGO_SETTINGS_MODULE names. The gateway's is {SETTINGS}."
+        )
     from sessions_kms.management.known_errors import explain
 
     found = explain(error)

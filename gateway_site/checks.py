@@ -67,9 +67,9 @@ def check_upstream_providers(**_: Any) -> Iterator[CheckMessage]:
     for upstream in getattr(settings, "UPSTREAMS", {}).values():
         if not upstream.mcp and upstream.provider not in names:
             yield Error(
-                f"UPSTREAM_{upstream.name.upper()}_PROVIDER is {upstream.provider}, which is no"
+                f"UPSTREAM_{upstream.name.upper()}_PROVIDER is {upstream.provider!a}, which is no"
                 f" configured provider ({', '.join(names) or 'there is none'}).",
-                hint=f"Name a configured one, or set OAUTH_{upstream.provider.upper()}_CLIENT_ID.",
+                hint="Name a configured one, or set OAUTH_<NAME>_CLIENT_ID of another.",
                 id="gateway_site.E005",
             )
 

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final
 
+from django.core.exceptions import ImproperlyConfigured
+
 from gateway_site.edge import access_log
 
 LINE_MAX: Final = 8 * 1024  # bytes
@@ -105,7 +107,8 @@ def use_for_server(logging_config: dict[str, Any]) -> None:
 
 
 def log_failed_start(error: Exception) -> None:
-    """Log the exception that ends a process before it serves."""
+    """Log what ends a process before it serves; a fault of the settings needs no traceback."""
+    is_known = isinstance(error, ImproperlyConfigured)
     record = logging.makeLogRecord(
         {
             "name": "gateway_site.server",
@@ -113,7 +116,7 @@ def log_failed_start(error: Exception) -> None:
             "levelname": "CRITICAL",
             "msg": "The gateway cannot start: %s: %s",
             "args": (type(error).__name__, str(error)),
-            "exc_info": (type(error), error, error.__traceback__),
+            "exc_info": None if is_known else (type(error), error, error.__traceback__),
         }
     )
     sys.stderr.write(JSONFormatter().format(record) + "\n")

@@ -1,5 +1,6 @@
 """The settings of the SQL database at `DATABASE_URL`, with a limit on every wait for it."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -40,6 +41,8 @@ def parse_database_url(url: str) -> dict[str, Any]:
             "must be a database URL, such as postgres://user:password@host:5432/name "
             "or sqlite:////var/lib/gateway/db.sqlite3."
         )
+    if _has_cut_password(url):
+        raise InvalidValue("has a password in which / must be written %2F, ? %3F and @ %40.")
     try:
         found = cast("dict[str, Any]", Env.db_url_config(url))
         if found.get("CONN_MAX_AGE") is not None:
@@ -49,7 +52,23 @@ def parse_database_url(url: str) -> dict[str, Any]:
             "is not a valid database URL: percent-encode its password, and use numbers where "
             "numbers are expected."
         ) from None
-    return _limit_waits(found) if found["ENGINE"] == POSTGRESQL else found
+    if found["ENGINE"] != POSTGRESQL:
+        return found
+    if not found["NAME"] and "service" not in found.get("OPTIONS", {}):
+        raise InvalidValue("must name the database, as in postgres://user:password@host:5432/name.")
+    return _limit_waits(found)
+
+
+def _has_cut_password(url: str) -> bool:
+    """Return True if the part before the host seems to be cut by a character of the password.
+
+    Otherwise a message would name a part of the password as the host.
+    """
+    after = url.partition("://")[2]
+    authority = re.split("[/?]", after, maxsplit=1)[0]
+    rest = after.removeprefix(authority)
+    where = rest.partition("?")[0] if rest.startswith("/") else rest
+    return not url.startswith("sqlite") and "@" in where and "@" not in authority
 
 
 def _limit_waits(found: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from gateway_site.audit.verification import (
     read_stored,
 )
 from sessions_kms.management.base import OperatorCommand
+from sessions_kms.management.known_errors import explain
 from sessions_kms.operations.audit_writers import AuditWriters
 from sessions_kms.services import services
 
@@ -109,7 +110,8 @@ class AuditCommand(OperatorCommand):
         try:
             log = read_log(files)
         except UNREADABLE as error:
-            raise CommandError(f"Could not read the audit log: {error}") from error
+            found = explain(error) or error
+            raise CommandError(f"Could not read the audit log: {found}") from error
         if not log.writers:
             raise CommandError("These files have no events: nothing can be said about that time.")
         since = options["since"]

@@ -29,6 +29,7 @@ from gateway_site.transport.pool import Owner
 
 WITH_SESSIONS = "2025-11-25"  # the last version that begins with `initialize`
 TOTAL_TIMEOUT = 60.0  # seconds for all requests together
+_CHECK = "Check the upstream's address, DNS, the firewall and HTTPS_PROXY on this machine."
 PAGES_MAX = 100
 SIZE_MAX = 16 * 1024 * 1024  # bytes of all answers together
 CLIENT_INFO = {"name": "django-gateway", "version": "1"}
@@ -69,11 +70,11 @@ async def _list_in_time(upstream: Upstream, url: str, token: str | None) -> list
         async with asyncio.timeout(TOTAL_TIMEOUT):
             return await _list_in_versions(_Client(upstream, url, token))
     except TimeoutError:
-        raise NoToolList("The server did not answer in time.") from None
+        raise NoToolList(f"The server did not answer in time. {_CHECK}") from None
     except (UpstreamFailed, Busy) as error:
         name = type(error).__name__
         raise NoToolList(
-            f"The server cannot be reached, or its answer not be read: {name}."
+            f"The server cannot be reached, or its answer not be read ({name}). {_CHECK}"
         ) from None
     finally:
         await upstream_client.close()

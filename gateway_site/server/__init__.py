@@ -117,6 +117,9 @@ def run(options: Sequence[str], *, program: str) -> None:
         check_workers(os.environ, options)
         if not {"--help", "--version"} & set(options):
             start_checks.require_port(os.environ, options)
+        for each in uvicorn.main.params:
+            if each.name == "app":
+                each.metavar = ""  # In the usage: it is ours, not the operator's.
         uvicorn.main(
             [APPLICATION, *arguments(), *options],
             prog_name=program,

@@ -1,8 +1,11 @@
 """What stops a server before it starts: variables that are missing, and a port that is taken."""
 
 import argparse
+import errno
+import re
 import socket
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -10,6 +13,11 @@ from django.core.exceptions import ImproperlyConfigured
 from gateway_site.environment.database import require_database
 from sessions_kms.hints import command, page
 
+NUMBER = re.compile(r"-?[0-9]+")
+REMEDIES = {
+    errno.EADDRINUSE: "End the process that uses it, or choose another with --port or --host.",
+    errno.EACCES: "Choose a port from 1024 on with --port, or give this process the right.",
+}
 HOST, PORT = "127.0.0.1", "8000"  # uvicorn's defaults
 
 
@@ -34,8 +42,12 @@ def require_port(environment: Mapping[str, str], options: Sequence[str]) -> None
         found = environment.get(f"UVICORN_{name.upper()}")
         parser.add_argument(f"--{name}", default=found or default)
     given, _ = parser.parse_known_args(list(options))
-    if given.uds or given.fd or not given.port.isdecimal() or not 0 < int(given.port) < 65536:
+    if given.uds and not Path(given.uds).parent.is_dir():
+        raise ImproperlyConfigured(f"--uds {given.uds} is in no folder that exists: create it.")
+    if given.uds or given.fd or not NUMBER.fullmatch(given.port) or int(given.port) == 0:
         return
+    if not 0 < int(given.port) < 65536:
+        raise ImproperlyConfigured(f"--port {given.port} is no port: use one from 1 to 65535.")
     family = socket.AF_INET6 if ":" in given.host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as tried:
@@ -44,5 +56,5 @@ def require_port(environment: Mapping[str, str], options: Sequence[str]) -> None
     except OSError as error:
         raise ImproperlyConfigured(
             f"The server cannot listen on port {given.port} of {given.host}: {error.strerror}."
-            " End the process that uses it, or choose another with --port or --host."
+            f" {REMEDIES.get(error.errno or 0, 'Choose an address of this machine with --host.')}"
         ) from error

@@ -13,7 +13,7 @@ from sessions_kms.aws import clients
 from sessions_kms.conf import config
 from sessions_kms.doctor.audit import audit_findings
 from sessions_kms.doctor.canary import Canary
-from sessions_kms.doctor.finding import KEY, TABLE, Finding, Level, Prerequisites, worst
+from sessions_kms.doctor.finding import CLIENT, KEY, TABLE, Finding, Level, Prerequisites, worst
 from sessions_kms.doctor.kms import Measurements, data_key_findings, kms_findings
 from sessions_kms.doctor.process import (
     client_findings,
@@ -44,7 +44,7 @@ def examine(measured: Measurements, *, writes: bool = True) -> Iterator[Finding]
         in_force = config()
     except ImproperlyConfigured:
         return  # Each fault is a finding already.
-    yield from needs.watch("client", client_findings(in_force))
+    yield from needs.watch(CLIENT, client_findings(in_force))
     table = TableCheck(in_force)
     yield from needs.watch(TABLE, table.findings())
     yield from needs.watch(KEY, kms_findings(in_force, table.replicas))
@@ -56,7 +56,7 @@ def examine(measured: Measurements, *, writes: bool = True) -> Iterator[Finding]
     yield from needs.check("over-grants", over_grant_findings(in_force, client), known=(TABLE, KEY))
     data_key = data_key_findings(measured, writes=writes)
     yield from needs.check("data key", data_key, usable=(TABLE, KEY))
-    yield from needs.check("clock", clock_findings(in_force, client))
+    yield from needs.check("clock", clock_findings(in_force, client), known=(CLIENT,))
     yield from needs.check("not-before", not_before_findings(), usable=(TABLE,))
     if writes:
         yield from needs.check("canary", Canary(measured).findings(), usable=(TABLE, KEY))

@@ -51,7 +51,8 @@ def worst(findings: Iterable[Finding]) -> Level:
 
 
 AWS = "AWS"  # without a Region or valid credentials, nothing there can be used
-TABLE = "table"  # also the name of a finding, as the next ones
+CLIENT = "client"  # also the name of a finding, as the next ones
+TABLE = "table"
 KEY = "kms key"
 KEY_SCHEMA = "table key schema"
 INDEX = "table index"
@@ -71,6 +72,7 @@ class Prerequisites:
         self._unknown: set[str] = set()  # not described: missing or unreachable
         self._unusable: set[str] = set()
         self._meaningless: set[str] = set()
+        self._seen: set[tuple[str, str]] = set()  # details and remedies of failures
         self._left_out: list[str] = []
 
     def watch(self, what: str, findings: Iterator[Finding]) -> Iterator[Finding]:
@@ -90,6 +92,10 @@ class Prerequisites:
             if is_failing and self._of_all_aws & {finding.name, finding.remedy}:
                 self._unusable.add(AWS)
             self._meaningless |= MEANINGLESS.get(finding.name, frozenset()) if is_failing else set()
+            if is_failing and (finding.detail, finding.remedy) in self._seen:
+                self._left_out.append(finding.name)  # It has the same cause.
+                continue
+            self._seen |= {(finding.detail, finding.remedy)} if is_failing else set()
             yield finding
         if what in self._unusable and not described:
             self._unknown.add(what)

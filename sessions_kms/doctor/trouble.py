@@ -4,6 +4,7 @@ Only messages that AWS, boto, Django or this package wrote on purpose are shown:
 contain data of a response.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -39,18 +40,23 @@ _CLOCK = "Set this machine's clock with NTP: AWS rejects requests signed at a wr
 _KEY_STATE = "Enable the key or cancel its deletion: no session can be read without it."
 _NETWORK = "Check the Region, the AWS_ENDPOINT_URL variables, DNS and the network to AWS."
 _REGION = "Set REGION_NAME in SESSIONS_KMS, or the variable AWS_REGION."
+_PROFILE = "Correct AWS_PROFILE and the AWS configuration files."
+_PROXY = "Correct HTTPS_PROXY, or list the host in NO_PROXY."
+_TLS = "Correct AWS_CA_BUNDLE: it must name the authority of that server's certificate."
 _THROTTLED = "Wait, or raise the table's capacity (or the KMS quota) in AWS."
-OF_ALL_AWS = frozenset({_CREDENTIALS, _REGION, "sessions_kms.E021"})
+OF_ALL_AWS = frozenset({_CREDENTIALS, _PROFILE, _REGION, "sessions_kms.E021"})
 _OTHERWISE = "See the message from AWS or Django."
 
 REMEDIES = {
     "AccessDeniedException": f"Grant the action that AWS names: {POLICY}",
     "CircuitOpen": _NETWORK,
+    "ConfigParseError": _PROFILE,
     "ConnectTimeoutError": _NETWORK,
     "DisabledException": _KEY_STATE,
     "EndpointConnectionError": _NETWORK,
     "ExpiredTokenException": _CREDENTIALS,
     "InvalidSignatureException": _CREDENTIALS,
+    "InvalidRegionError": "Correct REGION_NAME in SESSIONS_KMS, or the variable AWS_REGION.",
     "KMSInvalidStateException": _KEY_STATE,
     "KMSUnavailable": "See the findings 'kms key' and 'data key': KMS is unreachable or refused.",
     "NoCredentialsError": _CREDENTIALS,
@@ -58,15 +64,19 @@ REMEDIES = {
     "NotFoundException": NO_KEY,
     "OutOfTime": _NETWORK,
     "PartialCredentialsError": _CREDENTIALS,
+    "ProfileNotFound": _PROFILE,
     "ProvisionedThroughputExceededException": _THROTTLED,
+    "ProxyConnectionError": _PROXY,
     "ReadTimeoutError": _NETWORK,
     "RequestTimeTooSkewed": _CLOCK,
     "ResourceNotFoundException": ELSEWHERE,
+    "SSLError": _TLS,
     "TableUnavailable": "See the finding 'table': DynamoDB is unreachable or refused.",
     "ThrottlingException": _THROTTLED,
     "UnknownOperationException": "Use DynamoDB itself, or a compatible engine that supports it.",
     "UnrecognizedClientException": _CREDENTIALS,
 }
+_USERINFO = re.compile(r"(?<=://)[^\s/?#@]+@")
 CALL = 5.0  # seconds for one call with its retries
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -100,6 +110,18 @@ def report_errors(
     return decorate
 
 
+def find_remedy(exc: Exception) -> str:
+    """Return what to do about an error of a call to AWS, or ""."""
+    if isinstance(exc, ValueError) and str(exc).startswith("Invalid endpoint"):  # botocore's
+        return _NETWORK
+    return REMEDIES.get(error_name(exc), "")
+
+
+def hide_credentials(text: str) -> str:
+    """Return a message without the user names and passwords of addresses."""
+    return _USERINFO.sub("***@", text)
+
+
 def trouble(name: str, exc: Exception, *, needs: str | None = None) -> Finding:
     """Return the finding of an error."""
     # Our own errors say little by design; their cause has the message of AWS.
@@ -112,7 +134,8 @@ def trouble(name: str, exc: Exception, *, needs: str | None = None) -> Finding:
             f"Run this under the doctor's role, or grant {needs}: its policy is printed by"
             f" `{command('session_store_template --format iam-policy --role doctor')}`.",
         )
-    return failing(name, _describe(kind, cause), REMEDIES.get(kind, _OTHERWISE))
+    detail = hide_credentials(_describe(kind, cause))
+    return failing(name, detail, find_remedy(cause) or _OTHERWISE)
 
 
 def _describe(kind: str, exc: Exception) -> str:

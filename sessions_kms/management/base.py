@@ -7,12 +7,12 @@ import math
 import re
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from itertools import islice
 from time import monotonic
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -25,6 +25,7 @@ FAILED = 1
 USAGE = 2  # invalid options, or an unknown user, provider or key
 INCOMPLETE = 3  # another run has to finish it
 WARNINGS = 4  # with --strict
+OF_FINDINGS = ("gateway_site", "oauth", "sessions_kms")  # what they log is in the findings
 INTERVAL = 0.1  # seconds between two counts on a terminal
 OPTION = re.compile(r"--[a-z][a-z-]+")  # in a parser's help
 COMPARED_MAX = 10_000  # names, for a suggestion
@@ -66,6 +67,14 @@ class OperatorCommand(BaseCommand):
     Exit status: 0 done, 1 failed, 2 usage, 3 incomplete, 4 warnings with --strict.
     """
 
+    # Loggers of errors that end the command, which says the same.
+    silenced: ClassVar[Sequence[str]] = (
+        "oauth.mcp.discovery",
+        "oauth.mcp.resource_metadata",
+        "oauth.provider.metadata",
+        "sessions_kms.aws.circuit",
+        "sessions_kms.data_keys.cached_keyring",
+    )
     changes = True  # whether the command changes something: offers --dry-run and --no-input
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
@@ -99,7 +108,8 @@ class OperatorCommand(BaseCommand):
         self.is_quiet: bool = self.changes and not self.dry_run and options["verbosity"] == 0
         self.ask: bool = not options.get("no_input", False) and not self.dry_run
         try:
-            self.operate(options)
+            with without_log(*self.silenced):
+                self.operate(options)
         except CommandError:
             raise
         except KeyboardInterrupt as exc:
@@ -175,19 +185,6 @@ class OperatorCommand(BaseCommand):
         except StoreUnavailable as exc:
             raise CommandError(f"{explain(exc)} {how}", returncode=INCOMPLETE) from exc
 
-    @contextmanager
-    def without_log(self) -> Iterator[None]:
-        """Log nothing of this project in the block: the command's findings say the same."""
-        loggers = [logging.getLogger(name) for name in ("sessions_kms", "oauth", "gateway_site")]
-        levels = [each.level for each in loggers]
-        try:
-            for each in loggers:
-                each.setLevel(logging.CRITICAL)
-            yield
-        finally:
-            for each, level in zip(loggers, levels, strict=True):
-                each.setLevel(level)
-
     def wait_until(self, moment: float, what: str) -> None:
         """Wait until a time in epoch seconds, counting seconds on a terminal."""
         clock, sleep = services().clock, services().sleep
@@ -214,6 +211,20 @@ class OperatorCommand(BaseCommand):
 
     def _stop(self, message: str) -> NoReturn:
         raise CommandError(message)
+
+
+@contextmanager
+def without_log(*names: str) -> Iterator[None]:
+    """Log nothing below CRITICAL of these loggers, and those below them, in the block."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [each.level for each in loggers]
+    try:
+        for each in loggers:
+            each.setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)
 
 
 def session_engine() -> Any:

@@ -5,6 +5,7 @@ fault of the program: its traceback is needed.
 """
 
 import errno
+import socket
 import sqlite3
 from typing import Any
 
@@ -20,16 +21,18 @@ from django.db import (
     ProgrammingError,
     connections,
 )
+from django.db.migrations.exceptions import MigrationSchemaMissing
 
-from sessions_kms.aws.errors import error_name
 from sessions_kms.concurrency.deadline import OutOfTime
-from sessions_kms.doctor.trouble import REMEDIES
+from sessions_kms.doctor.trouble import find_remedy, hide_credentials
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.hints import command
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: no such table, column, schema
 UNMIGRATED_STATES = frozenset({"42P01", "42703", "3F000"})
 UNMIGRATED_SQLITE = ("no such table", "no such column")
+# https://www.postgresql.org/docs/current/errcodes-appendix.html: insufficient privilege
+REJECTED_STATES = frozenset({"42501"})
 QUESTION = "\n\tIs the server running"  # of libpq, in English; the remedy says it too
 # Faults of a query or of its data, which are the program's.
 FAULTS = (DataError, IntegrityError, InternalError, NotSupportedError, ProgrammingError)
@@ -50,7 +53,7 @@ FILE_REMEDIES = {
 def explain(error: Exception) -> str | None:
     """Return what is wrong and what to do, in one line; None if the error is not a known one."""
     found = _explain(error)
-    return found and " ".join(found.split())
+    return found and hide_credentials(" ".join(found.split()))
 
 
 def _explain(error: Exception) -> str | None:
@@ -62,9 +65,7 @@ def _explain(error: Exception) -> str | None:
         return _explain_database(error)
     if isinstance(error, OutOfTime) or type(error).__module__.startswith("botocore."):
         return _with_remedy(f"AWS call failed: {_end(str(error))}", error)
-    if isinstance(error, OSError):
-        return _explain_file(error)
-    return None
+    return _explain_system(error) if isinstance(error, OSError) else None
 
 
 def _end(text: str) -> str:
@@ -77,21 +78,25 @@ def with_cause(error: StoreUnavailable) -> str:
     cause = error.__cause__
     if not isinstance(cause, Exception):
         return str(error)
-    return _with_remedy(f"{error} ({cause})", cause)
+    return _with_remedy(f"{error} ({cause})" if str(cause) else str(error), cause)
 
 
 def _with_remedy(sentence: str, cause: Exception) -> str:
-    return f"{sentence} {REMEDIES.get(error_name(cause), '')}".rstrip()
+    return f"{sentence} {find_remedy(cause)}".rstrip()
 
 
 def _explain_database(error: Exception) -> str | None:
+    if isinstance(error, MigrationSchemaMissing) and isinstance(error.__context__, DatabaseError):
+        error = error.__context__
+    what = _first_line(error)
     if _is_unmigrated(error):
-        return (
-            f"The database lacks a table or a column ({_first_line(error)}):"
-            f" run `{command('migrate')}`."
-        )
-    if isinstance(error, FAULTS):
-        return None
+        return f"The database lacks a table or a column ({what}): run `{command('migrate')}`."
+    if getattr(error.__cause__, "sqlstate", None) in REJECTED_STATES:
+        return f"The database rejects its user: {what}. Grant this user the right."
+    return None if isinstance(error, FAULTS) else _explain_unusable(error)
+
+
+def _explain_unusable(error: Exception) -> str:
     settings = connections["default"].settings_dict
     if isinstance(error.__cause__, sqlite3.Error):
         file = settings["NAME"]
@@ -102,8 +107,8 @@ def _explain_database(error: Exception) -> str | None:
             " of this process write to both; or correct DATABASES (the gateway: DATABASE_URL)."
         )
     return (
-        f"The database cannot be used: {_find_cause(error).rstrip('.')}. Check that its server runs"
-        " and can be reached from here, and DATABASES (the gateway: DATABASE_URL)."
+        f"The database cannot be used: {_end(_find_cause(error))} Check that its server runs and"
+        " can be reached from here, and DATABASES (the gateway: DATABASE_URL)."
     )
 
 
@@ -123,10 +128,15 @@ def _find_cause(error: Exception) -> str:
             connection.Database.connect(**connection.get_connection_params()).close()
         except connection.Database.Error as cause:
             found = cause
-    return str(found).partition(QUESTION)[0]
+    return str(found).partition(QUESTION)[0].strip()
 
 
-def _explain_file(error: OSError) -> str | None:
+def _explain_system(error: OSError) -> str | None:
+    if isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
+        return (
+            f"A server that this command needs cannot be reached: {error.strerror or error}. Check"
+            " the network; --traceback shows which server it is."
+        )
     if error.filename is None or error.errno is None:
         return None
     remedy = FILE_REMEDIES.get(error.errno)

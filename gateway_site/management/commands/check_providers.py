@@ -16,6 +16,7 @@ from sessions_kms.doctor.finding import Finding, Level, worst
 from sessions_kms.hints import page
 from sessions_kms.management.base import (
     FAILED,
+    OF_FINDINGS,
     WARNINGS,
     OperatorCommand,
     UsageError,
@@ -41,6 +42,7 @@ class Command(OperatorCommand):
     )
     requires_system_checks = ()  # An unusable private key is a finding.
     changes = False
+    silenced = OF_FINDINGS
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
@@ -56,7 +58,7 @@ class Command(OperatorCommand):
         site = _find_site(options["url"])
         found: dict[str, list[Finding]] = {}
         chosen = _select(options["name"])
-        with self.without_log(), self.progress("Checking", total=len(chosen)) as advance:
+        with self.progress("Checking", total=len(chosen)) as advance:
             for each in chosen:
                 found[each.name] = list(_examine(each, site))
                 advance()

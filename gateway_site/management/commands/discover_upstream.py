@@ -20,7 +20,7 @@ from oauth.mcp.discovery import (
     inspect,
 )
 from oauth.mcp.servers import McpServer, all_servers, find_server
-from sessions_kms.hints import command, page
+from sessions_kms.hints import command
 from sessions_kms.management.base import OperatorCommand, UsageError, shown, unknown
 
 
@@ -52,7 +52,9 @@ class Command(OperatorCommand):
             how = f"{how} {exc.setting} or run: {_accept(server)}"
             raise CommandError(f"{exc} ({exc.code}) {how}") from exc
         except (ProviderRefused, ProviderUnavailable) as exc:
-            raise CommandError(f"{exc} ({exc.code}) {page('providers')} explains it.") from exc
+            raise CommandError(
+                f"{exc} ({exc.code}) `{command(f'check_providers {server.name}')}` says what to do."
+            ) from exc
         if options["accept"] and not self.dry_run:
             self._accept(found)
         described = _describe(found)

@@ -15,6 +15,7 @@ from django.core.management.base import CommandError
 from oauth.admission.explanation import Explanation, explain
 from oauth.provider import config
 from sessions_kms.hints import command, page
+from sessions_kms.management import known_errors
 from sessions_kms.management.base import OperatorCommand, UsageError, nearest, shown, unknown
 
 SIZE_MAX = 64 * 1024  # bytes of a file of claims
@@ -111,7 +112,8 @@ def _read_claims(path: str) -> Mapping[str, Any]:
             with Path(path).open("rb") as file:
                 content = file.read(SIZE_MAX + 1)
     except (OSError, UnicodeError) as exc:
-        raise CommandError(f"The claims cannot be read: {exc}") from exc
+        found = known_errors.explain(exc) or exc
+        raise CommandError(f"The claims cannot be read: {found}") from exc
     if len(content) > SIZE_MAX:
         raise UsageError(f"The claims are longer than {SIZE_MAX:,} bytes.")
     try:

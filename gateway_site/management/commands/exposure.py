@@ -13,6 +13,7 @@ from gateway_site.audit.event import format_time
 from gateway_site.audit.exposure import IN_NO_LOG, WITH_KMS_ALONE, Exposed, find_exposed
 from gateway_site.management.audit_files import UNREADABLE, AuditCommand, parse_moment
 from sessions_kms.management.base import FAILED, UsageError, shown
+from sessions_kms.management.known_errors import explain
 
 Accounts = dict[str, list[str]]  # by the id of a user
 ID_LENGTH = 18  # digits; databases have no longer ids
@@ -47,7 +48,8 @@ class Command(AuditCommand):
         try:
             people = find_exposed(report.files, start, end)
         except UNREADABLE as error:
-            raise CommandError(f"Could not read the audit log: {error}") from error
+            found = explain(error) or error
+            raise CommandError(f"Could not read the audit log: {found}") from error
         accounts = _find_accounts(each.person for each in people)
         result = {
             "at_least": [

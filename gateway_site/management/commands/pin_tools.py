@@ -193,7 +193,10 @@ def _write(file: Path, text: str) -> None:
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink()
-        raise UsageError(f"The file cannot be written: {error.strerror}.") from None
+        raise UsageError(
+            f"{file} cannot be written: {error.strerror}. Let your user write to its folder, or"
+            " name another file with --file."
+        ) from None
 
 
 def _umask() -> int:

@@ -11,7 +11,7 @@ from sessions_kms.concurrency import deadline
 from sessions_kms.doctor import Finding, Level, Measurements, examine, worst
 from sessions_kms.doctor.finding import failing
 from sessions_kms.hints import command, page
-from sessions_kms.management.base import FAILED, WARNINGS, OperatorCommand
+from sessions_kms.management.base import FAILED, OF_FINDINGS, WARNINGS, OperatorCommand
 
 MARKS = {Level.OK: "ok", Level.WARNING: "WARN", Level.FAILING: "FAIL"}
 STYLES = {Level.OK: "SUCCESS", Level.WARNING: "WARNING", Level.FAILING: "ERROR"}
@@ -30,6 +30,7 @@ class Command(OperatorCommand):
     )
     requires_system_checks = ()  # This command reports them itself.
     changes = False
+    silenced = OF_FINDINGS
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
@@ -42,7 +43,7 @@ class Command(OperatorCommand):
         measured = Measurements()
         findings: list[Finding] = []
         try:
-            with deadline.request(SECONDS), self.without_log():
+            with deadline.request(SECONDS):
                 for finding in examine(measured, writes=not options["no_canary"]):
                     findings.append(finding)
                     self._print(finding)

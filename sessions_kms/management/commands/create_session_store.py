@@ -48,6 +48,10 @@ class Command(OperatorCommand):
         region = options["region"] or in_settings.get("REGION_NAME")
         if not table:
             raise UsageError("Pass --table NAME, or set TABLE_NAME in SESSIONS_KMS.")
+        try:
+            conf.FIELDS["TABLE_NAME"].parse(table)
+        except ValueError as exc:
+            raise UsageError(f"The table {exc}") from exc
         self._done: list[str] = []
         result = {"table": table, "done": self._done, "dry_run": self.dry_run}
         try:

@@ -172,6 +172,45 @@ def test_database_password_may_have_special_characters(password: str) -> None:
     assert (database["HOST"], database["PASSWORD"]) == ("db", password)
 
 
+@pytest.mark.parametrize(
+    ("rest", "words"),
+    [
+        ("u:12/hunter2@db/n", "/ must be written %2F"),
+        ("u:12?hunter2@db/n", "/ must be written %2F"),
+        ("u:hunter2@db", "must name the database"),
+    ],
+)
+def test_database_url_whose_password_is_cut_is_rejected_without_it(rest: str, words: str) -> None:
+    """Otherwise messages name a part of the password as the host, the port or the database."""
+    with pytest.raises(ImproperlyConfigured, match=words) as caught:
+        production(DATABASE_URL=f"postgres://{rest}")
+    assert "hunter2" not in str(caught.value)
+    assert "12" not in str(caught.value)
+    production(DATABASE_URL="postgres://db/n?application_name=a@b")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("KMS_KEY_ARN", "alias/hunter2"),
+        ("DECRYPT_KEY_ARNS", "arn:aws:kms:…:key/…"),
+        ("AUDIT_KEY_ARN", "hunter2"),
+        ("SESSIONS_TABLE", "a b"),
+        ("SESSIONS_NAMESPACE", "a b"),
+        ("SESSIONS_NOT_BEFORE", "yesterday"),
+        ("SESSIONS_ABSOLUTE_TIMEOUT", "7 days"),
+        ("DATA_KEY_PERIOD", "1 day"),
+        ("DATA_KEY_CACHE_AGE", "5m"),
+        ("DATA_KEY_MAX_STALE", "-1"),
+    ],
+)
+def test_fault_of_an_engine_setting_names_the_variable(variable: str, value: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=rf"^{variable} must be ") as caught:
+        production(**{variable: value})
+    assert "SESSIONS_KMS" not in str(caught.value)
+    assert value not in str(caught.value)
+
+
 def test_not_before_may_be_a_date() -> None:
     loaded = production(SESSIONS_NOT_BEFORE="2026-01-31T12:00:00Z")
     assert loaded["SESSIONS_KMS"]["NOT_BEFORE"] == 1_769_860_800

@@ -51,7 +51,12 @@ def test_upstream_of_another_provider_fails_the_check(settings: Settings) -> Non
     settings.UPSTREAMS, settings.OAUTH_PROVIDERS = loaded["UPSTREAMS"], loaded["OAUTH_PROVIDERS"]
     (error,) = check_upstream_providers()
     assert error.id == "gateway_site.E005"
-    assert "UPSTREAM_API_PROVIDER" in error.msg
+    assert error.msg == (
+        "UPSTREAM_API_PROVIDER is 'crop', which is no configured provider (corp, github, google)."
+    )
+    loaded = production(**DECLARED | {"UPSTREAM_API_PROVIDER": "\x1b[31m"})
+    settings.UPSTREAMS = loaded["UPSTREAMS"]
+    assert "\x1b" not in next(iter(check_upstream_providers())).msg
 
 
 def test_local_run_offers_the_local_provider_as_an_upstream() -> None:

@@ -82,3 +82,4 @@ def test_failed_start_is_one_object(
     assert {line["event"] for line in failures} == {"server"}
     [name] = broken
     assert all(name in line["message"] for line in failures)
+    assert "Traceback" not in str(failures)

@@ -109,6 +109,34 @@ def test_missing_credentials_are_found(store: Store, monkeypatch: pytest.MonkeyP
     assert troubles() == {}
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "left_out"),
+    [
+        ("AWS_PROFILE", "nobody", "table, kms key, rights on the table"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", "no-address", "table, rights on the table, over-grants"),
+    ],
+)
+def test_wrong_configuration_of_aws_is_one_failure(
+    store: Store, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, left_out: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    store.configure(CLIENT="auto")
+    found = troubles()
+    assert [each for each in found if found[each].level == "failing"] == ["client"]
+    assert "AWS_" in found["client"].remedy
+    assert found["not checked"].detail.startswith(left_out)
+
+
+def test_password_in_an_endpoint_is_not_shown(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://user:hunter2@127.0.0.1:9")
+    store.configure(CLIENT="auto")
+    _, report = check("--no-canary")
+    assert "Could not connect" in str(report)
+    assert "hunter2" not in str(report)
+
+
 def test_silenced_check_is_not_reported(store: Store) -> None:
     store.settings.SESSION_COOKIE_SAMESITE = "None"
     silenced = store.settings.SILENCED_SYSTEM_CHECKS
