@@ -9,6 +9,7 @@ from pytest_django import Settings
 
 from oauth.exceptions import NotConnected, ReauthenticationRequired
 from oauth.mcp import resource_metadata
+from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
 from sessions_kms import Leases
 from sessions_kms.backend import SessionStore
@@ -196,6 +197,26 @@ def test_what_a_person_connected_is_used_and_refreshed(
     assert get_token(signed_in, "notes") == stored_tokens(signed_in, "notes") != connected
     assert server.refreshes == [connected.refresh_token]
     assert not corp.exchanges
+
+
+def test_what_a_person_connects_meanwhile_stays(
+    signed_in: Visitor, corp: IdJagProvider, notes: McpResource, server: AssertionServer
+) -> None:
+    Connecting(signed_in, notes).connect()
+    connected = stored_tokens(signed_in, "notes")
+    key = signed_in.session.session_key
+
+    def store_connection(token_set: TokenSet | None) -> None:
+        session = SessionStore(key)
+        vault.drop_token_set(session, "notes")
+        if token_set is not None:
+            vault.store_token_set(session, "notes", token_set)
+        session.save()
+
+    store_connection(None)
+    server.hooks["/token"] = lambda: store_connection(connected)
+    assert get_token(signed_in, "notes") == stored_tokens(signed_in, "notes") == connected
+    assert len(corp.exchanges) == 1
 
 
 def test_connection_without_a_refresh_token_is_replaced_when_it_ends(
