@@ -31,6 +31,7 @@ from gateway_site.forwarding.thread_pools import personal
 from gateway_site.pages.entry_list import EntryList, user_id
 from oauth.clients import live_grants, wanted_scopes
 from oauth.clients.consent import GrantLabels
+from oauth.clients.id_jag.issuers import find_open_upstreams
 from oauth.clients.live_grants import LiveGrant
 from oauth.clients.rules.names import name_warning
 from oauth.clients.server import authorization_server
@@ -149,6 +150,14 @@ class ListedApp:
         )
 
 
+def _list_grants(person: str) -> list[LiveGrant]:
+    """Return a person's grants, first those by their organization. Raises StoreUnavailable."""
+    grants: list[LiveGrant] = []
+    if find_open_upstreams(authorization_server()):  # Otherwise no such grant can be used.
+        grants = run_sync(live_grants.list_asserted_grants(services(), person))
+    return grants + run_sync(live_grants.list_grants(services(), person))
+
+
 @personal
 @require_safe
 @never_cache
@@ -157,8 +166,7 @@ def apps(request: HttpRequest) -> HttpResponse:
     """Show the signed-in person's apps."""
     found: Sequence[ListedApp] | None
     try:
-        grants = run_sync(live_grants.list_asserted_grants(services(), user_id(request)))
-        grants += run_sync(live_grants.list_grants(services(), user_id(request)))
+        grants = _list_grants(user_id(request))
         listed = set(map(about.short_client_id, authorization_server().listed))
         found = [ListedApp.of(each, listed) for each in grants]
     except StoreUnavailable as exc:
