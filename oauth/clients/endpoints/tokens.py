@@ -52,6 +52,8 @@ from sessions_kms import outages
 from sessions_kms.concurrency.waits import run_sync
 
 REQUESTS_MAX = 16  # concurrent requests of one process, each with some calls to the store
+# Of these, anybody's assertions: they may wait for the keys of a slow provider.
+ASSERTIONS_MAX = 8
 RESOURCE = "resource"  # which may be repeated: RFC 8707 section 2.2
 ASSERTION = "client_assertion"  # RFC 7521 section 4.2
 AUTHORIZATION = "Authorization"
@@ -61,6 +63,7 @@ ASSERTION_FORM_MAX = 32 * 1024  # bytes: a provider may name all of a person's g
 NO_CACHE = {"Cache-Control": "no-store", "Pragma": "no-cache"}  # RFC 6749 section 5.1
 
 _requests = ConcurrencyLimit(REQUESTS_MAX)
+_assertions = ConcurrencyLimit(ASSERTIONS_MAX)
 
 Form = dict[str, str]
 
@@ -162,7 +165,8 @@ def _exchange_assertion(
         client=client,
         binding=grants().make_binding(proof),
     )
-    issued = AssertionExchange(authorization_server(), grants().services, request).run()
+    with _assertions.slot(""):
+        issued = AssertionExchange(authorization_server(), grants().services, request).run()
     document = {
         "access_token": issued.access_token,
         "token_type": "Bearer" if issued.jkt is None else SCHEME,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from tests.oauth.clients.support.asserting import PUBLIC_ID, SECRET, AssertingCl
 from tests.oauth.support.id_jag_provider import ABSENT, IdJagProvider, new_key
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.cases import each_case
+from tests.support.waiting import wait_until
 
 GATEWAY = "/gateway/tools"
 
@@ -213,3 +216,31 @@ def test_wrong_assertion_of_the_right_client_is_rejected_before_its_secret_is_co
 ) -> None:
     response = tool.present(tool.assertion(aud="https://other.example"), client_secret="wrong")
     assert_rejected(response)
+
+
+def test_assertions_that_wait_for_a_slow_provider_leave_room_for_other_clients(
+    tool: AssertingClient, corp: IdJagProvider
+) -> None:
+    reached, released = Event(), Event()
+
+    def wait() -> None:
+        reached.set()
+        released.wait(20)
+
+    corp.hooks["/jwks"] = wait
+    forged = [tool.assertion(key=new_key()) for _ in range(24)]
+    with ThreadPoolExecutor(24) as pool:
+        waiting = [pool.submit(tool.present, each) for each in forged]
+        try:
+            assert reached.wait(20)
+            wait_until(
+                lambda: sum(each.done() for each in waiting) >= 16, "the others are rejected"
+            )
+            refresh = {"grant_type": "refresh_token", "refresh_token": "gwr_" + "a" * 32}
+            response = tool.present("", **refresh)
+            assert_rejected(response)
+        finally:
+            released.set()
+        statuses = [each.result().status_code for each in waiting]
+    assert set(statuses) == {400, 503}
+    assert statuses.count(503) >= 16
