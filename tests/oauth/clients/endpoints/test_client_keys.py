@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import time
 from dataclasses import replace
+from statistics import median
 from typing import Any
+from urllib.parse import urlencode
 
 import jwt
 import pytest
@@ -32,6 +35,7 @@ from tests.sessions_kms.support.stacks import Stack
 from tests.support.cases import each_case
 
 GRACE = 120
+FORM = "application/x-www-form-urlencoded"
 
 
 @pytest.fixture
@@ -170,6 +174,25 @@ def test_unknown_token_causes_neither_fetch_nor_verification(
         answer = known.app.refresh(unknown, **proof)
         assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
         assert known.revoke(unknown, **proof).status_code == 200
+    assert known.site.fetched == []
+
+
+@pytest.mark.parametrize("number", [20, pytest.param(1000, marks=pytest.mark.long)])
+def test_flood_of_assertions_with_unknown_tokens_costs_little(
+    known: Consented, number: int
+) -> None:
+    """Each has a proof as well (DPoP), a key of 8,192 bits and a new `jti`: none is verified."""
+    proof = known.site.key.proof()
+    sent = "x" * 4000 + "." + "y" * 2000 + "." + "z" * 1400
+    form = {"grant_type": "refresh_token", "client_id": CLIENT_ID} | proof
+    took = []
+    for _ in range(number):
+        form["refresh_token"] = ("gwr_" + secrets.token_hex(16))[:36]
+        began = time.process_time()
+        answer = known.app.http.post("/oauth/token", urlencode(form), FORM, headers={"DPoP": sent})
+        took.append(time.process_time() - began)
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+    assert median(took) < 0.02
     assert known.site.fetched == []
 
 
