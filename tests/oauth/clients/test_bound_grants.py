@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -78,8 +79,15 @@ def test_other_process_serves_a_bound_token_and_rejects_it_without_its_key(
             with pytest.raises(WrongTokenType):
                 world.opens(token, wrong)
         assert world.opens(token, proof)
-        with pytest.raises(InvalidProof):
-            world.opens(token, proof)
+        forged = ProofKey(key.now).proof("GET", CALL_URL, token, header={"jwk": key.jwk})
+        for text in (
+            proof.text,
+            forged,
+            key.proof("GET", CALL_URL),
+            key.proof("GET", CALL_URL, "x"),
+        ):
+            with pytest.raises(InvalidProof):
+                world.opens(token, replace(proof, text=text))
     with pytest.raises(InvalidGrant):
         world.refresh(issued.refresh_token, proof=request(ProofKey(key.now)))
     with pytest.raises(InvalidProof):

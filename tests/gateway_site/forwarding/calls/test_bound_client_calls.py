@@ -111,6 +111,8 @@ def test_refreshed_pair_serves_and_so_does_the_access_token_before(bound: BoundC
 def test_stolen_access_token_is_useless_without_its_key(bound: BoundCaller) -> None:
     thief = replace(bound, key=new_key())
     assert_challenged(bound, thief.call(), "invalid_token")
+    forged = thief.proof(header={"jwk": bound.key.jwk})
+    assert_challenged(bound, bound.call(proof=forged), "invalid_dpop_proof")
     url = f"{bound.gateway.url}/gateway/open/"
     for headers in ({}, {"DPoP": bound.proof()}):
         sent = {"Authorization": f"Bearer {bound.token}", **headers}
