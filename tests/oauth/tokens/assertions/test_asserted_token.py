@@ -7,7 +7,13 @@ import hashlib
 import pytest
 from pytest_django import Settings
 
-from oauth.exceptions import NotConnected, ReauthenticationRequired
+from oauth.exceptions import (
+    NoLongerAllowed,
+    NotConnected,
+    ProviderUnavailable,
+    ReauthenticationRequired,
+    SessionFull,
+)
 from oauth.mcp import resource_metadata
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
@@ -18,7 +24,8 @@ from sessions_kms.services import services
 from tests.oauth.support.asserting import AT_NOTES, JWT_BEARER, AssertionServer, declare_asserted
 from tests.oauth.support.connecting import Connecting
 from tests.oauth.support.fake_provider import CLIENT_ID, CLIENT_SECRET
-from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.fixtures import Visitor, configure, environment
+from tests.oauth.support.full_session import fill
 from tests.oauth.support.id_jag_provider import EXCHANGE, ID_JAG, IdJagProvider
 from tests.oauth.support.logout_fixtures import sign_out, wait_until_settled
 from tests.oauth.support.mcp_server import McpResource
@@ -282,3 +289,39 @@ def test_only_pinned_scopes_are_requested(
     second = get_token(signed_in, "notes")
     assert [form["scope"] for form in corp.exchanges] == ["read", "read"]
     assert (first.requested_scope, second.requested_scope) == (("read",), ("read",))
+
+
+def test_full_session_is_said_and_the_token_is_revoked(
+    signed_in: Visitor, server: AssertionServer
+) -> None:
+    fill(signed_in.session, "hostile", room=300)
+    with pytest.raises(SessionFull):
+        get_token(signed_in, "notes")
+    with pytest.raises(ProviderUnavailable):  # This process waits.
+        get_token(signed_in, "notes")
+    wait_until_settled()
+    [revoked] = server.revocations
+    assert revoked["token"] in server.secrets
+    assert len(server.forms) == 1
+
+
+def test_person_who_may_no_longer_sign_in_loses_session_and_token(
+    visitor: Visitor,
+    corp: IdJagProvider,
+    server: AssertionServer,
+    settings: Settings,
+    store: Stack,
+) -> None:
+    configure(settings, environment("corp", corp, ALLOWED_GROUPS="staff"))
+    corp.more_of_id_token = {"groups": ["staff"]}
+    visitor.sign_in(corp)
+    key = visitor.session.session_key
+    token = get_token(visitor, "notes")
+    corp.more_of_id_token = {"groups": []}
+    store.clock.advance(3601)
+    with pytest.raises(NoLongerAllowed):
+        get_token(visitor, "notes")
+    assert not SessionStore(key).exists(str(key))
+    wait_until_settled()
+    assert [form["token"] for form in server.revocations] == [token.access_token]
+    assert len(server.forms) == 1
