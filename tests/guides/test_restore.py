@@ -12,11 +12,12 @@ from tests.support.processes import free_port
 
 pytestmark = [
     pytest.mark.long,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(shutil.which("curl") is None, reason="NO CURL: install curl"),
 ]
 
 
 def test_restore(reader: Reader) -> None:
     reader.own = {"8000": str(free_port())}
+    reader.follow(ROOT / "docs/guides/django.md")  # whose project the guide continues
     reader.follow(ROOT / "docs/guides/restore.md")
