@@ -28,7 +28,7 @@ from oauth.mcp.reserved_origins import (
 from oauth.mcp.resource_metadata import ResourceMetadata, load_resource_metadata, origin_of
 from oauth.mcp.servers import McpServer
 from oauth.provider.config import MCP_KIND, ProviderConfig, all_providers
-from oauth.provider.id_jag import accepts_assertions, issues_assertions
+from oauth.provider.id_jag import ID_JAG, PROFILE
 from oauth.provider.metadata import Metadata, load_metadata
 
 logger = logging.getLogger(__name__)
@@ -105,16 +105,23 @@ def announced_assertions(found: Discovered) -> tuple[bool, dict[str, bool | None
     providers = [
         each for each in all_providers() if each.issuer is not None and named in {None, each.name}
     ]
-    return accepts_assertions(found.metadata), {
+    profiles = "authorization_grant_profiles_supported"
+    return _lists(found.metadata, profiles, PROFILE), {
         each.name: _announces_assertions(each) for each in providers
     }
 
 
 def _announces_assertions(provider: ProviderConfig) -> bool | None:
     try:
-        return issues_assertions(load_metadata(provider))
+        found = load_metadata(provider)
     except ProviderUnavailable:
         return None
+    return _lists(found, "identity_chaining_requested_token_types_supported", ID_JAG)
+
+
+def _lists(found: Metadata, member: str, name: str) -> bool:
+    listed = found.document.get(member)
+    return isinstance(listed, list) and name in listed
 
 
 def inspect(server: McpServer, *, ignore_pin: bool = False) -> Discovered:

@@ -16,7 +16,6 @@ from typing import Any
 import jwt
 
 from oauth.provider.id_token import CLOCK_DIFFERENCE, UnreadableIdToken, decode_claims
-from oauth.provider.metadata import Metadata
 from oauth.provider.token_set import MAX_TOKEN_LENGTH, TOKEN
 
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # RFC 8693 section 2.1
@@ -86,18 +85,3 @@ def _check_claims(claims: Mapping[str, Any], purpose: Purpose, now: float) -> No
         raise InvalidAssertion("The assertion is for another resource.")
     if "cnf" in claims:  # This gateway has no key at the issuer that could confirm it.
         raise InvalidAssertion("The assertion is bound to a key.")
-
-
-def issues_assertions(found: Metadata) -> bool:
-    """Return True if a provider announces that it issues assertions."""
-    return _lists(found, "identity_chaining_requested_token_types_supported", ID_JAG)
-
-
-def accepts_assertions(found: Metadata) -> bool:
-    """Return True if an authorization server announces that it accepts assertions."""
-    return _lists(found, "authorization_grant_profiles_supported", PROFILE)
-
-
-def _lists(found: Metadata, member: str, name: str) -> bool:
-    listed = found.document.get(member)
-    return isinstance(listed, list) and name in listed

@@ -23,7 +23,6 @@ from oauth.exceptions import (
     AssertionRefused,
     NoLongerAllowed,
     NotConnected,
-    ProviderUnavailable,
     ReauthenticationRequired,
     SessionFull,
 )
@@ -192,13 +191,8 @@ class _SharedRequest(Refresh):
 
     def _request(self) -> TokenSet:
         __traceback_hide__ = True
-        name = self._provider.name
-        try:
-            with telemetry.spanned("refresh", "assertion", provider=name):
-                return self._assertion_request.send()
-        except ProviderUnavailable as exc:
-            logger.warning("Connecting %s by an assertion failed: %s", name, exc)
-            raise
+        with telemetry.spanned("refresh", "assertion", provider=self._provider.name):
+            return self._assertion_request.send()
 
 
 class AssertedToken(FreshToken):

@@ -6,7 +6,8 @@ exchanges that for an access token (RFC 7523). Nobody consents there, so the ope
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -54,12 +55,31 @@ class AssertionRequest:
         """
         __traceback_hide__ = True
         try:
-            discovered = discover(self.server)
-            registration = known_registration(discovered)
+            with self._naming(self.server.name):
+                discovered = discover(self.server)
+                registration = known_registration(discovered)
         except ProviderRefused as exc:
             raise self._refused(exc.code, str(exc)) from None
-        assertion = self._request_assertion(discovered, registration)
-        return self._redeem(assertion, discovered, registration)
+        with self._naming(self.provider.name):
+            assertion = self._request_assertion(discovered, registration)
+        with self._naming(self.server.name):
+            return self._redeem(assertion, discovered, registration)
+
+    @contextmanager
+    def _naming(self, side: str) -> Iterator[None]:
+        """Log which side does not answer."""
+        __traceback_hide__ = True
+        try:
+            yield
+        except ProviderUnavailable as exc:
+            logger.warning(
+                "%s cannot be connected through %s now, because of %s: %s",
+                self.server.name,
+                self.provider.name,
+                side,
+                exc,
+            )
+            raise
 
     def _request_assertion(self, discovered: Discovered, registration: Registration) -> str:
         """Exchange the id token at the provider."""

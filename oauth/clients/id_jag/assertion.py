@@ -12,9 +12,9 @@ from typing import Any, Final
 from oauth.clients.authentication import jws
 from oauth.clients.rules.errors import InvalidAssertion
 from oauth.network.responses import is_shallow
+from oauth.provider.id_jag import MEDIA_TYPE
 from oauth.provider.signing_keys import ALGORITHMS
 
-TYPE: Final = "oauth-id-jag+jwt"
 LIFETIME_MAX: Final = 300  # seconds
 CLOCK_DIFFERENCE: Final = 60  # seconds
 VERIFICATIONS_MAX: Final = 2  # of one assertion: as for a logout token
@@ -117,7 +117,7 @@ def read_assertion(text: str) -> IdentityAssertion:
     except jws.UnreadableToken:
         header, claims = {}, {}
     _require(bool(header) and is_shallow(claims), "It cannot be read.")
-    _require(jws.read_type(header) == TYPE, "It is of another type.")
+    _require(jws.read_type(header) == MEDIA_TYPE, "It is of another type.")
     _require("crit" not in header, "It needs an unknown extension.")
     _require(isinstance(header.get("kid", ""), str), "Its kid is no text.")
     return IdentityAssertion(text, header, claims)

@@ -160,6 +160,20 @@ def test_outage_is_no_refusal_and_is_over_after_five_seconds(
     assert get_token(signed_in, "notes").access_token in server.people_of_tokens
 
 
+@pytest.mark.parametrize(("where", "name"), [("corp", "corp"), ("server", "notes")])
+def test_log_names_the_side_that_does_not_answer(
+    signed_in: Visitor,
+    server: AssertionServer,
+    caplog: pytest.LogCaptureFixture,
+    where: str,
+    name: str,
+) -> None:
+    {"corp": server.provider, "server": server}[where].failing["/token"] = NONSENSE["server error"]
+    with pytest.raises(ProviderUnavailable):
+        get_token(signed_in, "notes")
+    assert f"notes cannot be connected through corp now, because of {name}: " in caplog.text
+
+
 @pytest.mark.parametrize("error", ["temporarily_unavailable", "server_error"])
 def test_server_that_says_it_is_unavailable_is_no_refusal(
     signed_in: Visitor, server: AssertionServer, error: str
