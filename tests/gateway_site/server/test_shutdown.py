@@ -94,13 +94,14 @@ def test_second_sigterm_skips_the_rest_but_not_of_a_worker_whose_parent_sends_it
     run()
 
 
+async def application(_scope: Any, _receive: Any, send: Any) -> None:
+    headers = [(b"content-length", b"2")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
 @pytest.mark.usefixtures("drained")
 def test_draining_server_answers_each_request_and_closes_its_connection() -> None:
-    async def application(_scope: Any, _receive: Any, send: Any) -> None:
-        headers = [(b"content-length", b"2")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"ok"})
-
     with serving(application) as served:
         for request in (GET, POST):
             found = answer(served.connected(request))
@@ -109,11 +110,6 @@ def test_draining_server_answers_each_request_and_closes_its_connection() -> Non
 
 
 def test_connection_stays_open_before_that_and_an_idle_one_while_draining() -> None:
-    async def application(_scope: Any, _receive: Any, send: Any) -> None:
-        headers = [(b"content-length", b"2")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"ok"})
-
     with serving(application) as served:
         client = served.connected(GET)
         assert b"connection: close" not in one_answer(client)
@@ -131,11 +127,6 @@ def test_stopping_server_answers_a_request_that_is_on_its_way_and_waits_for_no_o
     """Its connection is closed only afterwards: the client could not know whether to repeat it."""
     settings.DRAIN_SECONDS = 0
     monkeypatch.setattr(protocol, "HEAD_TIME", 1000.0)
-
-    async def application(_scope: Any, _receive: Any, send: Any) -> None:
-        headers = [(b"content-length", b"2")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"ok"})
 
     with serving(application, timeout_graceful_shutdown=60) as served:
         used, new, half = (served.connected(sent) for sent in (GET, b"", GET[:9]))

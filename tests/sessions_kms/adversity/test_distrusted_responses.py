@@ -135,17 +135,23 @@ def refused_with_item(
     return refused
 
 
+def change_in_two() -> tuple[str, SessionStore, SessionStore]:
+    """Return the key of a session that two have changed, one of whom has saved it."""
+    key = saved_key("7")
+    mine, theirs = SessionStore(key), SessionStore(key)
+    mine["mine"] = 1
+    theirs["theirs"] = 1
+    theirs.save()
+    return key, mine, theirs
+
+
 @pytest.mark.parametrize(
     "change", [other_letter, lambda item: item.update(version={"N": "2"})], ids=["sealed", "clear"]
 )
 def test_garbled_item_of_a_failed_condition_is_read_once_more(
     faulty: FaultyStack, change: Callable[[dict[str, Any]], object]
 ) -> None:
-    key = saved_key("7")
-    mine, theirs = SessionStore(key), SessionStore(key)
-    mine["mine"] = 1
-    theirs["theirs"] = 1
-    theirs.save()
+    key, mine, _ = change_in_two()
     faulty.table.on("PutItem", refused_with_item(faulty, key, change), times=1)
     mine.save()
     assert dict(SessionStore(key).items()) == {"_auth_user_id": "7", "mine": 1, "theirs": 1}
@@ -154,11 +160,7 @@ def test_garbled_item_of_a_failed_condition_is_read_once_more(
 def test_session_that_moves_before_it_is_read_once_more_is_not_refused(
     faulty: FaultyStack, caplog: pytest.LogCaptureFixture
 ) -> None:
-    key = saved_key("7")
-    mine, theirs = SessionStore(key), SessionStore(key)
-    mine["mine"] = 1
-    theirs["theirs"] = 1
-    theirs.save()
+    key, mine, theirs = change_in_two()
 
     def moved(item: dict[str, Any]) -> None:
         other_letter(item)

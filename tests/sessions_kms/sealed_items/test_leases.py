@@ -16,6 +16,11 @@ SECRET = "s" * 32
 RESULT = b"the refreshed token"
 
 
+def stored_lease(stack: Stack) -> Any:
+    [item] = [item for name, item in stack.items().items() if name.startswith("lease#django#")]
+    return item
+
+
 @pytest.fixture
 def leases(stack: Stack) -> Leases:
     return Leases(stack.services)
@@ -98,7 +103,7 @@ def test_table_shows_neither_secret_nor_result(stack: Stack, leases: Leases) -> 
     stored = repr(stack.items()).encode()
     assert SECRET.encode() not in stored
     assert RESULT not in stored
-    [item] = [item for name, item in stack.items().items() if name.startswith("lease#django#")]
+    item = stored_lease(stack)
     assert RESULT not in item["encryptedData"]["B"]
 
 
@@ -112,7 +117,7 @@ def test_changed_result_is_unavailable_and_not_computed_again(
 ) -> None:
     run_sync(leases.claim(SECRET, "one", seconds=30))
     run_sync(leases.complete(SECRET, "one", RESULT, keep=600))
-    [item] = [item for name, item in stack.items().items() if name.startswith("lease#")]
+    item = stored_lease(stack)
     value = item[attribute]["B"]
     stack.put_item(item | {attribute: {"B": bytes([value[0] ^ 1]) + value[1:]}})
     with pytest.raises(TableUnavailable):
@@ -123,7 +128,7 @@ def test_lease_of_an_unknown_version_is_unavailable_and_not_taken_over(
     stack: Stack, leases: Leases
 ) -> None:
     run_sync(leases.claim(SECRET, "one", seconds=30))
-    [item] = [item for name, item in stack.items().items() if name.startswith("lease#")]
+    item = stored_lease(stack)
     stack.put_item(item | {"version": {"N": "2"}})
     stack.clock.advance(60)
     with pytest.raises(TableUnavailable):
@@ -138,7 +143,7 @@ def test_sealed_result_put_in_the_place_of_a_session_is_no_session(
 
     run_sync(leases.claim(SECRET, "one", seconds=30))
     run_sync(leases.complete(SECRET, "one", b'{"_auth_user_id": "1"}', keep=600))
-    [item] = [item for name, item in stack.items().items() if name.startswith("lease#")]
+    item = stored_lease(stack)
     stack.put_item(item | {"id": {"S": session_id("django", SECRET)}})
     assert dict(SessionStore(SECRET).items()) == {}
 

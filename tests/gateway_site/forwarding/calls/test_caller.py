@@ -134,13 +134,17 @@ def test_process_that_lacks_a_newer_key_of_djangos_has_a_program_try_again(
     assert store.items() == before
 
 
-def test_what_changed_in_a_grant_is_saved_and_its_key_never_a_cookie(
-    token: str, called: Callable[..., Answer], settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Django changes a session when the secret key was rotated, say."""
-    monkeypatch.setattr(session_user, "started_at", time.time() + 1)  # its hash is not new
+@pytest.fixture
+def changed_key(token: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Change the secret key, so that Django changes each session that it loads."""
+    monkeypatch.setattr(session_user, "started_at", time.time() + 1)  # the hash is not new
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "another-" + settings.SECRET_KEY
+
+
+def test_what_changed_in_a_grant_is_saved_and_its_key_never_a_cookie(
+    token: str, called: Callable[..., Answer], changed_key: None
+) -> None:
     before = run_sync(grants().open(token, upstream="tools"))
 
     async def change(call: UpstreamCall) -> Problem:
@@ -162,11 +166,8 @@ def test_what_changed_in_a_grant_is_saved_and_its_key_never_a_cookie(
 
 
 def test_grant_that_ended_meanwhile_is_not_stored_again(
-    token: str, called: Callable[..., Answer], settings: Settings, monkeypatch: pytest.MonkeyPatch
+    token: str, called: Callable[..., Answer], changed_key: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_user, "started_at", time.time() + 1)  # its hash is not new
-    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
-    settings.SECRET_KEY = "another-" + settings.SECRET_KEY
     save = GrantStore.asave
 
     async def ended(self: GrantStore) -> None:
