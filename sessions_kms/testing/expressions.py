@@ -63,9 +63,15 @@ def _value_of(typed: Mapping[str, Any]) -> Any:
 
 
 def updated(item: Item, params: Mapping[str, Any]) -> Item:
-    """Return an item with the changes of an `UpdateExpression`, which only sets attributes."""
+    """Return an item with the changes of an `UpdateExpression`, which only sets attributes.
+
+    Raises ValueError for another one, which DynamoDB would reject or understand otherwise.
+    """
+    clause, _, changes = params["UpdateExpression"].partition(" ")
+    if clause != "SET":
+        raise ValueError(f"Only SET is known: {params['UpdateExpression']}")
     changed = copied(item)
-    for change in params["UpdateExpression"].removeprefix("SET ").split(", "):
+    for change in changes.split(", "):
         name, value = change.split(" = ")
         changed[resolve_name(name, params)] = dict(params["ExpressionAttributeValues"][value])
     return changed

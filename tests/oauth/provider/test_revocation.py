@@ -6,6 +6,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from pytest_django import Settings
 
+from tests.oauth.support.email_stage import confirm_addresses
 from tests.oauth.support.fixtures import BOB, Visitor, configure, environment
 from tests.oauth.support.logout_fixtures import (
     disconnect,
@@ -126,12 +127,7 @@ def test_signing_in_again_revokes_nothing_while_a_stage_is_pending(
 ) -> None:
     visitor.sign_in(idp)
     visitor.connect(second)
-    settings.ROOT_URLCONF = "tests.oauth.support.email_stage"
-    settings.SOCIALACCOUNT_ONLY = False
-    settings.ACCOUNT_ADAPTER = "tests.oauth.support.email_stage.OutboxAdapter"
-    settings.ACCOUNT_EMAIL_VERIFICATION = "mandatory"
-    settings.ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = True
-    settings.ACCOUNT_SIGNUP_FIELDS = ["username*", "email*"]
+    confirm_addresses(settings)
 
     response = visitor.sign_in(idp)
 

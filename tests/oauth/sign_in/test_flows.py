@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from gateway_site.urls import urlpatterns as project
 from oauth.tokens.vault import session_key
-from tests.oauth.support.email_stage import OutboxAdapter
+from tests.oauth.support.email_stage import OutboxAdapter, confirm_addresses
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor
 from tests.oauth.support.requests import stored_tokens
@@ -303,12 +303,7 @@ def test_abandoned_sign_up_leaves_no_token_to_the_next_person(
 
 @pytest.fixture
 def outbox(settings: Settings) -> list[dict[str, Any]]:
-    settings.ROOT_URLCONF = "tests.oauth.support.email_stage"
-    settings.SOCIALACCOUNT_ONLY = False
-    settings.ACCOUNT_ADAPTER = "tests.oauth.support.email_stage.OutboxAdapter"
-    settings.ACCOUNT_EMAIL_VERIFICATION = "mandatory"
-    settings.ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = True
-    settings.ACCOUNT_SIGNUP_FIELDS = ["username*", "email*"]
+    confirm_addresses(settings)
     OutboxAdapter.outbox.clear()
     return OutboxAdapter.outbox
 

@@ -5,6 +5,7 @@ from typing import Any
 from allauth.account import views
 from allauth.account.adapter import DefaultAccountAdapter
 from django.urls import path
+from pytest_django import Settings
 
 from gateway_site.urls import urlpatterns as project
 
@@ -25,3 +26,13 @@ class OutboxAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         self.outbox.append(context)
+
+
+def confirm_addresses(settings: Settings) -> None:
+    """Change the settings so that e-mail addresses must be confirmed."""
+    settings.ROOT_URLCONF = __name__
+    settings.SOCIALACCOUNT_ONLY = False
+    settings.ACCOUNT_ADAPTER = f"{__name__}.OutboxAdapter"
+    settings.ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+    settings.ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = True
+    settings.ACCOUNT_SIGNUP_FIELDS = ["username*", "email*"]

@@ -326,10 +326,13 @@ def test_what_another_request_changed_stays(
         assert visit(store, KEY) == (changed if steps.reached else session)
 
 
-@pytest.mark.parametrize("end", [sign_out, end_unread])
-@pytest.mark.parametrize(
+each_state = pytest.mark.parametrize(
     ("engine", "state"), [("in", "r"), ("in", "rsm"), ("out", "s"), ("out", "rsm"), ("out", "r")]
 )
+
+
+@pytest.mark.parametrize("end", [sign_out, end_unread])
+@each_state
 def test_session_that_another_request_ended_stays_ended(
     fake: Stack, steps: Calls, engine: str, state: str, end: Callable[[Store, str], None]
 ) -> None:
@@ -343,9 +346,7 @@ def test_session_that_another_request_ended_stays_ended(
 
 
 @pytest.mark.parametrize("end", [sign_out, end_unread])
-@pytest.mark.parametrize(
-    ("engine", "state"), [("in", "r"), ("in", "rsm"), ("out", "s"), ("out", "rsm"), ("out", "r")]
-)
+@each_state
 def test_session_that_another_request_reads_while_it_is_ended_stays_ended(
     fake: Stack, steps: Calls, engine: str, state: str, end: Callable[[Store, str], None]
 ) -> None:

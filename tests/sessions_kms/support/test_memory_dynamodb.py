@@ -16,6 +16,7 @@ from sessions_kms.operations.purging import created_until, sealed_in
 from sessions_kms.storage.published_keys import PublishedKey
 from sessions_kms.storage.queries import Page, Queries
 from sessions_kms.storage.writes import Condition, ended_until, equal
+from sessions_kms.testing.expressions import updated
 from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
 from tests.sessions_kms.support.stacks import Items
 
@@ -210,3 +211,8 @@ def test_failed_condition_returns_the_item_only_if_requested() -> None:
     with pytest.raises(ClientError) as caught:
         memory.put_item(Item={"id": {"S": "a"}}, **condition)
     assert "Item" not in caught.value.response
+
+
+def test_update_that_is_no_set_is_an_error() -> None:
+    with pytest.raises(ValueError, match="Only SET is known: REMOVE a"):
+        updated({"a": {"S": "b"}}, {"UpdateExpression": "REMOVE a"})
