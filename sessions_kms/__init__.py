@@ -104,6 +104,7 @@ PUBLIC_MODULES = (
     "sessions_kms.doctor.finding",  # for your own checks, and a command that shows them
     "sessions_kms.management.base",
     "sessions_kms.management.known_errors",
+    "sessions_kms.management.suggestions",
     "sessions_kms.testing",  # these two for test suites only
     "sessions_kms.testing.backend",  # SESSION_ENGINE of a test suite
 )

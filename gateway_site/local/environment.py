@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from gateway_site import variables
+from gateway_site import installation, variables
 from gateway_site.local.options import LOOPBACK, Ports
 
 REGION = "us-east-1"
@@ -201,6 +201,7 @@ def main() -> None:
     """
     import boto3  # noqa: PLC0415 -- the stack itself does not need it
 
+    installation.name_program()  # for the hints of errors
     importlib.import_module(os.environ["DJANGO_SETTINGS_MODULE"])
     clients = {"dynamodb": boto3.client("dynamodb"), "kms": boto3.client("kms")}
     json.dump({name: client.meta.endpoint_url for name, client in clients.items()}, sys.stdout)

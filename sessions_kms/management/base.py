@@ -1,24 +1,22 @@
 """Base class of the operator commands: text or JSON output, confirmation, progress."""
 
-import difflib
 import json
 import logging
 import math
-import re
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from itertools import islice
 from time import monotonic
 from typing import Any, ClassVar, NoReturn
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError
 
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.management.known_errors import explain
+from sessions_kms.management.suggestions import SuggestingCommand, nearest
 from sessions_kms.services import services
 
 FAILED = 1
@@ -27,8 +25,6 @@ INCOMPLETE = 3  # another run has to finish it
 WARNINGS = 4  # with --strict
 OF_FINDINGS = ("gateway_site", "oauth", "sessions_kms")  # what they log is in the findings
 INTERVAL = 0.1  # seconds between two counts on a terminal
-OPTION = re.compile(r"--[a-z][a-z-]+")  # in a parser's help
-COMPARED_MAX = 10_000  # names, for a suggestion
 
 
 class UsageError(CommandError):
@@ -44,12 +40,6 @@ def unknown(what: str, given: str, known: Iterable[str], *, cutoff: float = 0.6)
     return UsageError(what + (f" Did you mean {shown(near)}?" if near else ""))
 
 
-def nearest(given: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """Return the most similar known name, of the first ones, or None."""
-    near = difflib.get_close_matches(given, list(islice(known, COMPARED_MAX)), 1, cutoff)
-    return near[0] if near else None
-
-
 def shown(text: str) -> str:
     """Return untrusted text as one word that cannot deceive a terminal or a reader.
 
@@ -60,7 +50,7 @@ def shown(text: str) -> str:
     return ascii(text)
 
 
-class OperatorCommand(BaseCommand):
+class OperatorCommand(SuggestingCommand):
     """A command with `--json`: one object on stdout, everything else on stderr.
 
     With --verbosity 0, a command that changes something prints only errors and questions.
@@ -76,18 +66,6 @@ class OperatorCommand(BaseCommand):
         "sessions_kms.data_keys.cached_keyring",
     )
     changes = True  # whether the command changes something: offers --dry-run and --no-input
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Return the parser, which suggests the nearest option for an unknown one."""
-        parser = super().create_parser(prog_name, subcommand, **kwargs)
-        fail = parser.error
-
-        def error(message: str) -> None:
-            fail(message + _suggest_option(message, parser))
-
-        # Django does not let a command name the parser's class.
-        parser.error = error  # type: ignore[method-assign]
-        return parser
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -230,13 +208,3 @@ def without_log(*names: str) -> Iterator[None]:
 def session_engine() -> Any:
     """Return the session class of this site."""
     return import_module(settings.SESSION_ENGINE).SessionStore
-
-
-def _suggest_option(message: str, parser: ArgumentParser) -> str:
-    """Return what to add to a message of argparse about an option that it does not know."""
-    start, _, unknown_ones = message.partition(": ")
-    if start != "unrecognized arguments":
-        return ""
-    known = dict.fromkeys(OPTION.findall(parser.format_help()))
-    near = nearest(unknown_ones.split()[0].partition("=")[0], known)
-    return f". Did you mean {near}?" if near else ""

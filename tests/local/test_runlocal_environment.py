@@ -73,6 +73,12 @@ def test_hostile_environment_leaves_the_aws_clients_on_this_machine() -> None:
     require_loopback(response)
 
 
+def test_hint_about_a_misspelt_variable_names_a_command_that_can_be_run() -> None:
+    environment = outer({"PATH": os.environ["PATH"], "SIGN_IN_ALOWED_DOMAINS": "x"})
+    done = run_to_end(module("gateway_site.local.environment"), environment)
+    assert "`python -m gateway_site docs settings`" in done.stderr
+
+
 def test_aws_clients_that_would_leave_the_machine_are_rejected() -> None:
     ignoring = outer({"PATH": os.environ["PATH"]}) | {"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"}
     with pytest.raises(

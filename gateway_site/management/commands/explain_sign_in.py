@@ -16,7 +16,8 @@ from oauth.admission.explanation import Explanation, explain
 from oauth.provider import config
 from sessions_kms.hints import command, page
 from sessions_kms.management import known_errors
-from sessions_kms.management.base import OperatorCommand, UsageError, nearest, shown, unknown
+from sessions_kms.management.base import OperatorCommand, UsageError, shown, unknown
+from sessions_kms.management.suggestions import nearest
 
 SIZE_MAX = 64 * 1024  # bytes of a file of claims
 SEARCHED_MAX = 10_000  # users, for one with a similar name

@@ -6,15 +6,16 @@ It needs no environment, and uses neither database nor sessions itself.
 import os
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from gateway_site.local import options
 from gateway_site.local.options import LOOPBACK, Ports
 from gateway_site.local.processes import StackError
 from gateway_site.local.stack import Stack
+from sessions_kms.management.suggestions import SuggestingCommand
 
 
-class Command(BaseCommand):
+class Command(SuggestingCommand):
     help = options.HELP
     requires_system_checks = ()  # they would require the variables that the stack sets
 

@@ -22,6 +22,7 @@ from django.utils import autoreload
 from django.utils.module_loading import import_string
 
 from gateway_site.server import OPTIONS, logs_json
+from sessions_kms.management.suggestions import SuggestingCommand
 
 DEFAULT_APPLICATION = "gateway_site.asgi.application"
 GRACE = 1  # seconds for open requests to end by themselves
@@ -60,7 +61,7 @@ class LoggedOutput(io.StringIO):
         return len(text)
 
 
-class Command(runserver.Command):
+class Command(SuggestingCommand, runserver.Command):
     addr: str
     port: str
     use_ipv6: bool

@@ -12,11 +12,11 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand
 
 from gateway_site import configuration, variables
 from gateway_site.environment.secret_files import load_secret_files
 from gateway_site.environment.variable import FILE, Configuration, Variable, Variables
+from sessions_kms.management.suggestions import SuggestingCommand
 
 MASKED = "********"
 FAILED = 1
@@ -32,7 +32,7 @@ class Setting:
     problem: str = ""
 
 
-class Command(BaseCommand):
+class Command(SuggestingCommand):
     help = (
         "Show each variable of the gateway: its value, and whether it comes from the environment, "
         "a file or the default. Secrets are masked. Works where the settings cannot be loaded. "

@@ -42,6 +42,7 @@ class Command(OperatorCommand):
             )
         listing = actions.add_parser("list", help="show who is staff, with their accounts")
         listing.add_argument("--json", action="store_true", help="print one JSON object")
+        self.subparsers = (grant, revoke, listing)
 
     @staticmethod
     def _add_person(parser: ArgumentParser) -> None:

@@ -3,13 +3,12 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
 from sessions_kms.hints import pages
 from sessions_kms.management.base import shown, unknown
+from sessions_kms.management.suggestions import SuggestingCommand
 
 
-class Command(BaseCommand):
+class Command(SuggestingCommand):
     help = (
         "Print a page of the documentation of this release, or one section of it. Without a page, "
         "list the pages. Works where the settings cannot be loaded."

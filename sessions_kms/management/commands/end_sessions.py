@@ -24,12 +24,12 @@ from sessions_kms.management.base import (
     INCOMPLETE,
     OperatorCommand,
     UsageError,
-    nearest,
     session_engine,
     shown,
     unknown,
 )
 from sessions_kms.management.known_errors import explain
+from sessions_kms.management.suggestions import nearest
 from sessions_kms.operations import data_key_replacement, ending, users
 from sessions_kms.operations.clients import ClientGrants
 from sessions_kms.operations.purging import Cleared, Clearing

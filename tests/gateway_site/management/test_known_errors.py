@@ -309,13 +309,21 @@ def test_command_of_its_own_process_logs_no_attempts_to_connect() -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "end"),
-    [("--jsno", ": --jsno. Did you mean --json?"), ("--xyz=--json", ": --xyz=--json")],
+    ("line", "end"),
+    [
+        ("check_providers --jsno", ": --jsno. Did you mean --json?"),
+        ("check_providers --xyz=--json", ": --xyz=--json"),
+        ("docs --hlp", ": --hlp. Did you mean --help?"),
+        ("runlocal --provider-prt 1", ": --provider-prt 1. Did you mean --provider-port?"),
+        ("runserver --norelod", ": --norelod. Did you mean --noreload?"),
+        ("show_settings --st", ": --st. Did you mean --set?"),
+        ("staff list --jsno", ": --jsno. Did you mean --json?"),
+    ],
 )
 def test_misspelled_option_gets_a_suggestion(
-    option: str, end: str, capsys: pytest.CaptureFixture[str]
+    line: str, end: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, _, err = run(capsys, "check_providers", option)
+    status, _, err = run(capsys, *line.split())
     assert status == 2
     assert err.rstrip("\n").endswith(end)
 
