@@ -8,7 +8,7 @@ What costs nothing comes first. Nothing is fetched for a client before its provi
 so no stranger can cause that. Only the last three write, so a failure before uses nothing up.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.conf import settings
 
@@ -122,13 +122,21 @@ class AssertionExchange:
         )
         assertion.check_signature(keys)
         subject = read_subject(issuer.provider, assertion.claims)
-        person = f"{issuer.provider.name}|{subject}"
-        known = self._find_client()
-        needs_proof = known is not None and known.needs_proof
-        expected = _describe_request(request.client_id, person, needs_proof=needs_proof)
+        self._authenticate(assertion, f"{issuer.provider.name}|{subject}")
+
+    def _authenticate(self, assertion: IdentityAssertion, person: str) -> None:
+        """Authenticate the client, for whose keys a person is counted; then check its proof."""
+        __traceback_hide__ = True
+        request = self._request
+        expected = _describe_request(request.client_id, person)
         run_sync(request.client.authenticate(expected))
-        is_authenticated = request.client.is_authenticated
-        request.binding.check(expected, assertion.text, is_authenticated=is_authenticated)
+        known = self._find_client()  # Its document was fetched only now.
+        needs_proof = self._server.dpop and known is not None and known.needs_proof
+        request.binding.check(
+            replace(expected, needs_proof=needs_proof),
+            assertion.text,
+            is_authenticated=request.client.is_authenticated,
+        )
         assertion.check_confirmation(request.binding.thumbprint)
 
     def _issue(self, assertion: IdentityAssertion, issuer: Issuer) -> IssuedAccessToken:
@@ -206,8 +214,8 @@ class AssertionExchange:
         return self._server.listed.get(client_id) or document_fetcher().cached(client_id)
 
 
-def _describe_request(client_id: str, person: str, *, needs_proof: bool) -> SealedGrant:
-    """Return what is checked against: for whom keys are fetched, and whether a proof is needed."""
+def _describe_request(client_id: str, person: str) -> SealedGrant:
+    """Return what an authenticator has to know: for whom the client's keys are fetched."""
     return SealedGrant(
         key=None,
         session="",
@@ -217,7 +225,6 @@ def _describe_request(client_id: str, person: str, *, needs_proof: bool) -> Seal
         scope="",
         resource="",
         user=person,
-        needs_proof=needs_proof,
     )
 
 

@@ -112,6 +112,11 @@ def test_one_audience_and_resource_in_a_list_are_accepted(tool: AssertingClient)
     assert tool.ask(aud=[ISSUER], resource=[RESOURCE]).status_code == 200
 
 
+def test_issuer_is_compared_exactly(tool: AssertingClient, corp: IdJagProvider) -> None:
+    for issuer in (corp.issuer + "/", corp.issuer.replace("http", "HTTP"), corp.issuer + "/a"):
+        assert_rejected(tool.ask(iss=issuer))
+
+
 def test_another_key_of_that_id_is_rejected(tool: AssertingClient, corp: IdJagProvider) -> None:
     assert_rejected(tool.present(tool.assertion(key=new_key())))
     assert corp.key_fetches == 1

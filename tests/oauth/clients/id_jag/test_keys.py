@@ -7,6 +7,7 @@ import hashlib
 import json
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from pytest_django import Settings
@@ -18,7 +19,7 @@ from oauth.clients.rules.errors import WrongTokenType
 from sessions_kms.concurrency.waits import run_sync
 from tests.oauth.clients.support.app import ISSUER
 from tests.oauth.clients.support.asserted import open_session
-from tests.oauth.clients.support.asserting import SECRET, AssertingClient, make_server
+from tests.oauth.clients.support.asserting import FORM, SECRET, AssertingClient, make_server
 from tests.oauth.clients.support.keyed_app import CLIENT_ID, KEYS_URL, Key, Site
 from tests.oauth.support.id_jag_provider import IdJagProvider, new_key
 from tests.oauth.support.proof_maker import ProofKey
@@ -61,6 +62,19 @@ def test_client_with_a_document_authenticates_with_its_key(
     assert (wrong.status_code, wrong.json()["error"]) == (401, "invalid_client")
     unauthorized = keyed.ask()
     assert unauthorized.json()["error"] == "unauthorized_client"
+
+
+def test_token_of_a_client_with_a_key_is_revoked_only_with_the_key(
+    keyed: AssertingClient, site: Site
+) -> None:
+    site.methods = ["none", "private_key_jwt"]
+    token = keyed.present(keyed.assertion(), **site.key.proof()).json()["access_token"]
+    form = {"token": token, "client_id": CLIENT_ID}
+    assert keyed.http.post("/oauth/revoke", urlencode(form), FORM).status_code == 401
+    assert open_session(token) is not None
+    signed = form | site.key.proof()
+    assert keyed.http.post("/oauth/revoke", urlencode(signed), FORM).status_code == 200
+    assert open_session(token) is None
 
 
 def test_forged_assertions_cause_no_fetch_of_documents(keyed: AssertingClient, site: Site) -> None:
@@ -152,3 +166,15 @@ def test_client_that_wants_bound_tokens_needs_a_proof(
     assert (response.status_code, response.json()["error"]) == (400, "invalid_dpop_proof")
     assert send(bound, assertion, ProofKey(store.clock)).status_code == 200
     assert SECRET not in response.content.decode()
+
+
+def test_document_that_wants_bound_tokens_counts_when_it_is_first_fetched(
+    keyed: AssertingClient, site: Site, store: Stack, settings: Settings
+) -> None:
+    settings.AUTHORIZATION_SERVER = make_server(dpop=True)
+    site.more = {"dpop_bound_access_tokens": True}
+    response = keyed.present(keyed.assertion(), **site.key.proof())
+    assert response.json()["error"] == "invalid_dpop_proof"
+    headers = {"DPoP": ProofKey(store.clock).proof("POST", TOKEN_URL)}
+    response = keyed.present(keyed.assertion(), headers, **site.key.proof())
+    assert response.json()["token_type"] == "DPoP"
