@@ -20,8 +20,8 @@ from sessions_kms.hints import page
 def load(environment: Mapping[str, str]) -> Configuration:
     """Return all variables, with the content of secrets' files. Raises ImproperlyConfigured."""
     merged, problems = read(environment)
-    for problem in [*problems, *find_unknown(merged)]:
-        raise ImproperlyConfigured(problem)
+    if found := [*problems, *find_unknown(merged)]:
+        raise ImproperlyConfigured(" ".join(found))
     try:
         loaded = load_secret_files(merged, variables.is_secret)
     except ImproperlyConfigured as error:

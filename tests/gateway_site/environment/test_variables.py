@@ -162,6 +162,12 @@ def test_variables_of_other_programs_are_left_alone() -> None:
     production(**dict.fromkeys(FOREIGN, "x"))
 
 
+def test_all_misspelled_names_are_reported_at_once() -> None:
+    wrong = {"SESSIONS_TABEL": "x", "OAUTH_CROP_ISSUER": "https://x"}
+    with pytest.raises(ImproperlyConfigured, match=r"OAUTH_CROP_ISSUER has no effect.*_TABEL is"):
+        load_settings(PRODUCTION | wrong)
+
+
 def test_similar_name_is_ignored_if_the_right_one_is_set() -> None:
     with pytest.raises(ImproperlyConfigured, match="Did you mean KMS_KEY_ARN"):
         load_settings({"KMS_KEY_ARNS": "x"})
