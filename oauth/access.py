@@ -5,7 +5,7 @@ refreshed and saved in the session immediately: if the view fails later and resp
 Django does not save the session. Both functions call `oauth.tokens.fresh_token`.
 """
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
@@ -19,11 +19,9 @@ from oauth.tokens import vault
 from oauth.tokens.asserted_account import KEY, AssertedAccount, parse_account, require_account
 from oauth.tokens.asserted_token import AssertedToken, is_paused
 from oauth.tokens.fresh_token import FreshToken
+from sessions_kms import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
-
-if TYPE_CHECKING:
-    from sessions_kms import SessionStore
 
 
 @async_unsafe("The token may have to be refreshed: use oauth.aget_token in an async view.")

@@ -1,5 +1,8 @@
 """One connection: `begin` leads to the authorization server, `complete` takes its answer.
 
+The request is that of RFC 6749 section 4.1.1, with RFC 7636 and RFC 8707. If the issuer's metadata
+requires it, it is pushed, and the browser gets a reference to it only (RFC 9126).
+
 Nothing of the answer is shown or used before its issuer is checked (RFC 9207): one of two servers
 could otherwise pass on the code or the error of the other ("mix-up", RFC 9700 section 4.4).
 
@@ -11,12 +14,14 @@ A connection that replaces another does not revoke it: some servers revoke every
 and client with it, so also the new one.
 """
 
+import base64
 import hashlib
 import logging
 import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 from allauth.core.exceptions import ImmediateHttpResponse
 from django.contrib import messages
@@ -29,18 +34,19 @@ from django.utils.translation import gettext as _
 
 from oauth.codes import Code
 from oauth.connect import failures, state, wanted_scopes
-from oauth.connect.authorization_request import authorization_address
 from oauth.connect.exchange import exchange_code
 from oauth.connect.state import PendingConnection
 from oauth.exceptions import OAuthError, ProviderRefused
 from oauth.logout.deferred_revocation import revoke_unused
-from oauth.mcp.discovery import Discovered
+from oauth.mcp.discovery import OFFLINE_ACCESS, Discovered
+from oauth.mcp.provider import provider_of_registration
 from oauth.mcp.registration import Registration
 from oauth.mcp.servers import McpServer
 from oauth.metrics import count_connection
+from oauth.provider.pushed_requests import push_request
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in.failures import safe_url
-from oauth.sign_in.oauth2_adapter import reject_large_tokens
+from oauth.sign_in.oauth2_adapter import exchanges, reject_large_tokens, reject_unreadable
 from oauth.tokens import vault
 from oauth.tokens.revocation import save_or_revoke
 from sessions_kms import Leases, SessionTooLarge
@@ -210,3 +216,48 @@ def _store(
     logger.info("A person connected %s.", server.name)
     messages.success(request, _("%(server)s is connected.") % {"server": server.label})
     return HttpResponseRedirect(begun.next_url or resolve_url("home"))
+
+
+def authorization_address(
+    discovered: Discovered, registration: Registration, begun: PendingConnection, state: str
+) -> str:
+    """Return the address for the browser. ``state`` is the name of the stored state.
+
+    Raises ProviderUnavailable, ProviderRefused and StoreUnavailable if the request has to be
+    pushed, and cannot be.
+    """
+    __traceback_hide__ = True
+    parameters: Mapping[str, str] = _parameters(begun, state)
+    if discovered.metadata.requires_pushing:
+        reference = _push(discovered, registration, parameters)
+        parameters = {"client_id": begun.client_id, "request_uri": reference}
+    endpoint = discovered.metadata.authorization_endpoint or ""
+    return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(parameters)}"
+
+
+def _parameters(begun: PendingConnection, state: str) -> dict[str, str]:
+    __traceback_hide__ = True
+    digest = hashlib.sha256(begun.verifier.encode()).digest()
+    parameters = {
+        "response_type": "code",
+        "client_id": begun.client_id,
+        "redirect_uri": begun.callback,
+        "state": state,
+        "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
+        "code_challenge_method": "S256",
+        "resource": begun.resource,
+    }
+    if begun.scopes:
+        parameters["scope"] = " ".join(begun.scopes)
+    if OFFLINE_ACCESS in begun.scopes:
+        parameters["prompt"] = "consent"  # OpenID Connect Core section 11
+    return parameters
+
+
+def _push(discovered: Discovered, registration: Registration, parameters: Mapping[str, str]) -> str:
+    """Push the request and return its `request_uri`, as `push_request` does."""
+    __traceback_hide__ = True
+    server = discovered.server
+    provider = provider_of_registration(server, registration, discovered.resource)
+    with exchanges.slot(server.name), reject_unreadable():
+        return push_request(provider, discovered.metadata, parameters, clock=services().clock)

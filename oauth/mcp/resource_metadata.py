@@ -69,11 +69,6 @@ def load_resource_metadata(server: McpServer) -> ResourceMetadata:
     return _cache.of(server).get()
 
 
-def clear_resource_cache() -> None:
-    """Remove all metadata from the cache, and all records of failed fetches."""
-    _cache.clear()
-
-
 def covers(resource: str, server: McpServer) -> bool:
     """Return True if a resource is the server's address, or one above it.
 

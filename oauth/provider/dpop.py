@@ -95,10 +95,6 @@ class Nonces:
                 self._by_origin.popitem(last=False)
         return nonce
 
-    def clear(self) -> None:
-        """Remove all nonces."""
-        self._by_origin.clear()
-
 
 def valid_nonce(nonce: str | None) -> str | None:
     """Return the nonce if it is valid (section 8.1), otherwise None."""

@@ -40,11 +40,6 @@ def load_signing_keys(url: str, reach: Reach = PUBLIC) -> KeySet:
     return _key_sets.of(url, reach).get()
 
 
-def clear_key_cache() -> None:
-    """Remove all keys from the cache."""
-    _key_sets.clear()
-
-
 def _select_keys(keys: KeySet, key_id: str | None, algorithm: str) -> list[Any]:
     matching = [
         each.key

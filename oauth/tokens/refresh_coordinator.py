@@ -200,9 +200,6 @@ class _BackOff:
         self._until.pop(secret, None)
         return False
 
-    def clear(self) -> None:
-        self._until.clear()
-
 
 def _outcome_token_set(outcome: RefreshOutcome) -> TokenSet:
     if outcome.token_set is None:

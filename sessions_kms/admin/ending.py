@@ -14,6 +14,7 @@ from django.contrib.admin.widgets import AdminSplitDateTime
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -30,9 +31,6 @@ from sessions_kms.models import Session
 from sessions_kms.operations import ending, users
 from sessions_kms.operations.listing import ROWS, Inspection
 from sessions_kms.services import services
-
-if TYPE_CHECKING:
-    from django.db.models import QuerySet
 
 if TYPE_CHECKING:
     SessionModelAdmin = admin.ModelAdmin[Session]

@@ -37,9 +37,9 @@ __all__ = [
 def no_memory() -> Iterator[None]:
     yield
     metadata.clear_metadata_cache()
-    resource_metadata.clear_resource_cache()
-    jwks.clear_key_cache()
-    dpop.nonces.clear()
+    resource_metadata._cache.clear()
+    jwks._key_sets.clear()
+    dpop.nonces._by_origin.clear()
     registrations.confirmed.clear()
     client_documents.known.clear()
-    refresh_coordinator._back_off.clear()
+    refresh_coordinator._back_off._until.clear()

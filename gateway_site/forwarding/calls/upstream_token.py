@@ -7,7 +7,7 @@ person who opened its address as a page is sent to that page, and comes back aft
 import re
 from collections.abc import Awaitable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 from urllib.parse import urlencode
 
 from django.conf import settings
@@ -45,11 +45,8 @@ from oauth.connect.wanted_scopes import demand_scopes
 from oauth.mcp.challenge import bearer_parameters
 from oauth.mcp.servers import McpServer, find_server
 from oauth.provider import dpop
-from sessions_kms import StoreUnavailable
+from sessions_kms import SessionStore, StoreUnavailable
 from sessions_kms.services import services
-
-if TYPE_CHECKING:
-    from sessions_kms import SessionStore
 
 CONNECT_URL = "connect_url"  # member of a problem
 # Without the provider's tokens a grant is useless. Some clients ask for a new one only when their

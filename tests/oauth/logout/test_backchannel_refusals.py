@@ -189,7 +189,7 @@ def test_bad_header_or_token_ends_nothing(
     assert len(bad) == len(BAD_HEADERS) + len(BAD_TOKENS)
     for fault, token in bad.items():
         with subtests.test(fault):
-            jwks.clear_key_cache()  # Keys are fetched once a minute at most.
+            jwks._key_sets.clear()  # Keys are fetched once a minute at most.
             assert_refused(post(token))
             assert visitor.user_id is not None
 

@@ -119,7 +119,7 @@ class World:
 
     def forget(self) -> None:
         """Start a new process, as far as cached documents matter."""
-        resource_metadata.clear_resource_cache()
+        resource_metadata._cache.clear()
         metadata.clear_metadata_cache()
 
     @property

@@ -143,7 +143,7 @@ class Stage:
         self.world.wire.calls.clear()
         self.world.restart(0)
         metadata.clear_metadata_cache()
-        jwks.clear_key_cache()
+        jwks._key_sets.clear()
 
     def answer(self, act: Callable[[Stage], Any]) -> Outcome:
         with self.world.running(0):

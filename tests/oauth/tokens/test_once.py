@@ -331,7 +331,7 @@ def test_lease_of_a_dead_process_is_taken_over(
         get_token(expired)
     with pytest.raises(oauth.ProviderUnavailable, match="a moment ago"):
         get_token(expired)  # Nobody waits so long once more for what may be dead.
-    refresh_coordinator._back_off.clear()
+    refresh_coordinator._back_off._until.clear()
     store.clock.advance(LEASE_SECONDS + 6)
     assert get_token(expired).refresh_token in corp.refresh_tokens
 

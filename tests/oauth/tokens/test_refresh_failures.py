@@ -122,7 +122,7 @@ def test_rejected_grant_needs_a_sign_in_and_is_not_retried(
     for _ in range(5):
         with pytest.raises(oauth.ReauthenticationRequired):
             get_token(signed_in)
-        refresh_coordinator._back_off.clear()  # the lease remembers, for all processes
+        refresh_coordinator._back_off._until.clear()  # the lease remembers, for all processes
     assert len(asked) == 1
 
     store.clock.advance(REJECTION_KEPT + 1)

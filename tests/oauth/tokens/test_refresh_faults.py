@@ -56,7 +56,7 @@ class Refresh:
         """Go on as a process that remembers nothing."""
         self.world.wire.heal()
         self.world.restart(0)
-        _back_off.clear()
+        _back_off._until.clear()
 
     def ask(self) -> TokenSet | type[BaseException]:
         with self.world.running(0):

@@ -210,7 +210,7 @@ def test_lost_responses_of_the_table_cause_no_second_refresh(
         faulty.stack.clock.advance(
             LEASE_SECONDS + 6
         )  # One that was taken without knowing it lapses.
-        _back_off.clear()
+        _back_off._until.clear()
     new = oauth.get_token(request_of_key(request.session.session_key), "corp")
     assert new.refresh_token in corp.refresh_tokens
     assert len(corp.refreshes) == 1

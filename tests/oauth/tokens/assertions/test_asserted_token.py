@@ -284,7 +284,7 @@ def test_only_pinned_scopes_are_requested(
     notes.scopes = ("read",)
     first = get_token(signed_in, "notes")
     notes.scopes = ("read", "admin")
-    resource_metadata.clear_resource_cache()
+    resource_metadata._cache.clear()
     store.clock.advance(3601)
     second = get_token(signed_in, "notes")
     assert [form["scope"] for form in corp.exchanges] == ["read", "read"]

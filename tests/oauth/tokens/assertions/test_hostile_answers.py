@@ -48,7 +48,7 @@ def forget_failures(signed_in: Visitor) -> None:
     session = signed_in.session
     session.pop("oauth_assertion_failed:notes", None)
     session.save()
-    refresh_coordinator._back_off.clear()
+    refresh_coordinator._back_off._until.clear()
 
 
 def assert_nothing_is_sent(signed_in: Visitor, server: AssertionServer) -> None:
