@@ -314,6 +314,7 @@ def rejection_page(
     """
     context = {
         "why": why,
+        "status": int(status),
         "supported": ", ".join(supported),
         "is_temporary": status == HTTPStatus.SERVICE_UNAVAILABLE,
     }
