@@ -110,6 +110,7 @@ def in_an_outage(stack: LocalStack, page: Page) -> None:
     arrive(page, stack)
     with stopped(stack):
         page.goto(stack.url)
+        page.get_by_role("button", name="Stop").click()  # or it would reload itself
 
 
 def before_consent(stack: LocalStack, page: Page) -> None:
@@ -194,6 +195,9 @@ STATES: dict[str, State] = {
     "app cannot connect": signed_in_state("/oauth/authorize?client_id=x"),
     "refused": without_a_csrf_token,
     "outage": in_an_outage,
+    "no such upstream": signed_in_state("/gateway/nothing/x"),
+    "upstream does not answer": signed_in_state("/gateway/feed/x"),
+    "wrong method": signed_in_state("/sessions/end/"),
     "admin list": signed_in_state("/admin/sessions_kms/session/"),
     "admin, grants": signed_in_state("/admin/sessions_kms/session/?grants=1"),
     "admin, end before": signed_in_state("/admin/sessions_kms/session/end-before/"),
@@ -315,14 +319,14 @@ def test_menu_of_a_phone_opens_by_keyboard_without_javascript(
         page.goto(f"{stack.url}/nothing/here")
         apps = page.get_by_role("navigation").get_by_role("link", name="Apps")
         expect(apps).to_be_hidden()
-        press(page, page.locator("summary"))
+        press(page, page.locator(".menu summary"))
         press(page, apps)
         expect(page.get_by_role("heading", level=1)).to_have_text("Connected apps")
-        menu, sign_out = page.locator("summary"), page.get_by_role("button", name="Sign out")
+        menu, sign_out = page.locator(".menu summary"), page.get_by_role("button", name="Sign out")
         assert abs(box_of(menu)["y"] - box_of(sign_out)["y"]) < 5  # in one line
         page.set_viewport_size({"width": 1000, "height": 640})
         expect(apps).to_be_visible()  # wide enough to show the menu open
-        expect(page.locator("summary")).to_be_hidden()
+        expect(page.locator(".menu summary")).to_be_hidden()
         press(page, page.get_by_role("navigation").get_by_role("link", name="Sessions"))
         expect(page.get_by_role("heading", level=1)).to_have_text("Your sessions")
     finally:

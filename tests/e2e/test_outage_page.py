@@ -1,0 +1,54 @@
+"""The page of an outage in a real browser: it reloads itself, and sends no form again."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.signing_in import arrive
+from tests.e2e.stack import LocalStack
+from tests.e2e.test_accessibility import looked_at, stopped
+
+pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.long]
+__all__ = ["looked_at"]  # a fixture
+TRIES = 20
+SOON = "This page reloads by itself in"
+
+
+def test_page_reloads_itself_until_the_store_answers_or_the_person_stops_it(
+    stack: LocalStack, looked_at: Page
+) -> None:
+    arrive(looked_at, stack)
+    looked_at.clock.install()
+    with stopped(stack):
+        looked_at.goto(f"{stack.url}/sessions/")
+        expect(looked_at.get_by_text(f"{SOON} 5 seconds")).to_be_visible()
+        with looked_at.expect_navigation():
+            looked_at.clock.run_for(5_000)
+        expect(looked_at.get_by_text(f"{SOON} 10 seconds")).to_be_visible()
+        looked_at.get_by_role("button", name="Stop").click()
+        expect(looked_at.get_by_role("link", name="Reload now")).to_be_focused()
+        looked_at.evaluate("here = true")
+        looked_at.clock.run_for(120_000)
+        assert looked_at.evaluate("here")
+        looked_at.keyboard.press("Enter")
+        expect(looked_at.get_by_text(SOON)).to_be_visible()
+    back = looked_at.get_by_role("heading", name="Your sessions")
+    for _ in range(TRIES):  # The circuit of the store may be open for some seconds.
+        looked_at.clock.run_for(60_000)
+        looked_at.wait_for_timeout(1_000)
+        if back.is_visible():
+            break
+    expect(back).to_be_visible()
+
+
+def test_response_to_a_form_does_not_reload(stack: LocalStack, looked_at: Page) -> None:
+    arrive(looked_at, stack)
+    looked_at.goto(stack.url)
+    sent: list[str] = []
+    looked_at.on("request", lambda request: sent.append(request.method))
+    with stopped(stack):
+        looked_at.get_by_role("button", name="Sign out").click()
+        expect(looked_at.get_by_role("heading", name="Back in a moment")).to_be_visible()
+        assert looked_at.get_by_text(SOON).count() == 0
+        assert looked_at.get_by_role("link", name="Reload now").count() == 0
+        looked_at.wait_for_timeout(6_000)
+    assert sent.count("POST") == 1
