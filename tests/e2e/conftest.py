@@ -118,3 +118,13 @@ def page(visitor: BrowserContext) -> Iterator[Page]:
     opened.on("console", listen)
     yield opened
     assert complaints == []
+
+
+@pytest.fixture
+def looked_at(browser: Browser) -> Iterator[Page]:
+    """Give a page whose complaints are not: what is refused is reported in the console."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    yield page
+    context.close()

@@ -89,3 +89,19 @@ class LocalStack:
         }
         options = [word for option, port in ports.items() for word in (option, str(port))]
         return [sys.executable, "manage.py", "runlocal", "--state", str(self.state), *options]
+
+
+@contextmanager
+def stopped(stack: LocalStack) -> Iterator[None]:
+    """Have the table out of reach."""
+    assert stack.process is not None
+    [table] = [
+        child
+        for child in psutil.Process(stack.process.pid).children(recursive=True)
+        if "roto-server" in " ".join(child.cmdline())
+    ]
+    table.suspend()
+    try:
+        yield
+    finally:
+        table.resume()

@@ -6,10 +6,8 @@ https://github.com/dequelabs/axe-core
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
-import psutil
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, FloatRect, Locator, Page, expect
@@ -19,7 +17,7 @@ from tests.e2e.confirming import show_ending
 from tests.e2e.keyboard import press_until_focused
 from tests.e2e.layout import OVERFLOW
 from tests.e2e.signing_in import arrive
-from tests.e2e.stack import LocalStack
+from tests.e2e.stack import LocalStack, stopped
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.long]
 
@@ -219,32 +217,6 @@ SETTLED = (
     "() => Promise.allSettled(document.getAnimations().map(each => each.finished)).then(() => 0)"
 )
 WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
-
-
-@contextmanager
-def stopped(stack: LocalStack) -> Iterator[None]:
-    """Have the table out of reach."""
-    assert stack.process is not None
-    [table] = [
-        child
-        for child in psutil.Process(stack.process.pid).children(recursive=True)
-        if "roto-server" in " ".join(child.cmdline())
-    ]
-    table.suspend()
-    try:
-        yield
-    finally:
-        table.resume()
-
-
-@pytest.fixture
-def looked_at(browser: Browser) -> Iterator[Page]:
-    """Give a page whose complaints are not: what is refused is reported in the console."""
-    context = browser.new_context()
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    yield page
-    context.close()
 
 
 @pytest.mark.parametrize("state", STATES)

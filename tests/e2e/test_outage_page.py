@@ -4,11 +4,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.signing_in import arrive
-from tests.e2e.stack import LocalStack
-from tests.e2e.test_accessibility import looked_at, stopped
+from tests.e2e.stack import LocalStack, stopped
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.long]
-__all__ = ["looked_at"]  # a fixture
 TRIES = 20
 SOON = "This page reloads by itself in"
 
