@@ -34,6 +34,8 @@ ALIAS = "alias/gateway-local"  # by which `runlocal` knows its key
 
 VARIABLES = {
     "CLIENTS_ACCESS_TOKEN_AGE": str(ACCESS_TOKEN_AGE),
+    "CLIENTS_DPOP": "1",
+    "CLIENTS_PRIVATE_KEY_JWT": "1",
     "PROVIDER_ACCESS_TOKEN_LIFE": str(PROVIDER_TOKEN_LIFE),
 }
 

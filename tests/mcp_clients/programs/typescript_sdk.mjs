@@ -4,7 +4,8 @@
 //
 // Without a tool it keeps one session open: a line of JSON asks, a line answers. For the tool "" the
 // answer is the names of all.
-// `sdk` is the SDK of one package, `client` its second line, which finds out the protocol. What it
+// `sdk` is the SDK of one package, `client` its second line, which finds out the protocol. With an open
+// session, the second line binds its tokens to a key (DPoP). What it
 // was given is kept in $HOME/kept.json, as the SDK's documentation has an application do it.
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -15,7 +16,7 @@ import { createInterface } from 'node:readline';
 
 const [line, url, tool, toolArguments] = process.argv.slice(2);
 const KEPT = join(process.env.HOME, 'kept.json');
-const { Client, StreamableHTTPClientTransport, UnauthorizedError } = await imported();
+const { Client, DpopSession, StreamableHTTPClientTransport, UnauthorizedError } = await imported();
 
 async function imported() {
   if (line === 'client') return import('@modelcontextprotocol/client');
@@ -151,6 +152,10 @@ async function keepOpen(provider) {
 const callback = new Callback();
 await callback.listen();
 const provider = new Provider(callback, new Kept());
+if (tool === undefined && DpopSession) {
+  const session = await DpopSession.create();
+  provider.dpop = () => session;
+}
 try {
   if (tool === undefined) await keepOpen(provider);
   else console.log(await (await connected(provider))(tool, JSON.parse(toolArguments)));

@@ -40,7 +40,7 @@ class FirstTypeScriptSDK(TypeScriptSDK):
 
 
 class TypeScriptSession(Session):
-    """Keeps one session open, as an agent does that runs for days."""
+    """Keeps one session open, as an agent does that runs for days, with tokens bound to a key."""
 
     name = "TypeScript SDK, one session"
     package: ClassVar[str] = "client"
