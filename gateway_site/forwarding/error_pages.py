@@ -59,6 +59,8 @@ class ErrorPages:
             return response
         if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
             page = self._prepared(scope)
+            if "Retry-After" in response:
+                del page.headers["Retry-After"]
         else:
             try:
                 made = await self._threads.run(client, partial(_render, scope, response))
@@ -112,6 +114,7 @@ def _needs_page(scope: Scope, response: HttpResponse) -> bool:
 
 def _render(scope: Scope, response: HttpResponse) -> HttpResponse:
     """Return the page for an error. It takes no session: what failed may be what that needs."""
+    __traceback_hide__ = True
     status, document = response.status_code, _read_document(response)
     cookies = own_cookies.decode_cookies(own_cookies.keep_own_cookies(scope["headers"]))
     context = {

@@ -166,6 +166,15 @@ def test_problem_document_stays_if_no_page_can_be_made(error: Exception) -> None
     assert run(pages.choose(scope, cast("Client", None), problem)) is problem
 
 
+def test_page_of_an_outage_keeps_the_time_that_the_response_names() -> None:
+    problem = Problem(503, "busy", "x", headers={"Retry-After": "30"}).response()
+    headers = [(b"sec-fetch-dest", b"document")]
+    scope = {"method": "GET", "path": "/", "scheme": "http", "headers": headers}
+    pages = ErrorPages(ThreadPool("test", 1))
+    page = run(pages.choose(scope, cast("Client", None), problem))
+    assert (page.status_code, page["Retry-After"], page["X-Gateway-Problem"]) == (503, "30", "busy")
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_page_for_a_busy_gateway_was_rendered_before(method: str) -> None:
     """It has the request's id, though no thread is free."""
