@@ -51,7 +51,8 @@ def examine_server(
         remedy = f"Ask its operator whether it is the right one. Then set {exc.setting}"
         yield failing(ISSUER, f"{exc} ({exc.code})", remedy)
     except StoreUnavailable as exc:
-        yield failing("pin", str(exc), f"If this lasts: {_accept(server)}")
+        store = f"`{command('check_session_store')}` says what is wrong with it."
+        yield failing("pin", str(exc), f"{store} If nothing is: {_accept(server)}")
     except (ProviderRefused, ProviderUnavailable) as exc:
         yield failing("discovery", f"{exc} ({exc.code})", _remedy(server, exc.code))
     else:

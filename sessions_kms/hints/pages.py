@@ -14,7 +14,10 @@ FENCE = "```"
 
 def list_pages() -> dict[str, str]:
     """Return the title of each page by its name, such as "guides/rotate"."""
-    return {name: next(_headings(path))[2] for name, path in _find_pages().items()}
+    return {
+        name: next((heading for _, _, heading in _headings(path)), "")
+        for name, path in _find_pages().items()
+    }
 
 
 def read_page(name: str) -> str:
@@ -47,7 +50,8 @@ def to_anchor(heading: str) -> str:
 
 
 def _find_pages() -> dict[str, Path]:
-    folder = INSTALLED if INSTALLED.is_dir() else CHECKOUT
+    is_checkout = (CHECKOUT.parent / "packaging").is_dir()  # otherwise `docs` is somebody else's
+    folder = CHECKOUT if is_checkout else INSTALLED
     found = (path for pattern in PATTERNS for path in folder.glob(pattern))
     names = {path.relative_to(folder).with_suffix("").as_posix(): path for path in found}
     return dict(sorted(names.items()))

@@ -3,6 +3,8 @@
 from argparse import ArgumentParser
 from typing import Any
 
+from django.core.management.base import CommandError
+
 from sessions_kms.hints import pages
 from sessions_kms.management.base import shown, unknown
 from sessions_kms.management.suggestions import SuggestingCommand
@@ -23,6 +25,8 @@ class Command(SuggestingCommand):
 
     def handle(self, **options: Any) -> None:
         titles, name, section = pages.list_pages(), options["page"], options["section"]
+        if not titles:
+            raise CommandError("This installation has no pages: install the wheel of the release.")
         if name is None:
             width = max(map(len, titles))
             self.stdout.write("\n".join(f"{each:{width}}  {titles[each]}" for each in titles))

@@ -47,13 +47,13 @@ DATABASE, AWS, PROVIDER = "the database", "AWS", "a provider"
 CASES: list[tuple[str, set[str]]] = [
     ("change_client_key notes --no-input", {AWS}),
     ("check --database default", {DATABASE}),
-    ("check_providers", {PROVIDER}),
+    ("check_providers corp", {PROVIDER}),
     ("check_session_store", {AWS}),
     ("clearsessions", {AWS}),
     ("client_secret", set()),
     ("create_session_store --no-input", {AWS}),
     ("create_session_store --create-key --no-input", {AWS}),
-    ("discover_upstream notes", {PROVIDER}),
+    ("discover_upstream notes --accept --dry-run", {PROVIDER}),
     ("docs settings", set()),
     ("end_sessions --all --no-input", {AWS}),
     ("end_sessions --user 1 --deactivate --no-input", {DATABASE}),
@@ -271,6 +271,25 @@ def test_server_of_another_command_that_cannot_be_reached_is_one_sentence(error:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "command", ["check_providers corp", "discover_upstream notes --accept --dry-run"]
+)
+def test_error_that_ends_a_command_is_not_logged_as_well(command: str) -> None:
+    with listening(is_silent=False) as port:
+        variables = {
+            "PATH": os.environ["PATH"],
+            "OAUTH_CORP_ISSUER": f"http://127.0.0.1:{port}",
+            "UPSTREAM_NOTES_MCP": f"http://127.0.0.1:{port}/mcp",
+        }
+        program_line = [sys.executable, "-m", "gateway_site", *command.split()]
+        done = run_to_end(program_line, PRODUCTION | variables)
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if "oauth." in line]
+    assert lines == []
+    assert "reached" in done.stdout + done.stderr
+
+
+@pytest.mark.slow
 def test_settings_that_do_not_exist_are_one_sentence() -> None:
     env = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "nowhere.settings"}
     done = run_to_end([sys.executable, "-m", "gateway_site", "staff", "list"], env)
@@ -394,8 +413,10 @@ def declare(
             "UPSTREAM_NOTES_MCP": f"http://127.0.0.1:{provider}/mcp",
             "DECRYPT_KEY_ARNS": PRODUCTION["KMS_KEY_ARN"].replace("key/1", "key/2"),
         }
-        loaded = load_settings(PRODUCTION | variables)
-        for name in ("OAUTH_PROVIDERS", "OAUTH_MCP_SERVERS", "UPSTREAMS", "SESSIONS_KMS"):
+        others = ("OAUTH_GOOGLE_", "OAUTH_GITHUB_")  # they are elsewhere
+        own = {name: each for name, each in PRODUCTION.items() if not name.startswith(others)}
+        loaded = load_settings(own | variables)
+        for name in ("SOCIALACCOUNT_PROVIDERS", "OAUTH_MCP_SERVERS", "UPSTREAMS", "SESSIONS_KMS"):
             setattr(settings, name, loaded[name])
         machine = Machine(tmp_path / "audit.jsonl")
         machine.process("a").end()
@@ -409,7 +430,7 @@ def declare(
 
 
 def is_quick(line: str, state: str) -> bool:
-    return state == "missing" and line in {"list_clients", "check_providers", "clearsessions"}
+    return state == "missing" and line in {"list_clients", "check_providers corp", "clearsessions"}
 
 
 def states_of(dependency: str) -> list[Any]:
@@ -440,7 +461,7 @@ def test_unusable_provider_is_one_sentence(
     with PORTS[state]() as port, listening(is_silent=False) as closed:
         declare(provider=port, aws=closed)
         found = run(capsys, *line.split())
-    assert_explained(found, line, "cannot be reached|answer|404|FAIL metadata|cannot be used")
+    assert_explained(found, line, "cannot be reached|answer|404|FAIL metadata|has no metadata")
 
 
 @pytest.mark.long

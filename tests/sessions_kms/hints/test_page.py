@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.core.management import CommandError, call_command
 
 from sessions_kms.hints import pages
 from tests import ROOT
@@ -72,11 +73,16 @@ def test_section_ends_before_the_next_one_and_code_has_no_headings(
 ) -> None:
     text = "# A\n## B c\n```\n# no heading\n```\n### Below\n## D\nend\n"
     (tmp_path / "a.md").write_text(text)
+    monkeypatch.setattr(pages, "CHECKOUT", tmp_path / "site-packages" / "docs")
     monkeypatch.setattr(pages, "INSTALLED", tmp_path)
     assert pages.list_sections("a") == ["a", "b-c", "below", "d"]
     assert pages.read_section("a", "b-c") == "## B c\n```\n# no heading\n```\n### Below\n"
     assert pages.read_section("a", "d") == "## D\nend\n"
     assert pages.read_section("a", "a") == text
+    (tmp_path / "a.md").unlink()
+    assert pages.list_pages() == {}
+    with pytest.raises(CommandError, match="no pages"):
+        call_command("docs", "settings")
 
 
 @pytest.mark.slow
