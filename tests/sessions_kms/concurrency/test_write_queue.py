@@ -127,6 +127,8 @@ def test_waiter_whose_work_the_leader_did_does_not_lead(
 ) -> None:
     first, second = queues.join("a", "1"), other.run(queues.join, "a", "2")
     second.settle()
+    assert second._event is not None
+    assert second._event.is_set, "it waits no longer"
     assert first.queue.waiting() == [first]
     assert not other.run(is_leader, second)
     assert not other.run(is_held_here, second)

@@ -4,8 +4,10 @@ import pytest
 
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import InvalidRecord
+from sessions_kms.format.attributes import Item
 from sessions_kms.storage.published_keys import DataKeyItems, PublishedKey
 from tests.sessions_kms.support.fakes import together
+from tests.sessions_kms.support.memory_dynamodb import after
 from tests.sessions_kms.support.stacks import Stack
 
 NOW = 1_800_000_000
@@ -49,3 +51,16 @@ def test_data_key_item_of_another_period_is_invalid(stack: Stack, keys: DataKeyI
     with pytest.raises(InvalidRecord) as caught:
         run_sync(keys.get(PERIOD))
     assert caught.value.reason == "keyPeriod"
+
+
+@pytest.mark.parametrize("blob", [None, b""])
+def test_unreadable_data_key_that_another_process_has_replaced_stays(
+    fake: Stack, blob: bytes | None
+) -> None:
+    item_id = f"data-key#django#{PERIOD}"
+    unreadable: Item = {"id": {"S": item_id}, "version": {"N": "1"}}
+    fake.put_item(unreadable | ({} if blob is None else {"encryptedKey": {"B": blob}}))
+    theirs = published_key(b"theirs")
+    fake.dynamodb.on("PutItem data-key", after(lambda: fake.put_item(theirs.to_item(item_id))))
+    assert not run_sync(fake.services.data_key_items.replace_unreadable(published_key(b"ours")))
+    assert run_sync(fake.services.data_key_items.get(PERIOD)) == theirs
