@@ -22,11 +22,6 @@ from tests.sessions_kms.support.fleet import (
 OLD_PERIOD = PERIOD - DAY
 
 
-@pytest.fixture
-def process() -> Process:
-    return Process()
-
-
 def open_key(process: Process) -> DataKey:
     """Return a data key of yesterday that this process has opened something with just now."""
     key = Process(process.kms, process.table, process.clock).generate(OLD_PERIOD)

@@ -34,11 +34,6 @@ from tests.support.clock import FakeClock
 NEXT = PERIOD + DAY
 
 
-@pytest.fixture
-def process() -> Process:
-    return Process()
-
-
 # The change of periods
 
 

@@ -30,11 +30,6 @@ from tests.sessions_kms.support.fleet import (
 NEXT = PERIOD + DAY
 
 
-@pytest.fixture
-def process() -> Process:
-    return Process()
-
-
 # Renewal ahead of its age
 
 

@@ -23,17 +23,6 @@ from tests.sessions_kms.support.recording import (
 from tests.sessions_kms.support.wire import Fault, truncate_response
 
 
-@pytest.fixture
-def client() -> Recording:
-    return Recording()
-
-
-@pytest.fixture
-def records(client: Recording) -> SessionItems:
-    recording: Any = client
-    return SessionItems(Table(recording, name=TABLE))
-
-
 def test_take_over_outlasts_another_one_of_the_same_session(
     client: Recording, records: SessionItems
 ) -> None:

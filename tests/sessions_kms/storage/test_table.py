@@ -28,22 +28,6 @@ from tests.sessions_kms.support.stepping import run_blocking
 from tests.sessions_kms.support.wire import truncate_response, twice
 
 
-@pytest.fixture
-def client() -> Recording:
-    return Recording()
-
-
-@pytest.fixture
-def table(client: Recording) -> Table:
-    recording: Any = client
-    return Table(recording, name=TABLE)
-
-
-@pytest.fixture
-def records(table: Table) -> SessionItems:
-    return SessionItems(table)
-
-
 def test_every_read_is_consistent(client: Recording, table: Table) -> None:
     run_sync(SessionItems(table).find("a"))
     run_sync(DataKeyItems(table, "django").get(NOW))
