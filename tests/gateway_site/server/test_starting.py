@@ -144,7 +144,7 @@ def understood_by_default(variables: dict[str, str], *options: str) -> dict[str,
 def test_serve_passes_these_defaults_on(monkeypatch: pytest.MonkeyPatch) -> None:
     got: dict[str, Any] = {}
     monkeypatch.setenv("TRUSTED_PROXIES", "10.0.0.0/8")
-    monkeypatch.setattr(uvicorn, "main", lambda _, **options: got.update(options))
+    monkeypatch.setattr(uvicorn.main, "main", lambda _, **options: got.update(options))
     product.run([], program="x")
     assert got["default_map"] == default_timeouts(os.environ)
     assert got["default_map"]["timeout_keep_alive"] == 75
