@@ -44,7 +44,7 @@ class SigningKey:
 
     id: object
     kind: tuple[str, str | None]
-    algorithm: object
+    algorithm: str | None
     key: Any
 
 
@@ -78,6 +78,7 @@ def _is_public_signing_key(jwk: Mapping[str, Any]) -> bool:
         and isinstance(operations, list)
         and "verify" in operations
         and "d" not in jwk
+        and isinstance(jwk.get("alg"), str | None)
     )
 
 

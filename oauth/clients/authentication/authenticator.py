@@ -216,8 +216,8 @@ def make_authenticator(
         return _secret_authenticator(known, credentials)
     # An entry without keys is public: ChatGPT, pinned like that, sends assertions all the same.
     if credentials.assertion and (listed is None or known.has_key):
-        if credentials.has_header:
-            return InvalidCredentials("The request has an assertion and Authorization.")
+        if credentials.has_header or credentials.secret:
+            return InvalidCredentials("The request has more than one kind of credentials.")
         if credentials.assertion_type != ASSERTION_TYPE:
             return InvalidCredentials("The client_assertion_type is not that of a JWT.")
         return AssertionAuthenticator(

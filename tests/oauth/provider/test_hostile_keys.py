@@ -121,6 +121,7 @@ HOSTILE_KEYS = {
     "modulus of 60 KB": rsa_jwk(n="A" * 60_000),
     "exponent missing": rsa_jwk(e=None),
     "kind in a list": rsa_jwk(kty=["RSA"]),
+    "algorithm in a list": rsa_jwk(alg=["RS256"]),
     "unknown kind": rsa_jwk(kty="AKP"),
     "symmetric": {"kty": "oct", "kid": "k", "k": "A" * 43},
     "another curve": {"kty": "EC", "kid": "k", "crv": "secp256k1", "x": "A" * 43, "y": "A" * 43},

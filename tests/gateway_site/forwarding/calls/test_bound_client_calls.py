@@ -175,7 +175,7 @@ def test_proof_is_for_one_method_path_and_token(bound: BoundCaller) -> None:
         assert_challenged(bound, response, "invalid_dpop_proof", "open/x")
     private = {**bound.key.jwk, "d": "AQAB"}
     huge = {"kty": "RSA", "n": "_" * 6000, "e": "AQAB"}
-    for jwk in (private, huge):
+    for jwk in (private, huge, {**bound.key.jwk, "alg": ["ES256"]}):
         response = bound.call(proof=bound.proof(header={"jwk": jwk}))
         assert_challenged(bound, response, "invalid_dpop_proof")
 

@@ -364,6 +364,7 @@ def test_forged_proofs_fail(app: BoundApp, consent: Callable[[], str]) -> None:
         key.proof("POST", TOKEN_URL, header={"jwk": private}),
         key.proof("POST", TOKEN_URL, header={"jwk": {**key.jwk, "dp": "AQAB"}}),
         key.proof("POST", TOKEN_URL, header={"jwk": {**key.jwk, "alg": "ES384"}}),
+        key.proof("POST", TOKEN_URL, header={"jwk": {**key.jwk, "alg": ["ES256"]}}),
         key.proof("POST", TOKEN_URL, header={"jwk": {**key.jwk, "use": "enc"}}),
         key.proof("POST", TOKEN_URL, header={"jwk": make_key().jwk}),
         key.proof("POST", TOKEN_URL, header={"jwk": huge, "alg": "RS256"}),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 import time
+from base64 import b64encode
 from dataclasses import replace
 from statistics import median
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 import jwt
 import pytest
@@ -242,6 +243,7 @@ def test_replaced_key_is_fetched_and_an_unknown_one_at_most_once_a_minute(
         {"token_endpoint_auth_methods_supported": ["none"]},
         {"jwks_uri": "https://evil.example/jwks.json"},
         {"jwks_uri": None},
+        {"jwks_uri": None, "jwks": {"keys": [{**Key().jwk, "alg": ["ES256"]}]}},
     ],
 )
 def test_document_that_lost_its_key_does_not_make_the_grant_public(
@@ -263,6 +265,11 @@ def test_two_ways_to_authenticate_or_another_type_are_rejected(known: Consented)
     code, proof = known.consent(), known.site.key.proof()
     assert_not_authenticated(known.app.redeem(code, **proof | {"client_assertion_type": "x"}))
     assert_not_authenticated(known.app.redeem(code, **with_assertion("a.b.c")))
+    assert_not_authenticated(known.app.redeem(code, client_secret="x", **proof))
+    named = {"Authorization": f"Basic {b64encode(f'{quote_plus(CLIENT_ID)}:'.encode()).decode()}"}
+    form = {"grant_type": "authorization_code", "code": code, "code_verifier": known.app.verifier}
+    answer = known.app.http.post("/oauth/token", urlencode(form | proof), FORM, headers=named)
+    assert_not_authenticated(answer)
     assert known.app.redeem(code, **proof).status_code == 200
 
 
