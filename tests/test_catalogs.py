@@ -1,7 +1,5 @@
 """The catalogs of translations: as the code has its texts, and complete in German."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -3,8 +3,6 @@
 The commands of the guides are run by `tests/guides`, and other examples by the tests of their page.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import re

@@ -1,7 +1,5 @@
 """Docs, settings, commands, metrics and error names are in step with the code."""
 
-from __future__ import annotations
-
 import argparse
 import ast
 import math

@@ -4,8 +4,6 @@ A private name is one with an underscore, or one that another project does not d
 updates a dependency learns here which row to read; the row's own test shows what the name does.
 """
 
-from __future__ import annotations
-
 import ast
 import importlib
 import inspect

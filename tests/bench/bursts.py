@@ -1,7 +1,5 @@
 """Bursts of load on a server: the responses, and the CPU time of the server."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from statistics import median
 

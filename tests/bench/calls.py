@@ -4,8 +4,6 @@ Calls of the table are counted where the engine calls its client, so that the bu
 measured as well: its repeated reads are billed too. Calls of KMS are counted by boto's events.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The content of the sessions: token sets of an exact serialized size."""
 
-from __future__ import annotations
-
 import json
 import secrets
 from typing import Any

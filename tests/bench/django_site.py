@@ -1,7 +1,5 @@
 """A minimal Django project for the session engines, configured in the process."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -3,8 +3,6 @@
 Like the engine, the suite commits to the key and does not sign.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from tests.bench.peers import ItemPeer

@@ -1,7 +1,5 @@
 """Engines that are measured in separate processes, with their own settings."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Runs a section in a separate process, with its own settings, clients and memory."""
 
-from __future__ import annotations
-
 import multiprocessing
 import tempfile
 from concurrent.futures import ProcessPoolExecutor

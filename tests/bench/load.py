@@ -5,8 +5,6 @@ python -m tests.bench.load URL CONNECTIONS SECONDS HEADER BODY PROOFS
 PROOFS is a file of values of the header DPoP, one a line, each for one request; it may be empty.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re

@@ -4,8 +4,6 @@ Each call is timed separately, in wall time and in CPU time of its thread. Prepa
 timed. Garbage is collected before each turn; the collector stays enabled.
 """
 
-from __future__ import annotations
-
 import gc
 import os
 import statistics

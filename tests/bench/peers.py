@@ -3,8 +3,6 @@
 Each can store a session, and then prepare to load it, or to change and save it.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from importlib import import_module

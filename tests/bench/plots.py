@@ -1,7 +1,5 @@
 """SVG plots by pygal, without scripts and external fonts."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from xml.etree.ElementTree import Element
 

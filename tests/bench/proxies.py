@@ -1,7 +1,5 @@
 """The gateway and other proxies in front of one upstream, each in a separate process."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator

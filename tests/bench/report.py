@@ -1,7 +1,5 @@
 """Writes the sections as one Markdown page, with the plots in the same folder."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 

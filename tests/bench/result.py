@@ -1,7 +1,5 @@
 """The result of a section of the benchmarks: tables, plots and targets, as plain data."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """The amount of measuring: a trial of seconds, or the default of minutes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -6,8 +6,6 @@
 by its path and imports nothing from the benchmarks, which would import half of the measured code.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """The arithmetic of the benchmarks, and the report."""
 
-from __future__ import annotations
-
 import os
 import sys
 from dataclasses import replace

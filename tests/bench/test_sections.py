@@ -4,8 +4,6 @@ Two of them run every time, the others in the long tier: the measured code has i
 these tests only check that the benchmarks still run.
 """
 
-from __future__ import annotations
-
 import pytest
 
 from tests.bench.isolation import run_isolated

@@ -1,7 +1,5 @@
 """Debian's Prometheus with our alarms, in seconds in place of minutes."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Each alarm of Prometheus fires at the fault that it names, in the real engine and sign-in."""
 
-from __future__ import annotations
-
 import socket
 import time
 from collections.abc import Callable, Collection, Iterator

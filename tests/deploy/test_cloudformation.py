@@ -1,7 +1,5 @@
 """The gateway on ECS by CloudFormation: what fits together, and what the tasks may do."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """Prometheus's alarms and the dashboard: their metrics exist, and real faults make them fire."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """The table, read with AWS rights and a browser's cookie."""
 
-from __future__ import annotations
-
 import json
 import time
 from typing import Any

@@ -1,7 +1,5 @@
 """An OAuth client of the local stack: it registers, and sends its person to the consent page."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from urllib.parse import urlencode

@@ -1,7 +1,5 @@
 """Press a button that counts once it has been seen for a second, or that ends everything."""
 
-from __future__ import annotations
-
 import re
 
 from playwright.sync_api import Locator, Page

@@ -1,7 +1,5 @@
 """A site of clients' documents, served by TLS and reached through a proxy (`HTTPS_PROXY`)."""
 
-from __future__ import annotations
-
 import select
 import socket
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """A page of another site, which does what it wants with its own windows."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

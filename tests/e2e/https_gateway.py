@@ -6,8 +6,6 @@ The engine is the real one over a table and a KMS in memory. `/_control/cookies`
 Cookie header that came, as it came.
 """
 
-from __future__ import annotations
-
 import sys
 import time
 from typing import Any

@@ -1,6 +1,4 @@
 """What tests measure of a page's layout."""
 
-from __future__ import annotations
-
 # Wider than the window at any of its parts: a page that has to be scrolled sideways.
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"

@@ -1,7 +1,5 @@
 """The example MCP client, run as a person runs it."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

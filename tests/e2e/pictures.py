@@ -5,8 +5,6 @@ dark colours, made small by Debian's `pngquant`. The apps in them register as Co
 do. `make screenshots` runs it.
 """
 
-from __future__ import annotations
-
 import subprocess
 import tempfile
 from collections.abc import Iterator

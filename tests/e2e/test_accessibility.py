@@ -3,8 +3,6 @@
 https://github.com/dequelabs/axe-core
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Sessions in Django's admin: seen and ended by somebody at a real browser."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 

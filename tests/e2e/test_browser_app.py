@@ -1,7 +1,5 @@
 """The files of docs/spa.md behind nginx, Caddy and Vite, and the app of the guide, in a browser."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

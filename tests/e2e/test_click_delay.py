@@ -5,8 +5,6 @@ while a key is held down. The server's own second is tested in
 tests/oauth/clients/endpoints/test_click_delay.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import suppress
 

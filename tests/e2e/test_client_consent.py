@@ -1,7 +1,5 @@
 """An OAuth client's consent in a real Chromium, by its policies for forms, frames and referrers."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field

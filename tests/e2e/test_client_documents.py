@@ -5,8 +5,6 @@ Chromium says of a navigation is its own word, along redirects as well; the gate
 stack's, which fetches documents by TLS.
 """
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager
 
 import pytest

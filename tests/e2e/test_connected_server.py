@@ -1,7 +1,5 @@
 """A real gateway and an MCP server that nobody registered with, through kills of the gateway."""
 
-from __future__ import annotations
-
 import html
 import threading
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Connections, in a real Chromium against the whole local stack."""
 
-from __future__ import annotations
-
 import json
 import re
 

@@ -1,7 +1,5 @@
 """Copy buttons, in a real Chromium."""
 
-from __future__ import annotations
-
 import pytest
 from playwright.sync_api import Browser, Page, expect
 

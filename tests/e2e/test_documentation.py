@@ -1,7 +1,5 @@
 """The site that `make docs` built, on a phone: tables, drawings, copied commands, the search."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer

@@ -3,8 +3,6 @@
 `localhost` and `127.0.0.1` are two sites to it: with the POST it sends no `Lax` cookie.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

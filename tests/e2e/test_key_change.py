@@ -6,8 +6,6 @@ ports: a browser that goes from one to the other meets a rotated SECRET_KEY. Bot
 lookup of users, which then changes the session's key, as often as wanted.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import threading

@@ -1,7 +1,5 @@
 """Languages in a real Chromium: the switch, and pages from right to left on a narrow phone."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """`gateway_site.local.mcp_client` against the local stack, from nothing to a response."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

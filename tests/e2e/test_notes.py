@@ -1,7 +1,5 @@
 """The local stack's MCP server with its own accounts: connected by a browser and by a client."""
 
-from __future__ import annotations
-
 import html
 import json
 from pathlib import Path

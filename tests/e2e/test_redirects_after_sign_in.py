@@ -1,7 +1,5 @@
 """Redirects after a sign-in in a real Chromium, without loops."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The list of a person's sessions, in several real browsers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 

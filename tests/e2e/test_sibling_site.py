@@ -4,8 +4,6 @@
 browser. The raw sockets of `tests/gateway_site/edge/test_own_cookies.py` send what Chromium sends.
 """
 
-from __future__ import annotations
-
 import datetime
 import os
 import sys

@@ -1,7 +1,5 @@
 """A gateway that is killed in the middle of a stream: the client continues where it was."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The gateway as it is installed: its commands, in a folder that is no checkout."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

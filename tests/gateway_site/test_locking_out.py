@@ -1,7 +1,5 @@
 """`end_sessions --account … --deactivate` beside a user who calls and signs in: real processes."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """A database that cannot be used is a 503 with the cookie kept, whatever met it; a fault a 500."""
 
-from __future__ import annotations
-
 import errno
 import logging
 import sqlite3

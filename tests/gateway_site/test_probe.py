@@ -1,7 +1,5 @@
 """The container's health check, as Docker runs it."""
 
-from __future__ import annotations
-
 import os
 import socket
 import sys

@@ -4,8 +4,6 @@ As docs/operations.md has it: a second secret at the provider, then at every pro
 one is deleted. Too early, if a process still has it.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The README's environment is complete: the gateway starts with exactly its lines."""
 
-from __future__ import annotations
-
 import os
 import re
 import secrets

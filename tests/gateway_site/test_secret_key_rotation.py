@@ -4,8 +4,6 @@ The states are those of docs/operations.md: a process that knows the old key alo
 fallbacks the new one was added, and one that has swapped the two.
 """
 
-from __future__ import annotations
-
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """Static files in production: hashed, compressed, served by the ASGI application."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

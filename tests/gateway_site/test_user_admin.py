@@ -1,7 +1,5 @@
 """Users in the admin: the accounts that they sign in with stand beside the names they chose."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

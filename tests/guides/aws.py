@@ -5,8 +5,6 @@ What guides use of it: options of the operation, `Key=value,…` or JSON for str
 roles are in `cloudformation.py`.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The load balancer of the guides: it ends TLS, inside a client of `requests`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import requests

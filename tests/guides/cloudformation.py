@@ -5,8 +5,6 @@ get an ARN and nothing else, since nothing here evaluates them; tests/sessions_k
 does. Stacks are stored in the folder AWS_STAND_IN, from one command to the next.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

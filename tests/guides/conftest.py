@@ -1,7 +1,5 @@
 """An empty folder, a shell, AWS on this machine, and an index with this tree's distributions."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """What docs/guides/api-on-aws.md has its reader bring along: a provider, an API, a database."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

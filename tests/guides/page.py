@@ -10,8 +10,6 @@
 Blocks without such a first line are there to be read.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

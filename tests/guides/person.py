@@ -3,8 +3,6 @@
 `python -m tests.guides.person URL` allows the client that had the browser open this address.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from html import unescape

@@ -5,8 +5,6 @@ a command or a file stands for what an earlier command printed: `arn:aws:kms:…
 of that form.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """A shell that stays open over the commands of a guide, as the reader's does."""
 
-from __future__ import annotations
-
 import os
 import select
 import signal

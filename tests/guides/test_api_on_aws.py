@@ -1,7 +1,5 @@
 """docs/guides/api-on-aws.md, followed with AWS, the provider and the API on this machine."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

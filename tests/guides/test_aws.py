@@ -1,7 +1,5 @@
 """The AWS CLI of the guides, against a DynamoDB on this machine."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 `tests/e2e/test_browser_app.py` opens the guide's page in a browser.
 """
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

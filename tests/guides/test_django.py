@@ -1,7 +1,5 @@
 """docs/guides/django.md, with Wagtail: its tests pass, and its user stays signed in."""
 
-from __future__ import annotations
-
 import shutil
 import sqlite3
 from contextlib import closing

@@ -1,7 +1,5 @@
 """From a Redis of Debian's, by Django's backend and by django-redis."""
 
-from __future__ import annotations
-
 import shutil
 
 import pytest

@@ -1,7 +1,5 @@
 """docs/guides/mcp-server.md, followed in an empty folder; the browser is a program."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import sys

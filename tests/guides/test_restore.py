@@ -1,7 +1,5 @@
 """docs/guides/restore.md: an ended session of the backup stays ended, and people can sign in."""
 
-from __future__ import annotations
-
 import shutil
 
 import pytest

@@ -1,7 +1,5 @@
 """docs/guides/rotate.md, followed while a person stays signed in at two processes."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """The guides' runner fails where a page says something that does not happen."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from pathlib import Path

@@ -3,8 +3,6 @@
 `tests/e2e/test_browser_app.py` runs its files.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 

@@ -1,7 +1,5 @@
 """The container image, built and run on this machine by `make image-check`."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

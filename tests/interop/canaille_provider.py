@@ -1,7 +1,5 @@
 """canaille in a separate process, for tests of a client."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator

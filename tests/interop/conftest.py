@@ -1,7 +1,5 @@
 """A gateway of a local stack, and providers of other projects. Run by `make interop`."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack

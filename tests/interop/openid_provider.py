@@ -1,7 +1,5 @@
 """npm's `oidc-provider` in a separate process, for tests of a client."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

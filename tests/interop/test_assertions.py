@@ -1,7 +1,5 @@
 """FastMCP as the server and issuer that accepts assertions: the same facts as of our own."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

@@ -1,7 +1,5 @@
 """The gateway as a client of canaille: sign-in, refresh, and sign-out at the provider."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

@@ -1,8 +1,6 @@
 """Libraries of other projects as clients of a running gateway, with a key or a secret, and with
 tokens that are bound to a key (DPoP)."""
 
-from __future__ import annotations
-
 import html
 import json
 import os

@@ -1,7 +1,5 @@
 """The three servers of identity-tokens.md: FastMCP, PyJWT in Django, and jose in Express."""
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Iterator

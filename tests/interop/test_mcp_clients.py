@@ -1,7 +1,5 @@
 """The clients of `make mcp-clients` at MCP servers of other projects that the gateway connects."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field

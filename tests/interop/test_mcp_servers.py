@@ -1,7 +1,5 @@
 """The gateway as a client of MCP servers of other projects, which it does not know beforehand."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from html import unescape
 

@@ -1,7 +1,5 @@
 """The gateway as a client of `oidc-provider`: sign-in, refresh, sign-out, new keys, delays."""
 
-from __future__ import annotations
-
 import re
 import time
 from threading import Thread

@@ -3,8 +3,6 @@
 Each client sees and calls what it may, in JSON and in events, and shows why it got nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """An environment in which nothing may reach AWS."""
 
-from __future__ import annotations
-
 HOSTILE = {
     "AWS_PROFILE": "production",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",

@@ -1,7 +1,5 @@
 """`make` before anything is installed, and its messages on failures."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

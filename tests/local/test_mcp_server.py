@@ -1,7 +1,5 @@
 """The local MCP server as a process, and a provider with two tokens."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from pathlib import Path

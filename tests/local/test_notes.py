@@ -1,7 +1,5 @@
 """The local notes server as a process, and a client that nobody registered there."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import hashlib

@@ -5,8 +5,6 @@ which it goes on silently or asks for one new sign-in. Ten minutes; exits with 1
 could not be tried at all. `--without` leaves a client out that cannot run on a machine.
 """
 
-from __future__ import annotations
-
 import argparse
 import re
 import sys

@@ -3,8 +3,6 @@
 To add one: a class in `programs/`, listed in `programs/__init__.py`.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar

@@ -3,8 +3,6 @@
 A place enters; what is wrong leaves. The tool signs in by itself, as a client that registered.
 """
 
-from __future__ import annotations
-
 import re
 import subprocess
 from threading import Timer

@@ -4,8 +4,6 @@ A running stack and a person enter; what leaves is a stack that runs again, dist
 client. Each says by an assertion that it struck.
 """
 
-from __future__ import annotations
-
 import json
 import secrets
 import sqlite3

@@ -4,8 +4,6 @@ The same for all: what is over is asked for once more, and nothing else is. A cl
 worse by a fault of its own would need a line of its own here, with the reason; none does.
 """
 
-from __future__ import annotations
-
 GOES_ON = "goes on"
 AT_SECOND_TRY = "goes on at the second try"
 ASKS_ONCE = "asks once"

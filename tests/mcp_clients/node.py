@@ -1,7 +1,5 @@
 """Node 22 and the programs in JavaScript that `npm ci` brought into this folder."""
 
-from __future__ import annotations
-
 import platform
 import subprocess
 from pathlib import Path

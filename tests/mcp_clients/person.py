@@ -4,8 +4,6 @@ Addresses enter by the folders of the clients' places; consents leave, in a real
 thread, since Playwright wants to be used by the thread that started it. Knows no client.
 """
 
-from __future__ import annotations
-
 import queue
 import threading
 import time

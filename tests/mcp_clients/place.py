@@ -4,8 +4,6 @@ An address of the gateway enters; what leaves is an environment for the client's
 addresses that it wanted to be opened in a browser. Knows no client and no person.
 """
 
-from __future__ import annotations
-
 import os
 import shlex
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Prints the result of each client after each disturbance."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from tests.mcp_clients.rounds import Row

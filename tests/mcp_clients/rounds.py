@@ -3,8 +3,6 @@
 The clients are disturbed together, as those of a real gateway are; each has its own grant.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ Speaks as much of OpenAI's Responses API and of Anthropic's Messages API as Code
 read. Knows no gateway: the tool is called by the command line, with the token that it keeps.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping

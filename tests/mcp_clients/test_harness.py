@@ -1,7 +1,5 @@
 """The harness of `make mcp-clients`: which results it reports, and which clients it skips."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path

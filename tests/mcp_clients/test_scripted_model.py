@@ -1,7 +1,5 @@
 """The scripted model requests one call and repeats its result, so that reports are reliable."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

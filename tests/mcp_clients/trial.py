@@ -4,8 +4,6 @@ A client enters, and how often its browser had been asked for before; an outcome
 neither the gateway nor what happened to it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """The access rule, compared with an independent implementation."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

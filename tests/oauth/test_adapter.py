@@ -1,7 +1,5 @@
 """allauth's hooks that are about no request: which apps there are."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 

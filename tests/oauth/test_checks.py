@@ -1,7 +1,5 @@
 """Each check finds its fault, and nothing in the project's own settings."""
 
-from __future__ import annotations
-
 import sys
 from types import ModuleType
 from typing import Any

@@ -1,7 +1,5 @@
 """Counters of sign-ins and grants: their attributes have few values."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

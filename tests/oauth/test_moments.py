@@ -1,7 +1,5 @@
 """Times on pages: for machines, for people, and how far away they are."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta, timezone
 
 from django.template import Context, Template

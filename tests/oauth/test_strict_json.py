@@ -1,7 +1,5 @@
 """Untrusted JSON: only texts that all parsers read alike are accepted."""
 
-from __future__ import annotations
-
 import pytest
 
 from oauth import strict_json

@@ -1,7 +1,5 @@
 """The steps of the engine's README in a new project."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

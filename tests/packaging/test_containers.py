@@ -3,8 +3,6 @@
 `make image-check` builds and runs the image (tests/image).
 """
 
-from __future__ import annotations
-
 import re
 import socket
 import ssl

@@ -1,7 +1,5 @@
 """The two distributions: their contents, metadata and requirements."""
 
-from __future__ import annotations
-
 import email
 import re
 import shlex

@@ -1,7 +1,5 @@
 """What decides whether a tag is released: filled-in fields, one version, notes in the CHANGELOG."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

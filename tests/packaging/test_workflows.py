@@ -1,7 +1,5 @@
 """The workflows and forms of `.github`: valid, without a known weakness, and nothing floats."""
 
-from __future__ import annotations
-
 import re
 import sys
 from pathlib import Path

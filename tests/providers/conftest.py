@@ -1,7 +1,5 @@
 """The fixtures of these tests."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path

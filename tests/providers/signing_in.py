@@ -1,7 +1,5 @@
 """Going to a provider and back, however it answers."""
 
-from __future__ import annotations
-
 from typing import Any
 from urllib.parse import urlencode
 

@@ -1,7 +1,5 @@
 """Each provider, configured as docs/providers.md has it, signs in and refreshes."""
 
-from __future__ import annotations
-
 import pytest
 from allauth.socialaccount.models import SocialAccount
 

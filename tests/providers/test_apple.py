@@ -1,7 +1,5 @@
 """Apple: responses are posted, and redirected; client secrets are made from a key."""
 
-from __future__ import annotations
-
 from urllib.parse import urlencode
 
 import pytest

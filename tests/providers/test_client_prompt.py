@@ -3,8 +3,6 @@
 Where the provider shows a page, one click that another site tricked out of a person is not enough.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The settings in docs/providers.md are accepted, and have the documented effect."""
 
-from __future__ import annotations
-
 import re
 
 from gateway_site.providers.configuration import read_providers

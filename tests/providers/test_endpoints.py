@@ -1,7 +1,5 @@
 """Endpoints that the variables name, in place of those that the metadata does."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.oauth.support.fixtures import Visitor

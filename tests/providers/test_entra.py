@@ -1,7 +1,5 @@
 """Entra ID: only listed tenants of the shared issuers, and an identity that lasts."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """Plain http inside a private network, and a private certificate authority."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """A provider with OAuth 2.0 alone, GitHub Enterprise Server among them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import jwt

@@ -1,7 +1,5 @@
 """Peculiarities of the other providers."""
 
-from __future__ import annotations
-
 import pytest
 from allauth.account.models import EmailAddress
 from django.core.exceptions import ImproperlyConfigured

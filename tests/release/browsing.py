@@ -1,7 +1,5 @@
 """A browser without scripts: it fills in forms and follows them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from urllib.parse import urljoin

@@ -1,7 +1,5 @@
 """Empty environments with what is in dist/, on the oldest and the newest Python and Django."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from functools import cache

@@ -1,7 +1,5 @@
 """A virtual environment that has nothing of the checkout, and commands in it."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

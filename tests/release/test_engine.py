@@ -1,7 +1,5 @@
 """The engine from its distribution, in a new Django project."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

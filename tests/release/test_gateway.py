@@ -1,7 +1,5 @@
 """The gateway from its distribution: the first hour, production, and every command."""
 
-from __future__ import annotations
-
 import re
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """The test kit from the engine's distribution, in a suite that has nothing else of this project."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.packaging.building import ENGINE

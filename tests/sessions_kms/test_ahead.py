@@ -1,7 +1,5 @@
 """A prefetched session equals the one that Django would load, for its first load only."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from collections.abc import Iterator

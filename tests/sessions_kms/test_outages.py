@@ -1,7 +1,5 @@
 """The log of an outage: its cause once, a count every minute, and its end."""
 
-from __future__ import annotations
-
 import errno
 import logging
 import threading

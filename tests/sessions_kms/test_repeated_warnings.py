@@ -1,7 +1,5 @@
 """A warning that repeats is a line a minute."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Signals for the audit trail; a failing receiver stops nothing."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from typing import Any

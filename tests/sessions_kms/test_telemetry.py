@@ -1,7 +1,5 @@
 """Metrics and spans: every operation with its outcome, and no id, key or person."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from typing import Any

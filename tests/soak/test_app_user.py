@@ -1,7 +1,5 @@
 """The soak's app gets tokens, calls with them and gives them back."""
 
-from __future__ import annotations
-
 import random
 from contextlib import ExitStack
 from pathlib import Path

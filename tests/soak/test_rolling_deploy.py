@@ -5,8 +5,6 @@ in, read and change their sessions, and call an upstream that takes its time; ot
 streams, which may end, but never within an event.
 """
 
-from __future__ import annotations
-
 import csv
 import random
 import shutil

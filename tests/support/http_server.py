@@ -1,7 +1,5 @@
 """HTTP servers in a thread of the test's process."""
 
-from __future__ import annotations
-
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

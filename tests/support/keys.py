@@ -1,7 +1,5 @@
 """Private keys in PEM files, as an operator creates them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

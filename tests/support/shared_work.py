@@ -3,8 +3,6 @@
 Each test has AWS clients of its own, and each of these would do it anew.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections import defaultdict
 from collections.abc import Iterator

@@ -3,8 +3,6 @@
 https://github.com/OpenIDC/mod_auth_openidc/blob/master/auth_openidc.conf
 """
 
-from __future__ import annotations
-
 import getpass
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Node's express-openid-connect in front of http-proxy, with sessions in a cookie or DynamoDB."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Signs in at a peer like a browser, and returns the cookie."""
 
-from __future__ import annotations
-
 import requests
 
 

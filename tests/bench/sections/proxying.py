@@ -1,7 +1,5 @@
 """Calls through the gateway and through other proxies, with and without a session."""
 
-from __future__ import annotations
-
 from contextlib import ExitStack
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`load` and `save` of one session, beside what others take for the same."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from contextlib import ExitStack
 from functools import partial

@@ -1,7 +1,5 @@
 """The file, with real processes that append to it, are killed, or find no space."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import resource

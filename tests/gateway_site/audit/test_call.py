@@ -1,7 +1,5 @@
 """One call's events, without a network: what each message of a response adds."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import sys

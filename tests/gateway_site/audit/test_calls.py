@@ -1,7 +1,5 @@
 """The events of calls, of a gateway in a separate process; and calls without room for an event."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

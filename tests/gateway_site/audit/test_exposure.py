@@ -1,7 +1,5 @@
 """Whose cookies and tokens a process had: what counts, at each edge of the period."""
 
-from __future__ import annotations
-
 import pytest
 
 from gateway_site.audit.exposure import find_exposed

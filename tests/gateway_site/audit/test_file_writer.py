@@ -1,7 +1,5 @@
 """The queue: who gets a place, what is lost, and what a file that cannot be written does."""
 
-from __future__ import annotations
-
 import json
 import threading
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Sign-ins, consents, endings and changes of rights as events."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """One process has one chain, whichever of its threads records first."""
 
-from __future__ import annotations
-
 import atexit
 import threading
 from typing import Any

@@ -1,7 +1,5 @@
 """Files of an audit log: complete ones, and each way to change them."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import gzip

@@ -1,7 +1,5 @@
 """The access log: one line per request, with user, path and status."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import re

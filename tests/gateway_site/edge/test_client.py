@@ -1,7 +1,5 @@
 """Which request ends when the bodies that are being received take too much memory."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass, field
 

@@ -3,8 +3,6 @@
 Raw sockets to a running gateway, whose names have no prefix: a local run's.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

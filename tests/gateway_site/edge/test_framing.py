@@ -1,7 +1,5 @@
 """The framing of request bodies towards the upstream."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

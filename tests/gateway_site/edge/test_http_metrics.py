@@ -1,7 +1,5 @@
 """Metrics of requests: an upstream, or somebody who chooses its responses, hides no others."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

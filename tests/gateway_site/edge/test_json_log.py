@@ -1,7 +1,5 @@
 """The log as JSON: its members, its bounds, and nothing else on a line."""
 
-from __future__ import annotations
-
 import ast
 import json
 import logging

@@ -1,7 +1,5 @@
 """Under `PUBLIC_URL` every absolute address is the public one, whatever Host a request names."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit

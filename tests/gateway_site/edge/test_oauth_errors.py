@@ -5,8 +5,6 @@ another site, which must learn nothing of a person. Written by raw sockets again
 server; time-outs are those of a clock that the test moves.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from typing import Any

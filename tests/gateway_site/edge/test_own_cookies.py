@@ -1,7 +1,5 @@
 """The gateway's cookies under production's names: no others are decoded, nor taken for them."""
 
-from __future__ import annotations
-
 from http import cookies as python_cookies
 from typing import Any
 

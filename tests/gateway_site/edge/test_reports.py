@@ -1,7 +1,5 @@
 """Error reports and access logs hold no secret, with DEBUG on and off."""
 
-from __future__ import annotations
-
 import io
 import logging
 import os

@@ -1,7 +1,5 @@
 """The client's address, from the headers of trusted proxies only."""
 
-from __future__ import annotations
-
 from ipaddress import ip_address, ip_network
 from typing import Any
 

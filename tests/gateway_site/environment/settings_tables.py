@@ -3,8 +3,6 @@
 Each is between two markers and follows from the declarations.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from typing import Any

@@ -1,7 +1,5 @@
 """The variables of who may sign in: their settings, and their errors."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """An operator's name, logo and templates stand in place of the gateway's own."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

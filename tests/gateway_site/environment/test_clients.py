@@ -1,7 +1,5 @@
 """OAuth clients by environment: off unless switched on, and refused where it makes no sense."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

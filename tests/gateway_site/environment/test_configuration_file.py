@@ -1,7 +1,5 @@
 """`GATEWAY_CONFIG`: the same variables in a TOML file, below those of the environment."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The environment becomes settings: secure ones, or an error that names the variable."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

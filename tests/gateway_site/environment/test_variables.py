@@ -1,7 +1,5 @@
 """The gateway's variables: misspelt ones are refused, other programs' left alone."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

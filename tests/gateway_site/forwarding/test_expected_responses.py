@@ -1,7 +1,5 @@
 """Every kind of call gets exactly the response that is on record, with as many store reads."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The host of a request is checked once, and again whenever another is named."""
 
-from __future__ import annotations
-
 import io
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Work that a lane does apart sees the context of its task, its request's id say, and leaves it."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 from contextvars import ContextVar

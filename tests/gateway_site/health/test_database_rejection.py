@@ -4,8 +4,6 @@ By a server that is a raw socket and answers with one SQLSTATE, in words that no
 by PostgreSQL itself. Adversary: a new process with wrong credentials or a wrong database.
 """
 
-from __future__ import annotations
-
 import socket
 import struct
 import threading

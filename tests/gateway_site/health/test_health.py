@@ -1,7 +1,5 @@
 """`/livez`, `/healthz` and `/readyz`, for load balancers."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import threading

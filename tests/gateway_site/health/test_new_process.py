@@ -3,8 +3,6 @@
 Adversaries: a new process with a wrong table, key or role; one that is started in an outage.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass

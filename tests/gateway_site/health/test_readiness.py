@@ -4,8 +4,6 @@ Adversaries: a new process with a wrong table, key or role; one that is started 
 whose role is not known yet.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future

@@ -1,7 +1,5 @@
 """The key files of an operator, and the settings that are made of them."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

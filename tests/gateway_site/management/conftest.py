@@ -1,7 +1,5 @@
 """For tests that run the gateway's program in this process."""
 
-from __future__ import annotations
-
 import django
 import pytest
 

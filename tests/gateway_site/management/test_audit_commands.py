@@ -1,7 +1,5 @@
 """`verify_audit` and `exposure` as an operator runs them."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -1,7 +1,5 @@
 """`explain_call`: the decision about a call, by the code that decides, and the line."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """The explanation of a sign-in decision for operators."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Every command with every dependency down: one sentence with a remedy, and no traceback."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging

@@ -1,7 +1,5 @@
 """`kms-gateway help`: the gateway's commands, and with --all those of Django too."""
 
-from __future__ import annotations
-
 import contextlib
 
 import pytest

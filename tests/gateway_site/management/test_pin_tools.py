@@ -1,7 +1,5 @@
 """`pin_tools`: what it asks a server, what it shows and writes."""
 
-from __future__ import annotations
-
 import json
 import os
 import threading

@@ -1,7 +1,5 @@
 """`show_settings`: what the gateway read of its environment, without a secret in the output."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

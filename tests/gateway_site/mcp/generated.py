@@ -1,8 +1,6 @@
 # ruff: noqa: RUF001, S311 - letters that look alike; chance guards nothing
 """Generated messages: sound ones, of which is known what they call, and odd ones made of them."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Callable, Iterator

@@ -4,8 +4,6 @@ Each way of reading returns None for a text that it does not accept. Node, Go an
 programs of `parsers/`, once for many texts.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import os

@@ -1,7 +1,5 @@
 """Event streams: whole events only, wherever they are cut, as clients read them."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """I-JSON within bounds, and nothing else."""
 
-from __future__ import annotations
-
 import json
 import sys
 from time import thread_time

@@ -1,8 +1,6 @@
 # ruff: noqa: RUF001 - letters that look alike
 """One message of JSON-RPC, in which no server finds another one."""
 
-from __future__ import annotations
-
 import json
 import sys
 import unicodedata

@@ -4,8 +4,6 @@ A message that is accepted is the same call for each of them; one that every par
 way is accepted. FUZZ_EXAMPLES tries 100,000 of them, with Go and Jackson as well.
 """
 
-from __future__ import annotations
-
 import os
 import random
 from collections.abc import Sequence

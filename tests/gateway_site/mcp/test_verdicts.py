@@ -5,8 +5,6 @@ only passes if it is allowed. What is allowed is decided by `policy.reference`, 
 nothing with the gateway. FUZZ_EXAMPLES tries 100,000, with Go and Jackson as well.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import itertools

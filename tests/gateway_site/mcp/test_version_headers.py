@@ -1,7 +1,5 @@
 """Headers that repeat a message: required from 2026-07-28 on, and never different from it."""
 
-from __future__ import annotations
-
 import base64
 import json
 from typing import Any

@@ -1,7 +1,5 @@
 """The apps that a person allowed: listed for that person only, ended on request, announced."""
 
-from __future__ import annotations
-
 import re
 from datetime import datetime
 from typing import Any

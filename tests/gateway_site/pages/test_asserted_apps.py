@@ -1,7 +1,5 @@
 """Apps that a provider vouches for: one entry for each client and upstream, and no announcement."""
 
-from __future__ import annotations
-
 import pytest
 from pytest_django import Settings
 

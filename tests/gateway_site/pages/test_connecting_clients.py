@@ -1,7 +1,5 @@
 """ "Try it" of an upstream that clients may call says how to connect one, and calls nothing."""
 
-from __future__ import annotations
-
 import json
 import shlex
 

@@ -1,7 +1,5 @@
 """Disconnecting an account: confirmed, only one's own, and never the last."""
 
-from __future__ import annotations
-
 import pytest
 from allauth.socialaccount.models import SocialAccount
 from django.test import Client

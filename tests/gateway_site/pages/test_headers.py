@@ -1,7 +1,5 @@
 """Cookies and headers as production sends them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """The home page, signed out and signed in."""
 
-from __future__ import annotations
-
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime

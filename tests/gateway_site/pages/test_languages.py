@@ -4,8 +4,6 @@ The adversaries are a visitor who sends garbage for a language, and a page of an
 would have the switch lead elsewhere.
 """
 
-from __future__ import annotations
-
 import io
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Lists of sessions make few calls to AWS, for any number and size of sessions."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

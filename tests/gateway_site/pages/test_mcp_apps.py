@@ -1,7 +1,5 @@
 """An MCP client that calls a connected server, through the whole gateway in this process."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """An MCP server that a person connects, through the whole gateway in this process."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 

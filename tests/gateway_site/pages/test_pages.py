@@ -1,7 +1,5 @@
 """Every page that can be reached has the same look, the error pages without a session."""
 
-from __future__ import annotations
-
 import pytest
 from django.contrib.auth import get_user_model
 from django.http import HttpRequest, HttpResponse

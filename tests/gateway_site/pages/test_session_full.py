@@ -3,8 +3,6 @@
 Row of the adversaries: the hostile provider or server.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterator
 from typing import Any

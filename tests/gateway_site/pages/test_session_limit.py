@@ -1,7 +1,5 @@
 """A limit of sessions per person at the gateway: what each browser sees."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """The page of a person's sessions: listed for that person only, and ended on request."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import datetime
 

@@ -1,7 +1,5 @@
 """`SKIP_PROVIDER_BUTTON`: straight to the only provider, and never round in circles."""
 
-from __future__ import annotations
-
 from urllib.parse import urlsplit
 
 import pytest

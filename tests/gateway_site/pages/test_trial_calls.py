@@ -1,7 +1,5 @@
 """Trial calls through the gateway; their responses are shown without tokens."""
 
-from __future__ import annotations
-
 import json
 import threading
 from collections.abc import Callable

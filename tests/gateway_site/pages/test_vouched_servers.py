@@ -1,7 +1,5 @@
 """An MCP server that nobody connects, since `corp` vouches for people: pages, calls and apps."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import replace

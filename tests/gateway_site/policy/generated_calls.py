@@ -1,8 +1,6 @@
 # ruff: noqa: RUF001, S311 - letters that look alike; chance guards nothing
 """Generated rules, callers and calls: sound ones, and ones that try to be read in two ways."""
 
-from __future__ import annotations
-
 import base64
 import json
 import random

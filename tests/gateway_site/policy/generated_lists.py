@@ -1,8 +1,6 @@
 # ruff: noqa: S311 - chance guards nothing
 """Generated responses that list tools, prompts, resources and templates: clear and odd ones."""
 
-from __future__ import annotations
-
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence

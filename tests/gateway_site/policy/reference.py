@@ -4,8 +4,6 @@ It decides about a call as a server would find it, in all the ways in which a se
 methods and addresses for the same.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """One call under rules: denied ones look like unknown ones, and lists are filtered."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The names of a client, by the labels of its grant's session, in which long ids are digests."""
 
-from __future__ import annotations
-
 from gateway_site.policy.client_names import list_client_names, name_client
 from oauth.clients.consent import Consent, make_labels
 from oauth.clients.rules.client import Client, Source, document_host, is_document_url

@@ -1,7 +1,5 @@
 """The rules in force: a fault in any file is an error that names it, and changes nothing."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

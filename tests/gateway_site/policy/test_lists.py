@@ -1,7 +1,5 @@
 """Lists show what a caller may call, and nothing that a client could take for something else."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

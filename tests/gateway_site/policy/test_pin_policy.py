@@ -1,7 +1,5 @@
 """Tools that are not as pinned are hidden, rejected, and reported once."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """The file of pinned tools, and the digests of their definitions."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

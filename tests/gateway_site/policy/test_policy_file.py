@@ -1,7 +1,5 @@
 """The file of rules: what is wrong anywhere rejects all of it, and names the line."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Rates: each person and client has its own, and no way of calling gives more than the rate."""
 
-from __future__ import annotations
-
 import random
 import re
 import sys

@@ -1,7 +1,5 @@
 """Rules: deny wins, what no rule allows is denied, and nothing passes by an odd spelling."""
 
-from __future__ import annotations
-
 import json
 from random import Random
 from typing import Any

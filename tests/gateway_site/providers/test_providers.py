@@ -1,7 +1,5 @@
 """The variables of providers: their settings, and their errors."""
 
-from __future__ import annotations
-
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 

@@ -1,7 +1,5 @@
 """A bounded wait returns the result of its work, and starts a timer only if it has to wait."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 

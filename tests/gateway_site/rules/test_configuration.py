@@ -1,7 +1,5 @@
 """Upstreams in the project's settings, checks and local run."""
 
-from __future__ import annotations
-
 from ipaddress import ip_network
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Which headers pass: the lists, and as properties of any headers."""
 
-from __future__ import annotations
-
 import json
 import tracemalloc
 

@@ -12,8 +12,6 @@ Each case of `hostile.json` is one request of a person who is signed in, sent as
 N times. Characters are bytes (latin-1), but for a host, which is UTF-8.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

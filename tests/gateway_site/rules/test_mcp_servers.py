@@ -1,7 +1,5 @@
 """Upstreams that people connect, by environment."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Who may make a call: CSRF, fetch metadata, sign-in."""
 
-from __future__ import annotations
-
 from urllib.parse import parse_qs, urlsplit
 
 import pytest

@@ -4,8 +4,6 @@ The names are those by which real products tell the server behind them who is ca
 they took from their manuals: a server that trusts one of them trusts whoever can send it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Upstreams by environment."""
 
-from __future__ import annotations
-
 from dataclasses import FrozenInstanceError
 
 import pytest

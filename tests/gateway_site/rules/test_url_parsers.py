@@ -4,8 +4,6 @@ The standard library's, the HTTP client's own (RFC 3986) and ada's, which is the
 browsers and of Node (WHATWG): the same origin, below the same prefix, no dots to resolve.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 

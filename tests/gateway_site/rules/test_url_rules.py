@@ -1,7 +1,5 @@
 """The rules of URLs as properties: any input is rejected or leads to the upstream."""
 
-from __future__ import annotations
-
 import posixpath
 from collections.abc import AsyncIterator
 from urllib.parse import unquote, urlsplit

@@ -3,8 +3,6 @@
 All time-outs of server and gateway are the event loop's, so whoever moves its clock moves them.
 """
 
-from __future__ import annotations
-
 import asyncio
 import functools
 import socket

@@ -1,7 +1,5 @@
 """Starts the gateway's server as a process, and connects to it."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

@@ -1,7 +1,5 @@
 """More bodies than the memory limit: which requests the server ends."""
 
-from __future__ import annotations
-
 import logging
 import socket
 from collections.abc import Iterator

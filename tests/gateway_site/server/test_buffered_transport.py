@@ -1,7 +1,5 @@
 """Writes are combined, and sent in order without loss or delay."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

@@ -1,7 +1,5 @@
 """More connections than the limit: which are closed, rejected or served."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Metrics as Prometheus gets them from a running gateway, and what a client cannot do to them."""
 
-from __future__ import annotations
-
 import gzip
 import signal
 import socket

@@ -1,7 +1,5 @@
 """With LOG_FORMAT=json the server writes JSON only: from its start to its end, and if it fails."""
 
-from __future__ import annotations
-
 import json
 import signal
 import sys

@@ -3,8 +3,6 @@
 Adversaries: a log reader that stops reading; a full disk; the end of a process.
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import json

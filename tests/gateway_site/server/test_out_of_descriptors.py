@@ -1,7 +1,5 @@
 """A process that has no descriptor left, by a leak or a limit that is too low."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import logging

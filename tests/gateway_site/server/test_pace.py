@@ -1,7 +1,5 @@
 """The time limit for a client's body."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """One client's connection: independent requests, and cleanup after a disconnect."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from contextvars import ContextVar

@@ -1,7 +1,5 @@
 """Odd requests: refused on every path, under every server, with a problem document."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import logging

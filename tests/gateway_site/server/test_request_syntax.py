@@ -1,7 +1,5 @@
 """Heads that no two programs read alike, or that do not end: refused, and not seen by anybody."""
 
-from __future__ import annotations
-
 import random
 from contextlib import suppress
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """More requests than threads: which wait, and which are rejected."""
 
-from __future__ import annotations
-
 import logging
 import socket
 from collections.abc import Callable, Iterator

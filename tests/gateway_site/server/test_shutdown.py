@@ -1,7 +1,5 @@
 """The stop of a server: first it drains, then its streams end, then it waits for the rest."""
 
-from __future__ import annotations
-
 import asyncio
 import multiprocessing
 import signal

@@ -3,8 +3,6 @@
 The server's clock is put forward by the tests; nothing sleeps.
 """
 
-from __future__ import annotations
-
 import asyncio
 import socket
 

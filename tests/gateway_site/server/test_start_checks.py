@@ -1,7 +1,5 @@
 """What stops a server, or is logged, at its start: each in one sentence with a remedy."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re

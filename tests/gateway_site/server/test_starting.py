@@ -1,7 +1,5 @@
 """The server as an operator starts it, in a separate process with 300 descriptors."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time

@@ -1,7 +1,5 @@
 """Pages, and a query for the user of a call, that wait until a test lets them go on."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import AsyncIterator
 

@@ -8,8 +8,6 @@ violation. Surplus bytes are a complete response, so that a client may take it f
 Each connection has its own thread and no state of others.
 """
 
-from __future__ import annotations
-
 import socket
 import sys
 import threading

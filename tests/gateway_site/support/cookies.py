@@ -1,7 +1,5 @@
 """Cookie headers of people with unusual sessions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Upstreams, declared as by environment variables."""
 
-from __future__ import annotations
-
 from gateway_site.rules.upstream import Upstream, read_upstreams
 from tests.oauth.support.fake_provider import FakeProvider
 

@@ -6,8 +6,6 @@ DOCUMENTS is the port of the TLS server for `HOST`. It prints a session key for 
 JSON, then serves. A fetch may take a minute, so that tests do not depend on the machine's speed.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 

@@ -1,7 +1,5 @@
 """Clients' documents on a test's own site, and a gateway process that fetches them."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -3,8 +3,6 @@
 Most are calls: good ones, and every way in which one can be wrong. `ask` sends one.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass

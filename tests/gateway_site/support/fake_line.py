@@ -1,7 +1,5 @@
 """A connection to an upstream that is only noted."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

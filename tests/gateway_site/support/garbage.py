@@ -1,7 +1,5 @@
 """Counts the objects that only the cyclic garbage collector frees, in the process itself."""
 
-from __future__ import annotations
-
 import gc
 import json
 from collections import Counter

@@ -1,7 +1,5 @@
 """The home page, and what is on its cards."""
 
-from __future__ import annotations
-
 from tests.gateway_site.support.page_requests import Element, assert_accessible
 from tests.oauth.support.fixtures import Visitor
 

@@ -1,7 +1,5 @@
 """Requests of a handler in this process, as an ASGI server makes them."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """Session and `-next` cookies as in docs/format.md, with made-up keys."""
 
-from __future__ import annotations
-
 import random
 import string
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Messages of MCP, read in this process as a call passes them on."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from contextlib import suppress

@@ -5,8 +5,6 @@
 The recorded requests are at `/_seen`, without the gateway.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from typing import Any

@@ -1,7 +1,5 @@
 """Calls of the MCP server `notes` through the gateway, in this process."""
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A process with pinned tools, and what it has seen."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A separate PostgreSQL on loopback that can be killed and restarted."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

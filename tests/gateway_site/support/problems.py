@@ -1,7 +1,5 @@
 """Problem documents (RFC 9457)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import requests

@@ -7,8 +7,6 @@ served by the next process. The engine is the real one with real servers; people
 authentication backend.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import socket

@@ -5,8 +5,6 @@
 writes `expected_responses.json` anew. Read what has changed in it: it is the contract of calls.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import tempfile

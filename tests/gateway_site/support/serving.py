@@ -7,8 +7,6 @@ the real one with a table and a KMS in memory. `/_control/…` changes the state
 tests.
 """
 
-from __future__ import annotations
-
 import asyncio
 import inspect
 import json

@@ -1,7 +1,5 @@
 """A visitor who signs in to a gateway in another process, over HTTP."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 
 import requests

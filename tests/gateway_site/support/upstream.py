@@ -5,8 +5,6 @@
 State for tests is at `/_state`, which tests request without the gateway.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """URLs for Hypothesis: parts that parsers read differently."""
 
-from __future__ import annotations
-
 from hypothesis import strategies as st
 
 # What attacks are made of, so that random sequences meet the rules often.

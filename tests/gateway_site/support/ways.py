@@ -2,8 +2,6 @@
 requests: the engine's blocking waits and rendered templates in the event loop's thread.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """A party with many waiters does not delay others."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

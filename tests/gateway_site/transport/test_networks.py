@@ -1,7 +1,5 @@
 """Upstreams of a private network without TLS, and those with a private certificate authority."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path

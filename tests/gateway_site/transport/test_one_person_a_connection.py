@@ -1,7 +1,5 @@
 """No byte of one person's answers reaches another, whatever an upstream does to its connections."""
 
-from __future__ import annotations
-
 import http.client
 import itertools
 import threading

@@ -1,7 +1,5 @@
 """Places and their waiters: no place is lost, whichever waiter gives up at any time."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

@@ -1,7 +1,5 @@
 """Whose connections are, how many there are, and when they end; no network is needed for that."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The bytes of a request to an upstream, for any call."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 
 import pytest

@@ -1,7 +1,5 @@
 """Parsing of responses: their validity and their end, without a network."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import h11

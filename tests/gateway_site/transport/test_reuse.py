@@ -3,8 +3,6 @@
 The upstreams are sockets of this event loop that say what a test tells them to, over TLS too.
 """
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import os

@@ -1,7 +1,5 @@
 """One timer for many waits, and each of them bounded."""
 
-from __future__ import annotations
-
 import gc
 import weakref
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The person at the browser who allows a client at the gateway, and the gateway at the server."""
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """A registration from the day before, made by a process with such a clock."""
 
-from __future__ import annotations
-
 import sys
 
 from tests.e2e.stack import LocalStack

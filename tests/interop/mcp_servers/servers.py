@@ -4,8 +4,6 @@ Nobody registered the gateway with any of them. They are at `localhost`, another
 127.0.0.1, where the gateway is.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """MCP servers of both lines of both SDKs, in JSON and in events; the gateway has rules for them."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """A person without a browser who connects MCP servers, and calls them with the cookie."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

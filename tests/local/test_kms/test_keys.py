@@ -1,7 +1,5 @@
 """The file with the keys: private, versioned, changed atomically."""
 
-from __future__ import annotations
-
 import sqlite3
 import stat
 from contextlib import closing

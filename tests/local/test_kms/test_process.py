@@ -1,7 +1,5 @@
 """The command as a process: durable state, one owner, one sentence for a failed start."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal

@@ -1,7 +1,5 @@
 """The HTTP side: protocol errors, limits, clean shutdown."""
 
-from __future__ import annotations
-
 import http.client
 import json
 import socket

@@ -1,7 +1,5 @@
 """The clients that are tried, in the order of the report."""
 
-from __future__ import annotations
-
 from tests.mcp_clients.client import Client
 from tests.mcp_clients.programs.claude_code import ClaudeCode, ClaudeCodeSession
 from tests.mcp_clients.programs.codex import Codex

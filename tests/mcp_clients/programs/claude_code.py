@@ -3,8 +3,6 @@
 It asks a model for what to do: a scripted one, since a real one wants an account.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shlex

@@ -1,7 +1,5 @@
 """Codex, OpenAI's command line: `codex mcp add`, then `codex exec` for each call."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

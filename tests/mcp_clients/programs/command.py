@@ -1,7 +1,5 @@
 """A client that is a command: run once for each sign-in and each call, its state in its home."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A program that stays open: it is given a line, and answers with lines."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress

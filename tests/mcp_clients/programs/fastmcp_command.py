@@ -1,7 +1,5 @@
 """fastmcp's client, by its command and by its class; the variable FASTMCP names the command."""
 
-from __future__ import annotations
-
 import json
 import os
 from base64 import urlsafe_b64encode

@@ -1,7 +1,5 @@
 """`mcp-remote`, the bridge for clients that know only stdio: the SDK for Python talks to it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial

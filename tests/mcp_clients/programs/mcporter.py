@@ -1,7 +1,5 @@
 """mcporter, a command line that calls tools of any MCP server: once for each call."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

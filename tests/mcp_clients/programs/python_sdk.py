@@ -1,7 +1,5 @@
 """The official SDK for Python, as `gateway_site.local.mcp_client` uses it, in both of its modes."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ Lines of JSON enter, `{"tool": …, "arguments": …}`; for each leaves one with
 the tool "" the text is the names of all. It signs in as `gateway_site.local.mcp_client` does.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys

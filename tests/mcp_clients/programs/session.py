@@ -1,7 +1,5 @@
 """A client that stays open from call to call: a line of JSON asks, a line of JSON answers."""
 
-from __future__ import annotations
-
 import json
 from abc import abstractmethod
 from collections.abc import Mapping

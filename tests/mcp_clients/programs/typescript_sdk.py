@@ -1,7 +1,5 @@
 """The official SDK for TypeScript, both of its lines, in the program `typescript_sdk.mjs`."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

@@ -3,8 +3,6 @@
 https://learn.microsoft.com/en-us/graph/api/directoryobject-checkmembergroups
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """Admission with GitHub: by verified addresses, organisations and teams."""
 
-from __future__ import annotations
-
 import pytest
 from pytest_django import Settings
 

@@ -1,7 +1,5 @@
 """A refresh ends the session of a person who is no longer allowed to sign in."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

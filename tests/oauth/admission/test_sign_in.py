@@ -1,7 +1,5 @@
 """Who may sign in, and what remains after a rejected sign-in."""
 
-from __future__ import annotations
-
 import logging
 from urllib.parse import parse_qs, urlsplit
 

@@ -1,7 +1,5 @@
 """The tokens are in the session, sealed, and nowhere else."""
 
-from __future__ import annotations
-
 import base64
 import copy
 import logging

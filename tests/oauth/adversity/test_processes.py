@@ -4,8 +4,6 @@ The provider is django-oauth-toolkit, which rotates refresh tokens and revokes t
 whole family when one comes a second time; table and KMS are real local servers.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

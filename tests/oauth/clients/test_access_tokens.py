@@ -4,8 +4,6 @@ A `Client` holds the pairs of tokens of one grant, the oldest first. What is in 
 "#" for a token whose item is there, "." for one whose item is gone; "..##" is of four pairs.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

@@ -2,8 +2,6 @@
 if told so; and where it is revoked when the client ends it.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

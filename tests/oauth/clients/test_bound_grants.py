@@ -1,7 +1,5 @@
 """A grant that is bound to a key (DPoP) at two processes, and what the table has of it."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from typing import Any

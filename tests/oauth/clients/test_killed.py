@@ -4,8 +4,6 @@ It dies before the write arrives, after that is applied, or while that is on its
 arrives once the client's second try was answered.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Consents of people with many sessions: their calls, duration, and which grants end."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import pytest

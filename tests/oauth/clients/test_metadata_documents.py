@@ -1,7 +1,5 @@
 """Clients' documents over real TLS: fetching, limits and caching."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Four processes with one table and one KMS, over HTTP: refreshing at once, ended, killed."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack

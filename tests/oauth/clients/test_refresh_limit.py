@@ -1,7 +1,5 @@
 """A grant is refreshed ten times in any minute; one more is refused, and spends nothing."""
 
-from __future__ import annotations
-
 import random
 from functools import partial
 from typing import Any

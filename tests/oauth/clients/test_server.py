@@ -1,7 +1,5 @@
 """Which clients are allowed, by the settings and the operator's two lists."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from oauth.clients.rules import registration

@@ -1,7 +1,5 @@
 """A gateway in a separate process: without OAuth clients, nothing of them exists."""
 
-from __future__ import annotations
-
 import json
 import os
 from typing import Any

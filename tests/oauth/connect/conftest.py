@@ -1,7 +1,5 @@
 """A person who is signed in with `corp`, and an MCP server that they can connect."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

@@ -1,7 +1,5 @@
 """Connecting an MCP server, using its tokens, and disconnecting it."""
 
-from __future__ import annotations
-
 import pytest
 from allauth.socialaccount.models import SocialAccount, SocialToken
 from django.contrib.auth import get_user_model

@@ -4,8 +4,6 @@ Rows of the adversaries: one person with many things (two tabs), 64 callers at o
 is slow. Each test puts one request's write between two steps of the other.
 """
 
-from __future__ import annotations
-
 import threading
 from typing import Any, NoReturn
 

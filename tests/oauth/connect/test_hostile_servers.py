@@ -1,7 +1,5 @@
 """Authorization servers that mix themselves up with others, leave things out, or exaggerate."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress

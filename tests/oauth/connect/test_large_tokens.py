@@ -3,8 +3,6 @@
 Rows of the adversaries: the honest provider with long lists; the hostile provider or server.
 """
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Connections that somebody else than the browser's session began, such as a client's consent."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 

@@ -4,8 +4,6 @@ Rows of the adversaries: the other side that is right by its own rules, the care
 authorization server, the reader of logs and `Referer`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

@@ -1,7 +1,5 @@
 """Scopes: which are requested, which the page names before, and how many a server may demand."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """A sign-out revokes what the session's connections hold, and never fails because of a server."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future

@@ -1,7 +1,5 @@
 """The state of a connection in the session: bounded, and used once."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

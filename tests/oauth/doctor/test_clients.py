@@ -1,7 +1,5 @@
 """Findings of `check_providers` about OAuth clients, with one fault at a time."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Findings of `check_providers` without a sign-in, from providers with one fault each."""
 
-from __future__ import annotations
-
 import json
 import threading
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Findings of `check_providers` about MCP servers, with one fault at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Back-channel logout: which sessions a valid token ends, once."""
 
-from __future__ import annotations
-
 import logging
 from dataclasses import replace
 

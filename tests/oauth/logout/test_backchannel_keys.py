@@ -1,7 +1,5 @@
 """Back-channel logout: whose key may have signed a logout token, and when keys are fetched."""
 
-from __future__ import annotations
-
 import json
 import re
 import secrets

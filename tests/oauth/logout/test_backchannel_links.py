@@ -1,7 +1,5 @@
 """Back-channel logout: the links by which a provider's sign-out finds the sessions."""
 
-from __future__ import annotations
-
 from allauth.socialaccount.models import SocialAccount
 from pytest_django import Settings
 

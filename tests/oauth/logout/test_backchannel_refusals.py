@@ -1,7 +1,5 @@
 """Back-channel logout: every token and request but a good one ends nothing."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from typing import Any

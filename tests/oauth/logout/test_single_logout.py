@@ -1,7 +1,5 @@
 """Signing out at the provider as well: the redirects and their parameters."""
 
-from __future__ import annotations
-
 import logging
 import re
 import threading

@@ -1,7 +1,5 @@
 """An MCP server on the test's own internet."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Rows of the adversaries: the hostile MCP server, the operator, a writer of the table.
 """
 
-from __future__ import annotations
-
 import shlex
 
 import pytest

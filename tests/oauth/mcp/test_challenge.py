@@ -1,7 +1,5 @@
 """`WWW-Authenticate` as strangers write it."""
 
-from __future__ import annotations
-
 import time
 
 from oauth.mcp.challenge import HEADER_MAX, Challenge, bearer_parameters, parse_challenges

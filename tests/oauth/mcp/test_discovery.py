@@ -1,7 +1,5 @@
 """How an MCP server's authorization server is found, when everybody is honest."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

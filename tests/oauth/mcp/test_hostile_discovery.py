@@ -1,7 +1,5 @@
 """An MCP server, or its authorization server, that means ill: what it names is not believed."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 from urllib.parse import SplitResult, urlsplit

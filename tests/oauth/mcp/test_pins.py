@@ -1,7 +1,5 @@
 """What was found at first stays: an MCP server that changes is noticed."""
 
-from __future__ import annotations
-
 import logging
 
 import pytest

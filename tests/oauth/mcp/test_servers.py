@@ -1,7 +1,5 @@
 """The setting with the connected MCP servers."""
 
-from __future__ import annotations
-
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings

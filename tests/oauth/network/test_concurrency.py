@@ -1,7 +1,5 @@
 """Thread pools, background tasks and SQL connections of provider calls."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

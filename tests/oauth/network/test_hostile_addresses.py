@@ -1,7 +1,5 @@
 """A provider whose metadata names this machine's own networks reaches nothing in them."""
 
-from __future__ import annotations
-
 import logging
 import socket
 import threading

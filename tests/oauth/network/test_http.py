@@ -1,7 +1,5 @@
 """A request to a provider is bounded in time and size, and its errors say nothing."""
 
-from __future__ import annotations
-
 import logging
 import socket
 import threading

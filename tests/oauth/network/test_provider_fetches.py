@@ -1,7 +1,5 @@
 """Anonymous requests cause at most one fetch per minute from a provider."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """Networks of IP addresses, connections to permitted ones only, and name lookups."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import gc

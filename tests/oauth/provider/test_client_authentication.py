@@ -1,7 +1,5 @@
 """Client authentication at the token endpoint, for the code exchange and refreshes."""
 
-from __future__ import annotations
-
 import base64
 import errno
 import os

@@ -1,7 +1,5 @@
 """The variables of a provider's token endpoint, and their errors."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

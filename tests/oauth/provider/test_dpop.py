@@ -1,7 +1,5 @@
 """Tokens are bound to a key that only the session holds (DPoP, RFC 9449)."""
 
-from __future__ import annotations
-
 import logging
 import sqlite3
 import time

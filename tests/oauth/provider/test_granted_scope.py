@@ -1,7 +1,5 @@
 """The scope of a token response: what is stored of a long or malformed one."""
 
-from __future__ import annotations
-
 import pytest
 
 from oauth.provider.granted_scope import SCOPE_MAX, parse_scope, split_scope

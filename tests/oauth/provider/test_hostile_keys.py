@@ -1,7 +1,5 @@
 """A hostile set of keys has a bounded cost, for any number of tokens."""
 
-from __future__ import annotations
-
 import base64
 import json
 import secrets

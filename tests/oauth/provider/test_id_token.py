@@ -1,7 +1,5 @@
 """An id token of a sign-in or a refresh is believed only if all that it says fits."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from typing import Any

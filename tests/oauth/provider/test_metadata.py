@@ -1,7 +1,5 @@
 """A provider's metadata: fetched seldom, believed only if it is the provider's own."""
 
-from __future__ import annotations
-
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext

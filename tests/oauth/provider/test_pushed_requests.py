@@ -1,7 +1,5 @@
 """Authorization requests are pushed where the provider or the configuration wants it (RFC 9126)."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 from urllib.parse import parse_qs, urlsplit

@@ -1,7 +1,5 @@
 """Signing out revokes the grant at the provider: afterwards, and never the wrong one."""
 
-from __future__ import annotations
-
 import pytest
 from django.contrib.auth import get_user_model
 from pytest_django import Settings

@@ -1,7 +1,5 @@
 """Failures of the provider or the store at a sign-out: retried in the background, and logged."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable

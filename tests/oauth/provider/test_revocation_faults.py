@@ -6,8 +6,6 @@ a second try. A grant is revoked when no session holds it any more, or it is log
 was not. Unseen may only be what a process let go that was killed before it had revoked it.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Callable, Iterator

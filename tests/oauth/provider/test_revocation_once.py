@@ -1,7 +1,5 @@
 """A grant is revoked once, with the tokens of the latest refresh."""
 
-from __future__ import annotations
-
 import threading
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The token set: reading a response, and keeping it in a session."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Writing a signed-in session directly, as many tests do, leaves what a real sign-in does."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from allauth.account.models import EmailAddress

@@ -4,8 +4,6 @@ Rows of the adversaries: the person with two tabs, a session that tokens have fi
 one request between two steps of the other.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """Code exchanges are bounded: anybody can have them made, with codes that are made up."""
 
-from __future__ import annotations
-
 import threading
 from concurrent.futures import ThreadPoolExecutor
 

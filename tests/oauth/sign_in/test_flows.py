@@ -1,7 +1,5 @@
 """Every path through allauth: whose session gets a token, and whose does not."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Rights in the admin by groups: given and taken at each sign-in, beside those given by hand."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier

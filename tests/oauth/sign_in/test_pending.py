@@ -1,7 +1,5 @@
 """The state of pending sign-ins is bounded, but sufficient for real ones."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

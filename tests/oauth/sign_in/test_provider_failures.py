@@ -1,7 +1,5 @@
 """A provider that is down, slow or talks nonsense gets a page; its words get nowhere."""
 
-from __future__ import annotations
-
 import json
 import logging
 import threading

@@ -1,7 +1,5 @@
 """Sessions shared by processes with different SECRET_KEYs."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """A complete sign-in, and what it stores."""
 
-from __future__ import annotations
-
 import time
 from urllib.parse import parse_qs, urlencode, urlsplit
 

@@ -1,7 +1,5 @@
 """Why a sign-in did not work is one word: on the page, in the log with the request, in the docs."""
 
-from __future__ import annotations
-
 import logging
 import re
 from typing import Any

@@ -4,8 +4,6 @@ The newcomer is the adversary here: who has an account at any provider that is c
 there what pleases them, and looks at every response.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

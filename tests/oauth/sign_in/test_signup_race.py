@@ -1,7 +1,5 @@
 """Requests that bring the same new account at the same moment: one saves it, all are signed in."""
 
-from __future__ import annotations
-
 import sqlite3
 import threading
 from collections.abc import Iterator

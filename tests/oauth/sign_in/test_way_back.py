@@ -1,7 +1,5 @@
 """Redirects after a sign-in, to the page requested before."""
 
-from __future__ import annotations
-
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 

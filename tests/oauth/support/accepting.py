@@ -1,7 +1,5 @@
 """An MCP server of another process whose issuer accepts a provider's assertions."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

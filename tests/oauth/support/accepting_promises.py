@@ -1,7 +1,5 @@
 """Twenty facts about a server whose issuer accepts assertions, with a fixture `site` for it."""
 
-from __future__ import annotations
-
 import secrets
 from typing import Any
 

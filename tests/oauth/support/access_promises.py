@@ -4,8 +4,6 @@ Takes the items of a state and their decrypted content, yields violations. Delet
 background are recorded by an `Interleaving` when they are requested, and are applied at any time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """A provider that vouches for people, and an MCP server whose issuer accepts its assertions."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Private keys of a client."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A person who is signed in and connects MCP servers, and the settings that declare these."""
 
-from __future__ import annotations
-
 import html
 import re
 from typing import Any

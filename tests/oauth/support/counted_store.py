@@ -1,7 +1,5 @@
 """The engine with real servers; its client's calls are counted."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Iterator

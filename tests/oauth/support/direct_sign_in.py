@@ -3,8 +3,6 @@
 A sign-in takes 30 ms, this 5 ms. `oauth/sign_in/test_direct_sign_in.py` compares both.
 """
 
-from __future__ import annotations
-
 import secrets
 import time
 from typing import Any

@@ -1,7 +1,5 @@
 """A server's checks of DPoP proofs, written from RFC 9449 section 4.3, without our code."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

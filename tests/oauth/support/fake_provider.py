@@ -4,8 +4,6 @@ Like a good provider, it rejects PKCE other than S256, another redirect URI, a u
 secret. It issues tokens that a test can recognize.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

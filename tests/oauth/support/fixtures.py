@@ -1,7 +1,5 @@
 """A gateway with providers over real HTTP, and a visitor with a browser's cookies."""
 
-from __future__ import annotations
-
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """A session that hostile MCP servers have filled with their tokens."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase

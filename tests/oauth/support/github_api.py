@@ -6,8 +6,6 @@ https://docs.github.com/en/rest/teams/members
 https://docs.github.com/en/organizations/managing-oauth-access-to-your-organizations-data
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """A process that redeems and refreshes tokens of grants on command (`talking_process`)."""
 
-from __future__ import annotations
-
 import json
 import os
 from typing import Any

@@ -1,7 +1,5 @@
 """Grants in tests: one person without a database, processes in memory, and a client's requests."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from collections.abc import Iterator

@@ -5,8 +5,6 @@ connection to an address without a server is recorded and refused, so that nothi
 machine, and attempts to reach addresses within it are visible.
 """
 
-from __future__ import annotations
-
 import datetime
 import json
 import secrets

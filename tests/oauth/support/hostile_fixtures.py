@@ -1,7 +1,5 @@
 """A gateway with a hostile provider on the Internet."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A provider that vouches for clients by ID-JAG, with `joserfc`; its id tokens last two minutes."""
 
-from __future__ import annotations
-
 import json
 import secrets
 from dataclasses import dataclass, field

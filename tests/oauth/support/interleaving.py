@@ -11,8 +11,6 @@ or that arrives later, after any other step, if its condition holds then. Deleti
 background also happen at any later step or never.
 """
 
-from __future__ import annotations
-
 import copy
 import random
 from collections import deque

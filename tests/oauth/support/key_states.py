@@ -1,7 +1,5 @@
 """Processes that share sessions but have different SECRET_KEYs, simulated one at a time."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """A gateway with a provider that supports all forms of sign-out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -4,8 +4,6 @@ Both are behind one server of the standard library, with real TLS. A test replac
 sees what was requested and which addresses were connected to.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

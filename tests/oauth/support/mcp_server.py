@@ -3,8 +3,6 @@
 Both are strict where OAuth 2.1 and MCP are, and a test can make them hostile.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Responses of a provider that is down or sends nonsense."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

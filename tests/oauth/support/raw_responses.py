@@ -1,7 +1,5 @@
 """A server that sends bytes by hand: responses that are no good HTTP."""
 
-from __future__ import annotations
-
 import gzip
 import socket
 import threading

@@ -1,7 +1,5 @@
 """An authorization server that registers clients, over real HTTP, with faults as a test wants."""
 
-from __future__ import annotations
-
 import base64
 import json
 import threading

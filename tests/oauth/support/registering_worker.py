@@ -1,7 +1,5 @@
 """A gateway process that registers with an authorization server on command."""
 
-from __future__ import annotations
-
 import json
 import os
 from typing import Any

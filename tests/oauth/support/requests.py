@@ -1,7 +1,5 @@
 """Requests of a visitor as views receive them, each with its own session object."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The signed time in a form (`click_delay`), for tests of other behaviour."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from typing import Any
 

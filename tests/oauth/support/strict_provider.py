@@ -3,8 +3,6 @@
 It rejects everything that RFC 9126 and RFC 9449 reject, and also binds refresh tokens to the key.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field

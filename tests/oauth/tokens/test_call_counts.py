@@ -1,7 +1,5 @@
 """The calls to AWS of a sign-in and sign-out, counted in the table's client."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.bench.calls import deletes, puts, reads

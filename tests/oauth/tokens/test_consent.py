@@ -1,7 +1,5 @@
 """Consent is requested again only if more scope is configured."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import oauth

@@ -1,7 +1,5 @@
 """The steps of a refresh: the same in a thread and in an event loop, and ended at any of them."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from collections.abc import Coroutine

@@ -1,7 +1,5 @@
 """Ending the grants of one provider: tokens are refused, sessions stay, a new consent mends it."""
 
-from __future__ import annotations
-
 import pytest
 
 import oauth

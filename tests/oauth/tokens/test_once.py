@@ -1,7 +1,5 @@
 """Many at once in one process: one refresh, one outcome, nobody blocked for nothing."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 import time

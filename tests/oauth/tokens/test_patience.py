@@ -1,7 +1,5 @@
 """Providers that are slow, and processes that died: no refresh token is spent twice for it."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 import time

@@ -1,7 +1,5 @@
 """Refreshes concurrent with a sign-out, sign-in or key change: no grant is lost or restored."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

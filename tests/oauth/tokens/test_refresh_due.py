@@ -1,7 +1,5 @@
 """When a token is refreshed, and when it is not."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Failed refreshes keep the old token, are not repeated at once, and show no provider's text."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

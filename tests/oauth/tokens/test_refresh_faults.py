@@ -4,8 +4,6 @@ Lost may only be what no protocol between two stores can keep: a process killed 
 provider's response and its sealing had the only copy: see `oauth/tokens/refresh_coordinator.py`.
 """
 
-from __future__ import annotations
-
 import copy
 import time
 from dataclasses import dataclass

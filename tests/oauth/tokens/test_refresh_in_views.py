@@ -1,7 +1,5 @@
 """A refresh inside a view, with Django's middleware around it, and a table that fails."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import Iterator

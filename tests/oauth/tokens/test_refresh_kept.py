@@ -1,7 +1,5 @@
 """What a refresh keeps: in the session, in the request's own changes, and of the old tokens."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 

@@ -1,7 +1,5 @@
 """The signals and metrics of refreshes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

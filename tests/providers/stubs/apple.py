@@ -1,7 +1,5 @@
 """Apple: https://developer.apple.com/documentation/signinwithapplerestapi."""
 
-from __future__ import annotations
-
 import html
 import json
 import re

@@ -1,7 +1,5 @@
 """Auth0: https://auth0.com/docs/api/authentication."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """Amazon Cognito: https://docs.aws.amazon.com/cognito/latest/developerguide/federation-endpoints.html."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 

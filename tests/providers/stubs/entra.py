@@ -1,7 +1,5 @@
 """Entra ID: https://learn.microsoft.com/entra/identity-platform/v2-protocols-oidc."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """GitHub Enterprise Server: https://docs.github.com/enterprise-server@latest/apps/oauth-apps."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 

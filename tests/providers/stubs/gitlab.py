@@ -1,7 +1,5 @@
 """GitLab: https://docs.gitlab.com/api/oauth2/ and https://docs.gitlab.com/integration/openid_connect_provider/."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Google: https://developers.google.com/identity/protocols/oauth2/web-server."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

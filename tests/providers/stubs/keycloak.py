@@ -1,7 +1,5 @@
 """Keycloak: https://www.keycloak.org/securing-apps/oidc-layers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import urlencode

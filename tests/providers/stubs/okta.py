@@ -1,7 +1,5 @@
 """Okta, a custom authorization server: https://developer.okta.com/docs/reference/api/oidc/."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

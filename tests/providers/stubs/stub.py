@@ -1,7 +1,5 @@
 """The base of the stubs: a provider at its real host name, over TLS."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field

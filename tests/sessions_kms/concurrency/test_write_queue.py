@@ -1,7 +1,5 @@
 """Who leads a queue of writes, who waits for how long, and when other processes come first."""
 
-from __future__ import annotations
-
 import random
 from contextvars import Context
 from typing import Any

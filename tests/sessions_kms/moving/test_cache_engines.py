@@ -1,7 +1,5 @@
 """The change from Django's cache engine: Redis by Django and by django-redis, and another cache."""
 
-from __future__ import annotations
-
 import json
 import logging
 import shutil

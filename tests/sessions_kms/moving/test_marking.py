@@ -1,7 +1,5 @@
 """The table's part in the way back: a mark beside a record, and both gone at once."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

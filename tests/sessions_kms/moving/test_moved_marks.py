@@ -1,7 +1,5 @@
 """How each engine treats a session's row, its sealed record and its mark."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import partial, wraps
 from itertools import count

@@ -1,7 +1,5 @@
 """The change to ours while the site runs: each session is taken over when it is first read."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

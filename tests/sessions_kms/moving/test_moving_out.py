@@ -1,7 +1,5 @@
 """Moving back to a database engine: each session becomes a row at its visitor's next request."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Sessions of Django's database engine, taken over all at once."""
 
-from __future__ import annotations
-
 import json
 import logging
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """How often a missing item is read again, and what is said of responses that cannot be right."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A browser's visits, through SessionMiddleware."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """The ids of the checks that a complete installation runs, and how to provoke system checks."""
 
-from __future__ import annotations
-
 WITH_AUDIT_KEY = ("audit key", "right kms:GenerateMac")
 
 

@@ -1,7 +1,5 @@
 """A source of the not-before cutoff."""
 
-from __future__ import annotations
-
 
 class CutoffSource:
     """What the table says, and how often it was asked."""

@@ -1,7 +1,5 @@
 """White space and other characters in cookies, sent under ASGI."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Django's database sessions, as in a project before it changes to our engine."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager

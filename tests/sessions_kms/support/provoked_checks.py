@@ -1,7 +1,5 @@
 """Settings that provoke each of the engine's system checks."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Processes on real clocks that share a store."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

@@ -1,7 +1,5 @@
 """Records of random bytes, and how they are stored."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 

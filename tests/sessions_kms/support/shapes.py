@@ -1,7 +1,5 @@
 """Examples of the parameters of DynamoDB's operations."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from sessions_kms.aws.dynamodb.shapes import Leaf, ListOf, MapOf, Shape

@@ -1,7 +1,5 @@
 """What a request does with its session, as coroutines, and what may be stored afterwards."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """Services that read the item of a test vector."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The examples of docs/testing.md."""
 
-from __future__ import annotations
-
 import re
 
 from tests import ROOT

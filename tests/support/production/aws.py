@@ -3,8 +3,6 @@
 A section's process gets the variables that direct boto there, and passes them to its children.
 """
 
-from __future__ import annotations
-
 import os
 import sysconfig
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The other processes of a measurement: started and ended here, and killed with this process."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

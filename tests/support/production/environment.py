@@ -1,7 +1,5 @@
 """The environment of the gateway in its own process: real settings, one provider, one upstream."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from tests.support.production.aws import AWS, REGION, TABLE

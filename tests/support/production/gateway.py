@@ -3,8 +3,6 @@
 python -m tests.support.production.gateway
 """
 
-from __future__ import annotations
-
 from gateway_site.asgi import application
 from gateway_site.server import OPTIONS
 from tests.support.production.person import signed_in_cookie

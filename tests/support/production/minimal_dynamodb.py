@@ -6,8 +6,6 @@ The response to a `GetItem` is built when the item is put, with AWS's checksum. 
 nothing.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import zlib

@@ -1,7 +1,5 @@
 """A signed-in person of the gateway. Importing this module sets Django up."""
 
-from __future__ import annotations
-
 import time
 
 import django

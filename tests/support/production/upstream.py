@@ -1,7 +1,5 @@
 """An upstream: one kilobyte of JSON, a tool's result under `/mcp`, or events under `/events`."""
 
-from __future__ import annotations
-
 import asyncio
 
 from tests.support.production.http_server import Connection, answer, serve

@@ -1,7 +1,5 @@
 """Runs an ASGI application under uvicorn on a free port, and prints the port with other values."""
 
-from __future__ import annotations
-
 import json
 import socket
 import sys

@@ -1,7 +1,5 @@
 """Calls whose client disconnects before the response leak no memory."""
 
-from __future__ import annotations
-
 import json
 import os
 import select

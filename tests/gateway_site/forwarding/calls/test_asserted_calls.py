@@ -4,8 +4,6 @@ Adversaries: the hostile OAuth client (replays, uses a token elsewhere), a user 
 meanwhile, an operator who changes the settings of one process.
 """
 
-from __future__ import annotations
-
 import json
 import secrets
 import sqlite3

@@ -1,7 +1,5 @@
 """Calls of an upstream with tokens that are bound to a key (DPoP, RFC 9449)."""
 
-from __future__ import annotations
-
 from tests.gateway_site.support.gateways import Gateway
 from tests.gateway_site.support.problems import assert_problem
 

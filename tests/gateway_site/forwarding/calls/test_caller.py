@@ -1,7 +1,5 @@
 """The session that a client's call gets by its token: the key of a grant is never a cookie."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging

@@ -1,7 +1,5 @@
 """Calls of an upstream through a running gateway."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,7 +1,5 @@
 """Calls with a client's token through a running gateway, and the limits of such tokens."""
 
-from __future__ import annotations
-
 import socket
 import threading
 from collections.abc import Iterator

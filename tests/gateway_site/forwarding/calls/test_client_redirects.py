@@ -1,7 +1,5 @@
 """A hostile upstream leads no program, with its token or cookie, to another host."""
 
-from __future__ import annotations
-
 import json
 import ssl
 import urllib.request

@@ -1,7 +1,5 @@
 """Event streams that end when the server stops: after a whole event, wherever the bytes are cut."""
 
-from __future__ import annotations
-
 import contextlib
 from typing import Any, cast
 

@@ -1,7 +1,5 @@
 """The resources of a call, and how its response is sent."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import weakref

@@ -1,7 +1,5 @@
 """The Host of a call, its lines in the log, and the pages that the same application serves."""
 
-from __future__ import annotations
-
 import re
 import select
 import socket

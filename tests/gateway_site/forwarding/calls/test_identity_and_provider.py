@@ -1,7 +1,5 @@
 """What admits and ends calls with identity tokens: the account at the provider, as for others."""
 
-from __future__ import annotations
-
 import logging
 import re
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Calls of upstreams that get a token of the gateway's own, through a running gateway."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

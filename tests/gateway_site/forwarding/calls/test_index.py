@@ -1,7 +1,5 @@
 """`GET /gateway/`: who is signed in, and until when, for an app in the browser."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

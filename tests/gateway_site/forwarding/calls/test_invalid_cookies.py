@@ -1,7 +1,5 @@
 """Invalid cookies sent to a running gateway: the reads that each request causes."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.gateway_site.support import made_up

@@ -1,7 +1,5 @@
 """A person's calls are limited together, over sessions and clients; waiting calls are served."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

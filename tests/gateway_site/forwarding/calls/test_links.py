@@ -1,7 +1,5 @@
 """`Link` headers: which are passed on, and how different programs interpret them."""
 
-from __future__ import annotations
-
 import pytest
 
 from gateway_site.forwarding.calls.response_addresses import (

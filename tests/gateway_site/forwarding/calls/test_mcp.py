@@ -1,7 +1,5 @@
 """An MCP server of the official SDK as an upstream, its real client with a session cookie."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -3,8 +3,6 @@
 A person signs in, consents and comes back as a browser would, by the forms of the pages.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any

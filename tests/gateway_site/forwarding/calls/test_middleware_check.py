@@ -1,7 +1,5 @@
 """Which middleware a project may add, since `MIDDLEWARE` does not see calls."""
 
-from __future__ import annotations
-
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.middleware.common import CommonMiddleware

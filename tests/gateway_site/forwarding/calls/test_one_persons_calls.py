@@ -1,7 +1,5 @@
 """One person with many apps, sessions and addresses, and the calls of another meanwhile."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence

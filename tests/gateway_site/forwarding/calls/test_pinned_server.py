@@ -1,7 +1,5 @@
 """A real MCP server behind the pins that `pin_tools` wrote, with a real client of both versions."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

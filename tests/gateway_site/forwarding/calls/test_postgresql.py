@@ -1,7 +1,5 @@
 """A gateway with its people in PostgreSQL, by the pool of connections that its settings make."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Rates of calls, over real HTTP; whom a client's calls are counted for."""
 
-from __future__ import annotations
-
 import json
 from contextlib import nullcontext
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Redirects are returned in the gateway's terms, or not at all."""
 
-from __future__ import annotations
-
 import json
 from urllib.parse import urlsplit
 

@@ -4,8 +4,6 @@ Whatever an upstream writes, and whichever way a program reads it: three parsers
 nothing of each other, and for `Link` the ways in which programs are known to cut it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import Any, cast

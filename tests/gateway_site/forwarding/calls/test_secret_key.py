@@ -1,7 +1,5 @@
 """A browser and a client whose responses are lost after DJANGO_SECRET_KEY was rotated."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import pytest

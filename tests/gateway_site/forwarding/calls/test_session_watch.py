@@ -1,7 +1,5 @@
 """When a session ends in this process, so do its connections to upstreams."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import warnings

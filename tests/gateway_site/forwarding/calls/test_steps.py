@@ -1,7 +1,5 @@
 """The steps of calls in this process: what calls share, and what a project sees of them."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re

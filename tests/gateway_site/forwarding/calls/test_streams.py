@@ -1,7 +1,5 @@
 """Streams through a running gateway: bounded memory, back-pressure, disconnects."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import hashlib

@@ -1,7 +1,5 @@
 """Upstreams that only some groups may call: the list shows them to those, and to no others."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

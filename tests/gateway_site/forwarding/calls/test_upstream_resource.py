@@ -1,7 +1,5 @@
 """Tokens for one resource (RFC 8707), from a strict provider to a strict upstream."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

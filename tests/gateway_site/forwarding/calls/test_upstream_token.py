@@ -1,7 +1,5 @@
 """Which access tokens a call can present."""
 
-from __future__ import annotations
-
 from unittest.mock import AsyncMock
 
 import pytest

@@ -1,7 +1,5 @@
 """The cache of users: two seconds, or until a user changes."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager

@@ -1,7 +1,5 @@
 """Calls at once of a person who is not cached: few look the person up, and others do not wait."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import threading

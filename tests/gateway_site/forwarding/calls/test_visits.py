@@ -1,7 +1,5 @@
 """What extends a browser's session: pages and admitted calls, and nothing else."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie

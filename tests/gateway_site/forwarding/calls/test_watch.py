@@ -1,7 +1,5 @@
 """A call that takes longer is watched; one that does not begins no task."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import weakref

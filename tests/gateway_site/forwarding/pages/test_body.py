@@ -3,8 +3,6 @@
 That a body was read is told by the answer: 403, since no CSRF token is sent, or what the page says.
 """
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Iterator
 

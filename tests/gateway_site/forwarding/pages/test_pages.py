@@ -1,7 +1,5 @@
 """What a page leaves behind."""
 
-from __future__ import annotations
-
 import io
 
 import pytest

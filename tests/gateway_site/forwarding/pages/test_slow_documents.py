@@ -4,8 +4,6 @@ Adversaries: one person with many things, a dependency that is slow, a page of a
 gateway is a process of its own; nobody else is slow, so nobody else may wait.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager

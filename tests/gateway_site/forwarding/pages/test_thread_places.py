@@ -3,8 +3,6 @@
 If slow pages have all places, visitors can still sign in, and others get a page that says so.
 """
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Slow pages of one person, in many tabs and sessions, do not delay others."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import threading

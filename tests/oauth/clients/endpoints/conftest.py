@@ -1,7 +1,5 @@
 """A gateway that is an authorization server, and a person who is signed in to it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

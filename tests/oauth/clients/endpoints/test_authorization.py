@@ -1,7 +1,5 @@
 """Consent, from a client's request to its code."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 from typing import Any

@@ -4,8 +4,6 @@ Adversaries: the hostile OAuth client (replays, uses a token elsewhere), the hon
 request whose response was lost), a reader of logs and stores, a clock that is off.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import json

@@ -1,7 +1,5 @@
 """Clients that name no upstream, as old SDKs do: the person chooses."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -4,8 +4,6 @@ The adversary is a page of another site that gets a person to click twice, and o
 second click. It cannot read our pages or send requests in the person's name: the click is all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

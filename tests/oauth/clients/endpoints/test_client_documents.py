@@ -1,7 +1,5 @@
 """Apps that are known by a document, from the consent to the end of their grant."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """Apps with a key (`private_key_jwt`), at the token and revocation endpoints, and their thieves."""
 
-from __future__ import annotations
-
 import secrets
 import time
 from base64 import b64encode

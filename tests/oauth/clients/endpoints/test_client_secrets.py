@@ -1,7 +1,5 @@
 """Listed apps with a secret: each way to send it, and what wrong ones get."""
 
-from __future__ import annotations
-
 import base64
 import json
 import logging

@@ -1,7 +1,5 @@
 """Metadata are exact for strict clients, and repeat nothing from a request."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

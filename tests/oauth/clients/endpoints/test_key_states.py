@@ -1,7 +1,5 @@
 """Programs keep their tokens while processes have different SECRET_KEYs."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

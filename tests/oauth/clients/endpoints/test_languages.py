@@ -1,7 +1,5 @@
 """Consent in German: what a client says of itself stays as it is, and apart from our own text."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from typing import Any

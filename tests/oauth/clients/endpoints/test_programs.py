@@ -1,7 +1,5 @@
 """Registration, tokens and revocation as programs meet them: JSON, bounded, readable anywhere."""
 
-from __future__ import annotations
-
 import base64
 import json
 import threading

@@ -1,7 +1,5 @@
 """Consents for an MCP server that has an authorization server of its own."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import Any

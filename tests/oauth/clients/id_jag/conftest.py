@@ -1,7 +1,5 @@
 """A gateway whose provider `corp` vouches for clients."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

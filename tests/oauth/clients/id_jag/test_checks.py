@@ -1,7 +1,5 @@
 """What an assertion must have, each check by one that lacks it. Only the log has the reason."""
 
-from __future__ import annotations
-
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event

@@ -1,7 +1,5 @@
 """The grant of an assertion: used once, for fifteen minutes, eight at once; and what ends it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO

@@ -1,7 +1,5 @@
 """Clients that authenticate with a key, and tokens that are bound to one."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """What an assertion gives access to: one upstream, by claims and parameters."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from typing import Any
 

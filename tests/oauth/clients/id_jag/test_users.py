@@ -1,7 +1,5 @@
 """The user of an assertion: the account of its issuer and subject, and no other."""
 
-from __future__ import annotations
-
 import secrets
 from dataclasses import dataclass
 from typing import Any

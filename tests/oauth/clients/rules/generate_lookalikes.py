@@ -7,8 +7,6 @@ Character Database and `confusables.txt` of Unicode Technical Standard 39, all o
 Python that runs this must know that version too (`unicodedata.unidata_version`).
 """
 
-from __future__ import annotations
-
 import re
 import sys
 import textwrap

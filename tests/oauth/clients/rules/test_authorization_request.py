@@ -1,7 +1,5 @@
 """An authorization request: read in one way, or refused."""
 
-from __future__ import annotations
-
 from typing import Any
 from urllib.parse import urlencode
 

@@ -1,7 +1,5 @@
 """Client ID Metadata Documents: which ids are addresses, and which content makes a client."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

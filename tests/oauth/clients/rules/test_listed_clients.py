@@ -1,7 +1,5 @@
 """The operator's own clients: each is whole, or the file is refused with the reason."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """A client's name can neither hide, reverse nor overflow the surrounding text."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

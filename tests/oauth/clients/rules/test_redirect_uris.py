@@ -1,7 +1,5 @@
 """Redirect URIs: the accepted kinds, and exact matching."""
 
-from __future__ import annotations
-
 from oauth.clients.rules import redirect_uris
 from oauth.clients.rules.redirect_uris import CURSOR_URI, is_acceptable, matches_any
 from tests.support.cases import each_case

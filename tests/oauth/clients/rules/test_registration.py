@@ -1,7 +1,5 @@
 """Registered clients: the id contains all their data, and is verified at every use."""
 
-from __future__ import annotations
-
 import base64
 import json
 from typing import Any

@@ -1,7 +1,5 @@
 """What a call finds for an access token."""
 
-from __future__ import annotations
-
 from oauth.clients.grants import grants
 from sessions_kms import GrantStore
 from sessions_kms.concurrency.waits import run_sync

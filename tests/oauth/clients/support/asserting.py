@@ -1,7 +1,5 @@
 """A client whose provider vouches for it, written from the drafts; it keeps no browser."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Consent of a visitor to an app."""
 
-from __future__ import annotations
-
 import html
 import re
 from typing import Any

@@ -1,7 +1,5 @@
 """An app with a key (`private_key_jwt`), its site with document and keys, and its requests."""
 
-from __future__ import annotations
-
 import json
 import secrets
 from collections.abc import Callable

@@ -3,8 +3,6 @@
 It prints what its addresses answer, what was asked of the table, and which modules are loaded.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys

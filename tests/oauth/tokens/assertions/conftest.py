@@ -1,7 +1,5 @@
 """A person who is signed in with `corp`, which vouches for its people at the MCP server `notes`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

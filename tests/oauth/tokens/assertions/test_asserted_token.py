@@ -1,7 +1,5 @@
 """Tokens of MCP servers for which the person's provider vouches (ID-JAG)."""
 
-from __future__ import annotations
-
 import hashlib
 
 import pytest

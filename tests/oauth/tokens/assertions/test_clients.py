@@ -1,7 +1,5 @@
 """Which client the gateway is at the server's issuer, and what both sides announce."""
 
-from __future__ import annotations
-
 import jwt
 import pytest
 from pytest_django import Settings

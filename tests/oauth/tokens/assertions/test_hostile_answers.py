@@ -1,7 +1,5 @@
 """A provider or an issuer that answers wrongly, or not at all, gets nothing."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """However many threads, tasks and processes call a server: one exchange, one token."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """Streams that a policy rewrites, cut at every byte: nobody ever sees what is hidden."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from contextlib import suppress

@@ -4,8 +4,6 @@ Nothing that is denied is ever in what a client gets, and of a clear list all th
 `policy.reference` decides, which shares nothing with the gateway.
 """
 
-from __future__ import annotations
-
 import os
 import random
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Pinned tools over real HTTP: what a server shows otherwise is hidden, rejected and reported."""
 
-from __future__ import annotations
-
 import json
 import signal
 from collections.abc import Iterator

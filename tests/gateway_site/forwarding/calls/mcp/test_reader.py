@@ -1,7 +1,5 @@
 """Calls of an upstream whose MCP messages are read, and of one whose are not, over real HTTP."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ The rules are `RULES` of the gateway's tests: people in `sales` may search and d
 that registered themselves may not delete; some clients may export.
 """
 
-from __future__ import annotations
-
 import json
 import signal
 from collections.abc import Callable, Iterator
