@@ -235,7 +235,7 @@ class Grants:
             raise InvalidGrant
         client = client or Authenticator()
         await client.authenticate(grant)
-        await client.use_up(any_token)
+        await client.use_up(any_token, ends_grant=True)
         key, items = grant.key, items_of(grant, item.id)
         if key is None and (content := await self._tokens.answer(any_token)) is not None:
             response = SealedResponse.from_bytes(content)

@@ -190,7 +190,7 @@ class TokenRedemption:
         grace = CODE_GRACE if is_code else self._lifetimes.refresh_grace
         if self._presented.arrived_at - (spent.spent_at or 0) > grace:
             if isinstance(spent, SealedGrant):
-                await self._presented.client.use_up(self._presented.token)
+                await self._presented.client.use_up(self._presented.token, ends_grant=True)
             await self._end(found, spent)
         elif isinstance(spent, SealedGrant) and not is_code:
             return await self._repeat_response()

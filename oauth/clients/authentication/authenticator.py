@@ -31,6 +31,7 @@ from sessions_kms.operations.used_tokens import use_assertion
 from sessions_kms.services import Services
 
 KEYS_PAUSE: Final = 60  # seconds between two fetches because of an unknown key
+ENDING: Final = "end "  # before what is stored of an assertion that ends a grant
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,10 +62,12 @@ class Authenticator:
         if grant.needs_authentication:
             raise ClientNotAuthenticated("The grant needs authentication, and there was none.")
 
-    async def use_up(self, token: str) -> None:
+    async def use_up(self, token: str, *, ends_grant: bool = False) -> None:
         """Accept the credentials for this token only, immediately before it is used.
 
-        Raises ClientNotAuthenticated, and StoreUnavailable.
+        With ``ends_grant``, what was accepted for the token's exchange is rejected: a stolen
+        request ends nothing when it is sent again. Raises ClientNotAuthenticated, and
+        StoreUnavailable.
         """
 
 
@@ -142,7 +145,7 @@ class AssertionAuthenticator(Authenticator):
         await BlockingCall(self._verify, (assertion, person))
         self._assertion = assertion
 
-    async def use_up(self, token: str) -> None:
+    async def use_up(self, token: str, *, ends_grant: bool = False) -> None:
         """Store that the assertion was used with this token: with another it is rejected."""
         __traceback_hide__ = True
         assertion = self._assertion
@@ -152,7 +155,7 @@ class AssertionAuthenticator(Authenticator):
             self._services,
             self._client_id,
             assertion.id,
-            with_token=token + assertion.text,
+            with_token=(ENDING if ends_grant else "") + token + assertion.text,
             until=assertion.ends_at,
         )
         if not is_first:

@@ -342,6 +342,23 @@ def test_used_assertion_ends_nothing(known: Consented, store: Stack) -> None:
     assert lives(used)
 
 
+def test_request_that_is_sent_again_ends_nothing(known: Consented, store: Stack) -> None:
+    """A thief has a whole request, with token and assertion, at either endpoint."""
+    key = known.site.key
+    first = known.begin(**key.proof())
+    proof = key.proof(exp=int(grants().services.clock()) + 1800)
+    second = known.refresh(first, **proof)
+    assert known.refresh(first, **proof)["access_token"] == second["access_token"]
+    assert_not_authenticated(known.revoke(first["refresh_token"], **proof))
+    store.clock.advance(GRACE + 1)
+    assert_not_authenticated(known.app.refresh(first["refresh_token"], **proof))
+    assert lives(second)
+    proof = key.proof()
+    for _ in range(2):  # A client whose response was lost sends it again.
+        assert known.revoke(second["refresh_token"], **proof).status_code == 200
+    assert not lives(second)
+
+
 def test_metadata_lists_the_method_after_none_with_its_algorithms(app: App) -> None:
     found = app.http.get("/.well-known/oauth-authorization-server").json()
     for endpoint in ("token", "revocation"):
