@@ -97,6 +97,8 @@ def test_call_with_a_proof_is_made_and_the_upstream_sees_neither(
         sent = dict(response.json()["headers"])
         assert "dpop" not in sent
         assert bound.token not in str(sent)
+    response = bound.call("open/%C3%A9", method, bound.proof("open/%c3%a9", method))
+    assert response.status_code == 200, response.text
     response = bound.call("open/x", method, Authorization=f"dpop  {bound.token}")
     assert response.status_code == 200, response.text
 
