@@ -76,9 +76,9 @@ async def list_asserted_grants(services: Services, user_id: str) -> list[LiveGra
     They are among the person's youngest sessions, so they need no index entry of their own.
     """
     inspection = Inspection(services)
-    count = await inspection.count_user_sessions(user_id)
     since = services.clock() - BRIEF_GRANT_AGE
-    rows = await inspection.read_rows(user_id, [each for each, at in count.newest if at > since])
+    session_ids = await inspection.find_young_ids(user_id, since)
+    rows = await inspection.read_rows(user_id, session_ids[:LISTED_MAX])
     found: dict[GrantLabels, list[Row]] = {}
     for row in rows:
         labels = await _read_labels(inspection, row.id)

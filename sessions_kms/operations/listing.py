@@ -212,6 +212,21 @@ class Inspection:
             newest.append((key["id"]["S"], number(key, "createdAt")))
         return Count(len(newest), page.next is not None, tuple(newest))
 
+    async def find_young_ids(self, user_id: str, since: float) -> list[str]:
+        """Return the ids of a user's sessions that began after a time, newest first.
+
+        One call, for at most `KEYS`. Reads only the index, which lags behind.
+        """
+        owner = owner_of(self.namespace, user_id)
+        if owner is None:
+            return []
+        page = await self.services.queries.owned(owner, limit=KEYS)
+        return [
+            key["id"]["S"]
+            for key in page.items
+            if await may_be_live(self.services, key) and number(key, "createdAt") > since
+        ]
+
     async def find(self, item_id: str) -> Row | None:
         """Return the live session of an id if it belongs to this project."""
         record = await ending.load_head(self.services, item_id)
