@@ -60,12 +60,14 @@ _VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # RFC 7636 section 4.
 class OpenGrant:
     """A grant whose access token came with a request: its session, and its client's whole id.
 
-    ``is_bound`` says whether the token is bound to a key, of which the request had a proof.
+    ``is_bound`` says whether the token is bound to a key, of which the request had a proof,
+    ``is_authenticated`` whether the client proved who it is when it got the token.
     """
 
     session: GrantStore = field(repr=False)
     client_id: str
     is_bound: bool = False
+    is_authenticated: bool = False
 
     @property
     def is_asserted(self) -> bool:
@@ -273,7 +275,9 @@ class Grants:
         stored = GrantStore(cached.key)
         is_there = await stored.load_grant()
         await self._delete_previous_response(cached)
-        return OpenGrant(stored, cached.client_id, cached.jkt is not None) if is_there else None
+        if not is_there:
+            return None
+        return OpenGrant(stored, cached.client_id, cached.jkt is not None, cached.is_authenticated)
 
     async def _redeem(self, presented: PresentedToken) -> TokenResponse:
         __traceback_hide__ = True
@@ -296,7 +300,14 @@ class Grants:
             return None
         items = tuple(items_of(grant, item.id))
         cached = CachedGrant(
-            grant.key, grant.client_id, grant.upstream, item.ttl, grant.previous, items, grant.jkt
+            key=grant.key,
+            client_id=grant.client_id,
+            upstream=grant.upstream,
+            ends_at=item.ttl,
+            previous=grant.previous,
+            items=items,
+            jkt=grant.jkt,
+            is_authenticated=grant.needs_authentication,
         )
         self._cache.keep(token_id, cached)
         return cached

@@ -259,7 +259,7 @@ class CachedGrant:
     """The content of an access token. ``ends_at`` is the token's expiry in epoch seconds.
 
     ``items`` are the ids of the items to delete with the grant. ``jkt`` is the thumbprint of the
-    key to which the token is bound.
+    key to which the token is bound, ``is_authenticated`` says whether the client proved who it is.
     """
 
     key: str
@@ -269,6 +269,7 @@ class CachedGrant:
     previous: PreviousToken | None
     items: tuple[str, ...] = ()
     jkt: str | None = None
+    is_authenticated: bool = False
 
 
 class GrantCache:

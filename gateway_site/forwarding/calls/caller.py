@@ -154,7 +154,10 @@ def _is_still_accepted(opened: "OpenGrant", upstream: str) -> bool:
 
     server = settings.AUTHORIZATION_SERVER
     return not opened.is_asserted or (
-        server is not None and is_still_accepted(server, opened.client_id, upstream)
+        server is not None
+        and is_still_accepted(
+            server, opened.client_id, upstream, is_authenticated=opened.is_authenticated
+        )
     )
 
 

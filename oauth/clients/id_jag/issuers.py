@@ -27,12 +27,20 @@ def find_issuers(server: AuthorizationServer) -> Mapping[str, ProviderConfig]:
     return {issuer: each for issuer, each in found.items() if issuer is not None}
 
 
-def is_still_accepted(server: AuthorizationServer, client_id: str, upstream: str) -> bool:
+def is_still_accepted(
+    server: AuthorizationServer, client_id: str, upstream: str, *, is_authenticated: bool
+) -> bool:
     """Return True if a grant that came with an assertion could come with one now.
 
-    Its upstream may have another provider by now: then it has no account there.
+    ``is_authenticated`` says whether the client proved who it is when it came. Its upstream may
+    have another provider by now: then it has no account there.
     """
-    return server.may_use_assertions(client_id) and upstream in find_open_upstreams(server)
+    may_come = client_id in server.listed or is_authenticated
+    return (
+        may_come
+        and server.may_use_assertions(client_id)
+        and upstream in find_open_upstreams(server)
+    )
 
 
 def _may_assert(provider: ProviderConfig) -> bool:

@@ -11,13 +11,14 @@ from django.core.management import call_command
 from pytest_django import Settings
 
 from oauth.clients import grant_end, live_grants, timed_deletions
+from oauth.clients.grants import grants
 from oauth.clients.id_jag.issuers import is_still_accepted
 from oauth.clients.server import AuthorizationServer
 from oauth.exceptions import NotConnected, ReauthenticationRequired
 from oauth.tokens import asserted_account, vault
 from oauth.tokens.remaining_access import RemainingAccess
 from sessions_kms.concurrency.waits import run_sync
-from sessions_kms.operations import ending
+from sessions_kms.operations import ending, listing
 from sessions_kms.operations.used_tokens import use_identity_assertion
 from sessions_kms.services import services
 from tests.oauth.clients.support.app import ISSUER
@@ -235,7 +236,7 @@ def test_provider_that_may_no_longer_vouch_and_refused_clients_end_their_grants(
     tool: AssertingClient, corp: IdJagProvider, settings: Settings
 ) -> None:
     def is_accepted(server: AuthorizationServer, client_id: str = "tool") -> bool:
-        return is_still_accepted(server, client_id, "tools")
+        return is_still_accepted(server, client_id, "tools", is_authenticated=True)
 
     server = make_server()
     assert is_accepted(server)
@@ -247,6 +248,30 @@ def test_provider_that_may_no_longer_vouch_and_refused_clients_end_their_grants(
     assert not is_accepted(make_server(private_key_jwt=False), document)
     configure(settings, environment("corp", corp))
     assert not is_accepted(server)
+
+
+def test_public_client_that_is_no_longer_listed_keeps_no_grant(
+    tool: AssertingClient, corp: IdJagProvider
+) -> None:
+    """Its document could still be fetched, so it would be known, but only with a key."""
+    public = AssertingClient(corp, PUBLIC_ID, {}).get_token()
+    found = [run_sync(grants().open(each, upstream="tools")) for each in (public, tool.get_token())]
+    assert [each is not None and each.is_authenticated for each in found] == [False, True]
+    for server, expected in ((make_server(), True), (make_server(listed={}), False)):
+        assert is_still_accepted(server, PUBLIC_ID, "tools", is_authenticated=False) is expected
+
+
+def test_many_young_sessions_hide_no_grant(
+    tool: AssertingClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One client with many upstreams must not keep others out of what the user sees and ends."""
+    monkeypatch.setattr(listing, "COUNTED", 3)
+    token = tool.get_token()
+    others = [tool.get_token(resource=FILES) for _ in range(4)]
+    assert len(run_sync(live_grants.list_asserted_grants(services(), user_id()))) == 2
+    assert len(live_grants.end_all_grants(services(), user_id())) == 2
+    assert open_session(token) is None
+    assert not any(open_session(each, "files") for each in others)
 
 
 def test_grant_is_no_access_that_a_revocation_at_the_provider_would_end(
