@@ -1,5 +1,6 @@
 """What an assertion must have, each check by one that lacks it. Only the log has the reason."""
 
+import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -40,6 +41,8 @@ def test_assertion_gets_an_access_token_and_no_refresh_token(tool: AssertingClie
         ({"typ": "JWT"}, {}, "another type"),
         ({"typ": ABSENT}, {}, "another type"),
         ({"typ": "at+jwt"}, {}, "another type"),
+        ({"crit": ["b64"], "b64": True}, {}, "unknown extension"),
+        ({}, {"x": json.loads("[" * 30 + "]" * 30)}, "cannot be read"),
         ({}, {"iss": "https://evil.example"}, "may not vouch"),
         ({}, {"iss": ABSENT}, "usable iss"),
         ({}, {"iss": ["a"]}, "usable iss"),
@@ -128,6 +131,11 @@ def test_altered_assertion_is_rejected(tool: AssertingClient) -> None:
     for text in ("", "x", "a.b.c", "a.b.c.d.e", "€"):
         response = tool.present(text)
         assert response.status_code == 400
+
+
+def test_issuer_with_another_end_is_rejected(tool: AssertingClient, corp: IdJagProvider) -> None:
+    for issuer in (corp.issuer + "/", corp.issuer + "//"):
+        assert_rejected(tool.ask(iss=issuer))
 
 
 def test_id_token_is_no_assertion(tool: AssertingClient, corp: IdJagProvider) -> None:

@@ -15,6 +15,7 @@ from oauth.clients.grants import grants
 from oauth.clients.id_jag.issuers import is_still_accepted
 from oauth.clients.server import AuthorizationServer
 from oauth.exceptions import NotConnected, ReauthenticationRequired
+from oauth.sign_in.session_user import DIGEST
 from oauth.tokens import asserted_account, vault
 from oauth.tokens.remaining_access import RemainingAccess
 from sessions_kms.concurrency.waits import run_sync
@@ -30,7 +31,7 @@ from tests.oauth.clients.support.asserting import (
     make_server,
 )
 from tests.oauth.support.fixtures import Visitor, configure, environment
-from tests.oauth.support.id_jag_provider import IdJagProvider
+from tests.oauth.support.id_jag_provider import ASSERTION_AGE, IdJagProvider
 from tests.oauth.support.logout_fixtures import FORM, post
 from tests.oauth.support.logout_provider import EVENT
 from tests.sessions_kms.model.world import World
@@ -81,6 +82,7 @@ def test_grant_has_no_token_of_the_provider_and_ends_after_fifteen_minutes(
     session = open_session(token)
     assert session is not None
     assert vault.stored_providers(session) == []
+    assert DIGEST in session  # without it, a process with another secret key would end the grant
     assert open_session(token, "files") is None
     for _ in range(14):
         store.clock.advance(60)
@@ -103,6 +105,9 @@ def test_items_end_with_the_grant(tool: AssertingClient, store: Stack) -> None:
     kinds = sorted(name.partition("#")[0] if "#" in name else "session" for name in new)
     assert kinds == ["about", "assertion", "logout", "session", "token"]
     assert all(899 <= left <= 901 for name, left in new.items() if "assertion#" not in name)
+    # Its use is known for as long as it is accepted, by a clock that is five minutes behind as well.
+    [used] = [left for name, left in new.items() if "assertion#" in name]
+    assert used >= ASSERTION_AGE + 60 + 300
     # Otherwise the index would list it until DynamoDB deletes it.
     store.clock.advance(902)
     timed_deletions.delete_due(also_later=True)

@@ -160,15 +160,27 @@ def test_person_without_an_account_at_the_provider_has_to_connect(
     assert not corp.exchanges
 
 
-def test_token_of_another_account_is_not_used(
-    signed_in: Visitor, corp: IdJagProvider, server: AssertionServer, store: Stack
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"asserted_subject": "another"},
+        {"issuer": "https://other.example"},
+        {"resource": "https://other.example/mcp"},
+    ],
+)
+def test_token_of_another_account_or_server_is_not_used(
+    signed_in: Visitor,
+    corp: IdJagProvider,
+    server: AssertionServer,
+    store: Stack,
+    other: dict[str, str],
 ) -> None:
-    """A person may have two accounts at the provider, and sign in with the other one."""
+    """A person may have two accounts at the provider; an operator may declare another server."""
     first = get_token(signed_in, "notes")
     session = signed_in.session
     held = vault.load_token_set(session, "notes")
     assert held is not None
-    session["oauth:notes"] = held.to_session() | {"asserted_subject": "another"}
+    session["oauth:notes"] = held.to_session() | other
     session.save()
     assert get_token(signed_in, "notes") != first
     assert stored_tokens(signed_in, "notes").asserted_subject == "1001"
