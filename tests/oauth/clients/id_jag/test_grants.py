@@ -12,8 +12,11 @@ from pytest_django import Settings
 
 from oauth.clients import grant_end, live_grants, timed_deletions
 from oauth.clients.grants import grants
+from oauth.clients.id_jag import rate
 from oauth.clients.id_jag.issuers import is_still_accepted
+from oauth.clients.rules.errors import TooManyRequests
 from oauth.clients.server import AuthorizationServer
+from oauth.clients.token_pair import Lifetimes
 from oauth.exceptions import NotConnected, ReauthenticationRequired
 from oauth.sign_in.session_user import DIGEST
 from oauth.tokens import asserted_account, vault
@@ -105,7 +108,7 @@ def test_items_end_with_the_grant(tool: AssertingClient, store: Stack) -> None:
     kinds = sorted(name.partition("#")[0] if "#" in name else "session" for name in new)
     assert kinds == ["about", "assertion", "logout", "session", "token"]
     assert all(899 <= left <= 901 for name, left in new.items() if "assertion#" not in name)
-    # Its use is known for as long as it is accepted, by a clock that is five minutes behind as well.
+    # Its use is known while it is accepted, also by a clock that is five minutes behind.
     [used] = [left for name, left in new.items() if "assertion#" in name]
     assert used >= ASSERTION_AGE + 60 + 300
     # Otherwise the index would list it until DynamoDB deletes it.
@@ -166,6 +169,21 @@ def test_eleventh_request_within_a_minute_gets_503_and_uses_up_nothing(
     assert tool.ask(sub="2002").status_code == 200
     store.clock.advance(60)
     assert tool.present(assertion).status_code == 200
+
+
+def test_rate_is_bounded_and_a_clock_that_was_set_back_limits_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rate, "KEYS_MAX", 2)
+    requests = rate.RequestRate()
+    for number in range(50):
+        requests.count((str(number), "tool", "tools"), lambda: 1000.0)
+    assert len(requests._times) == 2
+    for _ in range(9):
+        requests.count(("49", "tool", "tools"), lambda: 1000.0)
+    with pytest.raises(TooManyRequests):
+        requests.count(("49", "tool", "tools"), lambda: 1059.0)
+    requests.count(("49", "tool", "tools"), lambda: 10.0)
 
 
 def user_id() -> str:
@@ -235,6 +253,23 @@ def test_logout_at_the_provider_ends_it(
     assert response.status_code == 200, response.content
     assert open_session(token) is None
     assert open_session(other) is not None
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_logout_of_one_session_at_the_provider_ends_it_if_that_is_set(
+    tool: AssertingClient, corp: IdJagProvider, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    corp.more_of_metadata["backchannel_logout_supported"] = True
+    monkeypatch.setattr(Lifetimes, "configured", lambda: Lifetimes(end_with_sid=ends))
+    token = tool.get_token(sid="at-the-desk")
+    logout = corp.assertion(
+        {"typ": "logout+jwt"},
+        aud=corp.client_id,
+        events={EVENT: {}},
+        sid="at-the-desk",
+    )
+    assert post(logout).status_code == 200
+    assert (open_session(token) is None) is ends
 
 
 def test_provider_that_may_no_longer_vouch_and_refused_clients_end_their_grants(

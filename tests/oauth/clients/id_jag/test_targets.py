@@ -11,7 +11,9 @@ from oauth.clients.rules.errors import GrantError, InvalidAssertion, RequestReje
 from tests.oauth.clients.support.app import ISSUER, RESOURCE
 from tests.oauth.clients.support.asserted import open_session
 from tests.oauth.clients.support.asserting import AssertingClient, make_server
-from tests.oauth.support.id_jag_provider import ABSENT
+from tests.oauth.support import fake_provider
+from tests.oauth.support.fixtures import configure, environment
+from tests.oauth.support.id_jag_provider import ABSENT, IdJagProvider
 from tests.support.cases import each_case
 
 FILES, PEOPLE = f"{ISSUER}/gateway/files", f"{ISSUER}/gateway/people"
@@ -135,3 +137,22 @@ def test_form_with_an_assertion_may_have_32_kb(tool: AssertingClient) -> None:
     assert too_long.json()["error"] == "invalid_request"
     refresh = tool.present("x" * 9_000, grant_type="refresh_token")
     assert "8,192" in refresh.json()["error_description"]
+
+
+def test_provider_vouches_for_nobody_at_an_upstream_of_another(
+    tool: AssertingClient, corp: IdJagProvider, settings: Settings
+) -> None:
+    with fake_provider.serving(IdJagProvider) as other:
+        other.clock = corp.clock
+        both = environment("corp", corp, ID_JAG_CLIENTS="1")
+        configure(
+            settings,
+            both | environment("other", other, ID_JAG_CLIENTS="1", CLIENT_ID="at-the-other"),
+        )
+        settings.AUTHORIZATION_SERVER = make_server(upstreams={"tools": "corp", "files": "other"})
+        stranger = AssertingClient(other)
+        assert tool.ask(resource=FILES).json()["error"] == "invalid_grant"
+        assert stranger.ask(resource=RESOURCE).json()["error"] == "invalid_grant"
+        # With one upstream each, neither has to name it.
+        assert tool.ask(resource=ABSENT).json()["scope"] == "tools"
+        assert stranger.ask(resource=ABSENT).json()["scope"] == "files"
