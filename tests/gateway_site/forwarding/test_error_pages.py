@@ -106,13 +106,6 @@ def test_frame_script_and_fetch_get_no_page(gateway: Gateway) -> None:
         assert answer.headers["content-type"] == "application/problem+json", destination
 
 
-def test_rate_that_is_exceeded_has_a_page_with_its_headers(gateway: Gateway) -> None:
-    answers = [ask(gateway, "GET /gateway/ratedapi/x", ON_OUR_PAGE) for _ in range(3)]
-    assert [each.status for each in answers] == [200, 200, 429]
-    assert answers[-1].heading == "Too many requests"
-    assert int(answers[-1].headers["retry-after"]) > 0
-
-
 @pytest.fixture
 def no_store(gateway: Gateway) -> Iterator[None]:
     gateway.control("store/down")

@@ -24,7 +24,8 @@ def set_rules(settings: Settings, api: GitHubApi, **variables: str) -> None:
 def code_of(visitor: Visitor, api: GitHubApi) -> tuple[int, str]:
     response = visitor.sign_in(api.provider, "github")
     page = response.content.decode()
-    return response.status_code, page.partition('<code id="error-code">')[2].partition("</code>")[0]
+    shown = page.partition('<code id="error-code"')[2].partition(">")[2].partition("</code>")[0]
+    return response.status_code, shown.partition(" ")[0]  # the request's id follows
 
 
 IN = (302, "")

@@ -94,7 +94,7 @@ def test_page_names_20_of_100_scopes_at_once_and_the_others_on_demand(
     store.clock.advance(MAX_AGE + 1)
     page = notes.post().content.decode()
     assert_accessible(page)
-    shown, _, opened = page.partition('<details class="facts">')
+    shown, _, opened = page.partition('<details class="details">')
     assert re.findall("<code>(.*?)</code>", shown) == list(notes.resource.scopes[:20])
     assert "These are the first 20 of 100." in shown
     assert re.findall("<code>(.*?)</code>", opened) == list(notes.resource.scopes[20:])

@@ -273,7 +273,7 @@ def test_page_names_20_of_100_scopes_at_once_and_the_others_on_demand(
     notes.scopes = tuple(f"scope-{number:02}" for number in range(100))
     store.clock.advance(MAX_AGE + 1)
     again = Consent(consent.person, consent.app)
-    shown, _, opened = consent.read(again.confirm()).partition('<details class="facts">')
+    shown, _, opened = consent.read(again.confirm()).partition('<details class="details">')
     assert re.findall("<code>(scope-.*?)</code>", shown) == list(notes.scopes[:20])
     assert "These are the first 20 of 100." in shown
     assert re.findall("<code>(scope-.*?)</code>", opened) == list(notes.scopes[20:])
