@@ -71,8 +71,9 @@ async def test_user_occupies_one_thread_and_their_apps_take_turns() -> None:
     for each in (second, other_app, first[2]):
         each.end()
     await asyncio.gather(*(each.task for each in (*first, other_app, second, third)))
-    gc.collect()
-    assert len(threads) == 0
+    while len(threads) > 0:  # A thread lets go of its work a moment after that has ended.
+        gc.collect()
+        await asyncio.sleep(0)
 
 
 async def test_work_that_nobody_waits_for_keeps_its_thread_until_it_ends() -> None:
