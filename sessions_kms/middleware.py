@@ -98,10 +98,11 @@ def unavailable(
 def unavailable_for(
     request: HttpRequest, error: type[StoreUnavailable] = StoreUnavailable
 ) -> HttpResponse:
-    """Return the 503 to a request. Only GET and HEAD may be repeated."""
+    """Return the 503 to a request. Only GET and HEAD may be repeated, without a code."""
     return unavailable(
         error,
-        is_repeatable=request.method in {"GET", "HEAD"},
+        # An authorization code is valid for one request (RFC 6749 section 4.1.2).
+        is_repeatable=request.method in {"GET", "HEAD"} and "code" not in request.GET,
         request_id=getattr(request, "request_id", ""),
     )
 

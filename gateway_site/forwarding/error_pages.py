@@ -72,6 +72,8 @@ class ErrorPages:
                 return response
             page = cast("HttpResponse", made)
         problems.copy_headers(response, page)
+        if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+            page.headers.pop("Refresh", None)  # The page reloads itself, which a person can stop.
         return self._complete(scope, page)
 
     def unavailable(self, scope: Scope, view: object, detail: str) -> HttpResponse:
@@ -84,7 +86,9 @@ class ErrorPages:
         """Return the 503 page in the language of a request, with its id."""
         with languages.of_scope(scope):
             language = translation.get_language()
-        page = self._unavailable[language, scope["method"] in SAFE_METHODS]
+        # An authorization code is valid for one request (RFC 6749 section 4.1.2).
+        is_repeatable = scope["method"] in SAFE_METHODS and b"code=" not in scope["query_string"]
+        page = self._unavailable[language, is_repeatable]
         content = page.content.replace(ID_MARK.encode(), _request_id(scope).encode())
         return HttpResponse(content, status=page.status_code, headers=page.headers)
 

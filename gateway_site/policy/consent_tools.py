@@ -8,7 +8,7 @@ from django.http import HttpRequest
 
 from gateway_site.policy.client_names import UNVERIFIED, all_names
 from gateway_site.policy.in_force import pins_of, rules_of
-from gateway_site.policy.rules import ALLOW, Caller, Rules
+from gateway_site.policy.rules import ALLOW, DENY, Caller, Rule, Rules
 from gateway_site.policy.subjects import TOOLS, Subject
 from oauth.clients.rules.client import Client, Source
 
@@ -44,12 +44,25 @@ def _named_by(rules: Rules, caller: Caller) -> tuple[str, ...] | None:
     decided = rules.of(caller)
     exact = {name for each in named for name in each.exact}
     allowed = {name for name in exact if decided.decide(CALL, (_tool(name),)).is_allowed}
-    starts = {start for each in named for start in each.starts}
-    # A denial of the whole start also denies a name that no rule has.
-    allowed |= {
-        f"{start}*" for start in starts if decided.decide(CALL, (_tool(f"{start}_"),)).is_allowed
-    }
+    denying = [
+        rule
+        for rule in rules.rules
+        if rule.action == DENY and rule.concerns(caller) and rule.covers_method(CALL)
+    ]
+    for start in {start for each in named for start in each.starts}:
+        if not any(_denies_all(rule, start) for rule in denying):
+            if not start:
+                return None
+            allowed.add(f"{start}*")
     return tuple(sorted(allowed))
+
+
+def _denies_all(rule: Rule, start: str) -> bool:
+    """Return True if a denial covers every tool whose name begins so."""
+    names = rule.names.get(TOOLS)
+    if names is None:
+        return not rule.names
+    return names.spelled(start).startswith(names.starts)
 
 
 def _tool(name: str) -> Subject:

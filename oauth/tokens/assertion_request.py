@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 ASSERTION_INVALID = "assertion_invalid"
 BEARER = "bearer"
+UNKNOWN_LIFETIME = 3600  # seconds after which the provider decides again if the server names none
 # RFC 6749 section 4.1.2.1 has these for another endpoint, but some servers send them here as well.
 TEMPORARY = frozenset({"server_error", "temporarily_unavailable"})
 
@@ -132,8 +133,10 @@ class AssertionRequest:
             raise self._refused(TOKENS_TOO_LARGE, "The tokens are too large.") from None
         except MalformedTokens as exc:
             raise ProviderUnavailable(str(exc)) from None
+        ends_at = token_set.expires_at or int(clock()) + UNKNOWN_LIFETIME
         token_set = replace(
             token_set,
+            expires_at=ends_at,
             refresh_token=None,  # The provider decides each time whether the user may go on.
             refresh_expires_at=None,
             id_token=None,
@@ -157,7 +160,8 @@ class AssertionRequest:
             code = exc.code
         else:
             return content
-        if response.parse().get("error") in TEMPORARY:
+        error = response.parse().get("error")
+        if isinstance(error, str) and error in TEMPORARY:
             raise ProviderUnavailable("The provider issues no tokens at the moment.")
         raise self._refused(code, f"{source} rejects the request.")
 

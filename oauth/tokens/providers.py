@@ -33,6 +33,8 @@ def belongs_to(server: McpServer, token_set: TokenSet) -> bool:
     """Return True if the token set was issued for this server, by an issuer that is allowed."""
     if token_set.issuer is None or token_set.resource is None:
         return False
+    if token_set.asserted_by not in (None, server.id_jag):
+        return False  # The operator has ended that trust.
     if server.issuer is not None and server.issuer != token_set.issuer:
         return False
     return covers(token_set.resource, server)

@@ -76,7 +76,7 @@ REMEDIES = {
     "UnknownOperationException": "Use DynamoDB itself, or a compatible engine that supports it.",
     "UnrecognizedClientException": _CREDENTIALS,
 }
-_USERINFO = re.compile(r"(?<=://)[^\s/?#@]+@")
+_USERINFO = re.compile(r"(?<=://)[^\s\"']+@")  # up to the last @: a password may have any sign
 CALL = 5.0  # seconds for one call with its retries
 P = ParamSpec("P")
 T = TypeVar("T")

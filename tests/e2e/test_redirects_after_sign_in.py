@@ -43,7 +43,7 @@ def test_tabs_that_sign_in_side_by_side_each_come_to_their_page(
         tab.wait_for_url(address)
         expect(tab.get_by_role("heading", name="Your sessions")).to_be_visible()
     tabs[0].reload()
-    expect(tabs[0].get_by_role("button", name="Sign out")).to_be_visible()
+    expect(tabs[0].get_by_role("banner").get_by_role("button", name="Sign out")).to_be_visible()
 
 
 def test_call_that_needed_a_sign_in_is_made_when_its_person_chooses_to(
@@ -99,7 +99,7 @@ def test_button_is_skipped_but_never_after_a_sign_out(
         page.wait_for_url(f"{straight.url}/sessions/?a=1&b=2")
         assert page.title().endswith("Ada's tools")
 
-        page.get_by_role("button", name="Sign out").click()
+        page.get_by_role("banner").get_by_role("button", name="Sign out").click()
         # With the provider too, by single logout, or here alone: neither leads in again.
         expect(page.get_by_role("button", name=BUTTON)).to_be_visible()
         for address in ("/", "/sessions/", "/accounts/login/"):

@@ -162,19 +162,32 @@ def test_problem_document_stays_if_no_page_can_be_made(error: Exception) -> None
 def test_page_of_an_outage_keeps_the_time_that_the_response_names() -> None:
     problem = Problem(503, "busy", "x", headers={"Retry-After": "30"}).response()
     headers = [(b"sec-fetch-dest", b"document")]
-    scope = {"method": "GET", "path": "/", "scheme": "http", "headers": headers}
+    scope = {
+        "method": "GET",
+        "path": "/",
+        "query_string": b"",
+        "scheme": "http",
+        "headers": headers,
+    }
     pages = ErrorPages(ThreadPool("test", 1))
     page = run(pages.choose(scope, cast("Client", None), problem))
     assert (page.status_code, page["Retry-After"], page["X-Gateway-Problem"]) == (503, "30", "busy")
 
 
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_page_for_a_busy_gateway_was_rendered_before(method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "query", "is_reloaded"),
+    [("GET", "", True), ("POST", "", False), ("GET", "state=a&code=b", False)],
+    ids=["GET", "POST", "an authorization code, which is valid once"],
+)
+def test_page_for_a_busy_gateway_was_rendered_before(
+    method: str, query: str, is_reloaded: bool
+) -> None:
     """It has the request's id, though no thread is free."""
     entry = SimpleNamespace(id="0123456789abcdef")
     scope = {
         "method": method,
         "path": "/",
+        "query_string": query.encode(),
         "scheme": "https",
         "headers": [],
         "gateway.request": entry,
@@ -182,7 +195,7 @@ def test_page_for_a_busy_gateway_was_rendered_before(method: str) -> None:
     page = ErrorPages(ThreadPool("test", 1)).unavailable(scope, None, BUSY)
     content = page.content.decode()
     assert "(request 0123456789abcdef)" in content
-    assert ("data-reload" in content) is (method == "GET")
+    assert ("data-reload" in content) is is_reloaded
     assert "script-src 'self'" in page["Content-Security-Policy"]
     assert page["Content-Length"] == str(len(page.content))
 

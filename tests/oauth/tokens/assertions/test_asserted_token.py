@@ -91,6 +91,18 @@ def test_token_is_used_until_it_ends(
     assert (len(corp.exchanges), len(server.forms), len(corp.refreshes)) == (2, 2, 1)
 
 
+def test_token_of_unknown_lifetime_is_used_for_an_hour(
+    signed_in: Visitor, server: AssertionServer, store: Stack
+) -> None:
+    """Otherwise the provider would not be asked again for as long as the session lasts."""
+    server.more_of_token_response = {"expires_in": None}
+    first = get_token(signed_in, "notes")
+    store.clock.advance(3500)
+    assert get_token(signed_in, "notes") == first
+    store.clock.advance(101)
+    assert get_token(signed_in, "notes") != first
+
+
 def test_without_a_new_id_token_only_connect_is_left(
     signed_in: Visitor, corp: IdJagProvider, server: AssertionServer, store: Stack
 ) -> None:
@@ -271,17 +283,11 @@ def test_session_that_ends_meanwhile_stays_ended_and_the_token_is_revoked(
     assert revoked["token"] in server.secrets
 
 
-def test_operator_may_end_it(
-    signed_in: Visitor,
-    notes: McpResource,
-    server: AssertionServer,
-    settings: Settings,
-    store: Stack,
+def test_operator_may_end_it_at_once(
+    signed_in: Visitor, notes: McpResource, server: AssertionServer, settings: Settings
 ) -> None:
-    token = get_token(signed_in, "notes")
+    get_token(signed_in, "notes")
     declare_asserted(settings, notes, ID_JAG="")
-    assert get_token(signed_in, "notes") == token
-    store.clock.advance(3601)
     with pytest.raises(ReauthenticationRequired):
         get_token(signed_in, "notes")
     assert len(server.forms) == 1

@@ -181,7 +181,10 @@ def test_server_that_says_it_is_unavailable_is_no_refusal(
         get_token(signed_in, "notes")
 
 
-ERRORS = ["invalid_grant", "invalid_client", "access_denied", "interaction_required", "made_up"]
+ERRORS: list[object] = [
+    "invalid_grant", "invalid_client", "access_denied", "interaction_required", "made_up",
+    ["server_error"], {"server_error": 1}, 7, None,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("where", ["corp", "server"])
@@ -193,7 +196,7 @@ def test_error_of_oauth_leads_to_connect_without_another_attempt_for_five_minute
         return 400, "application/json", json.dumps({"error": errors[-1]}).encode()
 
     requests: list[str] = []
-    errors: list[str] = []
+    errors: list[object] = []
     failing = {"corp": corp, "server": server}[where].failing
     failing["/token"] = refuse
     for error in ERRORS:
