@@ -15,6 +15,7 @@ from sessions_kms import about
 
 UPSTREAM, REDIRECT, PROVIDER = "upstream", "redirect_host", PROVIDER_LABEL
 ASSERTED_BY = "asserted_by"  # the provider whose assertion a grant came with, instead of a consent
+AssertedEntry = tuple[str, str, str]  # client, upstream, provider
 WANTED = ("wanted_scope", "wanted_scope_2")  # `oauth.clients.wanted_scopes`
 
 
@@ -58,6 +59,11 @@ class GrantLabels:
     provider: str
     wanted: tuple[str, ...] = ()
     asserted_by: str = ""
+
+    @property
+    def asserted_entry(self) -> AssertedEntry:
+        """What grants with assertions share an entry by: a client's name may change meanwhile."""
+        return self.client_id, self.upstream, self.asserted_by
 
     @classmethod
     def from_labels(cls, words: Mapping[str, str]) -> "GrantLabels | None":

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from django.contrib.sessions.backends.base import SessionBase
 
-from oauth.clients.consent import GrantLabels
+from oauth.clients.consent import AssertedEntry, GrantLabels
 from oauth.clients.grant_end import ENDED, TOO_MANY, announce_end
 from oauth.logout import session_links
 from sessions_kms import about
@@ -79,14 +79,14 @@ async def list_asserted_grants(services: Services, user_id: str) -> list[LiveGra
     since = services.clock() - BRIEF_GRANT_AGE
     session_ids = await inspection.find_young_ids(user_id, since)
     rows = await inspection.read_rows(user_id, session_ids[:LISTED_MAX])
-    found: dict[GrantLabels, list[Row]] = {}
+    found: dict[AssertedEntry, list[tuple[Row, GrantLabels]]] = {}
     for row in rows:
         labels = await _read_labels(inspection, row.id)
         if labels is not None and labels.asserted_by:
-            found.setdefault(labels, []).append(row)
+            found.setdefault(labels.asserted_entry, []).append((row, labels))
     return [
-        LiveGrant(newest, labels, tuple(each.id for each in older))
-        for labels, (newest, *older) in found.items()
+        LiveGrant(newest, labels, tuple(each.id for each, _ in older))
+        for (newest, labels), *older in found.values()
     ]
 
 
@@ -101,7 +101,8 @@ def end_grant(services: Services, session_id: str, *, user_id: str) -> GrantLabe
     same = {session_id}
     if labels.asserted_by:
         live = run_sync(list_asserted_grants(services, user_id))
-        same.update(*(each.ids for each in live if each.labels == labels))
+        entry = labels.asserted_entry
+        same.update(*(each.ids for each in live if each.labels.asserted_entry == entry))
     return labels if _end_each(services, same, user_id) else None
 
 

@@ -52,6 +52,7 @@ class Credentials:
 class Authenticator:
     """A request without credentials."""
 
+    has_credentials = False
     is_authenticated = False
 
     async def authenticate(self, grant: SealedGrant) -> None:
@@ -74,6 +75,8 @@ class Authenticator:
 class InvalidCredentials(Authenticator):
     """A request whose credentials cannot be valid, for this ``reason``."""
 
+    has_credentials = True
+
     def __init__(self, reason: str) -> None:
         self._reason = reason
 
@@ -84,6 +87,8 @@ class InvalidCredentials(Authenticator):
 
 class SecretAuthenticator(Authenticator):
     """A request with the secret of a listed client."""
+
+    has_credentials = True
 
     def __init__(self, authentication: Authentication, secret: str) -> None:
         self._authentication = authentication
@@ -107,6 +112,8 @@ class FoundKeys:
 
 class AssertionAuthenticator(Authenticator):
     """A request with a client assertion (`private_key_jwt`)."""
+
+    has_credentials = True
 
     def __init__(
         self,
@@ -173,7 +180,7 @@ class AssertionAuthenticator(Authenticator):
             fitting = assertion.select_keys(found.keys)
             if assertion.is_signed_by_one(fitting):
                 return
-            if fitting and assertion.key_id is not None:
+            if fitting and assertion.key_id is not None and max_age == KEYS_PAUSE:
                 raise ClientNotAuthenticated(
                     "The assertion is not signed by the key that it names."
                 )
@@ -218,7 +225,8 @@ def make_authenticator(
     if known.secret_digests:
         return _secret_authenticator(known, credentials)
     # An entry without keys is public: ChatGPT, pinned like that, sends assertions all the same.
-    if credentials.assertion and (listed is None or known.has_key):
+    is_read = server.private_key_jwt and (listed is None or known.has_key)
+    if credentials.assertion and is_read:
         if credentials.has_header or credentials.secret:
             return InvalidCredentials("The request has more than one kind of credentials.")
         if credentials.assertion_type != ASSERTION_TYPE:

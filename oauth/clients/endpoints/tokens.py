@@ -242,7 +242,7 @@ def _make_authenticator(request: HttpRequest, form: Form) -> Authenticator:
     header = request.headers.get(AUTHORIZATION, "")
     credentials = Credentials(
         client_id=require_parameter(form, "client_id"),
-        assertion=form.get(ASSERTION, "") if server.private_key_jwt else "",
+        assertion=form.get(ASSERTION, ""),
         assertion_type=form.get("client_assertion_type", ""),
         secret=form.get("client_secret", ""),
         has_header=bool(header),

@@ -5,7 +5,8 @@
     → use up the client's own assertion → use up this one → store the grant
 
 What costs nothing comes first. Nothing is fetched for a client before its provider vouched for it,
-so no stranger can cause that. Only the last three write, so a failure before uses nothing up.
+so no stranger can cause that. A new account gets its user before rate and use are checked. A
+failure before the last three steps uses nothing up.
 """
 
 from dataclasses import dataclass, replace
@@ -21,8 +22,13 @@ from oauth.clients.id_jag.grant import IssuedAccessToken, NewGrant, start_grant
 from oauth.clients.id_jag.issuers import find_issuers, find_open_upstreams
 from oauth.clients.id_jag.rate import request_rate
 from oauth.clients.metadata_documents import document_fetcher
-from oauth.clients.rules.client import Client, document_host
-from oauth.clients.rules.errors import InvalidAssertion, IssuerUnavailable, UnauthorizedClient
+from oauth.clients.rules.client import Client
+from oauth.clients.rules.errors import (
+    InvalidAssertion,
+    IssuerUnavailable,
+    KeysUnavailable,
+    UnauthorizedClient,
+)
 from oauth.clients.rules.resources import resource_of
 from oauth.clients.sealed_grant import SealedGrant
 from oauth.clients.server import AuthorizationServer
@@ -82,19 +88,19 @@ class AssertionExchange:
         assertion = read_assertion(self._request.assertion)
         try:
             issuer = self._find_issuer(assertion)
-            self._verify(assertion, issuer)
+            client = self._verify(assertion, issuer)
         except ProviderUnavailable as error:
             retry_after = error.retry_after
         else:
-            return self._issue(assertion, issuer)
+            return self._issue(assertion, issuer, client)
         raise IssuerUnavailable(retry_after)
 
     def _require_grant_type(self) -> None:
         """Raise UnauthorizedClient for a client that may not use assertions, as it came."""
         client_id = self._request.client_id
-        is_public = type(self._request.client) is Authenticator  # without any credentials
-        must_authenticate = client_id not in self._server.listed
-        if not self._server.may_use_assertions(client_id) or (is_public and must_authenticate):
+        is_listed = client_id in self._server.listed
+        may_authenticate = is_listed or self._request.client.has_credentials
+        if not self._server.may_use_assertions(client_id) or not may_authenticate:
             raise UnauthorizedClient
 
     def _find_issuer(self, assertion: IdentityAssertion) -> Issuer:
@@ -107,8 +113,11 @@ class AssertionExchange:
             raise InvalidAssertion("Its iss is not exactly the issuer.")
         return Issuer(provider, found)
 
-    def _verify(self, assertion: IdentityAssertion, issuer: Issuer) -> None:
-        """Check the assertion, then the client. Raises GrantError and ProviderUnavailable."""
+    def _verify(self, assertion: IdentityAssertion, issuer: Issuer) -> Client:
+        """Check the assertion, then the client, which is returned.
+
+        Raises GrantError and ProviderUnavailable.
+        """
         __traceback_hide__ = True
         request = self._request
         assertion.check_parties(audience=self._server.issuer, client_id=request.client_id)
@@ -122,24 +131,26 @@ class AssertionExchange:
         )
         assertion.check_signature(keys)
         subject = read_subject(issuer.provider, assertion.claims)
-        self._authenticate(assertion, f"{issuer.provider.name}|{subject}")
+        return self._authenticate(assertion, f"{issuer.provider.name}|{subject}")
 
-    def _authenticate(self, assertion: IdentityAssertion, person: str) -> None:
+    def _authenticate(self, assertion: IdentityAssertion, person: str) -> Client:
         """Authenticate the client, for whose keys a person is counted; then check its proof."""
         __traceback_hide__ = True
         request = self._request
         expected = _describe_request(request.client_id, person)
         run_sync(request.client.authenticate(expected))
-        known = self._find_client()  # Its document was fetched only now.
-        needs_proof = self._server.dpop and known is not None and known.needs_proof
+        client = self._find_client()  # Its document was fetched only now.
         request.binding.check(
-            replace(expected, needs_proof=needs_proof),
+            replace(expected, needs_proof=self._server.dpop and client.needs_proof),
             assertion.text,
             is_authenticated=request.client.is_authenticated,
         )
         assertion.check_confirmation(request.binding.thumbprint)
+        return client
 
-    def _issue(self, assertion: IdentityAssertion, issuer: Issuer) -> IssuedAccessToken:
+    def _issue(
+        self, assertion: IdentityAssertion, issuer: Issuer, client: Client
+    ) -> IssuedAccessToken:
         """Find upstream and user, use up the assertions, and store the grant."""
         __traceback_hide__ = True
         request, services = self._request, self._services
@@ -153,7 +164,7 @@ class AssertionExchange:
         )
         if not run_sync(first):
             raise InvalidAssertion("It was used before.")
-        grant = self._describe_grant(assertion, issuer, upstream, person)
+        grant = self._describe_grant(assertion, issuer, client, upstream, person)
         return run_sync(start_grant(services, grant))
 
     def _choose_upstream(self, assertion: IdentityAssertion, issuer: Issuer) -> str:
@@ -175,9 +186,13 @@ class AssertionExchange:
         return upstream
 
     def _describe_grant(
-        self, assertion: IdentityAssertion, issuer: Issuer, upstream: str, person: AssertedUser
+        self,
+        assertion: IdentityAssertion,
+        issuer: Issuer,
+        client: Client,
+        upstream: str,
+        person: AssertedUser,
     ) -> NewGrant:
-        name, host = self._describe_client()
         account = AssertedAccount(
             provider=issuer.provider.name,
             subject=person.subject,
@@ -190,8 +205,8 @@ class AssertionExchange:
             user=person.user,
             backend=_choose_backend(),
             client_id=self._request.client_id,
-            client_name=name,
-            client_host=host,
+            client_name=client.name,
+            client_host=client.host,
             is_authenticated=self._request.client.is_authenticated,
             jkt=self._request.binding.thumbprint,
             upstream=upstream,
@@ -200,18 +215,16 @@ class AssertionExchange:
             links=_list_links(assertion, issuer),
         )
 
-    def _describe_client(self) -> tuple[str, str | None]:
-        """Return the client's name, and the host that verifies it."""
-        known = self._find_client()
-        if known is not None:
-            return known.name, known.host
-        host = document_host(self._request.client_id)
-        return host, host
+    def _find_client(self) -> Client:
+        """Return the listed client, or that of a document that was fetched to authenticate it.
 
-    def _find_client(self) -> Client | None:
-        """Return the listed client, or that of a document that was fetched to authenticate it."""
+        Raises KeysUnavailable if the document has left the cache since: what it demands is unknown.
+        """
         client_id = self._request.client_id
-        return self._server.listed.get(client_id) or document_fetcher().cached(client_id)
+        known = self._server.listed.get(client_id) or document_fetcher().cached(client_id)
+        if known is None:
+            raise KeysUnavailable
+        return known
 
 
 def _describe_request(client_id: str, person: str) -> SealedGrant:

@@ -107,7 +107,7 @@ async def _issue_token(
     now, ends = services.clock(), token_pair.grant_end(stored)
     await Tokens(services).begin(NewToken(token, content.to_bytes(), ends))
     # Otherwise the index would list ended ones until DynamoDB deletes them, which may take days.
-    timed_deletions.delete_once_ended(services, id_of(key), ends)
+    timed_deletions.delete_once_ended(services, id_of(key), ends, is_secret=False)
     count_grant(ISSUED)
     await BlockingCall(_announce, (id_of(key)[:SHORT_ID], user_id, new))
     return IssuedAccessToken(token, max(1, math.floor(ends - now)), new.upstream, new.jkt)

@@ -1,5 +1,7 @@
 """Apps that a provider vouches for: one entry for each client and upstream, and no announcement."""
 
+from dataclasses import replace
+
 import pytest
 from pytest_django import Settings
 
@@ -41,6 +43,9 @@ def test_one_entry_for_each_client_and_upstream_ends_all_its_grants(
         claude = AssertingClient(corp, PUBLIC_ID, {})
         first = claude.get_token()
         store.clock.advance(120)
+        renamed = dict(make_server().listed)
+        renamed[PUBLIC_ID] = replace(renamed[PUBLIC_ID], name="Claude 2")
+        settings.AUTHORIZATION_SERVER = make_server(listed=renamed)
         second, files = claude.get_token(), claude.get_token(resource=FILES)
         tool = AssertingClient(corp).get_token()
         home = ada.client.get("/").content.decode()

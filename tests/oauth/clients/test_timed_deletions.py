@@ -61,6 +61,21 @@ def test_memory_is_bounded(
     assert [waiting.add(services, str(each), 0) for each in range(5)] == [True] * 3 + [False] * 2
 
 
+def test_items_that_are_no_secrets_leave_half_of_the_places(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Short grants of many users would otherwise leave codes and responses in the table."""
+    waiting = TimedDeletions(monotonic=FakeClock(0), start=lambda _: None)
+    monkeypatch.setattr(timed_deletions, "WAITING_MAX", 4)
+    monkeypatch.setattr(timed_deletions, "_waiting", waiting)
+    for each in range(5):
+        timed_deletions.delete_once_ended(services, f"grant {each}", 0, is_secret=False)
+    assert len(waiting) == 2
+    for each in range(5):
+        timed_deletions.delete_once_ended(services, f"code {each}", 0)
+    assert len(waiting) == 4
+
+
 def test_process_without_threads_loses_the_deletion_and_nothing_else(
     services: Services, deleted: Deleted
 ) -> None:

@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+from dataclasses import replace
 from io import StringIO
 from typing import Any
 from urllib.parse import quote_plus, urlencode
@@ -85,7 +86,11 @@ def test_each_way_to_send_the_secret_is_accepted(
 
 
 def test_wrong_missing_or_repeated_secret_is_rejected_and_uses_up_nothing(
-    ada: Visitor, corp: FakeProvider, tool: tuple[App, str], caplog: pytest.LogCaptureFixture
+    ada: Visitor,
+    corp: FakeProvider,
+    tool: tuple[App, str],
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
     app, secret = tool
@@ -118,6 +123,9 @@ def test_wrong_missing_or_repeated_secret_is_rejected_and_uses_up_nothing(
             assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client"), fields
             assert ("WWW-Authenticate" in answer) is bool(headers)
             assert secret not in answer.content.decode()
+    settings.AUTHORIZATION_SERVER = replace(settings.AUTHORIZATION_SERVER, private_key_jwt=False)
+    both = app.refresh(tokens["refresh_token"], client_secret=secret, **assertion)
+    assert both.json()["error"] == "invalid_client", "two kinds of credentials, one of them is off"
     assert app.refresh(tokens["refresh_token"], client_secret=secret).status_code == 200
     assert secret not in caplog.text
     assert wrong not in caplog.text

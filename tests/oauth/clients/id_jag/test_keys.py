@@ -176,3 +176,14 @@ def test_document_that_wants_bound_tokens_counts_when_it_is_first_fetched(
     headers = {"DPoP": ProofKey(store.clock).proof("POST", TOKEN_URL)}
     response = keyed.present(keyed.assertion(), headers, **site.key.proof())
     assert response.json()["token_type"] == "DPoP"
+
+
+def test_document_that_left_the_cache_meanwhile_decides_nothing(
+    keyed: AssertingClient, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may want bound tokens."""
+    assertion, proof = keyed.assertion(), site.key.proof()
+    with monkeypatch.context() as patch:
+        patch.setattr(metadata_documents.document_fetcher(), "cached", lambda client_id: None)
+        assert keyed.present(assertion, **proof).status_code == 503
+    assert keyed.present(assertion, **proof).status_code == 200

@@ -59,7 +59,7 @@ def test_incomplete_client_is_rejected_with_the_reason(changes: dict[str, Any], 
         read_client_list([TOOL | {"client_id": "first"}, TOOL | changes], DEFAULT_URIS)
 
 
-def test_grant_types_of_an_entry_are_the_only_ones() -> None:
+def test_entry_with_grant_types_may_use_assertions_only_if_they_are_listed() -> None:
     secret = {"client_secret_sha256": "a" * 64}
     alone = {"client_id": "alone", "grant_types": [JWT_BEARER]} | secret
     both = ["authorization_code", JWT_BEARER]
