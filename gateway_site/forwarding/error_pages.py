@@ -87,7 +87,8 @@ class ErrorPages:
         with languages.of_scope(scope):
             language = translation.get_language()
         # An authorization code is valid for one request (RFC 6749 section 4.1.2).
-        is_repeatable = scope["method"] in SAFE_METHODS and b"code=" not in scope["query_string"]
+        query = scope.get("query_string", b"")
+        is_repeatable = scope["method"] in SAFE_METHODS and b"code=" not in query
         page = self._unavailable[language, is_repeatable]
         content = page.content.replace(ID_MARK.encode(), _request_id(scope).encode())
         return HttpResponse(content, status=page.status_code, headers=page.headers)

@@ -53,7 +53,7 @@ def test_one_entry_for_each_client_and_upstream_ends_all_its_grants(
         texts = [" ".join(each.text.split()) for each in cards(ada)]
         assert len(texts) == 3
         assert all("Allowed by Your organization, at Corp" in text for text in texts)
-        assert all("It may come back by itself, if Corp vouches for it again" in text for text in texts)
+        assert all("back by itself, if Corp vouches for it again" in text for text in texts)
         assert not any("Sent you back to" in text for text in texts)
         [card] = [each for each in cards(ada) if "Claude" in each.text and "tools" in each.text]
         [field] = [each for each in card.all("input") if each.attributes["name"] == "app"]
