@@ -98,8 +98,8 @@ def discover(server: McpServer) -> Discovered:
 def announced_assertions(found: Discovered) -> tuple[bool, dict[str, bool | None]]:
     """Return whether a server's issuer, and which providers, announce that they support ID-JAG.
 
-    Asks the provider that vouches for people at the server, or all if there is none; None if its
-    metadata cannot be had.
+    Reads the metadata of the provider that vouches for people at the server, or of all providers if
+    none does. The value is None for a provider whose metadata cannot be fetched.
     """
     named = found.server.id_jag
     providers = [

@@ -213,7 +213,7 @@ class TokenSet:
 
     @property
     def is_renewable(self) -> bool:
-        """Whether another access token can be had without the person."""
+        """Whether the gateway can get another access token without the person."""
         return self.refresh_token is not None or self.asserted_by is not None
 
     @property

@@ -150,7 +150,7 @@ def _is_still_accepted(opened: "OpenGrant", upstream: str) -> bool:
 
     Other clients keep their tokens until the next refresh: this one would only come back.
     """
-    from oauth.clients.id_jag.issuers import is_still_accepted  # noqa: PLC0415 - as above
+    from oauth.clients.id_jag.issuers import is_still_accepted  # noqa: PLC0415 - for clients
 
     server = settings.AUTHORIZATION_SERVER
     return not opened.is_asserted or (
@@ -164,7 +164,7 @@ def _is_still_accepted(opened: "OpenGrant", upstream: str) -> bool:
 def _read_proof(request: HttpRequest) -> "RequestProof":
     """Return the proof of a call; its URL is the public one, without query, as it was sent."""
     __traceback_hide__ = True
-    from oauth.clients.authentication.dpop_proof import RequestProof  # noqa: PLC0415 - as above
+    from oauth.clients.authentication.dpop_proof import RequestProof  # noqa: PLC0415 - for clients
 
     server, scope = settings.AUTHORIZATION_SERVER, getattr(request, "scope", {})
     path = (scope.get("raw_path") or b"").partition(b"?")[0].decode("latin-1")
@@ -211,7 +211,7 @@ def client_challenge(path: str, *, error: str = "", is_bound: bool = False) -> s
         return None
     if not is_bound:
         return make_challenge(server.issuer, *found, error=error)
-    from oauth.clients.authentication.dpop_proof import PROOF_ALGORITHMS  # noqa: PLC0415 - as above
+    from oauth.clients.authentication.dpop_proof import PROOF_ALGORITHMS  # noqa: PLC0415 - for clients
 
     return make_challenge(server.issuer, *found, error=error, algorithms=PROOF_ALGORITHMS)
 

@@ -152,7 +152,7 @@ class FailingThreads:
 
 @pytest.mark.parametrize("error", [QueueTimeout(), ClientGone(), TemplateDoesNotExist("404.html")])
 def test_problem_document_stays_if_no_page_can_be_made(error: Exception) -> None:
-    """The call may have been made, and what became of it has to be told and recorded."""
+    """The call may have been made, so its response still reaches the client and the audit log."""
     problem = Problem(404, "unknown_upstream", "x").response()
     scope = {"method": "GET", "path": "/", "headers": [(b"sec-fetch-dest", b"document")]}
     pages = ErrorPages(cast("ThreadPool", FailingThreads(error)))

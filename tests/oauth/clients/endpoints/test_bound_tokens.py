@@ -157,7 +157,7 @@ def test_stolen_bound_token_is_useless_without_its_key_and_ends_nothing(
             ]
             assert got in (["invalid_dpop_proof", "invalid_grant"], ["invalid_grant"] * 2)
     last = refresh(app, tokens[-1], key)
-    # Whoever has the key as well is one of two: the grant ends.
+    # Two parties have token and key: the grant ends.
     store.clock.advance(GRACE + 1)
     assert error_of(with_proof(app, key).refresh(tokens[-1]["refresh_token"])) == "invalid_grant"
     assert not lives(last, key)
