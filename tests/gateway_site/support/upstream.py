@@ -137,12 +137,16 @@ async def go(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) 
 
 
 async def events(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) -> None:
-    """Send events after Last-Event-ID; after `count` events wait until the client disconnects."""
+    """Send events after Last-Event-ID; after `count` events wait until the client disconnects.
+
+    `case` in the query is part of the counter's name, so that a test counts its own streams only.
+    """
+    counter = f"open streams {query.get('case', '')}".rstrip()
     headers = dict(scope["headers"])
     first = int(headers.get(b"last-event-id", b"0")) + 1
     start = [(b"content-type", b"text/event-stream")]
     await send({"type": "http.response.start", "status": 200, "headers": start})
-    state["open streams"] += 1
+    state[counter] += 1
     try:
         for number in range(first, first + int(query.get("count", "1"))):
             event = f"id: {number}\ndata: event {number}\n\n".encode()
@@ -150,17 +154,18 @@ async def events(scope: Scope, receive: Receive, send: Send, query: dict[str, st
         while (await receive())["type"] != "http.disconnect":
             pass
     finally:
-        state["open streams"] -= 1
+        state[counter] -= 1
 
 
 async def hang(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) -> None:
-    """Never respond."""
-    state["hanging"] += 1
+    """Never respond. `case` as for `events`."""
+    counter = f"hanging {query.get('case', '')}".rstrip()
+    state[counter] += 1
     try:
         while (await receive())["type"] != "http.disconnect":
             pass
     finally:
-        state["hanging"] -= 1
+        state[counter] -= 1
 
 
 async def half(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) -> None:

@@ -252,14 +252,14 @@ def test_open_stream_survives_a_refresh_and_ends_with_its_grant(
     headers = {"Authorization": f"Bearer {caller.access_token}"}
     gateway.control("check/0.2")
     try:
-        url = f"{gateway.url}/gateway/open/events"
+        url = f"{gateway.url}/gateway/open/events?case=refreshed"
         with requests.get(url, headers=headers, stream=True, timeout=20) as response:
             lines = response.iter_lines(chunk_size=1)
             assert next(lines) == b"id: 1"
             renewed = caller.refresh().json()
             reads = int(gateway.control("reads"))
             wait_until(lambda: int(gateway.control("reads")) > reads + 1, "it is looked at again")
-            wait_until(lambda: gateway.state()["open streams"] == 1, "it alone is open")
+            wait_until(lambda: gateway.state()["open streams refreshed"] == 1, "it alone is open")
             form = {"token": renewed["access_token"], "client_id": CLIENT_ID}
             assert requests.post(f"{gateway.url}/oauth/revoke", form, timeout=20).ok
             with pytest.raises(requests.exceptions.ChunkedEncodingError):

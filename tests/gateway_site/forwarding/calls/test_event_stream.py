@@ -145,7 +145,7 @@ def stopping(gateway: Gateway) -> Any:
 def test_stop_ends_a_get_as_if_complete_and_a_post_only_when_its_time_is_over(
     gateway: Gateway, stopping: Any
 ) -> None:
-    url = f"{gateway.url}/gateway/echo/events"
+    url = f"{gateway.url}/gateway/echo/events?case=stopped"
     with (
         gateway.writer() as client,
         client.get(url, stream=True, timeout=20) as stream,
@@ -155,7 +155,7 @@ def test_stop_ends_a_get_as_if_complete_and_a_post_only_when_its_time_is_over(
         assert [next(lines) for _ in range(3)] == [next(results) for _ in range(3)]
         stopping("streams")
         assert list(lines) == []
-        assert gateway.state()["open streams"] == 1
+        assert gateway.state()["open streams stopped"] == 1
         stopping("results")
         with pytest.raises(requests.exceptions.ChunkedEncodingError):
             list(results)

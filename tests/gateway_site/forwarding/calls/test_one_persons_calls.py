@@ -85,8 +85,7 @@ def _nothing_stays(request: pytest.FixtureRequest) -> Iterator[None]:
 
 async def test_apps_of_one_person_share_twice_the_limit_of_one_app(gateway: Gateway) -> None:
     shown = [bearer(each) for each in tokens(gateway, "scarce", 9) for _ in range(CLIENT_MAY)]
-    before = gateway.state().get("open streams", 0)
-    calls = calls_of(gateway, "scarce/events", shown)
+    calls = calls_of(gateway, "scarce/events?case=of%20one%20person", shown)
     async with calling(calls):
         another = await send_call(gateway, "scarce/x", cookie(gateway, -1))
         another.writer.close()
@@ -94,7 +93,7 @@ async def test_apps_of_one_person_share_twice_the_limit_of_one_app(gateway: Gate
         counted = Counter((each.status, each.problem) for each in answers)
         assert counted == {(200, ""): PERSON_MAY, (503, "busy"): len(shown) - PERSON_MAY}
         assert all(b"retry-after: 5" in each.head.lower() for each in answers if each.problem)
-        assert gateway.state()["open streams"] == before + PERSON_MAY
+        assert gateway.state()["open streams of one person"] == PERSON_MAY
         assert (another.status, another.problem) == (200, "")
 
 

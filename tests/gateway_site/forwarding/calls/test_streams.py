@@ -73,11 +73,15 @@ def test_event_stream_may_be_silent_for_longer_than_an_answer(gateway: Gateway) 
             assert b"0\r\n\r\n" not in piece
 
 
-@pytest.mark.parametrize("path", ["echo/events", "echo/hang"], ids=["in the answer", "before it"])
-def test_disconnected_client_ends_the_call_of_the_upstream(gateway: Gateway, path: str) -> None:
-    counter = "open streams" if path.endswith("events") else "hanging"
-    connection = open_stream(gateway, path)
-    with connection:
+@pytest.mark.parametrize(
+    ("path", "counter"),
+    [("events", "open streams left"), ("hang", "hanging left")],
+    ids=["in the response", "before it"],
+)
+def test_disconnected_client_ends_the_call_of_the_upstream(
+    gateway: Gateway, path: str, counter: str
+) -> None:
+    with open_stream(gateway, f"echo/{path}?case=left"):
         wait_until(lambda: gateway.state().get(counter, 0) == 1, "the upstream is called")
     wait_until(lambda: gateway.state()[counter] == 0, "the upstream was hung up on")
     wait_until(lambda: gateway.control("slots") == "0", "nothing is counted as open")
@@ -211,18 +215,19 @@ def test_stream_outlasts_a_database_that_fails(gateway: Gateway) -> None:
     """Whoever asks a database that is not there makes an empty one, without tables."""
     database = gateway.log.with_name("gateway.sqlite3")
     gateway.control("check/0.2")
-    with open_stream(gateway, "echo/events"):
-        wait_until(lambda: gateway.state().get("open streams", 0) == 1, "the stream is open")
+    counter = "open streams in an outage"
+    with open_stream(gateway, "echo/events?case=in%20an%20outage"):
+        wait_until(lambda: gateway.state().get(counter, 0) == 1, "the stream is open")
         away = database.replace(database.with_name("away.sqlite3"))
         try:
             for _ in range(2):
                 wait_until(database.exists, "it is asked whether the person is active")
                 database.unlink()
-            assert gateway.state()["open streams"] == 1
+            assert gateway.state()[counter] == 1
         finally:
             gateway.control("check/60")
             away.replace(database)
-    wait_until(lambda: gateway.state()["open streams"] == 0, "the stream is closed")
+    wait_until(lambda: gateway.state()[counter] == 0, "the stream is closed")
 
 
 async def first_event(gateway: Gateway, number: int) -> asyncio.StreamWriter:
