@@ -136,7 +136,8 @@ class UpstreamGroupVariables(Family):
     kind = "UPSTREAM"
 
     mcp = declare_text(
-        "address of an MCP server that people connect; creates the upstream", creates=True
+        "address of an MCP server that people connect, instead of `_URL`; creates the upstream",
+        creates=True,
     )
 
     provider = Variable(

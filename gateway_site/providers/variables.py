@@ -102,7 +102,9 @@ class ProviderVariables(AdmissionVariables):
         "`client_secret_basic`, `client_secret_post` or `private_key_jwt`",
         shown_default="metadata",
     )
-    private_key_file = declare_text("key for `private_key_jwt`, read at each use")
+    private_key_file = declare_text(
+        "PEM file for `private_key_jwt`: an RSA, EC or Ed25519 key without a password"
+    )
     private_key_id = declare_text("id of that key")
     assertion_audience = Variable(
         one_of(AUDIENCES),
@@ -121,7 +123,7 @@ class ProviderVariables(AdmissionVariables):
     refresh_leeway = Variable(
         number(maximum=LEEWAY_MAX, unit="seconds"),
         None,
-        "seconds before expiry at which a token is refreshed",
+        "seconds before expiry at which a token is refreshed, at most half its lifetime",
         shown_default="`60`",
     )
     single_logout = Variable[bool | str](

@@ -161,11 +161,16 @@ def parse_redirect_hosts(text: str) -> frozenset[str]:
 class UpstreamVariables(UpstreamTokenVariables):
     """The variables of one upstream."""
 
-    url = declare_text("address; creates the upstream", creates=True)
+    url = declare_text("https address, or http on loopback; creates the upstream", creates=True)
     methods = Variable(
         parse_methods, frozenset(METHODS), "allowed methods", shown_default=", ".join(METHODS)
     )
-    paths = Variable[tuple[str, ...]](parse_paths, (), "allowed path prefixes", shown_default="all")
+    paths = Variable[tuple[str, ...]](
+        parse_paths,
+        (),
+        "allowed path prefixes below `_URL`, of whole segments",
+        shown_default="all",
+    )
     request_headers = Variable(
         parse_request_headers,
         DEFAULT_HEADERS,
@@ -178,7 +183,9 @@ class UpstreamVariables(UpstreamTokenVariables):
         "[resource](providers.md#tokens-for-one-resource) that tokens are requested for",
         shown_default="",
     )
-    client_address = declare_flag("send the client's address")
+    client_address = declare_flag(
+        "send the client's address; needs `TRUSTED_PROXIES` behind a proxy"
+    )
     clients = declare_flag("OAuth clients may call it")
     redirect_hosts = Variable[frozenset[str]](
         parse_redirect_hosts,
