@@ -19,10 +19,10 @@ from django.urls import reverse
 
 from gateway_site.edge import languages
 from gateway_site.edge.middleware import UPSTREAMS
+from gateway_site.forwarding.error_pages import label_of
 from gateway_site.rules import problems
 from oauth import SessionFull, get_request_id, largest_connection
 from oauth.mcp.servers import find_server
-from oauth.provider.config import find_provider
 from sessions_kms import SessionTooLarge
 from sessions_kms.concurrency.sync_and_async import SyncAndAsyncMiddleware
 
@@ -72,9 +72,8 @@ def _answer(request: HttpRequest) -> HttpResponse:
 
 def _page(request: HttpRequest, largest: str | None) -> HttpResponse:
     server = find_server(largest) if largest else None
-    found = server or (find_provider(largest) if largest else None)
     context = {
-        "largest": largest if found is None else found.label,
+        "largest": label_of(largest) if largest else None,
         "disconnect_url": reverse("oauth_disconnect", args=[server.name]) if server else None,
         "code": problems.SESSION_FULL,
         "request_id": get_request_id(request),

@@ -27,12 +27,12 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from gateway_site.forwarding.asgi import gateway
-from gateway_site.forwarding.calls.admission import ADDRESS_FIELD, is_call_address
 from gateway_site.forwarding.calls.upstream_token import reconnect_url
 from gateway_site.mcp.json_text import is_too_deep
 from gateway_site.pages.connections import accepts_clients, upstream_url
 from gateway_site.rules import problems
 from gateway_site.rules.mcp_clients import client_setups
+from gateway_site.rules.opened_address import ADDRESS_FIELD, is_call_address
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import upstream_client
 from oauth import load_token_set, release_sql_connections

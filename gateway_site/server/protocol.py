@@ -26,9 +26,10 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from gateway_site.edge import oauth_errors, trusted_proxies
-from gateway_site.edge.client import ANSWER_TIME, BODY_KEY, ReceivedBody
+from gateway_site.edge.client import ANSWER_TIME, BODY_KEY, ReceivedBody, Scope
 from gateway_site.edge.reports import Tally
 from gateway_site.edge.shutdown import shutdown_of
+from gateway_site.forwarding.prepared_pages import prepared_pages
 from gateway_site.health import PATHS as HEALTH_PATHS
 from gateway_site.health import draining
 from gateway_site.rules import problems
@@ -216,6 +217,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = True
         self._progress = True
         super().on_message_complete()
+        self.url, self.headers = b"", []  # If the next request is malformed, it has none of these.
         if self._bodies and (counted := self._bodies[-1]) is not None:
             counted.complete()
         if not self.cycle.response_started:
@@ -325,7 +327,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._ignores_input = True
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
-            self._send_rejection(rejection)
+            self._send_rejection(rejection, self._head_scope())
         elif self._in_head:
             cycle.keep_alive = False  # A later request is at fault: close after this response.
         else:
@@ -341,30 +343,21 @@ class BoundedProtocol(HttpToolsProtocol):
         if cycle.response_started or self.pipeline:
             self.transport.abort()
         else:
-            self._send_rejection(rejection)
+            self._send_rejection(rejection, cycle.scope)
 
-    def _send_rejection(self, rejection: BadRequest) -> None:
-        own, body = self._format_rejection(rejection)
+    def _head_scope(self) -> Scope:
+        """Return what is known of a request whose head is at fault, or was read only in part."""
+        path = getattr(self, "url", b"").partition(b"?")[0].decode("latin-1")
+        headers = self.headers or []
+        return {"path": path, "method": "", "scheme": self.scheme, "headers": headers}
+
+    def _send_rejection(self, rejection: BadRequest, scope: Scope) -> None:
+        own, body = _format_rejection(rejection, scope)
         headers = [*self.server_state.default_headers, *own, (b"connection", b"close")]
         self._response_transport.flush()
         lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
         self.transport.write(STATUS_LINE[rejection.status] + lines + b"\r\n" + body)
         self._linger()
-
-    def _format_rejection(self, rejection: BadRequest) -> tuple[list[tuple[bytes, bytes]], bytes]:
-        """Return headers and body; for an OAuth client, in OAuth's format."""
-        path = getattr(self, "url", b"").partition(b"?")[0].decode("latin-1")
-        # The head may have been parsed only in part.
-        if oauth_errors.is_for_client({"path": path, "method": "", "headers": self.headers or []}):
-            return oauth_errors.error_response(rejection.status)
-        body = problems.document(
-            rejection.status, problems.code_of(rejection.status), rejection.sentence
-        )
-        headers = [
-            (b"content-type", problems.CONTENT_TYPE.encode("ascii")),
-            (b"content-length", str(len(body)).encode("ascii")),
-        ]
-        return headers, body
 
     def _linger(self) -> None:
         """Close after the client has had time to read the response.
@@ -403,17 +396,35 @@ def health_only(application: Any) -> Any:
         if scope["path"].removeprefix(scope["root_path"]) in HEALTH_PATHS:
             await application(scope, receive, send)
             return
-        body = HTTPStatus.SERVICE_UNAVAILABLE.phrase.encode("ascii")
-        headers = [
+        text = HTTPStatus.SERVICE_UNAVAILABLE.phrase.encode("ascii")
+        plain = [
             (b"content-type", b"text/plain; charset=utf-8"),
-            (b"content-length", str(len(body)).encode("ascii")),
+            (b"content-length", str(len(text)).encode("ascii")),
             (b"cache-control", b"no-store"),
             (b"retry-after", RETRY_AFTER),
         ]
+        headers, body = prepared_pages().rejection(scope, 503) or (plain, text)
         await send({"type": "http.response.start", "status": 503, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
     return oauth_errors.asgi(serve)
+
+
+def _format_rejection(
+    rejection: BadRequest, scope: Scope
+) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Return headers and body: in OAuth's format, a page, or a problem document."""
+    status = rejection.status
+    if oauth_errors.is_for_client(scope):
+        return oauth_errors.error_response(status)
+    if (page := prepared_pages().rejection(scope, status)) is not None:
+        return page
+    body = problems.document(status, problems.code_of(status), rejection.sentence)
+    headers = [
+        (b"content-type", problems.CONTENT_TYPE.encode("ascii")),
+        (b"content-length", str(len(body)).encode("ascii")),
+    ]
+    return headers, body
 
 
 def _body_evicted() -> BadRequest:

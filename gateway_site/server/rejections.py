@@ -1,4 +1,4 @@
-"""Rejects requests under every server and on every path, with a problem document.
+"""Rejects requests under every server and on every path, with a problem document or a page.
 
 - Content-Length together with Transfer-Encoding: programs may disagree on where such a body ends,
   and read its rest as the next request (RFC 9112 section 6.1). Our own server rejects it earlier;
@@ -18,6 +18,7 @@ from functools import cached_property
 from django.conf import settings
 
 from gateway_site.edge.client import ASGIApplication, Receive, Scope, Send
+from gateway_site.forwarding.prepared_pages import prepared_pages
 from gateway_site.rules import problems
 from gateway_site.server.request_syntax import oversized_field
 
@@ -61,7 +62,7 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
         if scope["type"] == "websocket":
             return _reject_websocket(scope, send)
         if scope["type"] == "http" and (rejection := _rejection(scope["method"], scope["headers"])):
-            return _send(rejection, send, "http.response")
+            return _send(rejection, scope, send, "http.response")
         return application(scope, receive, send)
 
     return serve
@@ -98,12 +99,16 @@ async def _reject_websocket(scope: Scope, send: Send) -> None:
     https://asgi.readthedocs.io/en/stable/extensions.html#websocket-denial-response
     """
     if "websocket.http.response" in scope.get("extensions", {}):
-        await _send(PROTOCOL, send, "websocket.http.response")
+        await _send(PROTOCOL, None, send, "websocket.http.response")
     else:
         await send({"type": "websocket.close"})
 
 
-async def _send(rejection: Rejection, send: Send, kind: str) -> None:
-    headers = rejection.headers + ([(b"connection", b"close")] if rejection.closes else [])
+async def _send(rejection: Rejection, scope: Scope | None, send: Send, kind: str) -> None:
+    """Send the rejection, as a page if a browser shows it to a person."""
+    page = None if scope is None else prepared_pages().rejection(scope, rejection.status)
+    headers, body = page or (rejection.headers, rejection.body)
+    if rejection.closes:
+        headers.append((b"connection", b"close"))
     await send({"type": f"{kind}.start", "status": rejection.status, "headers": headers})
-    await send({"type": f"{kind}.body", "body": rejection.body})
+    await send({"type": f"{kind}.body", "body": body})

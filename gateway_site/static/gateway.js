@@ -17,12 +17,14 @@
     }
   }
 
-  // In an outage, after the seconds of Retry-After, then twice as many, up to a minute, unless the
-  // person stops it. Only the response to a GET has this, so no form is sent again.
+  // In an outage, after the seconds of Retry-After, then twice as many, up to a minute but never
+  // before Retry-After, unless the person stops it. Only the response to a GET has this, so no form
+  // is sent again.
   const reload = document.querySelector("[data-reload]");
   if (reload !== null) {
     const tries = history.state?.tries ?? 0;
-    let left = Math.min(60, Number(reload.dataset.reload) * 2 ** tries);
+    const first = Number(reload.dataset.reload);
+    let left = Math.max(first, Math.min(60, first * 2 ** tries));
     const number = reload.querySelector("span");
     number.textContent = left;
     reload.hidden = false;
@@ -34,7 +36,7 @@
       history.replaceState({ tries: tries + 1 }, "");
       location.reload();
     }, 1000);
-    reload.querySelector("button").addEventListener("click", () => {
+    reload.querySelector("[data-stop]").addEventListener("click", () => {
       clearInterval(timer);
       reload.hidden = true;
       document.querySelector(".actions a").focus(); // "Reload now"

@@ -4,7 +4,6 @@
 """
 
 from typing import Any, cast
-from urllib.parse import urlencode
 
 from allauth.account.utils import user_display
 from django.conf import settings
@@ -13,17 +12,17 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.middleware.csrf import get_token
 from django.urls import reverse
-from django.utils.http import url_has_allowed_host_and_scheme
 
 from gateway_site.forwarding.calls.caller import Caller
 from gateway_site.forwarding.calls.upstream_call import UpstreamCall
 from gateway_site.forwarding.calls.user_cache import user_cache
 from gateway_site.rules import origin, url_rules
 from gateway_site.rules.body import framing
+from gateway_site.rules.opened_address import continue_url
 from gateway_site.rules.problems import Problem, signed_out, unavailable
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport.pool import Owner
-from oauth import NEXT_URL_MAX, account_of_sign_in, groups_of, sign_in_url
+from oauth import account_of_sign_in, groups_of, sign_in_url
 from oauth.sign_in.session_user import is_behind
 from sessions_kms import SessionStore, id_of
 from sessions_kms.services import services
@@ -187,32 +186,3 @@ def signed_out_response(request: HttpRequest, caller: Caller) -> HttpResponse:
         # A 401 would make programs discard their tokens.
         raise unavailable("key_missing", "This cannot be verified at the moment. Try again.")
     raise signed_out()
-
-
-ADDRESS_FIELD = "to"
-
-
-def continue_url(scope: dict[str, Any]) -> str | None:
-    """Return the address of the page that leads to a call after the sign-in, if it is usable."""
-    query = b"?" + scope["query_string"] if scope.get("query_string") else b""
-    call = ((scope.get("raw_path") or b"").partition(b"?")[0] + query).decode("latin-1")
-    address = f"{reverse('onward')}?{urlencode({ADDRESS_FIELD: call})}"
-    return address if is_call_address(call) and len(address) <= NEXT_URL_MAX else None
-
-
-def is_call_address(address: str) -> bool:
-    """Return True if an address is that of a call of an upstream here."""
-    own = address.isascii() and url_has_allowed_host_and_scheme(address, allowed_hosts=None)
-    return own and len(address) <= NEXT_URL_MAX and _is_call_path(address.partition("?")[0])
-
-
-def _is_call_path(path: str) -> bool:
-    """Return True if a path stays below the root: a browser would follow dot segments."""
-    root = reverse("gateway")
-    if not path.startswith(root):
-        return False
-    try:
-        url_rules.split_path(url_rules.ROOT + path.removeprefix(root))
-    except url_rules.UnsafeAddress:
-        return path == root
-    return True

@@ -18,7 +18,6 @@ from django.urls import reverse
 
 from gateway_site.edge.access_log import current_entry
 from gateway_site.environment.clients import GATEWAY
-from gateway_site.forwarding.calls.admission import continue_url
 from gateway_site.forwarding.calls.caller import CHALLENGE, grant_challenge
 from gateway_site.forwarding.calls.upstream_call import UpstreamCall
 from gateway_site.forwarding.thread_pools import BUSY
@@ -27,6 +26,7 @@ from gateway_site.mcp.errors import RPCProblem
 from gateway_site.rules import origin
 from gateway_site.rules.headers import Headers, joined_values
 from gateway_site.rules.identity_tokens import GROUPS, IdentityToken
+from gateway_site.rules.opened_address import continue_url
 from gateway_site.rules.problems import Problem, forbidden, session_full, unavailable
 from oauth import (
     AssertedAccount,

@@ -134,6 +134,13 @@ def test_addresses_of_oauth_clients_keep_their_format(gateway: Gateway) -> None:
     assert (opened.status, opened.heading) == (405, "This does not work here")
 
 
+@each_case("path", ["inactive", "3rdparty/login/cancelled", "3rdparty/login/error"])
+def test_page_about_a_sign_in_has_the_id_of_its_request(gateway: Gateway, path: str) -> None:
+    page = ask(gateway, f"GET /accounts/{path}/", signed_in=False)
+    code = re.sub(r"<.*?>", "", page.body.partition('id="error-code"')[2])
+    assert f"(request {page.headers['x-request-id']})" in code
+
+
 def test_upstreams_own_error_passes_as_it_is(gateway: Gateway) -> None:
     gateway.canned.answers["/gone"] = b"HTTP/1.1 410 Gone\r\nContent-Length: 3\r\n\r\nabc"
     answer = ask(gateway, "GET /gateway/canned/gone", ON_OUR_PAGE)

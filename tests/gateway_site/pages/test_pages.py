@@ -113,10 +113,11 @@ def test_stranger_is_offered_to_sign_in(corp: FakeProvider) -> None:
 
 
 def test_closed_sign_up() -> None:
-    assert_accessible(render_to_string("account/signup_closed.html"))
+    page = render_to_string("account/signup_closed.html", {"request_id": "0123"})
+    assert "signup_closed (request 0123)" in assert_accessible(page).text
 
 
-@each_case("name", ["400", "403", "403_csrf", "404", "429", "500", "503"])
+@each_case("name", ["400", "403", "403_csrf", "404", "414", "429", "431", "500", "503"])
 def test_error_page_needs_no_request(name: str) -> None:
     assert_accessible(render_to_string(f"{name}.html"))
 
