@@ -140,7 +140,7 @@ class ClientVariables(Variables):
     redirect_uris = Variable(
         parse_redirect_uris,
         DEFAULT_URIS,
-        "more [redirect URIs](mcp.md#what-a-client-may-expect) with private schemes",
+        "more [redirect URIs](oauth-clients.md#client-metadata) with private schemes",
         shown_default="Cursor's",
     )
     refresh_grace = Variable(

@@ -44,13 +44,14 @@ class McpServerVariables(UpstreamGroupVariables):
         parse_scopes, None, "scopes requested of it", shown_default="discovered"
     )
     issuer = declare_text(
-        "issuer of its authorization server, [needed](connect.md#what-happens) at another origin",
+        "issuer of its authorization server, [needed](connect.md#add-a-server) at another origin",
         shown_default="discovered",
     )
     id_jag = Variable(
         str.lower,
         "",
-        "provider that [vouches for users](connect.md#without-another-consent) at `_ISSUER`",
+        "provider that [vouches for users](connect.md#enterprise-managed-authorization)"
+        " at `_ISSUER`",
         shown_default="users connect it",
     )
     revocation = REVOCATION

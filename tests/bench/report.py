@@ -8,9 +8,8 @@ from tests.bench.result import Section, Table, Target
 
 PAGE = "README.md"
 HOW = """\
-All figures are from one run of `make bench`, which measured the alternatives in turns (A B C A B C
-…). Compare them only with each other. They are medians; a ratio is the median of the rounds'
-ratios. No figure includes the time of AWS or of the network.
+All figures are medians of one run of `make bench`, which measured the alternatives in turns.
+Compare them only with each other. No figure includes the time of AWS or of the network.
 """
 
 Facts = Iterable[tuple[str, str]]

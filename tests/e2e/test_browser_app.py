@@ -21,7 +21,7 @@ from playwright.sync_api import Error as PlaywrightError
 from tests import ROOT
 from tests.e2e.confirming import confirm, show_ending
 from tests.e2e.stack import LocalStack
-from tests.guides.page import Command, NewFile, read_steps
+from tests.guides.page import NewFile, read_steps
 from tests.support.http_server import QuietHandler, serve_handler
 from tests.support.processes import free_ports, is_listening, running, started
 from tests.support.waiting import wait_until
@@ -38,15 +38,9 @@ FILES, START = (
     {each.path: each.text for each in read_steps(page.read_text()) if isinstance(each, NewFile)}
     for page in (ROOT / "docs/spa.md", ROOT / "docs/guides/browser-app.md")
 )
-COMMANDS = [
-    each.text
-    for each in read_steps((ROOT / "docs/guides/browser-app.md").read_text())
-    if isinstance(each, Command)
-]
-[INDEX] = re.findall(r"<<'END'\n(.*?)^END$", "\n".join(COMMANDS), re.MULTILINE | re.DOTALL)
 APP = {
     "package.json": '{"private": true, "type": "module"}',
-    "index.html": INDEX,
+    "index.html": START["index.html"],
     "src/main.js": START["src/main.js"] + "window.gateway = gateway;\n",
 }
 VITE = "vite@7"

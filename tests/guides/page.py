@@ -3,7 +3,7 @@
 | block | what the reader does |
 |---|---|
 | `console` | types what follows `$ ` (and `> ` in the next line), and compares the output below |
-| another language; the first line is `# path/of/file` | writes that file |
+| another language; the first line is the comment `path/of/file` | writes that file |
 | the same with `# path/of/file, at the end` | adds to that file |
 | `diff`; the first line is `+++ path/of/file` | replaces the lines after `-` by those after `+` |
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 BLOCK = re.compile(r"^( *)```(\w+)[^\n]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
-TITLE = re.compile(r"(?:#|//|--) ([\w./-]+\.\w+|[\w./-]*/[\w.-]+)(, at the end)?$")
+TITLE = re.compile(r"(?:#|//|--|<!--) ([\w./-]+\.\w+|[\w./-]*/[\w.-]+)(, at the end)?(?: -->)?$")
 OUTPUT = re.compile(r"(?!\$ |> ).*")
 
 

@@ -36,18 +36,16 @@ def run(scale: Scale, folder: Path) -> Section:
     section = Section(
         "Calls through the gateway",
         [
-            "The gateway loads the session from the same DynamoDB and the user from SQLite, and "
-            f"runs its whole middleware. The {FORWARDER} identifies "
-            f"nobody. The {MINIMAL_DJANGO} loads session and user, but applies no rules and adds "
-            "no token.",
+            f"The {FORWARDER} identifies nobody. The {MINIMAL_DJANGO} loads session and user, but "
+            "applies no rules and adds no token.",
             f"“{CLIENT}” is a call of an OAuth client, with a token in place of the cookie. "
             f"“{BOUND}” has a new proof of its key (ES256) in each call. "
             f"“{MCP}” posts a JSON-RPC message of 300 bytes; with rules, message and result are "
             "read.",
-            "Apache and Node sign users in at a provider and keep the tokens in their session. "
-            "Only the gateway encrypts the session with a key in KMS: the others store plaintext, "
-            "or encrypt with a secret in the configuration.",
-            f"Responses of 1 KB; load by {generator()}. CPU is that of all processes of the proxy.",
+            "Apache and Node keep users' tokens in a session, too. They store it as plaintext, or "
+            "encrypt it with a secret in the configuration.",
+            f"Responses have 1 KB. The load is from {generator()}. CPU is that of all processes of "
+            "the proxy.",
         ],
     )
     found: dict[int, Turns] = {}

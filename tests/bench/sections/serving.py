@@ -60,9 +60,8 @@ def run(scale: Scale, folder: Path) -> Section:
     _add_views(section, by_kind)
     _add_servers(section, scale, folder)
     section.notes += [
-        f"One uvicorn process with one view behind SessionMiddleware. The load is {CONNECTIONS} "
-        f"connections of {generator()}. DynamoDB and Django's cache are as above, on the same "
-        "cores as the rest. CPU is that of the site's process.",
+        f"One uvicorn process serves one view behind SessionMiddleware, to {CONNECTIONS} "
+        f"connections of {generator()}. CPU is that of the site's process.",
     ]
     return section
 

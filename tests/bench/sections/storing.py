@@ -149,17 +149,12 @@ def _postgresql(stack: ExitStack, section: Section) -> Iterable[Stored]:
 def _notes(cache: str | None) -> list[str]:
     where = "Redis" if cache else "memory of the process (no Redis here: skipped)"
     return [
-        "DynamoDB is a process that answers from memory, so the figures are the CPU time of the "
-        "client. All processes share one core: to wake a server on another one would count as the "
-        "client's time.",
-        f"“{BARE}” repeats the engine's GetItem or PutItem with `boto3.client`, and does nothing "
-        "else: no serializing, no encryption.",
-        f"“{OURS}” uses the built-in client, the default; “{BY_BOTO}” is the setting "
-        '`CLIENT = "boto"`.',
+        "The figures are the client's CPU time. DynamoDB is a process that answers from memory.",
+        f"“{BARE}” repeats the engine's GetItem or PutItem, and neither serializes nor encrypts.",
+        f'“{BY_BOTO}” has the setting `CLIENT = "boto"`.',
         f"“{ALTERNATING}”: one process makes one call of the engine and one of boto3 in turn, so "
         "that each finds the processor's caches as the other left them.",
-        f"Django's cache is {where}. No browser accepts a signed cookie of 64 KB. The picture "
-        f"leaves out {DYSESSION}, whose bar would hide the others.",
+        f"Django's cache is {where}. No browser accepts a signed cookie of 64 KB.",
     ]
 
 

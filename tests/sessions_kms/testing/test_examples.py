@@ -9,7 +9,7 @@ from tests.sessions_kms.testing.examples import EXAMPLES, PAGE
 from tests.sessions_kms.testing.suite_project import SuiteProject, require_success
 
 RUNS = [
-    ("settings", ("test_count.py", "test_members.py", "test_with_moto.py")),
+    ("settings", ("test_count.py", "test_members.py")),
     ("oauth_settings", ("test_repositories.py",)),
 ]
 OAUTH_SETTINGS = """
@@ -92,10 +92,9 @@ def test_examples_need_their_time_to_pass(
     tmp_path: Path, settings: str, examples: tuple[str, ...]
 ) -> None:
     """Without `advance` they fail: they test what they seem to test."""
-    timed = [example for example in examples if example != "test_with_moto.py"]
-    project = project_with(tmp_path, *timed)
-    for file in map(project.folder.joinpath, timed):
+    project = project_with(tmp_path, *examples)
+    for file in map(project.folder.joinpath, examples):
         file.write_text(re.sub(r"\S*store\.advance\(.*\)", "pass", file.read_text("utf-8")))
     done = project.pytest(f"--ds={settings}")
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
-    assert [example for example in timed if f"FAILED {example}::" not in done.stdout] == []
+    assert [example for example in examples if f"FAILED {example}::" not in done.stdout] == []
