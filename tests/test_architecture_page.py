@@ -12,10 +12,10 @@ from tests import ROOT
 TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 PACKAGES = ("sessions_kms", "oauth", "gateway_site")
 SUBPACKAGE = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
-FILE = re.compile(r"`([\w.][\w./]*(?:\.py|/))`")
+FILE = re.compile(r"`([\w.][\w./]*(?:\.py|/))(?:::[\w.]+)?`")
 STEPS = re.compile(r"^## [^\n]* step by step\n(.*?)(?=^## )", re.MULTILINE | re.DOTALL)
-# After a file and a colon: names in it, one or more.
-NAMES = re.compile(r"`([\w/]+\.py)`: (`\w[\w.]*`(?:(?:, | and | or )`\w[\w.]*`)*)")
+# A file and a name in it, perhaps followed by other names in it.
+NAMES = re.compile(r"`([\w/]+\.py)::(\w[\w.]*`(?:(?:, | and | or )`\w[\w.]*`)*)")
 # Folders for Django without code to document.
 DJANGO_FOLDERS = {"migrations", "static", "templates"}
 
@@ -25,7 +25,7 @@ def named_files() -> list[tuple[str, str]]:
     return [
         (path, name)
         for path, names in NAMES.findall(re.sub(r"\n +", " ", TEXT))
-        for name in re.findall(r"`([^`]+)`", names)
+        for name in re.findall(r"[\w.]+(?=`)", names)
     ]
 
 
