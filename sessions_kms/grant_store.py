@@ -8,6 +8,7 @@ which its tokens refer, and has a separate absolute timeout (`GRANT_TIMEOUT`).
 from sessions_kms.backend import SessionStore
 from sessions_kms.sealed_items.about import SessionMetadata
 from sessions_kms.services import Services, services
+from sessions_kms.session import links
 from sessions_kms.session.repository import GRANT
 from sessions_kms.signals import announce, session_ended
 
@@ -35,7 +36,10 @@ class GrantStore(SessionStore):
     async def end_grant(self) -> None:
         """End it. Raises StoreUnavailable if it may still exist."""
         __traceback_hide__ = True
+        version = self._get_baseline(self.session_key or "")
         await self._delete()
+        if version is not None:  # Clients may end many, and the index would still list them.
+            await links.drop(self._services, version.id, version.links)
 
     def _is_extended_by_visit(self) -> bool:
         """Return False: only a refresh of its tokens extends a grant."""

@@ -1,7 +1,8 @@
 """Lists and ends a person's grants, and limits their number.
 
 Grants that came with a provider's assertion (`oauth.clients.id_jag`) are separate: they last
-fifteen minutes and do not count among the others. All of a client and upstream are one entry.
+fifteen minutes and do not count among the others. All of a client and upstream are one entry. Two
+entries of the index list them: those of the person, and those of the person, client and upstream.
 
 When a person has too many grants, the least recently used one is ended. All grants of a person have
 the same entry in the index, so they are found without reading the person's other sessions, however
@@ -11,13 +12,14 @@ ended here is not revoked at the provider: only its client has a token that can 
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from django.contrib.sessions.backends.base import SessionBase
 
 from oauth.clients.consent import AssertedEntry, GrantLabels
 from oauth.clients.grant_end import ENDED, TOO_MANY, announce_end
+from oauth.clients.rules.client import LABEL_MAX
 from oauth.logout import session_links
 from sessions_kms import about
 from sessions_kms.concurrency.waits import run_sync
@@ -69,16 +71,18 @@ async def list_grants(services: Services, user_id: str) -> list[LiveGrant]:
     return grants
 
 
-async def list_asserted_grants(services: Services, user_id: str) -> list[LiveGrant]:
+async def list_asserted_grants(
+    services: Services, user_id: str, *, complete: bool = False
+) -> list[LiveGrant]:
     """Return the grants of a person that came with assertions, newest first: one for each client
     and upstream. Raises StoreUnavailable.
 
-    They are among the person's youngest sessions, so they need no index entry of their own.
+    Reads at most `LISTED_MAX` unless ``complete``.
     """
     inspection = Inspection(services)
-    since = services.clock() - BRIEF_GRANT_AGE
-    session_ids = await inspection.find_young_ids(user_id, since)
-    rows = await inspection.read_rows(user_id, session_ids[:LISTED_MAX])
+    session_ids = await _find_asserted(inspection, _asserted_link(user_id))
+    read = session_ids if complete else session_ids[:LISTED_MAX]
+    rows = await inspection.read_rows(user_id, read)
     found: dict[AssertedEntry, list[tuple[Row, GrantLabels]]] = {}
     for row in rows:
         labels = await _read_labels(inspection, row.id)
@@ -95,15 +99,15 @@ def end_grant(services: Services, session_id: str, *, user_id: str) -> GrantLabe
 
     Of grants that came with assertions, all of the same client and upstream end.
     """
-    labels = run_sync(_read_labels(Inspection(services), session_id))
+    inspection = Inspection(services)
+    labels = run_sync(_read_labels(inspection, session_id))
     if labels is None:
         return None
     same = {session_id}
     if labels.asserted_by:
-        live = run_sync(list_asserted_grants(services, user_id))
-        entry = labels.asserted_entry
-        same.update(*(each.ids for each in live if each.labels.asserted_entry == entry))
-    return labels if _end_each(services, same, user_id) else None
+        link = _asserted_link(user_id, labels.client_id, labels.upstream)
+        same.update(run_sync(_find_asserted(inspection, link)))
+    return labels if _end_each(services, same, user_id, labels) else None
 
 
 async def _read_labels(inspection: Inspection, session_id: str) -> GrantLabels | None:
@@ -115,24 +119,36 @@ async def _read_labels(inspection: Inspection, session_id: str) -> GrantLabels |
     return GrantLabels.from_labels(labels)
 
 
-def _end(services: Services, session_id: str, user_id: str, reason: str = ENDED) -> bool:
-    was_there = ending.end_session(services, session_id, user_id=user_id)
+def _end(
+    services: Services,
+    session_id: str,
+    user_id: str,
+    reason: str = ENDED,
+    links: Collection[str] = (),
+) -> bool:
+    """End a grant and delete these index entries of it."""
+    was_there = ending.end_session(services, session_id, user_id=user_id, names=links)
     if was_there:
         announce_end(session_id, reason)
     return was_there
 
 
-def _end_each(services: Services, session_ids: Iterable[str], user_id: str) -> bool:
+def _end_each(
+    services: Services, session_ids: Iterable[str], user_id: str, labels: GrantLabels
+) -> bool:
     """End sessions of one entry; return True if there was one."""
-    ended = [_end(services, each, user_id) for each in session_ids]
+    links: Collection[str] = ()
+    if labels.asserted_by:
+        links = asserted_links(user_id, labels.client_id, labels.upstream)
+    ended = [_end(services, each, user_id, links=links) for each in session_ids]
     return any(ended)
 
 
 def end_all_grants(services: Services, user_id: str) -> list[GrantLabels]:
     """End all grants of a person; return their labels. Raises StoreUnavailable."""
-    live_grants = run_sync(list_grants(services, user_id))
-    live_grants += run_sync(list_asserted_grants(services, user_id))
-    return [each.labels for each in live_grants if _end_each(services, each.ids, user_id)]
+    live = run_sync(list_grants(services, user_id))
+    live += run_sync(list_asserted_grants(services, user_id, complete=True))
+    return [each.labels for each in live if _end_each(services, each.ids, user_id, each.labels)]
 
 
 def make_room(services: Services, user_id: str) -> list[GrantLabels]:
@@ -163,27 +179,39 @@ def _surplus_grants(inspection: Inspection, user_id: str) -> list[str]:
     return [row.id for row in live[: max(0, len(live) - LIVE_MAX + 1)]] + older[::-1]
 
 
-def asserted_link(user_id: str, client_id: str, upstream: str) -> str:
-    """Return the name of the index entry of the asserted grants of a user, client and upstream.
+def asserted_links(user_id: str, client_id: str, upstream: str) -> list[str]:
+    """Return the names of the index entries of an asserted grant. They are not secret.
 
-    It is not secret. ``client_id`` is shortened as in labels.
+    ``client_id`` is shortened as in labels.
     """
-    named = json.dumps([user_id, client_id, upstream])
-    return hashlib.sha256(b"oauth/1/asserted\0" + named.encode()).hexdigest()
+    return [_asserted_link(user_id), _asserted_link(user_id, client_id, upstream[:LABEL_MAX])]
 
 
-def end_oldest_asserted(services: Services, user_id: str, link: str) -> None:
+def end_oldest_asserted(services: Services, user_id: str, client_id: str, upstream: str) -> None:
     """End surplus grants of a user, client and upstream before another one is created.
 
     Only if the index lists as many, it is read which of them are live. Raises StoreUnavailable.
     """
     inspection = Inspection(services)
-    ids = run_sync(inspection.find_young_linked_ids(link, services.clock() - BRIEF_GRANT_AGE))
+    links = asserted_links(user_id, client_id, upstream)
+    ids = run_sync(_find_asserted(inspection, links[-1]))
     if len(ids) < ASSERTED_MAX:
         return
     live = run_sync(inspection.read_rows(user_id, ids))
     for row in live[ASSERTED_MAX - 1 :]:
-        _end(services, row.id, user_id, TOO_MANY)
+        _end(services, row.id, user_id, TOO_MANY, links)
+
+
+def _asserted_link(*named: str) -> str:
+    """Return the name of the index entry of a user's asserted grants, or of some of them."""
+    digest = hashlib.sha256(b"oauth/1/asserted\0" + json.dumps(named).encode())
+    return digest.hexdigest()
+
+
+async def _find_asserted(inspection: Inspection, link: str) -> list[str]:
+    """Return the ids of the grants under a link that may not have ended, newest first."""
+    since = inspection.services.clock() - BRIEF_GRANT_AGE
+    return await inspection.find_young_linked_ids(link, since)
 
 
 def _link_name(user_id: str) -> str:

@@ -4,7 +4,7 @@ The owner index is eventually consistent: it may lack a session that was just cr
 have one that just ended. So ending is repeated until nothing new shows up.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 from sessions_kms.aws.clock import ServerClock
@@ -20,6 +20,7 @@ from sessions_kms.format.item_types import (
 from sessions_kms.format.record import RecordHead
 from sessions_kms.sealed_items import about
 from sessions_kms.services import Services
+from sessions_kms.session import links
 from sessions_kms.signals import announce, session_ended
 from sessions_kms.storage.not_before import latest
 from sessions_kms.storage.suspect_answers import retry_invalid_read
@@ -31,10 +32,13 @@ AHEAD_MAX = 60  # seconds that this machine's clock may be ahead of AWS's
 RESOLUTION = 2  # seconds by which two readings of AWS's clock may differ
 
 
-def end_session(services: Services, ended_id: str, *, user_id: object) -> bool:
+def end_session(
+    services: Services, ended_id: str, *, user_id: object, names: Collection[str] = ()
+) -> bool:
     """End one session of this user; return False if there is none of that id.
 
-    Raises StoreUnavailable.
+    ``names`` are links of it (`session.links`) that the index should no longer list. Raises
+    StoreUnavailable.
     """
     owner = owner_of(services.config.namespace, user_id)
     record = run_sync(load_head(services, ended_id))
@@ -44,6 +48,7 @@ def end_session(services: Services, ended_id: str, *, user_id: object) -> bool:
     if not was_there:  # It has another id now.
         return False
     run_sync(about.SessionMetadata(services).drop(record.id))
+    run_sync(links.drop(services, record.id, names))
     _announce_end(services, record)
     return True
 

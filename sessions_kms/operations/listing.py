@@ -80,7 +80,7 @@ class Ownership:
 
 ROWS = 100  # of the whole table on a page
 OWNED_ROWS = 25  # of one user on a page; each takes a read
-COUNTED = 100  # maximum number of one user's sessions to count, by the index
+COUNTED = 100  # keys on a page of the index, for counting a user's sessions or finding young ones
 KEYS, PAGES_MAX = 1000, 20  # keys on a page of the index, and pages, of one owner
 READS = 4  # scans for a page: other items may be between the sessions
 KEYS_ASKED = 10  # data keys to unwrap for a page
@@ -179,12 +179,19 @@ class Inspection:
     async def find_young_linked_ids(self, name: str, since: float) -> list[str]:
         """Return the ids of sessions that list a name and began after a time, newest first.
 
-        One call, for at most `COUNTED`. Reads only the index, which lags behind, includes sessions
-        that have ended, and does not show whose they are.
+        Reads only the index, which lags behind, includes sessions that have ended, and does not
+        show whose they are.
         """
-        page = await self.services.queries.owned(link_owner(self.namespace, name), limit=COUNTED)
-        young = (each for each in page.items if number(each, "createdAt") > since)
-        return [linked_session(each["id"]["S"]) for each in young]
+        ids: list[str] = []
+        start: Item | None = None
+        while True:
+            owner = link_owner(self.namespace, name)
+            page = await self.services.queries.owned(owner, start, limit=COUNTED)
+            young = [each for each in page.items if number(each, "createdAt") > since]
+            ids += [linked_session(each["id"]["S"]) for each in young]
+            start = page.next
+            if start is None or len(young) < len(page.items):
+                return ids
 
     async def _owned_ids(self, owner: str) -> list[str]:
         ids: list[str] = []
@@ -211,21 +218,6 @@ class Inspection:
                 continue
             newest.append((key["id"]["S"], number(key, "createdAt")))
         return Count(len(newest), page.next is not None, tuple(newest))
-
-    async def find_young_ids(self, user_id: str, since: float) -> list[str]:
-        """Return the ids of a user's sessions that began after a time, newest first.
-
-        One call, for at most `KEYS`. Reads only the index, which lags behind.
-        """
-        owner = owner_of(self.namespace, user_id)
-        if owner is None:
-            return []
-        page = await self.services.queries.owned(owner, limit=KEYS)
-        return [
-            key["id"]["S"]
-            for key in page.items
-            if await may_be_live(self.services, key) and number(key, "createdAt") > since
-        ]
 
     async def find(self, item_id: str) -> Row | None:
         """Return the live session of an id if it belongs to this project."""

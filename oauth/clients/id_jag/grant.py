@@ -1,7 +1,7 @@
 """Starts the grant of an assertion: a session without a token, and an access token.
 
-The grant is encrypted under its access token alone, and nothing extends it. At most `LIVE_MAX` of a
-user, client and upstream exist; the next one ends the oldest.
+The grant is encrypted under its access token alone, and nothing extends it. Once the index lists
+`live_grants.ASSERTED_MAX` of a user, client and upstream, the next one ends the oldest.
 """
 
 import math
@@ -65,8 +65,8 @@ async def start_grant(services: Services, new: NewGrant) -> IssuedAccessToken:
     """Store a grant, and return its access token. Raises StoreUnavailable."""
     __traceback_hide__ = True
     user_id, client_id = user_id_of(new.user), about.short_client_id(new.client_id)
-    link = live_grants.asserted_link(user_id, client_id, new.upstream)
-    await BlockingCall(live_grants.end_oldest_asserted, (services, user_id, link))
+    entry = user_id, client_id, new.upstream
+    await BlockingCall(live_grants.end_oldest_asserted, (services, *entry))
     stored = BriefGrantStore()
     stored[SESSION_KEY] = user_id
     stored[BACKEND_SESSION_KEY] = new.backend
@@ -80,7 +80,7 @@ async def start_grant(services: Services, new: NewGrant) -> IssuedAccessToken:
         provider=new.account.provider,
     )
     store_account(stored, new.account)
-    session_links.store_links(stored, live_grants.LINK_KEY, [link])
+    session_links.store_links(stored, live_grants.LINK_KEY, live_grants.asserted_links(*entry))
     session_links.store_links(stored, new.account.provider, list(new.links))
     stored.set_expiry(BRIEF_GRANT_AGE)
     await stored.start_grant()

@@ -1,5 +1,6 @@
 """The grant of an assertion: used once, for fifteen minutes, eight at once; and what ends it."""
 
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
@@ -21,6 +22,7 @@ from oauth.exceptions import NotConnected, ReauthenticationRequired
 from oauth.sign_in.session_user import DIGEST
 from oauth.tokens import asserted_account, vault
 from oauth.tokens.remaining_access import RemainingAccess
+from sessions_kms import id_of
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.operations import ending, listing
 from sessions_kms.operations.used_tokens import use_identity_assertion
@@ -38,6 +40,7 @@ from tests.oauth.support.id_jag_provider import ASSERTION_AGE, IdJagProvider
 from tests.oauth.support.logout_fixtures import FORM, post
 from tests.oauth.support.logout_provider import EVENT
 from tests.sessions_kms.model.world import World
+from tests.sessions_kms.support.sessions import saved_id
 from tests.sessions_kms.support.stacks import Stack
 
 FILES = f"{ISSUER}/gateway/files"
@@ -106,7 +109,7 @@ def test_items_end_with_the_grant(tool: AssertingClient, store: Stack) -> None:
         if name not in before and "data-key" not in name
     }
     kinds = sorted(name.partition("#")[0] if "#" in name else "session" for name in new)
-    assert kinds == ["about", "assertion", "logout", "session", "token"]
+    assert kinds == ["about", "assertion", "logout", "logout", "session", "token"]
     assert all(899 <= left <= 901 for name, left in new.items() if "assertion#" not in name)
     # Its use is known while it is accepted, also by a clock that is five minutes behind.
     [used] = [left for name, left in new.items() if "assertion#" in name]
@@ -208,6 +211,12 @@ def end_in_list(tool: AssertingClient, token: str) -> None:
     assert ended == shown.labels
 
 
+def end_this(tool: AssertingClient, token: str) -> None:
+    stored = open_session(token)
+    session = id_of("" if stored is None else stored.session_key or "")
+    assert live_grants.end_grant(services(), session, user_id=user_id()) is not None
+
+
 def end_all_in_list(tool: AssertingClient, token: str) -> None:
     assert len(live_grants.end_all_grants(services(), user_id())) == 1
 
@@ -301,17 +310,56 @@ def test_public_client_that_is_no_longer_listed_keeps_no_grant(
         assert is_still_accepted(server, PUBLIC_ID, "tools", is_authenticated=False) is expected
 
 
-def test_many_young_sessions_hide_no_grant(
-    tool: AssertingClient, monkeypatch: pytest.MonkeyPatch
+def read_sessions(store: Stack, list_them: Callable[[], object]) -> int:
+    """Return how many sessions are read for a list."""
+    store.dynamodb.calls.clear()
+    list_them()
+    return Counter(store.dynamodb.calls)["GetItem session"]
+
+
+def test_grants_are_listed_and_ended_beside_any_number_of_young_sessions(
+    tool: AssertingClient, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One client with many upstreams must not keep others out of what the user sees and ends."""
+    """Sessions of a program that signs in each time, or grants of one client with many upstreams"""
     monkeypatch.setattr(listing, "COUNTED", 3)
+    monkeypatch.setattr(live_grants, "LISTED_MAX", 6)
     token = tool.get_token()
+    store.clock.advance(1)
     others = [tool.get_token(resource=FILES) for _ in range(4)]
-    assert len(run_sync(live_grants.list_asserted_grants(services(), user_id()))) == 2
+    for _ in range(10):
+        saved_id(user_id())
+
+    def list_all() -> list[live_grants.LiveGrant]:
+        return run_sync(live_grants.list_asserted_grants(services(), user_id()))
+
+    assert read_sessions(store, list_all) == 5
+    assert [len(each.ids) for each in list_all()] == [4, 1]
+    monkeypatch.setattr(live_grants, "LISTED_MAX", 2)
+    assert live_grants.end_grant(services(), list_all()[0].row.id, user_id=user_id()) is not None
+    assert not any(open_session(each, "files") for each in others)
+    assert open_session(token) is not None
+    others = [tool.get_token(resource=FILES) for _ in range(4)]
     assert len(live_grants.end_all_grants(services(), user_id())) == 2
     assert open_session(token) is None
     assert not any(open_session(each, "files") for each in others)
+
+
+def test_grants_that_a_client_begins_and_ends_hide_no_other(
+    tool: AssertingClient, corp: IdJagProvider, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither do those that it begins beyond the eighth."""
+    monkeypatch.setattr(live_grants, "LISTED_MAX", 3)
+    monkeypatch.setattr(live_grants, "ASSERTED_MAX", 2)
+    other = AssertingClient(corp, PUBLIC_ID, {}).get_token()
+    for end in (revoke, end_this, None):
+        for _ in range(3):
+            store.clock.advance(1)
+            token = tool.get_token()
+            if end is not None:
+                end(tool, token)
+        shown = run_sync(live_grants.list_asserted_grants(services(), user_id()))
+        assert len(shown) == (2 if end is None else 1)
+    assert open_session(other) is not None
 
 
 def test_grant_is_no_access_that_a_revocation_at_the_provider_would_end(
