@@ -87,11 +87,11 @@ WRITES: dict[str, tuple[str, Prepare, Callable[[Items], Any]]] = {
     "put": ("`logout#`", NOTHING, lambda items: run_sync(items.table.put(NAMED))),
     "mark": ("`moved#`", with_record, mark_item),
     "take over": (
-        "Moving a session", NOTHING,
+        "moving it", NOTHING,
         lambda items: run_sync(items.sessions.take_over(FIRST, mark=MARK, now=NOW)),
     ),
     "give back": (
-        "Moving a session",
+        "moving it",
         lambda items: (with_record(items), mark_item(items)), give_back,
     ),
     "lease, first": (
