@@ -131,9 +131,7 @@ class ClientVariables(Variables):
         "a grant's lifetime in seconds, 600 to 7776000",
         shown_default="`SESSIONS_ABSOLUTE_TIMEOUT`",
     )
-    metadata_documents = declare_flag(
-        "allow Client ID Metadata Documents, which the gateway fetches"
-    )
+    metadata_documents = declare_flag("fetch Client ID Metadata Documents")
     private_key_jwt = declare_flag(
         "clients may authenticate with [a key](mcp.md#clients-with-a-key)"
     )
@@ -146,7 +144,7 @@ class ClientVariables(Variables):
     refresh_grace = Variable(
         number(0, 300, "seconds"),
         None,
-        "seconds for which a spent refresh token gets the same answer, 0 to 300",
+        "seconds in which a client may repeat a refresh, 0 to 300",
         shown_default="`120`",
     )
     refused = Variable[frozenset[str]](

@@ -47,11 +47,11 @@ class GatewayVariables(Variables):
     audit_key_arn = Variable(
         engine_setting("AUDIT_KEY_ID"), "", "`AUDIT_KEY_ID` above; required with `AUDIT_FILE`"
     )
-    audit_log = declare_flag("write the events of the [audit log](audit.md) to the log")
+    audit_log = declare_flag("also write [audit events](audit.md) to the log")
     audit_on_full = Variable(
         one_of(("reject", "drop")),
         "reject",
-        "if the audit log cannot be written: `reject` calls, or `drop` events",
+        "`reject` calls or `drop` events if the audit log fails",
     )
     connect_documents = declare_flag(
         "authorization servers of MCP servers can fetch documents from `PUBLIC_URL`"
@@ -83,13 +83,13 @@ class GatewayVariables(Variables):
         secret=True,
     )
     django_secret_key_fallbacks = Variable[list[str]](
-        parse_items, [], "further valid keys: the next one, and former ones", secret=True
+        parse_items, [], "the next key, and former ones", secret=True
     )
     drain_seconds = Variable(
         number(), None, "seconds to keep serving after SIGTERM", shown_default="`5`"
     )
     gateway_config = declare_text("[TOML file](#a-configuration-file) with more of these variables")
-    gateway_local = declare_flag("never set it; `runlocal` does, to allow http on loopback")
+    gateway_local = declare_flag("only `runlocal` sets it")
     hsts_preload = declare_flag("allow the browsers' preload list")
     hsts_seconds = Variable(number(), 365 * DAY, "seconds for which browsers insist on https")
     kms_key_arn = Variable(engine_setting("KEY_ID"), "", "`KEY_ID` above", required=True)
