@@ -55,10 +55,6 @@ class Load:
     refused: int = 0
 
 
-def generator() -> str:
-    return "wrk" if shutil.which(WRK) else "our own load generator"
-
-
 def generate(
     url: str,
     *,

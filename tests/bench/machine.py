@@ -16,15 +16,12 @@ from pathlib import Path
 PACKAGES = (
     "django",
     "boto3",
-    "botocore",
     "cryptography",
     "uvicorn",
     "httpx2",
-    "django-allauth",
     "django-dysession",
     "aws-encryption-sdk",
     "redis",
-    "roto-aws",
 )
 
 
@@ -34,7 +31,6 @@ def facts() -> Iterator[tuple[str, str]]:
     yield "Processor", f"{_processor()}, {os.cpu_count()} cores"
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     yield "Memory", f"{memory:.0f} GiB"
-    yield "System", f"{platform.system()} {platform.machine()}"
     yield "Load average before", f"{os.getloadavg()[0]:.1f}"
     yield "Python", f"{platform.python_version()} ({sys.implementation.name})"
     for package in PACKAGES:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from tests.bench import proxies
 from tests.bench.bursts import Turn, cpu_ratio, rate_and_cpu, turn_of
-from tests.bench.load import generator
 from tests.bench.peer_proxies import Missing
 from tests.bench.proxies import (
     BOUND,
@@ -44,8 +43,7 @@ def run(scale: Scale, folder: Path) -> Section:
             "read.",
             "Apache and Node keep users' tokens in a session, too. They store it as plaintext, or "
             "encrypt it with a secret in the configuration.",
-            f"Responses have 1 KB. The load is from {generator()}. CPU is that of all processes of "
-            "the proxy.",
+            "Responses have 1 KB. CPU is that of all processes of the proxy.",
         ],
     )
     found: dict[int, Turns] = {}

@@ -12,7 +12,6 @@ from django.core.management import call_command
 
 from tests.bench import django_site
 from tests.bench.bursts import Turn, cpu_ratio, rate_and_cpu, turn_of
-from tests.bench.load import generator
 from tests.bench.peers import DYSESSION, ENGINES, OURS
 from tests.bench.proxies import Proxy
 from tests.bench.result import Section, Table, Target
@@ -59,10 +58,9 @@ def run(scale: Scale, folder: Path) -> Section:
                 by_kind[kind] = _turns(_sites(stack, kind, folder, section), scale)
     _add_views(section, by_kind)
     _add_servers(section, scale, folder)
-    section.notes += [
-        f"One uvicorn process serves one view behind SessionMiddleware, to {CONNECTIONS} "
-        f"connections of {generator()}. CPU is that of the site's process.",
-    ]
+    section.notes.append(
+        "One uvicorn process serves one view behind SessionMiddleware. CPU is that of this process."
+    )
     return section
 
 
