@@ -119,7 +119,7 @@ def test_issuer_is_compared_before_anything_is_shown_or_sent(
 ) -> None:
     server = notes.resource.authorization
     url = notes.begin()
-    location = server.refuse(url, response["error"]) if response else server.consent(url)
+    location = server.consent(url, error=response.get("error"))
     stated, query = query_of(location).pop("iss"), query_of(location)
     assert stated == server.issuer
     del query["iss"]
@@ -167,10 +167,10 @@ def test_answer_that_arrives_twice_at_once_sends_its_code_once(notes: Connecting
 
 def test_error_of_the_server_is_shown_by_its_code_only(notes: Connecting) -> None:
     server = notes.resource.authorization
-    page = notes.back(server.refuse(notes.begin(), CANARY))
+    page = notes.back(server.consent(notes.begin(), error=CANARY))
     assert (page.status_code, b"authorization_other" in page.content) == (400, True)
     assert CANARY.encode() not in page.content
-    refused = notes.back(server.refuse(notes.begin(next="/sessions/"), "access_denied"))
+    refused = notes.back(server.consent(notes.begin(next="/sessions/"), error="access_denied"))
     assert refused["Location"] == "/sessions/"
     assert_nothing_connected(notes)
 

@@ -1,6 +1,5 @@
 """Findings of `check_providers` without a sign-in, from providers with one fault each."""
 
-import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -32,8 +31,6 @@ class AskingProvider(LogoutProvider):
     knows_prompt: bool = True
     prompt_status: int | None = None  # of the response to `prompt=none`, pushed or not
     signs_in_first: bool = False  # without `prompt=none`, for any request
-    wants_pushed: bool = False
-    pushed: dict[str, dict[str, str]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)  # the paths of all requests
     resources: set[tuple[str, str | None]] = field(default_factory=set)  # of these paths
 
@@ -44,7 +41,7 @@ class AskingProvider(LogoutProvider):
         return super().respond(path, parameters, authorization)
 
     def authorize(self, query: dict[str, str]) -> Answer:
-        if self.wants_pushed:
+        if self.supports_par:
             query = self.pushed.get(query.get("request_uri", ""), {})
         if self.signs_in_first and "prompt" not in query:
             return 200, "text/html", b"who is there?"
@@ -57,18 +54,13 @@ class AskingProvider(LogoutProvider):
             return 302, f"{query['redirect_uri']}?{told}", b""
         return 200, "text/html", b"who is there?"
 
-    def answer(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
-        if path != "/par":
-            return super().answer(path, parameters, authorization)
-        if not self._authenticated(parameters, authorization):
-            return 401, "application/json", b'{"error": "invalid_client"}'
-        if parameters.get("redirect_uri") not in self.redirect_uris:
-            return 400, "application/json", b'{"error": "invalid_request"}'
-        if parameters.get("prompt") == "none" and self.prompt_status is not None:
-            return self.prompt_status, "text/html", b"an error of its own"
-        uri = f"urn:ietf:params:oauth:request_uri:{self._secret()}"
-        self.pushed[uri] = parameters
-        return 201, "application/json", json.dumps({"request_uri": uri, "expires_in": 60}).encode()
+    def push(self, form: dict[str, str], authorization: str) -> Answer:
+        if self._authenticated(form, authorization):
+            if form.get("redirect_uri") not in self.redirect_uris:
+                return 400, "application/json", b'{"error": "invalid_request"}'
+            if form.get("prompt") == "none" and self.prompt_status is not None:
+                return self.prompt_status, "text/html", b"an error of its own"
+        return super().push(form, authorization)
 
 
 SITE = "https://gateway.example.com"
@@ -164,7 +156,7 @@ def test_server_error_for_prompt_none_does_not_fail_a_working_provider(
     corp: AskingProvider, status: int, is_pushed: bool
 ) -> None:
     corp.prompt_status = status
-    corp.wants_pushed = is_pushed
+    corp.supports_par = is_pushed
     corp.more_of_metadata = pushed_request_metadata(corp, is_required=is_pushed)
     assert check()[1]["redirect URI"][0] == "ok"
     corp.redirect_uris = {f"{BACK}another"}
@@ -209,7 +201,7 @@ def test_client_that_requires_pushed_requests_is_reported(
     corp: AskingProvider, settings: Settings, knows_prompt: bool
 ) -> None:
     corp.knows_prompt = knows_prompt
-    corp.wants_pushed = True
+    corp.supports_par = True
     corp.more_of_metadata = pushed_request_metadata(corp, is_required=False)
     exit_status, found = check()
     level, detail, remedy = found["redirect URI"]
@@ -251,7 +243,7 @@ def pushed_request_metadata(corp: AskingProvider, *, is_required: bool) -> dict[
 
 
 def test_pushed_request_is_used_if_the_provider_requires_it(corp: AskingProvider) -> None:
-    corp.wants_pushed = True
+    corp.supports_par = True
     corp.more_of_metadata = pushed_request_metadata(corp, is_required=True)
     found = check()[1]
     assert (found["PAR"][0], found["redirect URI"][0]) == ("ok", "ok")

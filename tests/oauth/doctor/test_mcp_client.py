@@ -11,8 +11,9 @@ from oauth.mcp.discovery import Discovered
 from oauth.mcp.registrations import registration_for
 from oauth.mcp.servers import McpServer
 from sessions_kms.doctor.finding import Finding, Level
-from tests.oauth.support import registering
-from tests.oauth.support.registering import CALLBACK, RESOURCE, RegistrationServer
+from tests.oauth.support import fake_provider
+from tests.oauth.support.mcp_server import AuthorizationServer
+from tests.oauth.support.registering import CALLBACK, RESOURCE
 from tests.sessions_kms.support.stacks import Stack
 
 SITE = "https://gateway.example"
@@ -20,10 +21,10 @@ SECRET = ("client_secret_post",)
 
 
 @pytest.fixture
-def idp(store: Stack, settings: Settings) -> Iterator[RegistrationServer]:
+def idp(store: Stack, settings: Settings) -> Iterator[AuthorizationServer]:
     settings.OAUTH_MCP_SERVERS = {"wiki": {"url": RESOURCE}}
     settings.OAUTH_MCP_CLIENT = {"name": "Acme", "origin": SITE, "documents": False}
-    with registering.serving() as server:
+    with fake_provider.serving(AuthorizationServer) as server:
         yield server
 
 
@@ -37,28 +38,28 @@ def check(store: Stack) -> Any:
 
 
 def test_registration_is_described_and_none_is_made(
-    idp: RegistrationServer, check: Any, store: Stack
+    idp: AuthorizationServer, check: Any, store: Stack
 ) -> None:
-    assert check(idp.found()).detail == "will be registered for the first connection"
-    assert idp.registered == []
+    assert check(idp.find()).detail == "will be registered for the first connection"
+    assert idp.registrations == []
     idp.change = lambda response: response | {"client_secret_expires_at": store.clock() + 864_001}
-    registration_for(idp.found(auth_methods=SECRET), CALLBACK)
-    finding = check(idp.found(auth_methods=SECRET))
+    registration_for(idp.find(auth_methods=SECRET), CALLBACK)
+    finding = check(idp.find(auth_methods=SECRET))
     assert finding.detail == "is registered; its secret expires in 10 days, and is then replaced"
     idp.clients.clear()
-    finding = check(idp.found(auth_methods=SECRET))
-    assert (finding.level, len(idp.registered)) == (Level.WARNING, 1)
+    finding = check(idp.find(auth_methods=SECRET))
+    assert (finding.level, len(idp.registrations)) == (Level.WARNING, 1)
 
 
 @pytest.mark.parametrize(("secret", "level"), [("s", Level.OK), ("wrong", Level.FAILING)])
 def test_client_of_the_operator_is_tried(
-    idp: RegistrationServer, check: Any, secret: str, level: Level
+    idp: AuthorizationServer, check: Any, secret: str, level: Level
 ) -> None:
-    idp.clients["ours"] = "s"
+    idp.clients["ours"] = {"client_secret": "s"}
     server = McpServer(
         name="wiki", url=RESOURCE, label="Wiki", client_id="ours", client_secret=secret
     )
-    finding = check(idp.found(server=server, auth_methods=SECRET))
+    finding = check(idp.find(server=server, auth_methods=SECRET))
     assert finding.level is level
     remedy = "Correct UPSTREAM_<NAME>_CLIENT_ID and _CLIENT_SECRET."
     assert finding.remedy == ("" if level is Level.OK else remedy)
@@ -66,12 +67,12 @@ def test_client_of_the_operator_is_tried(
 
 @pytest.mark.urls("oauth.mcp.urls")
 def test_server_that_takes_only_documents_needs_the_variable(
-    idp: RegistrationServer, check: Any, settings: Settings
+    idp: AuthorizationServer, check: Any, settings: Settings
 ) -> None:
-    found = idp.found(documents_supported=True, registration_endpoint=None)
+    found = idp.find(documents_supported=True, registration_endpoint=None)
     assert "CONNECT_DOCUMENTS=1" in check(found).remedy
     settings.OAUTH_MCP_CLIENT = settings.OAUTH_MCP_CLIENT | {"documents": True}
     assert check(found).detail.endswith(f"{SITE}/oauth/clients/wiki.json")
-    finding = check(idp.found(registration_endpoint=None))
+    finding = check(idp.find(registration_endpoint=None))
     assert finding.level is Level.FAILING
     assert "UPSTREAM_<NAME>_CLIENT_ID" in finding.remedy

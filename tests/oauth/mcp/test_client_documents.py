@@ -19,8 +19,9 @@ from oauth.mcp.registrations import registration_for
 from oauth.provider.token_endpoint import make_assertion
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.sealed_items.documents import SealedDocuments
-from tests.oauth.support import registering
-from tests.oauth.support.registering import CALLBACK, RESOURCE, WIKI, Binding, RegistrationServer
+from tests.oauth.support import fake_provider
+from tests.oauth.support.mcp_server import AuthorizationServer
+from tests.oauth.support.registering import CALLBACK, RESOURCE, WIKI, Binding
 from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.stacks import Stack
 
@@ -32,21 +33,21 @@ KEYED = ("none", "private_key_jwt", "client_secret_basic")
 
 
 @pytest.fixture
-def idp(store: Stack, settings: Settings) -> Iterator[RegistrationServer]:
+def idp(store: Stack, settings: Settings) -> Iterator[AuthorizationServer]:
     settings.OAUTH_MCP_SERVERS = {"wiki": {"url": RESOURCE}}
     settings.OAUTH_MCP_CLIENT = {
         "name": "Acme",
         "origin": "https://gateway.example",
         "documents": True,
     }
-    with registering.serving() as server:
+    with fake_provider.serving(AuthorizationServer) as server:
         yield server
 
 
 def discovered_at(
-    idp: RegistrationServer, methods: tuple[str, ...] = KEYED, **more: Any
+    idp: AuthorizationServer, methods: tuple[str, ...] = KEYED, **more: Any
 ) -> Discovered:
-    return idp.found(documents_supported=True, auth_methods=methods, **more)
+    return idp.find(documents_supported=True, auth_methods=methods, **more)
 
 
 def register_client(found: Discovered) -> Registration:
@@ -87,7 +88,7 @@ def verify_token(token: str, issuer: str) -> dict[str, Any]:
 
 
 def test_document_describes_one_client_with_one_method(
-    idp: RegistrationServer, settings: Settings
+    idp: AuthorizationServer, settings: Settings
 ) -> None:
     settings.MIDDLEWARE = [  # of a project
         "django.contrib.sessions.middleware.SessionMiddleware",
@@ -95,7 +96,7 @@ def test_document_describes_one_client_with_one_method(
         "django.contrib.auth.middleware.LoginRequiredMiddleware",
     ]
     made = register_client(discovered_at(idp))
-    assert (made.client_id, made.source, idp.registered) == (CLIENT_ID, DOCUMENT, [])
+    assert (made.client_id, made.source, idp.registrations) == (CLIENT_ID, DOCUMENT, [])
     assert fetch_document(CLIENT_ID) == {
         "client_id": CLIENT_ID,
         "client_name": "Acme",
@@ -114,7 +115,7 @@ def test_document_describes_one_client_with_one_method(
     assert register_client(discovered_at(idp)) == made
 
 
-def test_document_names_no_key_where_the_server_takes_none(idp: RegistrationServer) -> None:
+def test_document_names_no_key_where_the_server_takes_none(idp: AuthorizationServer) -> None:
     made = register_client(discovered_at(idp, ("none",)))
     assert made.auth_method is None
     document = fetch_document(CLIENT_ID)
@@ -126,7 +127,7 @@ def test_document_names_no_key_where_the_server_takes_none(idp: RegistrationServ
     assert Client().get("/oauth/clients/wiki/jwks.json").status_code == 404
 
 
-def test_method_that_a_server_takes_no_longer_is_changed(idp: RegistrationServer) -> None:
+def test_method_that_a_server_takes_no_longer_is_changed(idp: AuthorizationServer) -> None:
     register_client(discovered_at(idp))
     assert register_client(discovered_at(idp, ("none",))).auth_method is None
     assert fetch_document(CLIENT_ID)["token_endpoint_auth_method"] == "none"
@@ -137,7 +138,7 @@ def test_method_that_a_server_takes_no_longer_is_changed(idp: RegistrationServer
     [((), "ES256"), (("RS256", "ES256"), "ES256"), (("RS256",), "RS256"), (("EdDSA",), "ES256")],
 )
 def test_key_is_of_a_type_that_the_server_takes(
-    idp: RegistrationServer,
+    idp: AuthorizationServer,
     monkeypatch: pytest.MonkeyPatch,
     algorithms: tuple[str, ...],
     used: str,
@@ -150,7 +151,7 @@ def test_key_is_of_a_type_that_the_server_takes(
 
 
 def test_changed_key_replaces_the_old_one_at_once_for_all(
-    idp: RegistrationServer, store: Stack
+    idp: AuthorizationServer, store: Stack
 ) -> None:
     assert client_key.change_key(store.services, "wiki") is None, "there is none yet"
     made = register_client(discovered_at(idp))
@@ -165,7 +166,7 @@ def test_changed_key_replaces_the_old_one_at_once_for_all(
 
 
 def test_two_that_change_the_key_at_once_leave_one_of_the_two(
-    idp: RegistrationServer, store: Stack, monkeypatch: pytest.MonkeyPatch
+    idp: AuthorizationServer, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = register_client(discovered_at(idp))
     generate, calls = client_key._generate, iter(["ours"])
@@ -183,7 +184,7 @@ def test_two_that_change_the_key_at_once_leave_one_of_the_two(
 
 
 def test_key_is_sealed_and_shown_nowhere(
-    idp: RegistrationServer, store: Stack, caplog: pytest.LogCaptureFixture
+    idp: AuthorizationServer, store: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
     made = register_client(discovered_at(idp))
@@ -198,7 +199,7 @@ def test_key_is_sealed_and_shown_nowhere(
 
 
 def test_key_that_is_gone_is_made_again_for_the_next_connection(
-    idp: RegistrationServer, store: Stack
+    idp: AuthorizationServer, store: Stack
 ) -> None:
     """As after the end of a leaked data key."""
     register_client(discovered_at(idp))
@@ -209,7 +210,7 @@ def test_key_that_is_gone_is_made_again_for_the_next_connection(
 
 @pytest.mark.parametrize("path", ["wiki.json", "wiki/jwks.json", "other.json", "other/jwks.json"])
 def test_nothing_is_there_before_a_connection_or_without_the_variable(
-    idp: RegistrationServer, settings: Settings, path: str
+    idp: AuthorizationServer, settings: Settings, path: str
 ) -> None:
     assert Client().get(f"/oauth/clients/{path}").status_code == 404
     register_client(discovered_at(idp))
@@ -218,22 +219,22 @@ def test_nothing_is_there_before_a_connection_or_without_the_variable(
 
 
 def test_documents_are_only_used_where_both_sides_want_them(
-    idp: RegistrationServer, settings: Settings
+    idp: AuthorizationServer, settings: Settings
 ) -> None:
-    assert register_client(idp.found()).source == DYNAMIC
+    assert register_client(idp.find()).source == DYNAMIC
     assert register_client(discovered_at(idp)).source == DOCUMENT
     settings.OAUTH_MCP_CLIENT = settings.OAUTH_MCP_CLIENT | {"documents": False}
     assert register_client(discovered_at(idp)).source == DYNAMIC
 
 
 def test_our_own_authorization_server_gets_no_document_of_ours(
-    idp: RegistrationServer, settings: Settings
+    idp: AuthorizationServer, settings: Settings
 ) -> None:
     settings.OAUTH_MCP_CLIENT = settings.OAUTH_MCP_CLIENT | {"origin": "http://127.0.0.1:8000"}
     assert register_client(discovered_at(idp)).source == DYNAMIC
 
 
-def test_outage_is_no_missing_document(idp: RegistrationServer, store: Stack) -> None:
+def test_outage_is_no_missing_document(idp: AuthorizationServer, store: Stack) -> None:
     """A server that finds none would forget the client."""
     register_client(discovered_at(idp))
     store.dynamodb.on("GetItem document", refuse_write)
@@ -242,7 +243,7 @@ def test_outage_is_no_missing_document(idp: RegistrationServer, store: Stack) ->
 
 
 def test_requests_of_strangers_read_the_registrations_once_a_minute(
-    idp: RegistrationServer, store: Stack
+    idp: AuthorizationServer, store: Stack
 ) -> None:
     first = register_client(discovered_at(idp))
     made = fetch_document(first.client_id)
@@ -254,7 +255,7 @@ def test_requests_of_strangers_read_the_registrations_once_a_minute(
     assert Client().get("/oauth/clients/wiki.json").status_code == 503
 
 
-def test_document_is_that_of_a_new_registration_at_once(idp: RegistrationServer) -> None:
+def test_document_is_that_of_a_new_registration_at_once(idp: AuthorizationServer) -> None:
     first = register_client(discovered_at(idp))
     assert fetch_document(first.client_id)["token_endpoint_auth_method"] == "private_key_jwt"
     register_client(discovered_at(idp, ("none",)))

@@ -14,16 +14,17 @@ from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
 from oauth.mcp.registrations import registration_for
 from oauth.mcp.stored_registrations import load_registrations
-from tests.oauth.support import registering
-from tests.oauth.support.registering import CALLBACK, RegistrationServer
+from tests.oauth.support import fake_provider
+from tests.oauth.support.mcp_server import AuthorizationServer
+from tests.oauth.support.registering import CALLBACK
 from tests.oauth.support.registering_worker import RegisteringWorker
 from tests.sessions_kms.support.stacks import Stack, aws_stack, install, settings_of
 from tests.support.clock import FakeClock
 
 
 @pytest.fixture
-def idp() -> Iterator[RegistrationServer]:
-    with registering.serving() as server:
+def idp() -> Iterator[AuthorizationServer]:
+    with fake_provider.serving(AuthorizationServer) as server:
         yield server
 
 
@@ -50,7 +51,7 @@ def worker(servers: Stack) -> Iterator[RegisteringWorker]:
         yield started
 
 
-def stall_registration(idp: RegistrationServer) -> tuple[threading.Event, threading.Event]:
+def stall_registration(idp: AuthorizationServer) -> tuple[threading.Event, threading.Event]:
     """Let registrations wait for the second event, after setting the first."""
     begun, is_over = threading.Event(), threading.Event()
 
@@ -58,13 +59,13 @@ def stall_registration(idp: RegistrationServer) -> tuple[threading.Event, thread
         begun.set()
         is_over.wait(30)
 
-    idp.on_registration = stall
+    idp.hooks["/register"] = stall
     return begun, is_over
 
 
 @pytest.mark.slow
 def test_processes_that_register_at_once_get_one_client(
-    servers: Stack, idp: RegistrationServer, worker: RegisteringWorker
+    servers: Stack, idp: AuthorizationServer, worker: RegisteringWorker
 ) -> None:
     begun, is_over = stall_registration(idp)
     worker.tell("register", issuer=idp.issuer)
@@ -77,15 +78,15 @@ def test_processes_that_register_at_once_get_one_client(
         theirs.append(worker.answer())
 
     install(replace(servers.services, sleep=wait))
-    ours = registration_for(idp.found(), CALLBACK)
+    ours = registration_for(idp.find(), CALLBACK)
     assert [ours.client_id] == theirs == ["client-1"]
-    assert len(idp.registered) == 1
+    assert len(idp.registrations) == 1
     assert load_registrations(servers.services, "wiki").registrations == (ours,)
 
 
 @pytest.mark.slow
 def test_process_that_is_killed_while_it_registers_stops_nobody_for_long(
-    servers: Stack, idp: RegistrationServer, worker: RegisteringWorker
+    servers: Stack, idp: AuthorizationServer, worker: RegisteringWorker
 ) -> None:
     begun, is_over = stall_registration(idp)
     worker.tell("register", issuer=idp.issuer)
@@ -95,7 +96,7 @@ def test_process_that_is_killed_while_it_registers_stops_nobody_for_long(
     codes = []
     for _ in range(10):
         try:
-            made = registration_for(idp.found(), CALLBACK)
+            made = registration_for(idp.find(), CALLBACK)
             break
         except ProviderUnavailable as exc:
             codes.append(exc.code)

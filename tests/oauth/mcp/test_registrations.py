@@ -25,14 +25,15 @@ from oauth.mcp.stored_registrations import (
 from oauth.network.concurrency import ConcurrencyLimit
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.sealed_items.documents import SealedDocuments
-from tests.oauth.support import registering
+from tests.oauth.support import fake_provider
+from tests.oauth.support.fake_provider import JSON, Answer
+from tests.oauth.support.mcp_server import AuthorizationServer
 from tests.oauth.support.registering import (
     CALLBACK,
     MANAGEMENT_TOKEN,
     RESOURCE,
     WIKI,
     Binding,
-    RegistrationServer,
 )
 from tests.sessions_kms.support.stacks import Stack
 
@@ -41,10 +42,10 @@ HOUR = 3600
 
 
 @pytest.fixture
-def idp(store: Stack, settings: Settings) -> Iterator[RegistrationServer]:
+def idp(store: Stack, settings: Settings) -> Iterator[AuthorizationServer]:
     settings.OAUTH_MCP_SERVERS = {"wiki": {"url": RESOURCE}}
     settings.OAUTH_MCP_CLIENT = {"name": "Acme", "origin": "https://gateway.example"}
-    with registering.serving() as server:
+    with fake_provider.serving(AuthorizationServer) as server:
         yield server
 
 
@@ -59,7 +60,7 @@ def code_of(found: Discovered) -> Code:
     return caught.value.code
 
 
-def test_client_of_the_operator_comes_first(idp: RegistrationServer) -> None:
+def test_client_of_the_operator_comes_first(idp: AuthorizationServer) -> None:
     server = McpServer(
         name="wiki",
         url=RESOURCE,
@@ -68,19 +69,19 @@ def test_client_of_the_operator_comes_first(idp: RegistrationServer) -> None:
         client_secret="s",
         issuer=idp.issuer,
     )
-    found = register_client(idp.found(server=server, documents_supported=True))
+    found = register_client(idp.find(server=server, documents_supported=True))
     assert (found.client_id, found.client_secret, found.auth_method) == ("ours", "s", None)
     assert "'s'" not in repr(found)
-    assert idp.registered == []
+    assert idp.registrations == []
     assert find_registration(server, idp.issuer, "ours") is not None
     assert find_registration(server, "https://other.example", "ours") is None
 
 
-def test_one_registration_serves_all_connections(idp: RegistrationServer) -> None:
-    first = register_client(idp.found())
-    assert register_client(idp.found()) == first
-    assert len(idp.registered) == 1
-    assert idp.registered[0] == {
+def test_one_registration_serves_all_connections(idp: AuthorizationServer) -> None:
+    first = register_client(idp.find())
+    assert register_client(idp.find()) == first
+    assert len(idp.registrations) == 1
+    assert idp.registrations[0] == {
         "client_name": "Acme",
         "client_uri": "https://gateway.example",
         "redirect_uris": [CALLBACK],
@@ -90,32 +91,32 @@ def test_one_registration_serves_all_connections(idp: RegistrationServer) -> Non
         "application_type": "web",
     }
     assert (first.client_secret, first.auth_method) == ("", None)
-    assert idp.probes == [], "it is young"
+    assert idp.forms == [], "it is young"
 
 
-def test_another_issuer_or_redirect_uri_gets_its_own(idp: RegistrationServer) -> None:
-    first = register_client(idp.found())
-    with registering.serving() as another:
-        second = register_client(another.found())
-        assert (second.issuer, len(another.registered)) == (another.issuer, 1)
-    third = registration_for(idp.found(), CALLBACK.replace("gateway", "moved"))
+def test_another_issuer_or_redirect_uri_gets_its_own(idp: AuthorizationServer) -> None:
+    first = register_client(idp.find())
+    with fake_provider.serving(AuthorizationServer) as another:
+        second = register_client(another.find())
+        assert (second.issuer, len(another.registrations)) == (another.issuer, 1)
+    third = registration_for(idp.find(), CALLBACK.replace("gateway", "moved"))
     assert third.client_id != first.client_id
-    assert register_client(idp.found()) == first
+    assert register_client(idp.find()) == first
 
 
 @pytest.mark.parametrize("status", [400, 401])
 @pytest.mark.parametrize("error", ["invalid_client", "unauthorized_client"])
 def test_registration_that_was_deleted_is_found_before_anybody_is_sent_there(
-    idp: RegistrationServer, store: Stack, status: int, error: str
+    idp: AuthorizationServer, store: Stack, status: int, error: str
 ) -> None:
     idp.unknown_client = (status, error)
-    first = register_client(idp.found())
+    first = register_client(idp.find())
     idp.clients.clear()
     store.clock.advance(DAY)
-    second = register_client(idp.found())
+    second = register_client(idp.find())
     assert second.client_id != first.client_id
-    assert len(idp.registered) == 2
-    (probe,) = idp.probes
+    assert len(idp.registrations) == 2
+    (probe,) = idp.forms
     assert probe["grant_type"] == "authorization_code"
     assert (probe["redirect_uri"], probe["resource"]) == (CALLBACK, RESOURCE)
     assert find_registration(WIKI, idp.issuer, first.client_id) == first, "for its tokens"
@@ -125,25 +126,25 @@ def test_registration_that_was_deleted_is_found_before_anybody_is_sent_there(
     "response", [(400, "invalid_grant"), (401, "invalid_grant"), (500, "server_error"), (400, "x")]
 )
 def test_registration_that_lives_stays(
-    idp: RegistrationServer, store: Stack, response: tuple[int, str]
+    idp: AuthorizationServer, store: Stack, response: tuple[int, str]
 ) -> None:
-    idp.dummy_code = response
-    first = register_client(idp.found(auth_methods=("client_secret_basic",)))
+    idp.unknown_code = response
+    first = register_client(idp.find(auth_methods=("client_secret_basic",)))
     assert first.client_secret
     store.clock.advance(10 * DAY)
     for asked in (1, 1, 2):  # once a minute
-        assert register_client(idp.found(auth_methods=("client_secret_basic",))) == first
-        assert len(idp.probes) == asked
+        assert register_client(idp.find(auth_methods=("client_secret_basic",))) == first
+        assert len(idp.forms) == asked
         store.clock.advance(59 if asked == 1 else 0)
 
 
 def test_registration_stays_while_the_server_cannot_be_reached(
-    idp: RegistrationServer, store: Stack
+    idp: AuthorizationServer, store: Stack
 ) -> None:
-    first = register_client(idp.found())
+    first = register_client(idp.find())
     store.clock.advance(2 * DAY)
     nowhere = "http://127.0.0.1:9/"
-    gone = idp.found(token_endpoint=nowhere, registration_endpoint=nowhere)
+    gone = idp.find(token_endpoint=nowhere, registration_endpoint=nowhere)
     assert register_client(gone) == first
 
 
@@ -160,23 +161,23 @@ def test_server_is_asked_about_what_is_old_or_of_a_clock_that_was_wrong(
 
 
 def test_server_that_forgets_at_once_gets_one_registration_a_day(
-    idp: RegistrationServer, store: Stack
+    idp: AuthorizationServer, store: Stack
 ) -> None:
     """At most one an hour is allowed, and the next question comes after a day."""
     for _ in range(3):
         for _ in range(4):
-            register_client(idp.found())
+            register_client(idp.find())
             idp.clients.clear()
             store.clock.advance(6 * HOUR)
-    assert len(idp.registered) == 3
+    assert len(idp.registrations) == 3
 
 
 def test_expired_secret_is_replaced_once_an_hour_at_most(
-    idp: RegistrationServer, store: Stack
+    idp: AuthorizationServer, store: Stack
 ) -> None:
     ends = store.clock() + 1200
     idp.change = lambda response: response | {"client_secret_expires_at": ends}
-    found = idp.found(auth_methods=("client_secret_basic",))
+    found = idp.find(auth_methods=("client_secret_basic",))
     first = register_client(found)
     store.clock.advance(1000)
     assert code_of(found) is Code.REGISTRATION_PAUSED
@@ -186,7 +187,7 @@ def test_expired_secret_is_replaced_once_an_hour_at_most(
     store.clock.advance(2600)
     ends = store.clock() + 90 * DAY
     second = register_client(found)
-    assert (second.client_id, len(idp.registered)) == ("client-2", 2)
+    assert (second.client_id, len(idp.registrations)) == ("client-2", 2)
     assert find_registration(WIKI, idp.issuer, first.client_id) == first
     assert second.secret_expires_at == int(ends)
 
@@ -201,16 +202,16 @@ def test_expired_secret_is_replaced_once_an_hour_at_most(
     ids=str,
 )
 def test_answer_that_must_not_be_used_is_not_asked_for_again_within_the_hour(
-    idp: RegistrationServer, store: Stack, changes: dict[str, Any]
+    idp: AuthorizationServer, store: Stack, changes: dict[str, Any]
 ) -> None:
     idp.change = lambda response: response | changes
-    assert code_of(idp.found()) is Code.REGISTRATION_UNUSABLE
+    assert code_of(idp.find()) is Code.REGISTRATION_UNUSABLE
     store.clock.advance(HOUR - 1)
-    assert code_of(idp.found()) is Code.REGISTRATION_PAUSED
+    assert code_of(idp.find()) is Code.REGISTRATION_PAUSED
     assert load_registrations(store.services, "wiki").registrations == ()
     idp.change = lambda response: response
     store.clock.advance(1)
-    assert register_client(idp.found()).client_id == "client-2"
+    assert register_client(idp.find()).client_id == "client-2"
 
 
 @pytest.mark.parametrize(
@@ -224,50 +225,50 @@ def test_answer_that_must_not_be_used_is_not_asked_for_again_within_the_hour(
     ],
 )
 def test_server_that_registers_nobody_is_asked_once_a_minute(
-    idp: RegistrationServer, store: Stack, status: int, code: Code
+    idp: AuthorizationServer, store: Stack, status: int, code: Code
 ) -> None:
-    idp.status = status
-    assert code_of(idp.found()) is code
+    idp.failing["/register"] = lambda: (status, JSON, b"{}")
+    assert code_of(idp.find()) is code
     store.clock.advance(59)
-    assert code_of(idp.found()) is Code.REGISTRATION_PAUSED
+    assert code_of(idp.find()) is Code.REGISTRATION_PAUSED
     store.clock.advance(1)
-    idp.status = 201
-    assert register_client(idp.found()).client_id == "client-2"
+    del idp.failing["/register"]
+    assert register_client(idp.find()).client_id == "client-1"
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"{", b"[" * 100_000, b'{"client_id": "' + b"x" * 70_000]
 )
-def test_odd_answers_are_rejected(idp: RegistrationServer, body: bytes) -> None:
-    idp.body = body
-    assert code_of(idp.found()) in {Code.REGISTRATION_UNUSABLE, Code.ANSWER_TOO_LONG}
+def test_odd_answers_are_rejected(idp: AuthorizationServer, body: bytes) -> None:
+    idp.failing["/register"] = lambda: (201, JSON, body)
+    assert code_of(idp.find()) in {Code.REGISTRATION_UNUSABLE, Code.ANSWER_TOO_LONG}
 
 
 def test_server_that_does_not_answer_holds_up_few_threads_and_nobody_who_needs_no_response(
-    idp: RegistrationServer, monkeypatch: pytest.MonkeyPatch
+    idp: AuthorizationServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = register_client(idp.found())
+    made = register_client(idp.find())
     arrived, is_over = threading.Event(), threading.Event()
 
     def stall() -> None:
         arrived.set()
         is_over.wait(30)
 
-    idp.on_registration = stall
+    idp.hooks["/register"] = stall
     monkeypatch.setattr("oauth.mcp.registrations.requests", ConcurrencyLimit(1))
     moved = CALLBACK.replace("gateway", "moved")
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(registration_for, idp.found(), moved)
+        waiting = pool.submit(registration_for, idp.find(), moved)
         assert arrived.wait(30)
         with pytest.raises(ProviderBusy):
-            registration_for(idp.found(), moved)
-        assert register_client(idp.found()) == made
+            registration_for(idp.find(), moved)
+        assert register_client(idp.find()) == made
         is_over.set()
         assert waiting.result(30).redirect_uri == moved
 
 
-def test_server_without_registration_is_said_to_need_a_client(idp: RegistrationServer) -> None:
-    assert code_of(idp.found(registration_endpoint=None)) is Code.REGISTRATION_MISSING
+def test_server_without_registration_is_said_to_need_a_client(idp: AuthorizationServer) -> None:
+    assert code_of(idp.find(registration_endpoint=None)) is Code.REGISTRATION_MISSING
 
 
 @pytest.mark.parametrize(("until", "left"), [(0, 0), (1, 1), (3600, 3600), (3601, 0)])
@@ -278,47 +279,49 @@ def test_pause_of_a_clock_that_was_ahead_locks_nobody_out(until: int, left: int)
 
 
 def test_more_scopes_are_registered_because_some_servers_allow_no_others(
-    idp: RegistrationServer, store: Stack
+    idp: AuthorizationServer, store: Stack
 ) -> None:
-    first = register_client(idp.found(scopes=("read",)))
-    assert idp.registered[0]["scope"] == "read"
-    assert register_client(idp.found(scopes=("write", "read"))) == first, "not within the hour"
+    first = register_client(idp.find(scopes=("read",)))
+    assert idp.registrations[0]["scope"] == "read"
+    assert register_client(idp.find(scopes=("write", "read"))) == first, "not within the hour"
     store.clock.advance(HOUR)
-    second = register_client(idp.found(scopes=("read",)), scopes={"write"})
-    assert idp.registered[1]["scope"] == "read write", "with those of before"
-    assert register_client(idp.found(scopes=("read",))) == second
+    second = register_client(idp.find(scopes=("read",)), scopes={"write"})
+    assert idp.registrations[1]["scope"] == "read write", "with those of before"
+    assert register_client(idp.find(scopes=("read",))) == second
 
 
 def test_all_scopes_of_the_server_are_registered_so_that_more_can_be_requested(
-    idp: RegistrationServer,
+    idp: AuthorizationServer,
 ) -> None:
-    first = register_client(idp.found(scopes=("read",), listed=("read", "write", "offline_access")))
-    assert idp.registered[0]["scope"] == "offline_access read write"
-    assert register_client(idp.found(scopes=("read", "write"))) == first
-    assert len(idp.registered) == 1
+    first = register_client(idp.find(scopes=("read",), listed=("read", "write", "offline_access")))
+    assert idp.registrations[0]["scope"] == "offline_access read write"
+    assert register_client(idp.find(scopes=("read", "write"))) == first
+    assert len(idp.registrations) == 1
 
 
 @pytest.mark.parametrize("is_refused", [True, False])
 def test_only_the_requested_scopes_are_registered_if_all_are_refused_or_too_many(
-    idp: RegistrationServer, is_refused: bool
+    idp: AuthorizationServer, is_refused: bool
 ) -> None:
-    def refuse_all() -> None:
-        idp.status = 400 if not idp.registered and is_refused else 201
+    def refuse_once() -> Answer:
+        del idp.failing["/register"]
+        return 400, JSON, b"{}"
 
-    idp.on_registration = refuse_all
+    if is_refused:
+        idp.failing["/register"] = refuse_once
     listed = ("read", "admin") if is_refused else tuple(f"scope-{n}" for n in range(50))
-    assert register_client(idp.found(scopes=("read",), listed=listed)).scopes == ("read",)
-    assert idp.registered[-1]["scope"] == "read"
+    assert register_client(idp.find(scopes=("read",), listed=listed)).scopes == ("read",)
+    assert idp.registrations[-1]["scope"] == "read"
 
 
 def test_management_token_and_secret_are_neither_in_the_table_nor_in_the_log(
-    idp: RegistrationServer, store: Stack, caplog: pytest.LogCaptureFixture
+    idp: AuthorizationServer, store: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
     address = "https://wiki.example/register/client-1"
     more = {"registration_access_token": MANAGEMENT_TOKEN, "registration_client_uri": address}
     idp.change = lambda response: response | more
-    made = register_client(idp.found(auth_methods=("client_secret_post",)))
+    made = register_client(idp.find(auth_methods=("client_secret_post",)))
     content = run_sync(SealedDocuments(store.services).load("registrations/wiki"))
     assert content is not None
     assert made.client_secret.encode() in content.content
@@ -330,20 +333,20 @@ def test_management_token_and_secret_are_neither_in_the_table_nor_in_the_log(
 
 
 def test_old_registrations_stay_until_there_are_twenty(
-    idp: RegistrationServer, store: Stack
+    idp: AuthorizationServer, store: Stack
 ) -> None:
     idp.change = lambda response: response | {"client_id": f"{response['client_id']}{'x' * 2000}"}
     made = []
     for _ in range(25):
-        made.append(register_client(idp.found()))
+        made.append(register_client(idp.find()))
         idp.clients.clear()
         store.clock.advance(DAY)
     known = [find_registration(WIKI, idp.issuer, each.client_id) for each in made]
     assert known == [*[None] * 5, *made[5:]]
 
 
-def test_provider_of_tokens_is_made_of_what_they_belong_to(idp: RegistrationServer) -> None:
-    made = register_client(idp.found(auth_methods=("client_secret_basic",)))
+def test_provider_of_tokens_is_made_of_what_they_belong_to(idp: AuthorizationServer) -> None:
+    made = register_client(idp.find(auth_methods=("client_secret_basic",)))
     binding = Binding(made.client_id, idp.issuer, RESOURCE)
     provider = provider_of(WIKI, binding)
     assert (provider.client_id, provider.issuer) == (made.client_id, idp.issuer)

@@ -13,17 +13,17 @@ from oauth.doctor.provider import client_findings
 from oauth.network.responses import ProviderResponse
 from oauth.provider import dpop, metadata
 from oauth.provider.config import find_provider
+from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.requests import get_token, stored_tokens
-from tests.oauth.support.strict_provider import StrictProvider
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.cases import each_case
 
 
 @pytest.fixture
-def binding(strict: StrictProvider, settings: Settings) -> StrictProvider:
+def binding(strict: FakeProvider, settings: Settings) -> FakeProvider:
     """Give a provider that takes nothing without a proof, nor one without its nonce."""
-    strict.wants_proofs = True
+    strict.requires_proofs = True
     strict.checker.nonce = "nonce-1"
     configure(settings, environment("corp", strict, DPOP="1"))
     return strict
@@ -35,10 +35,10 @@ def key_of(visitor: Visitor) -> str:
     return key
 
 
-def test_sign_in_sends_a_proof_with_each_request(binding: StrictProvider, visitor: Visitor) -> None:
+def test_sign_in_sends_a_proof_with_each_request(binding: FakeProvider, visitor: Visitor) -> None:
     visitor.sign_in(binding)
     held = stored_tokens(visitor)
-    assert (held.token_type, held.access_token in binding.keys) == ("DPoP", True)
+    assert (held.token_type, held.access_token in binding.bound_tokens) == ("DPoP", True)
     assert [claims["htu"] for claims in binding.checker.taken] == [
         f"{binding.issuer}/token",
         f"{binding.issuer}/userinfo",
@@ -47,7 +47,7 @@ def test_sign_in_sends_a_proof_with_each_request(binding: StrictProvider, visito
 
 
 def test_refresh_uses_the_same_key_and_the_newest_nonce(
-    binding: StrictProvider, visitor: Visitor, store: Stack
+    binding: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(binding)
     key = key_of(visitor)
@@ -60,7 +60,7 @@ def test_refresh_uses_the_same_key_and_the_newest_nonce(
     assert len(binding.refreshes) == 2  # what was refused for its nonce spent no token
 
 
-def test_new_sign_in_makes_a_new_key(binding: StrictProvider, visitor: Visitor) -> None:
+def test_new_sign_in_makes_a_new_key(binding: FakeProvider, visitor: Visitor) -> None:
     visitor.sign_in(binding)
     first = stored_tokens(visitor)
     binding.gives_refresh_token = False
@@ -70,21 +70,21 @@ def test_new_sign_in_makes_a_new_key(binding: StrictProvider, visitor: Visitor) 
 
 
 def test_grant_from_before_dpop_is_bound_at_its_next_refresh(
-    strict: StrictProvider, visitor: Visitor, store: Stack, settings: Settings
+    strict: FakeProvider, visitor: Visitor, store: Stack, settings: Settings
 ) -> None:
     visitor.sign_in(strict)
     assert stored_tokens(visitor).dpop_key is None
-    strict.wants_proofs = True
+    strict.requires_proofs = True
     configure(settings, environment("corp", strict, DPOP="1"))
     store.clock.advance(4000)
-    assert get_token(visitor).access_token in strict.keys
+    assert get_token(visitor).access_token in strict.bound_tokens
     assert stored_tokens(visitor).token_type == "DPoP"
 
 
 def test_response_without_a_bound_token_fails_the_sign_in(
-    binding: StrictProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture
+    binding: FakeProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    binding.answers_bearer = True
+    binding.sends_bearer = True
     assert visitor.sign_in(binding).status_code == 401
     assert visitor.user_id is None
     assert dpop.NOT_BOUND in caplog.text
@@ -92,18 +92,18 @@ def test_response_without_a_bound_token_fails_the_sign_in(
 
 
 def test_refresh_without_a_bound_token_keeps_the_old_one(
-    binding: StrictProvider, visitor: Visitor, store: Stack
+    binding: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(binding)
     before = stored_tokens(visitor)
-    binding.answers_bearer = True
+    binding.sends_bearer = True
     store.clock.advance(4000)
     with pytest.raises(oauth.ProviderUnavailable):
         get_token(visitor)
     assert stored_tokens(visitor) == before
 
 
-def test_constantly_changing_nonce_does_not_loop(binding: StrictProvider, visitor: Visitor) -> None:
+def test_constantly_changing_nonce_does_not_loop(binding: FakeProvider, visitor: Visitor) -> None:
     url, asked = visitor.callback_address(binding), []
 
     def change() -> None:
@@ -116,7 +116,7 @@ def test_constantly_changing_nonce_does_not_loop(binding: StrictProvider, visito
 
 
 def test_key_is_in_no_database_log_or_repr(
-    binding: StrictProvider,
+    binding: FakeProvider,
     visitor: Visitor,
     store: Stack,
     caplog: pytest.LogCaptureFixture,
@@ -176,7 +176,7 @@ def test_request_is_retried_with_the_nonce_of_its_own_rejection(
     assert nonces == asked
 
 
-def test_doctor_sends_a_dpop_proof(binding: StrictProvider) -> None:
+def test_doctor_sends_a_dpop_proof(binding: FakeProvider) -> None:
     corp = find_provider("corp")
     assert corp is not None
     (finding,) = client_findings(corp, metadata.load_metadata(corp), None, time.time)

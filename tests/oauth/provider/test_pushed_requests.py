@@ -9,6 +9,7 @@ from pytest_django import Settings
 
 from oauth.sign_in import oauth2_adapter
 from tests.oauth.support.client_keys import KEYS, key_file
+from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.provider_failures import (
     CANARY,
@@ -17,7 +18,6 @@ from tests.oauth.support.provider_failures import (
     respond_with,
 )
 from tests.oauth.support.requests import stored_tokens
-from tests.oauth.support.strict_provider import StrictProvider
 
 
 def query_of(response: Any) -> dict[str, list[str]]:
@@ -25,9 +25,9 @@ def query_of(response: Any) -> dict[str, list[str]]:
 
 
 def test_required_request_is_pushed_and_only_its_reference_is_shown(
-    strict: StrictProvider, visitor: Visitor
+    strict: FakeProvider, visitor: Visitor
 ) -> None:
-    strict.takes_pushed_only = True
+    strict.requires_par = True
     assert set(query_of(visitor.start())) == {"client_id", "request_uri"}
 
     visitor.sign_in(strict)
@@ -42,21 +42,21 @@ def test_required_request_is_pushed_and_only_its_reference_is_shown(
     ("setting", "required"), [("", False), ("auto", False), ("1", False), ("0", True)]
 )
 def test_setting_decides_before_the_metadata(
-    strict: StrictProvider,
+    strict: FakeProvider,
     visitor: Visitor,
     settings: Settings,
     setting: str,
     required: bool,
 ) -> None:
     is_pushed = setting == "1"
-    strict.takes_pushed_only = required
+    strict.requires_par = required
     configure(settings, environment("corp", strict, PAR=setting))
     assert ("request_uri" in query_of(visitor.start())) is is_pushed
     assert len(strict.pushes) == is_pushed
 
 
 def test_push_authenticates_with_the_private_key_for_the_issuer(
-    strict: StrictProvider, visitor: Visitor, settings: Settings, tmp_path: Any
+    strict: FakeProvider, visitor: Visitor, settings: Settings, tmp_path: Any
 ) -> None:
     more = {
         "PAR": "1",
@@ -82,25 +82,23 @@ def test_push_authenticates_with_the_private_key_for_the_issuer(
     ],
 )
 def test_unreadable_push_response_shows_an_error_page(
-    strict: StrictProvider, visitor: Visitor, response: Any
+    strict: FakeProvider, visitor: Visitor, response: Any
 ) -> None:
-    strict.takes_pushed_only = True
+    strict.requires_par = True
     strict.failing["/par"] = response
     assert_provider_is_down(visitor.start())
 
 
-def test_missing_push_endpoint_shows_an_error_page(
-    strict: StrictProvider, visitor: Visitor
-) -> None:
-    strict.takes_pushed_only = True
+def test_missing_push_endpoint_shows_an_error_page(strict: FakeProvider, visitor: Visitor) -> None:
+    strict.requires_par = True
     strict.more_of_metadata = {"pushed_authorization_request_endpoint": None}
     assert_provider_is_down(visitor.start())
 
 
 def test_rejected_push_shows_a_page_without_the_providers_text(
-    strict: StrictProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture
+    strict: FakeProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    strict.takes_pushed_only = True
+    strict.requires_par = True
     body = json.dumps({"error": "invalid_request", "error_description": CANARY}).encode()
     strict.failing["/par"] = respond_with(400, body)
     response = visitor.start()
@@ -111,9 +109,9 @@ def test_rejected_push_shows_a_page_without_the_providers_text(
 
 
 def test_concurrent_pushes_are_bounded(
-    strict: StrictProvider, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+    strict: FakeProvider, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strict.takes_pushed_only = True
+    strict.requires_par = True
     monkeypatch.setattr(oauth2_adapter.exchanges, "_maximum", 0)
     response = visitor.start()
     assert (response.status_code, response["Retry-After"]) == (503, "5")

@@ -1,7 +1,8 @@
 """A small, strict provider over real HTTP (OpenID Connect and GitHub's dialect) that can fail.
 
 Like a good provider, it rejects PKCE other than S256, another redirect URI, a used code and a wrong
-secret. It issues tokens that a test can recognize.
+secret. It issues tokens that a test can recognize. On request it also is as strict about pushed
+requests as RFC 9126, and about DPoP as RFC 9449; then refresh tokens are bound to the key as well.
 """
 
 import base64
@@ -19,11 +20,13 @@ from urllib.parse import parse_qsl, quote_plus, urlencode, urlsplit
 
 import jwt
 
+from tests.oauth.support.dpop_checker import ProofChecker, Refused
 from tests.support.http_server import QuietHandler, serve
 
 Answer = tuple[int, str, bytes]
 CLIENT_ID = "gateway-client"
 CLIENT_SECRET = "gateway-secret-canary"
+JSON = "application/json"
 
 
 @dataclass
@@ -60,8 +63,23 @@ class FakeProvider:
     clock: Callable[[], float] = time.time  # for its id tokens
     assertion_audience: str = ""  # empty: the issuer
     request: Any = field(default_factory=threading.local)  # other data of the thread's request
+    supports_par: bool = False
+    requires_par: bool = False
+    pushes: list[dict[str, str]] = field(default_factory=list)
+    pushed: dict[str, dict[str, str]] = field(default_factory=dict)  # by `request_uri`, used once
+    requires_proofs: bool = False  # and issues tokens of the type DPoP
+    sends_bearer: bool = False  # although it requires proofs
+    bound_tokens: dict[str, str] = field(default_factory=dict)  # the thumbprints of their keys
+    checker: ProofChecker = field(default_factory=ProofChecker)
 
     def metadata(self) -> dict[str, Any]:
+        pushing = {
+            "pushed_authorization_request_endpoint": f"{self.issuer}/par",
+            "require_pushed_authorization_requests": self.requires_par,
+        }
+        more = pushing if self.supports_par else {}
+        if self.requires_proofs:
+            more["dpop_signing_alg_values_supported"] = ["ES256"]
         return {
             "issuer": self.issuer,
             "authorization_endpoint": f"{self.issuer}/authorize",
@@ -69,6 +87,7 @@ class FakeProvider:
             "userinfo_endpoint": f"{self.issuer}/userinfo",
             "jwks_uri": f"{self.issuer}/jwks",
             "token_endpoint_auth_methods_supported": [self.auth_method],
+            **more,
         } | self.more_of_metadata
 
     def respond(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
@@ -80,8 +99,9 @@ class FakeProvider:
         routes: dict[str, Callable[[], Answer]] = {
             "/.well-known/openid-configuration": lambda: _json(self.metadata()),
             "/authorize": lambda: self.authorize(parameters),
-            "/token": lambda: self.token(parameters, authorization),
-            "/userinfo": lambda: self.userinfo(authorization),
+            "/token": lambda: self._token(parameters, authorization),
+            "/userinfo": lambda: self._userinfo(authorization),
+            "/par": lambda: self.push(parameters, authorization),
             "/login/oauth/authorize": lambda: self.authorize(parameters),
             "/login/oauth/access_token": lambda: self.token(parameters, authorization, github=True),
             "/user": lambda: self.userinfo(authorization),
@@ -92,39 +112,62 @@ class FakeProvider:
 
     def consent(self, url: str, *, error: str | None = None) -> str:
         """Act as the browser at the provider; return the URL of the redirect back."""
-        if error:
-            query = dict(parse_qsl(urlsplit(url).query))
-            return f"{query['redirect_uri']}?{urlencode({'error': error, 'state': query['state']})}"
         parts = urlsplit(url)
+        if error:
+            return self._back(dict(parse_qsl(parts.query)), {"error": error})
         assert f"{parts.scheme}://{parts.netloc}" == self.issuer
         status, location, body = self.respond(parts.path, dict(parse_qsl(parts.query)), "")
         assert status == 302, body
         return location
 
     def authorize(self, query: dict[str, str]) -> Answer:
+        if "request_uri" in query or self.requires_par:
+            pushed = self.pushed.pop(query.get("request_uri", ""), {})
+            is_whole = query.keys() == {"client_id", "request_uri"}
+            if not is_whole or query["client_id"] != pushed.get("client_id"):
+                return 400, "text/plain", b"not pushed"
+            query = pushed
         self.authorizations.append(query)
-        wrong = (
-            query.get("client_id") != self.client_id
-            or query.get("response_type") != "code"
-            or query.get("code_challenge_method") != "S256"
-            or len(query.get("code_challenge", "")) != 43
-            or not query.get("state")
-        )
-        if wrong:
+        if not self._may_authorize(query):
             return 400, "text/plain", b"refused"
         code = self._secret()
         self.codes[code] = query
-        location = f"{query['redirect_uri']}?{urlencode({'code': code, 'state': query['state']})}"
-        return 302, location, b""
+        return 302, self._back(query, {"code": code}), b""
+
+    def _may_authorize(self, query: dict[str, str]) -> bool:
+        return (
+            query.get("client_id") == self.client_id
+            and query.get("response_type") == "code"
+            and query.get("code_challenge_method") == "S256"
+            and len(query.get("code_challenge", "")) == 43
+            and bool(query.get("state"))
+        )
+
+    def _back(self, query: dict[str, str], parameters: dict[str, str]) -> str:
+        response = parameters | {"state": query["state"]}
+        return f"{query['redirect_uri']}?{urlencode(response)}"
+
+    def push(self, form: dict[str, str], authorization: str) -> Answer:
+        """Take a pushed request (RFC 9126 section 2)."""
+        if not self.supports_par:
+            return 404, "text/plain", b""
+        if not self._authenticated(form, authorization):
+            return 401, JSON, b'{"error": "invalid_client"}'
+        if "request_uri" in form:
+            return 400, JSON, b'{"error": "invalid_request"}'
+        self.pushes.append(form)
+        reference = f"urn:ietf:params:oauth:request_uri:{self._secret()}"
+        self.pushed[reference] = {"client_id": self.client_id} | form
+        return _json({"request_uri": reference, "expires_in": 60}, 201)
 
     def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Answer:
         if not self._authenticated(form, authorization):
-            return 401, "application/json", b'{"error": "invalid_client"}'
+            return 401, JSON, b'{"error": "invalid_client"}'
         refreshes = form.get("grant_type") == "refresh_token"
         asked = {} if refreshes else self.codes.pop(form.get("code", ""), {})
         granted = self._may_refresh(form) if refreshes else self._may_exchange(form, asked)
         if not granted:
-            return 400, "application/json", b'{"error": "invalid_grant"}'
+            return 400, JSON, b'{"error": "invalid_grant"}'
         response = self.token_response(github=github, nonce=asked.get("nonce"))
         if refreshes and not self.rotates:
             response.pop("refresh_token", None)
@@ -173,6 +216,51 @@ class FakeProvider:
             return "client_secret" not in form and claims["aud"] == audience
         return form.get("client_secret") == CLIENT_SECRET
 
+    def _token(self, form: dict[str, str], authorization: str) -> Answer:
+        if not self.requires_proofs:
+            return self.token(form, authorization)
+
+        def respond(jkt: str) -> Answer:
+            if self.bound_tokens.get(form.get("refresh_token", ""), jkt) != jkt:
+                return 400, JSON, b'{"error": "invalid_grant"}'
+            status, kind, body = self.token(form, authorization)
+            tokens = json.loads(body)
+            for name in {"access_token", "refresh_token"} & set(tokens):
+                self.bound_tokens[tokens[name]] = jkt
+            if status == 200 and not self.sends_bearer:
+                tokens["token_type"] = "DPoP"
+            return status, kind, json.dumps(tokens).encode()
+
+        return self._with_proof(400, None, respond)
+
+    def _userinfo(self, authorization: str) -> Answer:
+        if not self.requires_proofs or self.sends_bearer:
+            return self.userinfo(authorization)
+        scheme, _, token = authorization.partition(" ")
+        if scheme != "DPoP" or token not in self.bound_tokens:
+            return 401, "text/plain", b""
+
+        def respond(jkt: str) -> Answer:
+            return self.userinfo(f"Bearer {token}" if jkt == self.bound_tokens[token] else "")
+
+        return self._with_proof(401, token, respond)
+
+    def _with_proof(
+        self, refusal: int, access_token: str | None, response: Callable[[str], Answer]
+    ) -> Answer:
+        request = self.request
+        if self.checker.nonce is not None:
+            request.more["DPoP-Nonce"] = self.checker.nonce
+        try:
+            jkt = self.checker.check(
+                request.proofs, request.method, request.url, access_token, now=self.clock()
+            )
+        except Refused as exc:
+            if refusal == 401:
+                request.more["WWW-Authenticate"] = f'DPoP error="{exc.error}"'
+            return _json({"error": exc.error}, refusal)
+        return response(jkt)
+
     def userinfo(self, authorization: str) -> Answer:
         person = self.people_of_tokens.get(authorization.partition(" ")[2])
         if person is None:
@@ -213,8 +301,8 @@ class FakeProvider:
         return secret
 
 
-def _json(data: Any) -> Answer:
-    return 200, "application/json", json.dumps(data).encode()
+def _json(data: Any, status: int = 200) -> Answer:
+    return status, JSON, json.dumps(data).encode()
 
 
 P = TypeVar("P", bound=FakeProvider)

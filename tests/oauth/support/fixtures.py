@@ -28,7 +28,6 @@ from tests.oauth.support import fake_provider
 from tests.oauth.support.direct_sign_in import sign_in_directly
 from tests.oauth.support.fake_provider import CLIENT_ID, CLIENT_SECRET, FakeProvider
 from tests.oauth.support.shown import shown_fields
-from tests.oauth.support.strict_provider import StrictProvider
 from tests.sessions_kms.support.stacks import Stack, fake_stack, install
 from tests.support.clock import FakeClock
 
@@ -137,9 +136,10 @@ def corp(store: Stack, settings: Settings) -> Iterator[FakeProvider]:
 
 
 @pytest.fixture
-def strict(store: Stack, settings: Settings) -> Iterator[StrictProvider]:
-    """Serve a provider with configurable strictness."""
-    with serving_corp(StrictProvider, store, settings) as provider:
+def strict(store: Stack, settings: Settings) -> Iterator[FakeProvider]:
+    """Serve a provider that takes pushed requests, and can be stricter."""
+    with serving_corp(FakeProvider, store, settings) as provider:
+        provider.supports_par = True
         yield provider
 
 

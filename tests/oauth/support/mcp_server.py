@@ -4,31 +4,38 @@ Both are strict where OAuth 2.1 and MCP are, and a test can make them hostile.
 """
 
 import base64
-import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import unquote_plus
 
-from tests.oauth.support.fake_provider import Answer, FakeProvider, serving
+from oauth.mcp.discovery import Discovered
+from tests.oauth.support.fake_provider import JSON, Answer, FakeProvider, serving
+from tests.oauth.support.registering import discovered_at
 
 
 @dataclass
 class AuthorizationServer(FakeProvider):
-    """Registers every client that asks, as a public one; codes and tokens are for one resource."""
+    """Registers every client that asks; codes and tokens are for one resource.
+
+    ``change`` alters each response to a registration before the client exists. ``forms`` are those
+    that the token endpoint got.
+    """
 
     scope: str | None = None
+    supports_par: bool = True
     states_issuer: bool = True  # whether it announces and sends `iss`
-    more_of_answer: dict[str, str] = field(default_factory=dict)
+    more_of_response: dict[str, str] = field(default_factory=dict)
     registrations: list[dict[str, Any]] = field(default_factory=list)
     clients: dict[str, dict[str, Any]] = field(default_factory=dict)
-    forms: list[dict[str, str]] = field(default_factory=list)  # of the token endpoint
+    change: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    unknown_client: tuple[int, str] = (401, "invalid_client")
+    unknown_code: tuple[int, str] = (400, "invalid_grant")
+    forms: list[dict[str, str]] = field(default_factory=list)
     revocations: list[dict[str, str]] = field(default_factory=list)
     gives_id_token: bool = False
-    requires_par: bool = False
-    pushed: dict[str, dict[str, str]] = field(default_factory=dict)  # by `request_uri`, used once
 
     def metadata(self) -> dict[str, Any]:
         return {
@@ -45,79 +52,66 @@ class AuthorizationServer(FakeProvider):
             "require_pushed_authorization_requests": self.requires_par,
         } | self.more_of_metadata
 
+    def find(self, **changes: Any) -> Discovered:
+        """Return what discovery would find."""
+        return discovered_at(self.issuer, **changes)
+
     def answer(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
         if path == "/.well-known/oauth-authorization-server":
-            return 200, "application/json", json.dumps(self.metadata()).encode()
+            return 200, JSON, json.dumps(self.metadata()).encode()
         if path == "/register":
             return self.register(json.loads(self.request.body))
         if path == "/revoke":
             return self.revoke(parameters)
-        if path == "/par":
-            return self.push(parameters)
         return 404, "text/plain", b""
 
     def register(self, content: dict[str, Any]) -> Answer:
-        self.registrations.append(content)
-        client_id = f"client-{len(self.registrations)}"
-        self.clients[client_id] = content
-        return 201, "application/json", json.dumps({**content, "client_id": client_id}).encode()
+        with self._lock:
+            self.registrations.append(content)
+            client_id = f"client-{len(self.registrations)}"
+            response = {**content, "client_id": client_id, "client_id_issued_at": 1}
+            if content["token_endpoint_auth_method"] != "none":
+                secret = {"client_secret": f"secret of {client_id}", "client_secret_expires_at": 0}
+                response |= secret
+            response = self.change(response)
+            self.clients[str(response.get("client_id"))] = response
+        return 201, JSON, json.dumps(response).encode()
 
-    def push(self, form: dict[str, str]) -> Answer:
-        """Take a pushed request (RFC 9126 section 2)."""
-        if form.get("client_id") not in self.clients or "request_uri" in form:
-            return 401, "application/json", b'{"error": "invalid_client"}'
-        reference = f"urn:ietf:params:oauth:request_uri:{self._secret()}"
-        self.pushed[reference] = form
-        content = {"request_uri": reference, "expires_in": 60}
-        return 201, "application/json", json.dumps(content).encode()
-
-    def authorize(self, query: dict[str, str]) -> Answer:
-        self.authorizations.append(query)
-        if self.requires_par:
-            pushed = self.pushed.pop(query.get("request_uri", ""), {})
-            if query.keys() != {"client_id", "request_uri"}:
-                return 400, "text/plain", b"not pushed"
-            query = pushed if pushed.get("client_id") == query["client_id"] else {}
+    def _may_authorize(self, query: dict[str, str]) -> bool:
         client = self.clients.get(query.get("client_id", ""))
-        is_right = (
+        return (
             client is not None
             and query.get("redirect_uri") in client["redirect_uris"]
             and query.get("code_challenge_method") == "S256"
             and len(query.get("code_challenge", "")) == 43
-            and query.get("resource")
-            and query.get("state")
+            and bool(query.get("resource"))
+            and bool(query.get("state"))
         )
-        if not is_right:
-            return 400, "text/plain", b"refused"
-        code = self._secret()
-        self.codes[code] = query
-        return 302, self._back(query, {"code": code}), b""
-
-    def refuse(self, url: str, error: str) -> str:
-        """Act as a browser whose person does not allow it; return the URL of the redirect back."""
-        return self._back(dict(parse_qsl(urlsplit(url).query)), {"error": error})
 
     def _back(self, query: dict[str, str], parameters: dict[str, str]) -> str:
         iss = {"iss": self.issuer} if self.states_issuer else {}
-        response = {**parameters, "state": query["state"], **iss, **self.more_of_answer}
-        return f"{query['redirect_uri']}?{urlencode(response)}"
+        return super()._back(query, parameters | iss | self.more_of_response)
 
     def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Answer:
         self.forms.append(form)
-        if form.get("client_id") not in self.clients or "client_secret" in form:
-            return 401, "application/json", b'{"error": "invalid_client"}'
-        return super().token(form, authorization, github=github)
+        response = super().token(form, authorization, github=github)
+        if response[0] == 200:
+            return response
+        is_client = self._authenticated(form, authorization)
+        status, error = self.unknown_code if is_client else self.unknown_client
+        return status, JSON, json.dumps({"error": error}).encode()
 
     def _authenticated(self, form: dict[str, str], authorization: str) -> bool:
-        return not authorization
+        client_id, secret = form.get("client_id", ""), form.get("client_secret", "")
+        if authorization:
+            decoded = base64.b64decode(authorization.partition(" ")[2]).decode()
+            client_id, secret = (unquote_plus(each) for each in decoded.split(":"))
+        client = self.clients.get(client_id)
+        return client is not None and secret == client.get("client_secret", "")
 
     def _may_exchange(self, form: dict[str, str], asked: dict[str, str]) -> bool:
-        digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
-        challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-        same = all(
-            form.get(name) == asked.get(name) for name in ("client_id", "redirect_uri", "resource")
-        )
-        return same and challenge == asked.get("code_challenge")
+        same = all(form.get(name) == asked.get(name) for name in ("client_id", "resource"))
+        return same and super()._may_exchange(form, asked)
 
     def token_response(self, *, github: bool = False, nonce: str | None = None) -> dict[str, Any]:
         response = super().token_response(github=github, nonce=nonce)
@@ -129,7 +123,7 @@ class AuthorizationServer(FakeProvider):
         self.revocations.append(form)
         self.refresh_tokens.discard(form.get("token", ""))
         self.people_of_tokens.pop(form.get("token", ""), None)
-        return 200, "application/json", b"{}"
+        return 200, JSON, b"{}"
 
 
 @dataclass
@@ -160,7 +154,7 @@ class McpResource(FakeProvider):
                 "resource": self.url,
                 "authorization_servers": [self.authorization.issuer],
             } | self.more_of_document
-            return 200, "application/json", json.dumps(content).encode()
+            return 200, JSON, json.dumps(content).encode()
         if path.rstrip("/") != "/mcp":
             return 404, "text/plain", b""
         token = authorization.removeprefix("Bearer ")
@@ -169,14 +163,14 @@ class McpResource(FakeProvider):
         self.calls.append(token)
         if self.demanded is not None:
             return self._challenge(403, "insufficient_scope", self.demanded)
-        return 200, "application/json", b'{"jsonrpc": "2.0"}'
+        return 200, JSON, b'{"jsonrpc": "2.0"}'
 
     def _challenge(self, status: int, error: str, scope: str) -> Answer:
         document = f"{self.issuer}/.well-known/oauth-protected-resource/mcp"
         challenge = f'Bearer resource_metadata="{document}", error="{error}"'
         challenge += f', scope="{scope}"' if scope else ""
         self.request.more = {"WWW-Authenticate": challenge}
-        return status, "application/json", b"{}"
+        return status, JSON, b"{}"
 
 
 @contextmanager

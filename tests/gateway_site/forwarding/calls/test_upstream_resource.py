@@ -17,7 +17,6 @@ from tests.oauth.support import fake_provider
 from tests.oauth.support.fake_provider import Answer, FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.requests import stored_tokens
-from tests.oauth.support.strict_provider import StrictProvider
 from tests.sessions_kms.support.stacks import Stack
 
 # The gateway admits the call in a thread of its own, which sees what is committed.
@@ -29,12 +28,13 @@ ACCEPTED, REJECTED = "200 OK", "401 Unauthorized"
 
 
 @dataclass
-class ResourceProvider(StrictProvider):
+class ResourceProvider(FakeProvider):
     """Issues tokens only for the resource of the grant, and serves a strict MCP server at `/mcp`.
 
     ``resources`` are what each token request asked for, by its grant type.
     """
 
+    supports_par: bool = True
     grants: dict[str, str | None] = field(default_factory=dict)
     audiences: dict[str, str | None] = field(default_factory=dict)
     resources: list[tuple[str, str | None]] = field(default_factory=list)
@@ -89,7 +89,7 @@ def call(visitor: Visitor) -> str:
 def test_strict_upstream_accepts_tokens_of_sign_ins_and_refreshes(
     provider: ResourceProvider, visitor: Visitor, settings: Settings, store: Stack, *, pushed: bool
 ) -> None:
-    provider.takes_pushed_only = pushed
+    provider.requires_par = pushed
     declare(settings, provider, RESOURCE=RESOURCE)
     visitor.sign_in(provider)
     assert ACCEPTED in call(visitor)

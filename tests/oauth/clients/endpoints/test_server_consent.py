@@ -177,7 +177,7 @@ def test_app_that_names_no_upstream_offers_the_server_without_an_account(
 def test_denial_at_the_server_leads_back_to_the_consent_page(
     consent: Consent, notes: McpResource
 ) -> None:
-    refused = notes.authorization.refuse(consent.go_on(), "access_denied")
+    refused = notes.authorization.consent(consent.go_on(), error="access_denied")
     back = consent.person.client.get(refused)
     assert (back.status_code, back["Location"]) == (302, consent.address)
     assert run_sync(live_grants.list_grants(services(), consent.person.user_id or "")) == []
