@@ -11,7 +11,7 @@ from tests import ROOT
 
 TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 PACKAGES = ("sessions_kms", "oauth", "gateway_site")
-SUBPACKAGE = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
+SUBPACKAGE = re.compile(r"^- `(\w+)`: ", re.MULTILINE)
 FILE = re.compile(r"`([\w.][\w./]*(?:\.py|/))(?:::[\w.]+)?`")
 STEPS = re.compile(r"^## [^\n]* step by step\n(.*?)(?=^## )", re.MULTILINE | re.DOTALL)
 # A file and a name in it, perhaps followed by other names in it.
