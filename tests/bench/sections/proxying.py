@@ -35,8 +35,7 @@ def run(scale: Scale, folder: Path) -> Section:
     section = Section(
         "Calls through the gateway",
         [
-            f"The {FORWARDER} identifies nobody. The {MINIMAL_DJANGO} loads session and user, but "
-            "applies no rules and adds no token.",
+            f"The {MINIMAL_DJANGO} loads session and user, but applies no rules and adds no token.",
             f"“{CLIENT}” is a call of an OAuth client, with a token in place of the cookie. "
             f"“{BOUND}” has a new proof of its key (ES256) in each call. "
             f"“{MCP}” posts a JSON-RPC message of 300 bytes; with rules, message and result are "
