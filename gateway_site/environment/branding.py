@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gateway_site.environment.variable import InvalidValue
+from gateway_site.environment.variable import InvalidValue, read_file
 
 DEFAULT_NAME = "Gateway"
 NAME_LENGTH = 40
@@ -56,12 +56,9 @@ def _load_file(path: Path) -> Logo:
     if kind is None:
         raise InvalidValue(f"must be a file that ends in {', '.join(CONTENT_TYPES)}.")
     try:
-        if not path.is_file():
-            raise InvalidValue(": file not found. Create it, or correct the path.")
-        with path.open("rb") as file:
-            content = file.read(SIZE_MAX + 1)
-    except OSError as error:
-        raise InvalidValue(f"cannot be read: {error.strerror}.") from None
-    if not content or len(content) > SIZE_MAX:
-        raise InvalidValue(f"must have 1 to {SIZE_MAX:,} bytes.")
+        content = read_file(path, SIZE_MAX)
+    except ValueError as error:
+        raise InvalidValue(f": {error}") from None
+    if not content:
+        raise InvalidValue(": the file is empty.")
     return Logo(kind=kind, content=content)

@@ -17,8 +17,14 @@ from gateway_site.environment.parsers import (
     parse_origin,
     parse_words,
 )
-from gateway_site.environment.variable import InvalidValue, Variable, Variables, list_parser
-from oauth import strict_json
+from gateway_site.environment.variable import (
+    InvalidValue,
+    Variable,
+    Variables,
+    list_parser,
+    read_file,
+)
+from oauth import formats
 from oauth.clients.rules import client, registration
 from oauth.clients.rules.client import Client
 from oauth.clients.rules.redirect_uris import CURSOR_URI, DEFAULT_URIS, is_private_scheme
@@ -70,15 +76,13 @@ def parse_redirect_uris(text: str) -> frozenset[str]:
 
 
 def parse_json_file(text: str) -> Any:
-    """Return the content of a JSON file; None, which is not a list, if it is too large."""
+    """Return the content of a JSON file."""
     try:
-        with Path(text).open("rb") as file:
-            data = file.read(FILE_MAX + 1)
-        return strict_json.parse_json(data) if len(data) <= FILE_MAX else None
-    except OSError as error:
-        raise InvalidValue(f"names a file that cannot be read: {error.strerror}.") from None
-    except strict_json.InvalidJSON:
+        return formats.parse_json(read_file(Path(text), FILE_MAX))
+    except formats.InvalidJSON:
         raise InvalidValue("names a file that is not valid JSON.") from None
+    except ValueError as error:
+        raise InvalidValue(f": {error}") from None
 
 
 def _is_client_id(text: str) -> bool:

@@ -253,8 +253,8 @@ def find_nearest(name: str, known: Iterable[str], cutoff: float) -> str | None:
     return found[0] if found else None
 
 
-def read_text_file(path: Path, size_max: int) -> str:
-    """Return the text of a regular file. Raises ValueError with what is wrong with it."""
+def read_file(path: Path, size_max: int) -> bytes:
+    """Return the content of a regular file. Raises ValueError with what is wrong with it."""
     try:
         if not path.is_file():  # a pipe might never end
             raise ValueError("file not found. Create it, or correct the path.")
@@ -264,6 +264,12 @@ def read_text_file(path: Path, size_max: int) -> str:
         raise ValueError(f"the file cannot be read: {error.strerror}.") from None
     if len(data) > size_max:
         raise ValueError(f"the file has more than {size_max:,} bytes.")
+    return data
+
+
+def read_text_file(path: Path, size_max: int) -> str:
+    """Return the text of a regular file. Raises ValueError with what is wrong with it."""
+    data = read_file(path, size_max)
     try:
         return data.decode("utf-8")
     except UnicodeError:

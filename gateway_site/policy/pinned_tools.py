@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gateway_site.environment.variable import read_file
 from gateway_site.mcp import json_text
 from gateway_site.mcp.json_text import InvalidText, JSONObject
 from gateway_site.policy.lists import is_clear
@@ -60,14 +61,11 @@ def load_pins(path: str | Path) -> PinnedTools:
 
 
 def read_bounded(path: str | Path) -> bytes:
-    """Return the content of a file, at most a byte too long. Raises InvalidPins."""
+    """Return the content of a file. Raises InvalidPins."""
     try:
-        if not Path(path).is_file():  # a pipe might never end
-            raise InvalidPins("File not found. Create it, or correct the path.")
-        with Path(path).open("rb") as file:
-            return file.read(FILE_MAX + 1)
-    except OSError as error:
-        raise InvalidPins(f"The file cannot be read: {error.strerror}.") from None
+        return read_file(Path(path), FILE_MAX)
+    except ValueError as error:
+        raise InvalidPins(str(error)) from None
 
 
 def read_definitions(data: bytes) -> list[JSONObject]:

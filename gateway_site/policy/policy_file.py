@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+from gateway_site.environment.variable import read_file
 from gateway_site.policy.client_names import find_client_problem
 from gateway_site.policy.names import Names
 from gateway_site.policy.rules import ALLOW, DENY, Rule, Rules
@@ -58,12 +59,9 @@ def load_rules(path: str | Path, listed: Collection[str]) -> Rules:
     `listed` are the ids of the operator's clients, which the rules may name.
     """
     try:
-        if not Path(path).is_file():  # a pipe might never end
-            raise InvalidPolicy("File not found. Create it, or correct the path.")
-        with Path(path).open("rb") as file:
-            data = file.read(FILE_MAX + 1)
-    except OSError as error:
-        raise InvalidPolicy(f"The file cannot be read: {error.strerror}.") from None
+        data = read_file(Path(path), FILE_MAX)
+    except ValueError as error:
+        raise InvalidPolicy(str(error)) from None
     rules = read_rules(data)
     for rule in rules.rules:
         for name in sorted(rule.clients or ()):
@@ -74,8 +72,6 @@ def load_rules(path: str | Path, listed: Collection[str]) -> Rules:
 
 def read_rules(data: bytes) -> Rules:
     """Return the rules of a file's content. Raises InvalidPolicy."""
-    if len(data) > FILE_MAX:
-        raise InvalidPolicy(f"The file is longer than {FILE_MAX} bytes.")
     try:
         text = data.decode("utf-8")
         document = tomllib.loads(text)

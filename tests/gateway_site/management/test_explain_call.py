@@ -183,7 +183,7 @@ def test_upstream_without_rules_allows_everything(settings: Settings) -> None:
         ('tools/list --params {},"id":2', "--params is not JSON"),
         ('tools/list --params {"a":1,"a":2}', "is rejected"),
         ("tools/call a --client http://x", "--client:"),
-        ("tools/call a --file /nowhere/rules.toml", "/nowhere/rules.toml: File not found."),
+        ("tools/call a --file /nowhere/rules.toml", "/nowhere/rules.toml: file not found."),
     ],
 )
 def test_wrong_options_are_errors(rules: Path, arguments: str, words: str) -> None:

@@ -40,7 +40,7 @@ def test_file_implies_that_messages_are_read(upstream: Upstream, path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (None, "File not found."),
+        (None, "file not found."),
         (b"\xff", "The file is not UTF-8."),
         ("[[rule]\n", r"The file is not valid TOML: .*\(at line 1, column 7\)"),
         ("", "The file must have 1 to 1000 rules."),
