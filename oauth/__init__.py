@@ -28,65 +28,34 @@ from typing import TYPE_CHECKING
 DISTRIBUTION = "django-sessions-kms-gateway"
 
 if TYPE_CHECKING:
-    from oauth.access import (
-        aget_account,
-        aget_token,
-        aunless_ended,
-        get_token,
-        groups_of,
-        needs_consent,
-        unless_ended,
-        voucher_of,
-    )
-    from oauth.exceptions import (
-        AssertionRefused,
-        NotConnected,
-        OAuthError,
-        ProviderUnavailable,
-        ReauthenticationRequired,
-        SessionFull,
-    )
-    from oauth.network.concurrency import release_sql_connections
-    from oauth.network.http import tls_context
-    from oauth.network.responses import POSTED_FORM_MAX
-    from oauth.network.vetted_addresses import is_private_address
-    from oauth.provider.token_set import TokenSet
-    from oauth.sign_in.failures import SIGN_IN_AGAIN, get_request_id, sign_in_url
-    from oauth.sign_in.oauth2_adapter import EXCHANGES_MAX
-    from oauth.sign_in.views import NEXT_URL_MAX
-    from oauth.tokens.asserted_account import AssertedAccount
-    from oauth.tokens.vault import account_of_sign_in, largest_connection, load_token_set
-
-__all__ = [
-    "EXCHANGES_MAX",
-    "NEXT_URL_MAX",
-    "POSTED_FORM_MAX",
-    "SIGN_IN_AGAIN",
-    "AssertedAccount",
-    "AssertionRefused",
-    "NotConnected",
-    "OAuthError",
-    "ProviderUnavailable",
-    "ReauthenticationRequired",
-    "SessionFull",
-    "TokenSet",
-    "account_of_sign_in",
-    "aget_account",
-    "aget_token",
-    "aunless_ended",
-    "get_request_id",
-    "get_token",
-    "groups_of",
-    "is_private_address",
-    "largest_connection",
-    "load_token_set",
-    "needs_consent",
-    "release_sql_connections",
-    "sign_in_url",
-    "tls_context",
-    "unless_ended",
-    "voucher_of",
-]
+    from oauth.access import aget_account as aget_account
+    from oauth.access import aget_token as aget_token
+    from oauth.access import aunless_ended as aunless_ended
+    from oauth.access import get_token as get_token
+    from oauth.access import groups_of as groups_of
+    from oauth.access import needs_consent as needs_consent
+    from oauth.access import unless_ended as unless_ended
+    from oauth.access import voucher_of as voucher_of
+    from oauth.exceptions import AssertionRefused as AssertionRefused
+    from oauth.exceptions import NotConnected as NotConnected
+    from oauth.exceptions import OAuthError as OAuthError
+    from oauth.exceptions import ProviderUnavailable as ProviderUnavailable
+    from oauth.exceptions import ReauthenticationRequired as ReauthenticationRequired
+    from oauth.exceptions import SessionFull as SessionFull
+    from oauth.network.concurrency import release_sql_connections as release_sql_connections
+    from oauth.network.http import tls_context as tls_context
+    from oauth.network.responses import POSTED_FORM_MAX as POSTED_FORM_MAX
+    from oauth.network.vetted_addresses import is_private_address as is_private_address
+    from oauth.provider.token_set import TokenSet as TokenSet
+    from oauth.sign_in.failures import SIGN_IN_AGAIN as SIGN_IN_AGAIN
+    from oauth.sign_in.failures import get_request_id as get_request_id
+    from oauth.sign_in.failures import sign_in_url as sign_in_url
+    from oauth.sign_in.oauth2_adapter import EXCHANGES_MAX as EXCHANGES_MAX
+    from oauth.sign_in.views import NEXT_URL_MAX as NEXT_URL_MAX
+    from oauth.tokens.asserted_account import AssertedAccount as AssertedAccount
+    from oauth.tokens.vault import account_of_sign_in as account_of_sign_in
+    from oauth.tokens.vault import largest_connection as largest_connection
+    from oauth.tokens.vault import load_token_set as load_token_set
 
 PUBLIC_MODULES = (
     "oauth.access_rule",
@@ -127,7 +96,7 @@ PUBLIC_MODULES = (
     "oauth.sign_in.views",
     "oauth.sign_out",  # its middleware
     "oauth.signals",
-    "oauth.strict_json",
+    "oauth.formats",
     "oauth.testing",  # for test suites only
     "oauth.urls",
 )
@@ -163,6 +132,7 @@ _MODULES = {
     "oauth.tokens.vault": ("account_of_sign_in", "largest_connection", "load_token_set"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = list(_MODULE_OF)
 
 if not TYPE_CHECKING:  # type checkers use the imports above, so that they reject unknown names
 

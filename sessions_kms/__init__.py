@@ -26,50 +26,26 @@ setting, and needs neither Django nor boto3.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sessions_kms.aws.calls import open_circuits
-    from sessions_kms.aws.clock import parse_date as moment_of_date
-    from sessions_kms.backend import SessionStore
-    from sessions_kms.exceptions import (
-        InvalidRecord,
-        KMSUnavailable,
-        SessionsKMSError,
-        SessionTooLarge,
-        StoreUnavailable,
-        TableUnavailable,
-    )
-    from sessions_kms.format.item_types import SHORT_ID
-    from sessions_kms.grant_store import GrantStore
-    from sessions_kms.operations.session_limit import EndedSession
-    from sessions_kms.operations.users import user_id_of
-    from sessions_kms.sealed_items import about
-    from sessions_kms.sealed_items.leases import Leases
-    from sessions_kms.services import id_of
-    from sessions_kms.session.links import LINKS, LINKS_MAX
-    from sessions_kms.session.pending import AnonymousSessionTooLarge
-    from sessions_kms.storage.not_before import names_from as not_before_names_from
-
-__all__ = [
-    "LINKS",
-    "LINKS_MAX",
-    "SHORT_ID",
-    "AnonymousSessionTooLarge",
-    "EndedSession",
-    "GrantStore",
-    "InvalidRecord",
-    "KMSUnavailable",
-    "Leases",
-    "SessionStore",
-    "SessionTooLarge",
-    "SessionsKMSError",
-    "StoreUnavailable",
-    "TableUnavailable",
-    "about",
-    "id_of",
-    "moment_of_date",
-    "not_before_names_from",
-    "open_circuits",
-    "user_id_of",
-]
+    from sessions_kms.aws.calls import open_circuits as open_circuits
+    from sessions_kms.aws.clock import parse_date as parse_date
+    from sessions_kms.backend import SessionStore as SessionStore
+    from sessions_kms.exceptions import InvalidRecord as InvalidRecord
+    from sessions_kms.exceptions import KMSUnavailable as KMSUnavailable
+    from sessions_kms.exceptions import SessionsKMSError as SessionsKMSError
+    from sessions_kms.exceptions import SessionTooLarge as SessionTooLarge
+    from sessions_kms.exceptions import StoreUnavailable as StoreUnavailable
+    from sessions_kms.exceptions import TableUnavailable as TableUnavailable
+    from sessions_kms.format.item_types import SHORT_ID as SHORT_ID
+    from sessions_kms.grant_store import GrantStore as GrantStore
+    from sessions_kms.operations.session_limit import EndedSession as EndedSession
+    from sessions_kms.operations.users import user_id_of as user_id_of
+    from sessions_kms.sealed_items import about as about
+    from sessions_kms.sealed_items.leases import Leases as Leases
+    from sessions_kms.services import id_of as id_of
+    from sessions_kms.session.links import LINKS as LINKS
+    from sessions_kms.session.links import LINKS_MAX as LINKS_MAX
+    from sessions_kms.session.pending import AnonymousSessionTooLarge as AnonymousSessionTooLarge
+    from sessions_kms.storage.not_before import not_before_names_from as not_before_names_from
 
 PUBLIC_MODULES = (
     "sessions_kms.backend",  # SESSION_ENGINE, as the next two
@@ -127,11 +103,12 @@ _DEFINED_IN = {
     "TableUnavailable": "sessions_kms.exceptions:TableUnavailable",
     "about": "sessions_kms.sealed_items.about",
     "id_of": "sessions_kms.services:id_of",
-    "moment_of_date": "sessions_kms.aws.clock:parse_date",
-    "not_before_names_from": "sessions_kms.storage.not_before:names_from",
+    "not_before_names_from": "sessions_kms.storage.not_before:not_before_names_from",
     "open_circuits": "sessions_kms.aws.calls:open_circuits",
+    "parse_date": "sessions_kms.aws.clock:parse_date",
     "user_id_of": "sessions_kms.operations.users:user_id_of",
 }
+__all__ = list(_DEFINED_IN)
 
 if not TYPE_CHECKING:  # otherwise a type checker would accept any name
 

@@ -21,7 +21,7 @@ from oauth.provider import dpop, jwks, signing_keys, token_endpoint
 from oauth.provider.config import ProviderConfig
 from oauth.provider.id_token import CLOCK_DIFFERENCE
 from oauth.provider.metadata import Metadata
-from sessions_kms import moment_of_date
+from sessions_kms import parse_date
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 
 REQUEST_TIMEOUT = 5.0  # seconds for each request
@@ -57,7 +57,7 @@ def connection_findings(found: Metadata, clock: Callable[[], float]) -> Iterator
     answer = http.get(found.token_endpoint, reach=found.reach, timeout=REQUEST_TIMEOUT)
     now = clock()
     yield _check_certificate(found.token_endpoint, answer.certificate_end, now)
-    yield _check_clock(moment_of_date(answer.date), now)
+    yield _check_clock(parse_date(answer.date), now)
 
 
 def _check_certificate(url: str, end: str | None, now: float) -> Finding:

@@ -6,18 +6,12 @@ It needs the engine of `sessions_kms.testing`. Each name is imported on its firs
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from oauth.testing.provider import FakeProvider, fake_provider
-    from oauth.testing.sign_in import signed_in
-    from oauth.testing.upstream import ReceivedRequest, RecordingUpstream, recording_upstream
-
-__all__ = [
-    "FakeProvider",
-    "ReceivedRequest",
-    "RecordingUpstream",
-    "fake_provider",
-    "recording_upstream",
-    "signed_in",
-]
+    from oauth.testing.provider import FakeProvider as FakeProvider
+    from oauth.testing.provider import fake_provider as fake_provider
+    from oauth.testing.sign_in import signed_in as signed_in
+    from oauth.testing.upstream import ReceivedRequest as ReceivedRequest
+    from oauth.testing.upstream import RecordingUpstream as RecordingUpstream
+    from oauth.testing.upstream import recording_upstream as recording_upstream
 
 _MODULES = {
     "FakeProvider": "provider",
@@ -27,6 +21,7 @@ _MODULES = {
     "recording_upstream": "upstream",
     "signed_in": "sign_in",
 }
+__all__ = list(_MODULES)
 
 if not TYPE_CHECKING:  # type checkers use the imports above, so that they reject unknown names
 

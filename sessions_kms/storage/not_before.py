@@ -79,7 +79,7 @@ def _is_lower(moment: int, latest: int) -> Condition:
     )
 
 
-def names_from(source: Callable[[], Iterable[str]]) -> None:
+def not_before_names_from(source: Callable[[], Iterable[str]]) -> None:
     """Register the names of cutoffs that a package uses: an operator can mistype one."""
     _sources.append(source)
 

@@ -11,18 +11,14 @@ if TYPE_CHECKING:
 
 __all__ = ["MemoryStore", "SessionStoreMixin", "store"]
 
-_HOMES = {
-    "MemoryStore": "sessions_kms.testing.memory_store:MemoryStore",
-    "SessionStoreMixin": "sessions_kms.testing.memory_store:SessionStoreMixin",
-    "store": "sessions_kms.testing.memory_store:store",
-}
+MODULE = "sessions_kms.testing.memory_store"
 
 if not TYPE_CHECKING:  # type checkers use the imports above, so that they reject unknown names
 
     def __getattr__(name: str) -> object:
         """Import a name on first use. Raises AttributeError for any other."""
-        if name not in _HOMES:
+        if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from pkgutil import resolve_name  # noqa: PLC0415 - nothing is imported before it is used
+        from importlib import import_module  # noqa: PLC0415 - nothing is imported before it is used
 
-        return resolve_name(_HOMES[name])
+        return getattr(import_module(MODULE), name)

@@ -10,7 +10,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
 from sessions_kms.outages import Outage
-from sessions_kms.storage.not_before import NotBefore, known_names, names_from
+from sessions_kms.storage.not_before import NotBefore, known_names, not_before_names_from
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.cutoff_source import CutoffSource
 from tests.sessions_kms.support.fakes import together
@@ -152,8 +152,8 @@ def test_cached_cutoff_is_one_that_is_not_due_to_be_read(
 
 def test_names_of_cutoffs_are_those_of_all_sources(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sessions_kms.storage.not_before._sources", [])
-    names_from(lambda: ["google"])
-    names_from(lambda: ["corp", "google"])
+    not_before_names_from(lambda: ["google"])
+    not_before_names_from(lambda: ["corp", "google"])
     assert known_names() == {"google", "corp"}
 
 
