@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from time import perf_counter
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -164,12 +164,7 @@ class Block:
         """Begin."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """End."""
 
 
@@ -200,12 +195,7 @@ class Timed(Block):
         self._began = perf_counter()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """End, and record the outcome."""
         seconds = perf_counter() - self._began
         outcome = {"outcome": self.outcome} if kind is None else _failure(kind)

@@ -19,7 +19,6 @@ from contextvars import ContextVar, copy_context
 from itertools import takewhile
 from threading import Lock, RLock, get_ident, local
 from time import monotonic, sleep
-from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from sessions_kms.concurrency import deadline
@@ -390,12 +389,7 @@ class ErrorCheckingLock:
         self._holder = get_ident()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Release the lock."""
         self._holder = None
         self._lock.release()

@@ -15,7 +15,6 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from itertools import takewhile
 from threading import Lock
-from types import TracebackType
 from typing import Any
 
 from django import db
@@ -49,13 +48,8 @@ class WatchedBlock:
         self._queue = _watch_queue()
         self._queue.add(self)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        del error, traceback  # The latter has this frame: each would keep the other.
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
+        del details  # The traceback among them has this frame: each would keep the other.
         self._queue.remove(self)
         self._cancel_tasks()
         # Like `asyncio.timeout`: a cancellation by somebody else is kept.
