@@ -4,8 +4,6 @@ Takes consents, codes and tokens; returns codes, tokens and the sessions of gran
 on HTTP.
 """
 
-import base64
-import hashlib
 import hmac
 import re
 from collections.abc import Callable
@@ -40,6 +38,7 @@ from oauth.clients.token_pair import (
     items_of_response,
 )
 from oauth.clients.token_redemption import PresentedToken, TokenRedemption
+from oauth.formats import hash_text
 from oauth.logout import session_links
 from oauth.metrics import ISSUED, count_grant
 from oauth.provider.token_set import TokenSet
@@ -158,7 +157,7 @@ class Grants:
             _check_client(grant, client_id, is_allowed)
             if redirect_uri not in {None, grant.redirect_uri}:
                 raise InvalidGrant
-            if not hmac.compare_digest(_make_challenge(verifier), grant.challenge or ""):
+            if not hmac.compare_digest(hash_text(verifier), grant.challenge or ""):
                 raise InvalidGrant
             _check_resource(grant, resource)
 
@@ -370,13 +369,6 @@ def _make_sealed_grant(key: str, consent: Consent, user_id: str) -> SealedGrant:
         user=user_id,
         needs_proof=consent.needs_proof,
     )
-
-
-def _make_challenge(verifier: str) -> str:
-    """Return the S256 challenge of a verifier (RFC 7636 section 4.6)."""
-    __traceback_hide__ = True
-    digest = hashlib.sha256(verifier.encode()).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def _check_client(grant: SealedGrant, client_id: str, is_allowed: IsAllowed) -> None:

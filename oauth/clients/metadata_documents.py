@@ -23,7 +23,7 @@ from threading import Lock
 from typing import Any, Generic, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
-from oauth import strict_json
+from oauth import formats
 from oauth.clients.rules.client import Client, read_document
 from oauth.clients.rules.errors import UnknownClient
 from oauth.clients.server import AuthorizationServer
@@ -225,8 +225,8 @@ def _read_client(server: AuthorizationServer, address: str, answer: ProviderResp
     if answer.status != 200 or not JSON.fullmatch(answer.media_type):
         raise DocumentMissing("The client's address gives no document of JSON.")
     try:
-        members = strict_json.parse_json(answer.body)
-    except strict_json.InvalidJSON:
+        members = formats.parse_json(answer.body)
+    except formats.InvalidJSON:
         raise UnknownClient("The client's document is not valid JSON.") from None
     if not isinstance(members, dict) or not is_shallow(members):
         raise UnknownClient("The client's document is no JSON object, or is nested too deeply.")
@@ -236,8 +236,8 @@ def _read_client(server: AuthorizationServer, address: str, answer: ProviderResp
 def _read_keys(answer: ProviderResponse) -> KeySet:
     """Return the usable keys of a response. Raises ProviderUnavailable."""
     try:
-        members = strict_json.parse_json(answer.body) if answer.status == 200 else None
-    except strict_json.InvalidJSON:
+        members = formats.parse_json(answer.body) if answer.status == 200 else None
+    except formats.InvalidJSON:
         members = None
     if not isinstance(members, dict) or not isinstance(members.get("keys"), list):
         raise ProviderUnavailable("The client's keys cannot be read.", Code.UNREACHABLE)

@@ -14,7 +14,6 @@ A connection that replaces another does not revoke it: some servers revoke every
 and client with it, so also the new one.
 """
 
-import base64
 import hashlib
 import logging
 import secrets
@@ -37,6 +36,7 @@ from oauth.connect import failures, state, wanted_scopes
 from oauth.connect.exchange import exchange_code
 from oauth.connect.state import PendingConnection
 from oauth.exceptions import OAuthError, ProviderRefused
+from oauth.formats import hash_text
 from oauth.logout.deferred_revocation import revoke_unused
 from oauth.mcp.discovery import OFFLINE_ACCESS, Discovered
 from oauth.mcp.provider import provider_of_registration
@@ -237,13 +237,12 @@ def authorization_address(
 
 def _parameters(begun: PendingConnection, state: str) -> dict[str, str]:
     __traceback_hide__ = True
-    digest = hashlib.sha256(begun.verifier.encode()).digest()
     parameters = {
         "response_type": "code",
         "client_id": begun.client_id,
         "redirect_uri": begun.callback,
         "state": state,
-        "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
+        "code_challenge": hash_text(begun.verifier),
         "code_challenge_method": "S256",
         "resource": begun.resource,
     }

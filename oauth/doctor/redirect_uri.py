@@ -13,12 +13,12 @@ from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 from oauth.codes import Code, remedy
 from oauth.doctor.provider import REQUEST_TIMEOUT, callback_url, failure_finding
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
+from oauth.formats import hash_text
 from oauth.network import http
 from oauth.network.responses import ProviderResponse
 from oauth.provider import pushed_requests
 from oauth.provider.config import ProviderConfig
 from oauth.provider.metadata import Metadata
-from oauth.sign_in.openid_adapter import code_challenge
 from sessions_kms.doctor.finding import Finding, Level, failing, ok, warning
 
 NAME = "redirect URI"
@@ -136,7 +136,7 @@ def _parameters(provider: ProviderConfig, back: str) -> dict[str, str]:
         "redirect_uri": back,
         "scope": " ".join(provider.scope),
         "state": secrets.token_urlsafe(16),
-        "code_challenge": code_challenge(secrets.token_urlsafe(32)),
+        "code_challenge": hash_text(secrets.token_urlsafe(32)),
         "code_challenge_method": "S256",
     }
     if provider.resource is not None:

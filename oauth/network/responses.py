@@ -13,7 +13,7 @@ from django.http import HttpRequest
 
 from oauth.codes import Code
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
-from oauth.strict_json import InvalidJSON, parse_json
+from oauth.formats import InvalidJSON, parse_json
 
 FORM = "application/x-www-form-urlencoded"
 DEPTH_MAX = 20  # levels of JSON

@@ -4,8 +4,6 @@ Takes a key, a request and the server's nonce, and returns a proof. The private 
 stored in the encrypted session together with its token, and nowhere else.
 """
 
-import base64
-import hashlib
 import re
 import secrets
 from collections import OrderedDict
@@ -17,6 +15,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from oauth.exceptions import ProviderUnavailable
+from oauth.formats import decode_base64url, encode_base64url, hash_text
 from oauth.network.responses import ProviderResponse
 
 SCHEME = "DPoP"
@@ -31,7 +30,7 @@ ORIGINS_MAX = 1024  # origins whose nonces are cached
 def new_dpop_key() -> str:
     """Return a new private key."""
     number = ec.generate_private_key(ec.SECP256R1()).private_numbers().private_value
-    return _encode(number.to_bytes(32, "big"))
+    return encode_base64url(number.to_bytes(32, "big"))
 
 
 def make_proof(
@@ -48,7 +47,7 @@ def make_proof(
     Making a proof takes about 0.2 milliseconds.
     """
     __traceback_hide__ = True
-    private = ec.derive_private_key(int.from_bytes(_decode(key), "big"), ec.SECP256R1())
+    private = ec.derive_private_key(int.from_bytes(decode_base64url(key), "big"), ec.SECP256R1())
     claims: dict[str, object] = {
         "jti": secrets.token_urlsafe(16),
         "htm": method,
@@ -58,7 +57,7 @@ def make_proof(
     if nonce is not None:
         claims["nonce"] = nonce
     if access_token is not None:
-        claims["ath"] = _encode(hashlib.sha256(access_token.encode("ascii")).digest())
+        claims["ath"] = hash_text(access_token)
     header = {"typ": "dpop+jwt", "jwk": _public_jwk(private)}
     return jwt.encode(claims, private, ALGORITHM, header)
 
@@ -140,18 +139,10 @@ def is_dpop_bound(token_type: str) -> bool:
 
 def _public_jwk(private: ec.EllipticCurvePrivateKey) -> Mapping[str, str]:
     numbers = private.public_key().public_numbers()
-    x, y = (_encode(each.to_bytes(32, "big")) for each in (numbers.x, numbers.y))
+    x, y = (encode_base64url(each.to_bytes(32, "big")) for each in (numbers.x, numbers.y))
     return {"kty": "EC", "crv": "P-256", "x": x, "y": y}
 
 
 def _origin(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
-
-
-def _encode(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def _decode(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=")

@@ -5,7 +5,6 @@ checked, since the token came over TLS directly from the provider. Every fault r
 `InvalidIdToken` with a fixed message.
 """
 
-import base64
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from typing import Any
 import jwt
 
 from oauth.codes import Code
+from oauth.formats import encode_base64url
 from oauth.network.responses import is_shallow
 from oauth.provider.token_set import MAX_TOKEN_LENGTH
 
@@ -135,7 +135,7 @@ def _check_access_token(at_hash: object, id_token: str, access_token: str) -> No
         )
     # JSON can contain lone surrogates. They must compare as different, not raise an error.
     whole = digest(access_token.encode(errors="surrogatepass")).digest()
-    expected = base64.urlsafe_b64encode(whole[: len(whole) // 2]).rstrip(b"=")
+    expected = encode_base64url(whole[: len(whole) // 2]).encode("ascii")
     given = at_hash.encode(errors="surrogatepass") if isinstance(at_hash, str) else b""
     if not hmac.compare_digest(given, expected):
         raise InvalidIdToken(

@@ -3,14 +3,14 @@
 Does not depend on Django or allauth, since it is imported by settings.
 """
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Final, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+from oauth.formats import hash_text
 
 RSA_BITS: Final = range(2048, 8192 + 1)  # RFC 7518 section 3.3; longer keys cost too much
 RSA_EXPONENTS: Final = range(3, 2**32, 2)  # odd; verifying with a long one costs as much as signing
@@ -56,5 +56,4 @@ def find_algorithm(key: object) -> str | None:
 def make_thumbprint(jwk: Mapping[str, str]) -> str:
     """Return the SHA-256 thumbprint of a JWK (RFC 7638)."""
     hashed = {name: jwk[name] for name in THUMBPRINT_MEMBERS[jwk["kty"]]}
-    text = json.dumps(hashed, separators=(",", ":"), sort_keys=True)
-    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+    return hash_text(json.dumps(hashed, separators=(",", ":"), sort_keys=True))

@@ -3,13 +3,13 @@
 The cost of verifying with any key of a set is bounded when the set is parsed.
 """
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jwt
 
+from oauth.formats import decode_base64url
 from oauth.provider.public_jwk import RSA_BITS, RSA_EXPONENTS
 
 KEYS_MAX = 64
@@ -89,4 +89,4 @@ def _is_cheap(jwk: Mapping[str, Any]) -> bool:
 
 
 def _number(text: str) -> int:
-    return int.from_bytes(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), "big")
+    return int.from_bytes(decode_base64url(text), "big")

@@ -6,8 +6,6 @@ by its subject (OpenID Connect Core 5.7) unless the settings name other claims: 
 differs for each client, and plain OAuth 2.0 providers have their own names for it.
 """
 
-import base64
-import hashlib
 import logging
 from collections.abc import Mapping
 from functools import cache
@@ -24,6 +22,7 @@ from django.http import HttpRequest
 
 from oauth.codes import Code
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
+from oauth.formats import hash_text
 from oauth.network import http
 from oauth.network.responses import ProviderResponse
 from oauth.provider import config, dpop, metadata, pushed_requests, token_endpoint
@@ -199,7 +198,7 @@ class OpenIDAdapter(MetadataAdapter):
         except InvalidIdToken as exc:
             raise ProviderRefused(str(exc), exc.code) from None
         verifier = self._code_verifier
-        if verifier is not None and claims.get("nonce") != code_challenge(verifier):
+        if verifier is not None and claims.get("nonce") != hash_text(verifier):
             raise ProviderRefused("The id token answers another request.", Code.ID_TOKEN_NONCE)
         return claims
 
@@ -232,12 +231,6 @@ def _require_subject(userinfo: dict[str, Any]) -> dict[str, Any]:
     if userinfo.get("sub") is None:
         raise ProviderUnavailable("The userinfo names no subject.")
     return userinfo
-
-
-def code_challenge(code_verifier: str) -> str:
-    """Return the code challenge of a verifier (RFC 7636 section 4.2)."""
-    digest = hashlib.sha256(code_verifier.encode()).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def set_account_identity(provider: OpenIDConnectProvider, configured: ProviderConfig) -> None:

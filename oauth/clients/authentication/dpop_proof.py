@@ -5,8 +5,6 @@ returns the thumbprint of the key. Claims are checked before the signature, so t
 compare the thumbprint first: only the holder of a token can make this process verify.
 """
 
-import base64
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from urllib.parse import urlsplit
 from oauth.clients.authentication import jws
 from oauth.clients.authentication.jws import ALGORITHMS, UnreadableToken
 from oauth.clients.rules.errors import InvalidProof
+from oauth.formats import hash_text
 from oauth.provider.public_jwk import make_thumbprint
 from oauth.provider.signing_keys import SigningKey, parse_keys
 
@@ -87,19 +86,12 @@ def read_proof(sent: RequestProof, *, now: float, access_token: str | None = Non
     _check_time(claims, now)
     if access_token is not None:
         _require(
-            claims.get("ath") == hash_token(access_token), "The proof's ath is not of this token."
+            claims.get("ath") == hash_text(access_token), "The proof's ath is not of this token."
         )
     proof_id = claims.get("jti")
     if not isinstance(proof_id, str) or not 0 < len(proof_id) <= ID_MAX:
         raise InvalidProof("The proof has no usable jti.")
     return Proof(proof_id, thumbprint, sent.text, str(header["alg"]), key)
-
-
-def hash_token(access_token: str) -> str:
-    """Return the claim `ath` for an access token (section 4.2)."""
-    __traceback_hide__ = True
-    digest = hashlib.sha256(access_token.encode(errors="surrogatepass")).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def _read_key(header: Mapping[str, Any]) -> tuple[SigningKey, str]:

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeGuard
 
 import jwt
 
-from oauth import strict_json
+from oauth import formats
 from oauth.provider import signing_keys
 
 # RFC 9864 names the algorithm by its curve; PyJWT knows only the older name.
@@ -34,7 +34,7 @@ def read_unverified(text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     __traceback_hide__ = True
     try:
         decoded = _jws.decode_complete(text, options={"verify_signature": False})
-        claims = strict_json.parse_json(decoded["payload"])
+        claims = formats.parse_json(decoded["payload"])
     except JWT_ERRORS:
         decoded, claims = {}, None
     if not isinstance(claims, dict):

@@ -9,7 +9,7 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 
-from oauth import strict_json
+from oauth import formats
 from oauth.clients.authentication.dpop_proof import PROOF_ALGORITHMS
 from oauth.clients.authentication.jws import ALGORITHMS
 from oauth.clients.endpoints import api
@@ -109,7 +109,7 @@ def register(request: HttpRequest) -> HttpResponse:
         raise Http404
     text = api.read_body(request, api.JSON)
     try:
-        metadata = strict_json.parse_json(text)
-    except strict_json.InvalidJSON:
+        metadata = formats.parse_json(text)
+    except formats.InvalidJSON:
         raise RequestRejected(INVALID_CLIENT_METADATA, "The request is not valid JSON.") from None
     return json_response(register_client(metadata, server.redirect_uris), status=201)

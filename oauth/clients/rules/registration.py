@@ -9,8 +9,6 @@ What a client requests and does not get is left out of the response (section 2):
 public, has two grant types, and keeps those of its addresses that are acceptable.
 """
 
-import base64
-import binascii
 import json
 import re
 from collections.abc import Collection
@@ -30,6 +28,7 @@ from oauth.clients.rules.errors import (
     RequestRejected,
     UnknownClient,
 )
+from oauth.formats import decode_base64url, encode_base64url
 
 CLIENT_ID_MAX = 800
 URIS_MAX = 5
@@ -65,9 +64,7 @@ def decode_client_id(client_id: str, listed: Collection[str]) -> Client:
 def _encode(name: str, uris: list[str]) -> str:
     members = {"client_name": name, "redirect_uris": uris}
     text = json.dumps(members, separators=(",", ":"), sort_keys=True)
-    return CLIENT_ID_PREFIX + base64.urlsafe_b64encode(text.encode("ascii")).decode("ascii").rstrip(
-        "="
-    )
+    return CLIENT_ID_PREFIX + encode_base64url(text.encode("ascii"))
 
 
 def _decode(client_id: str) -> tuple[str, list[str]]:
@@ -76,8 +73,8 @@ def _decode(client_id: str) -> tuple[str, list[str]]:
         raise UnknownClient
     body = client_id.removeprefix(CLIENT_ID_PREFIX)
     try:
-        members = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-    except (RecursionError, ValueError, binascii.Error):
+        members = json.loads(decode_base64url(body))
+    except (RecursionError, ValueError):
         raise UnknownClient from None
     if not isinstance(members, dict) or members.keys() != {"client_name", "redirect_uris"}:
         raise UnknownClient

@@ -48,10 +48,10 @@ from oauth.clients.grants import grants  # noqa: E402
 from oauth.clients.rules import registration  # noqa: E402
 from oauth.clients.rules.client import document_host, is_document_url  # noqa: E402
 from oauth.clients.server import authorization_server  # noqa: E402
+from oauth.formats import hash_text  # noqa: E402
 from oauth.provider import dpop  # noqa: E402
 from oauth.provider.token_set import TokenSet  # noqa: E402
 from oauth.sign_in import session_user  # noqa: E402
-from oauth.sign_in.openid_adapter import code_challenge  # noqa: E402
 from oauth.tokens import vault as held  # noqa: E402
 from sessions_kms.backend import SessionStore  # noqa: E402
 from sessions_kms.exceptions import StoreUnavailable  # noqa: E402
@@ -147,7 +147,7 @@ async def allow(wish: str) -> str:
         upstream=upstream,
         resource=f"{authorization_server().issuer}/gateway/{upstream}",
         scope=upstream,
-        challenge=code_challenge(VERIFIER),
+        challenge=hash_text(VERIFIER),
     )
     user = await User.objects.aget(username="ada")
     granted = replace(token_set(GRANTED), groups=GROUPS)

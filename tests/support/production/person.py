@@ -18,8 +18,8 @@ from oauth.clients.consent import Consent  # noqa: E402
 from oauth.clients.grants import grants  # noqa: E402
 from oauth.clients.sealed_grant import TokenResponse  # noqa: E402
 from oauth.clients.server import authorization_server  # noqa: E402
+from oauth.formats import hash_text  # noqa: E402
 from oauth.provider.token_set import TokenSet  # noqa: E402
-from oauth.sign_in.openid_adapter import code_challenge  # noqa: E402
 from oauth.tokens import vault as held  # noqa: E402
 from sessions_kms.backend import SessionStore  # noqa: E402
 from sessions_kms.services import services  # noqa: E402
@@ -56,7 +56,7 @@ def client_token(proof: RequestProof | None = None) -> TokenResponse:
         upstream=UPSTREAM,
         resource=resource,
         scope=UPSTREAM,
-        challenge=code_challenge(VERIFIER),
+        challenge=hash_text(VERIFIER),
     )
     allowed = run_sync(grants().allow(_user(), consent, "corp", _token_set(), backend=BACKEND))
     issued = run_sync(

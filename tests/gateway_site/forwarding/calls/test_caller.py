@@ -31,9 +31,9 @@ from gateway_site.rules.upstream import read_upstreams
 from oauth.clients.consent import Consent
 from oauth.clients.grants import Grants, grants
 from oauth.clients.server import AuthorizationServer
+from oauth.formats import hash_text
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in import session_user
-from oauth.sign_in.openid_adapter import code_challenge
 from sessions_kms import GrantStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import TableUnavailable
@@ -65,7 +65,7 @@ def token(store: Stack, settings: Settings) -> str:
     user_cache.cache_clear()
     resource = "http://testserver/gateway/tools"
     consent = Consent(
-        "c", "C", None, "http://127.0.0.1/", "tools", resource, "tools", code_challenge(VERIFIER)
+        "c", "C", None, "http://127.0.0.1/", "tools", resource, "tools", hash_text(VERIFIER)
     )
     held = TokenSet(access_token="t", token_type="Bearer", scope=(), subject="1", client_id="g")
     user = User.objects.create_user("ada")

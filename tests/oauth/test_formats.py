@@ -2,8 +2,8 @@
 
 import pytest
 
-from oauth import strict_json
-from oauth.strict_json import InvalidJSON
+from oauth import formats
+from oauth.formats import InvalidJSON
 from tests.support.cases import each_case
 
 AMBIGUOUS = [
@@ -26,17 +26,17 @@ AMBIGUOUS = [
 def test_what_two_parsers_read_differently_is_rejected(text: str) -> None:
     for given in (text, text.encode()):
         with pytest.raises(InvalidJSON):
-            strict_json.parse_json(given)
+            formats.parse_json(given)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "latin-1"])
 def test_other_encoding_than_utf_8_is_rejected(encoding: str) -> None:
     with pytest.raises(InvalidJSON):
-        strict_json.parse_json('{"a": "\u00e9"}'.encode(encoding))
+        formats.parse_json('{"a": "\u00e9"}'.encode(encoding))
 
 
 def test_value_is_parsed_as_written() -> None:
     text = '{"a": [1, 2.5, null, true, "\u00e9"], "b": {"a": 1}}'
     expected = {"a": [1, 2.5, None, True, "\u00e9"], "b": {"a": 1}}
     for given in (text, text.encode(), text.encode("utf-8-sig")):
-        assert strict_json.parse_json(given) == expected
+        assert formats.parse_json(given) == expected
