@@ -22,6 +22,7 @@ from oauth.provider.id_token import SUBJECT_MAX
 from oauth.sign_in import accounts
 from oauth.sign_in.oauth2_adapter import check_account_text, reject_unreadable
 from oauth.sign_in.openid_adapter import build_identity
+from sessions_kms import user_id_of
 
 # Of the assertion, not of the account.
 NOT_STORED: Final = frozenset({"aud", "client_id", "exp", "iat", "jti", "nbf", "resource", "scope"})
@@ -48,6 +49,15 @@ def read_subject(provider: ProviderConfig, claims: Mapping[str, Any]) -> str:
     if not accounts.is_subject(subject):
         raise InvalidAssertion("It does not say whose account it is.")
     return subject
+
+
+def find_person(provider: ProviderConfig, subject: str) -> str:
+    """Return whose limits apply to what is fetched for a request: the user's.
+
+    An account without a user counts for itself.
+    """
+    user = _find(provider.name, subject)
+    return f"{provider.name}|{subject}" if user is None else user_id_of(user)
 
 
 def find_user(provider: ProviderConfig, claims: Mapping[str, Any]) -> AssertedUser:

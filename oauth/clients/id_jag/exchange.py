@@ -16,7 +16,7 @@ from django.conf import settings
 from oauth.clients.authentication.authenticator import Authenticator
 from oauth.clients.authentication.key_binding import TokenBinding
 from oauth.clients.id_jag import target
-from oauth.clients.id_jag.account import AssertedUser, find_user, read_subject
+from oauth.clients.id_jag.account import AssertedUser, find_person, find_user, read_subject
 from oauth.clients.id_jag.assertion import IdentityAssertion, read_assertion
 from oauth.clients.id_jag.grant import IssuedAccessToken, NewGrant, start_grant
 from oauth.clients.id_jag.issuers import find_issuers, find_open_upstreams
@@ -131,7 +131,7 @@ class AssertionExchange:
         )
         assertion.check_signature(keys)
         subject = read_subject(issuer.provider, assertion.claims)
-        return self._authenticate(assertion, f"{issuer.provider.name}|{subject}")
+        return self._authenticate(assertion, find_person(issuer.provider, subject))
 
     def _authenticate(self, assertion: IdentityAssertion, person: str) -> Client:
         """Authenticate the client, for whose keys a person is counted; then check its proof."""

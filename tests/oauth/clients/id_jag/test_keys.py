@@ -13,12 +13,14 @@ from pytest_django import Settings
 from oauth.clients import metadata_documents
 from oauth.clients.authentication.dpop_proof import RequestProof
 from oauth.clients.grants import grants
+from oauth.clients.metadata_documents import PERSON_PER_MINUTE
 from oauth.clients.rules.errors import WrongTokenType
 from sessions_kms.concurrency.waits import run_sync
-from tests.oauth.clients.support.app import ISSUER
+from tests.oauth.clients.support.app import ISSUER, App
 from tests.oauth.clients.support.asserted import open_session
 from tests.oauth.clients.support.asserting import FORM, SECRET, AssertingClient, make_server
 from tests.oauth.clients.support.keyed_app import CLIENT_ID, KEYS_URL, Key, Site
+from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.id_jag_provider import IdJagProvider, new_key
 from tests.oauth.support.proof_maker import ProofKey
 from tests.sessions_kms.support.stacks import Stack
@@ -88,6 +90,21 @@ def test_forged_assertions_cause_no_fetch_of_documents(keyed: AssertingClient, s
         ):
             assert keyed.present(assertion, **site.key.proof()).status_code in {400, 503}
     assert site.fetched == []
+
+
+def test_what_a_user_caused_to_be_fetched_elsewhere_counts(
+    keyed: AssertingClient, corp: IdJagProvider, site: Site, visitor: Visitor
+) -> None:
+    """A minute's limit is one of the user, whatever page or request uses it up."""
+    visitor.sign_in(corp)
+    for number in range(PERSON_PER_MINUTE):
+        page = App(client_id=f"https://app.example.com/{number}.json").address()
+        visitor.client.get(page, headers={"Sec-Fetch-Site": "none"})
+    assert len(site.fetched) == PERSON_PER_MINUTE
+    assert keyed.present(keyed.assertion(), **site.key.proof()).status_code == 503
+    assert len(site.fetched) == PERSON_PER_MINUTE
+    response = keyed.present(keyed.assertion(sub="2002"), **site.key.proof())
+    assert response.status_code == 200, response.content
 
 
 def test_own_assertion_of_the_client_is_accepted_with_one_of_its_provider(
