@@ -187,10 +187,13 @@ def asserted_links(user_id: str, client_id: str, upstream: str) -> list[str]:
     return [_asserted_link(user_id), _asserted_link(user_id, client_id, upstream[:LABEL_MAX])]
 
 
-def end_oldest_asserted(services: Services, user_id: str, client_id: str, upstream: str) -> None:
-    """End surplus grants of a user, client and upstream before another one is created.
+def end_oldest_asserted(
+    services: Services, user_id: str, client_id: str, upstream: str, began: float
+) -> None:
+    """End what exceeds the limit of a user, client and upstream, of what began before a new grant.
 
-    Only if the index lists as many, it is read which of them are live. Raises StoreUnavailable.
+    ``began`` is the time of the new one, in epoch seconds: those of the same second never end each
+    other. Only if the index lists as many, it is read which are live. Raises StoreUnavailable.
     """
     inspection = Inspection(services)
     links = asserted_links(user_id, client_id, upstream)
@@ -198,7 +201,8 @@ def end_oldest_asserted(services: Services, user_id: str, client_id: str, upstre
     if len(ids) < ASSERTED_MAX:
         return
     live = run_sync(inspection.read_rows(user_id, ids))
-    for row in live[ASSERTED_MAX - 1 :]:
+    earlier = [row for row in live if row.created_at.timestamp() < int(began)]
+    for row in earlier[ASSERTED_MAX - 1 :]:
         _end(services, row.id, user_id, TOO_MANY, links)
 
 

@@ -58,6 +58,15 @@ async def use_assertion(
     return await services.table.put_stamped(item, expected=None)
 
 
+async def is_identity_assertion_used(services: Services, issuer: str, jti: str) -> bool:
+    """Return True if a provider's assertion was used before; False decides nothing.
+
+    Raises TableUnavailable.
+    """
+    item_id = identity_assertion_id(services.config.namespace, issuer, jti)
+    return await services.table.get(item_id, confirm=Confirm.NEVER) is not None
+
+
 async def use_identity_assertion(services: Services, issuer: str, jti: str, *, until: int) -> bool:
     """Store the use of a provider's assertion; return False if it was used before.
 

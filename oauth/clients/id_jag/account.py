@@ -77,11 +77,14 @@ def find_user(provider: ProviderConfig, claims: Mapping[str, Any]) -> AssertedUs
 
 
 def _find_or_create(provider: str, subject: str, profile: Mapping[str, Any]) -> AbstractBaseUser:
-    """Return the user of an account, which another request may create at the same time."""
-    for _ in range(accounts.ATTEMPTS_MAX - 1):
+    """Return the user of an account, which another request may create at the same time.
+
+    Raises InvalidAssertion, also if the database rejects the user.
+    """
+    for _ in range(accounts.ATTEMPTS_MAX):
         with suppress(IntegrityError):
             return _find(provider, subject) or _create(provider, subject, profile)
-    return _find(provider, subject) or _create(provider, subject, profile)
+    raise InvalidAssertion("The database does not accept its user.")
 
 
 def _find(provider: str, subject: str) -> AbstractBaseUser | None:

@@ -2,14 +2,15 @@
 
     may the client use this? → the assertion's type → issuer → audience and client → times
     → signature → authenticate the client → proof of a key → upstream and scope → user → rate
-    → use up the client's own assertion → use up this one → store the grant
+    → use up the client's own assertion → store the grant → use up this one
 
 What costs nothing comes first. Nothing is fetched for a client before its provider vouched for it,
-so no stranger can cause that. A new account gets its user before rate and use are checked. A
-failure before the last three steps uses nothing up.
+so no stranger can cause that. A new account gets its user before rate and use are checked. Whatever
+fails, and whenever, the same request may come again: only the last step uses up the assertion.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from django.conf import settings
 
@@ -41,7 +42,10 @@ from oauth.provider.metadata import Metadata
 from oauth.tokens.asserted_account import AssertedAccount
 from sessions_kms import user_id_of
 from sessions_kms.concurrency.waits import run_sync
-from sessions_kms.operations.used_tokens import use_identity_assertion
+from sessions_kms.operations.used_tokens import (
+    is_identity_assertion_used,
+    use_identity_assertion,
+)
 from sessions_kms.services import Services
 
 ALLAUTH_BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
@@ -159,13 +163,12 @@ class AssertionExchange:
         key = user_id_of(person.user), request.client_id, upstream
         request_rate().count(key, services.clock)
         run_sync(request.client.use_up(assertion.text))
-        first = use_identity_assertion(
-            services, assertion.issuer, assertion.id, until=assertion.ends_at
-        )
-        if not run_sync(first):
+        identity = services, assertion.issuer, assertion.id
+        if run_sync(is_identity_assertion_used(*identity)):  # A replay writes nothing.
             raise InvalidAssertion("It was used before.")
         grant = self._describe_grant(assertion, issuer, client, upstream, person)
-        return run_sync(start_grant(services, grant))
+        use = partial(use_identity_assertion, *identity, until=assertion.ends_at)
+        return run_sync(start_grant(services, grant, use))
 
     def _choose_upstream(self, assertion: IdentityAssertion, issuer: Issuer) -> str:
         """Return the upstream that the assertion gives access to. Raises GrantError."""

@@ -8,7 +8,13 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from oauth.clients.id_jag.assertion import read_sole
-from oauth.clients.rules.errors import InvalidAssertion, InvalidTarget, RequestRejected
+from oauth.clients.rules.errors import (
+    InvalidAssertion,
+    InvalidTarget,
+    RequestRejected,
+    ResourceMissing,
+    ResourceNotOpen,
+)
 from oauth.clients.rules.resources import find_upstream
 
 
@@ -21,7 +27,7 @@ def choose_upstream(
     InvalidAssertion for the claim `resource`, and InvalidTarget for the request's.
     """
     if requested is not None and requested not in upstreams:
-        raise InvalidTarget
+        raise ResourceNotOpen
     if "resource" not in claims:
         return _choose_sole(requested, upstreams)
     named = read_sole(claims["resource"])
@@ -40,7 +46,7 @@ def _choose_sole(requested: str | None, upstreams: Collection[str]) -> str:
     if requested is not None:
         return requested
     if len(upstreams) != 1:
-        raise InvalidTarget
+        raise ResourceMissing
     (sole,) = upstreams
     return sole
 

@@ -6,7 +6,9 @@ GrantError               a client gets no tokens (RFC 6749 section 5.2, RFC 8707
 ├── InvalidGrant         the code or token is unknown, spent, expired, or another client's
 │   └── InvalidAssertion the assertion of a client's provider is not accepted
 ├── UnauthorizedClient   the client may not use this grant type
-├── InvalidTarget        not the resource of the consent
+├── InvalidTarget        not the resource of the consent or assertion
+│   ├── ResourceMissing  an assertion is accepted for several
+│   └── ResourceNotOpen  none accepts assertions of this issuer
 ├── InvalidScope         more scope than in the consent
 ├── ClientNotAuthenticated  the client did not prove who it is; nothing was spent or ended
 ├── InvalidProof     the proof of a key is missing or wrong; nothing was spent or ended (RFC 9449)
@@ -107,10 +109,22 @@ class UnauthorizedClient(GrantError):
 
 
 class InvalidTarget(GrantError):
-    """The resource is not that of the consent."""
+    """The resource is not that of the consent or assertion."""
 
-    code = "invalid_target"
+    code = INVALID_TARGET
     message = "The token is for another resource."
+
+
+class ResourceMissing(InvalidTarget):
+    """An assertion is accepted for several resources, and none is named."""
+
+    message = "The assertion is accepted for several resources: the request has to name one."
+
+
+class ResourceNotOpen(InvalidTarget):
+    """The resource accepts no assertions of this issuer."""
+
+    message = "The resource accepts no assertions of this issuer."
 
 
 class InvalidScope(GrantError):

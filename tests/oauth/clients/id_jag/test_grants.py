@@ -40,6 +40,7 @@ from tests.oauth.support.id_jag_provider import ASSERTION_AGE, IdJagProvider
 from tests.oauth.support.logout_fixtures import FORM, post
 from tests.oauth.support.logout_provider import EVENT
 from tests.sessions_kms.model.world import World
+from tests.sessions_kms.support.memory_dynamodb import after, refuse_write
 from tests.sessions_kms.support.sessions import saved_id
 from tests.sessions_kms.support.stacks import Stack
 
@@ -79,6 +80,63 @@ def test_rejection_uses_up_nothing(tool: AssertingClient, corp: IdJagProvider) -
     assert tool.present(assertion, resource=FILES).status_code == 400
     corp.failing["/jwks"] = lambda: (500, "text/plain", b"")
     assert tool.present(assertion).status_code == 200  # with the cached keys
+
+
+def test_failure_of_any_call_uses_up_nothing(tool: AssertingClient, store: Stack) -> None:
+    """Whoever gets a 503 may send the same request again, and finds no grant but the new one."""
+    tool.get_token()
+    store.dynamodb.calls.clear()
+    tool.get_token()
+    calls = list(dict.fromkeys(store.dynamodb.calls))
+    assert calls[-2:] == ["PutItem assertion", "Query logout"]
+    answered = []
+    for call in calls:
+        store.clock.advance(1000)
+        assertion, before = tool.assertion(), sessions(store)
+        store.dynamodb.on(call, refuse_write)
+        status = tool.present(assertion).status_code
+        store.dynamodb.heal()
+        if status == 503:
+            assert sessions(store) == before, call
+            assert tool.present(assertion).status_code == 200, call
+        else:
+            answered.append(call)
+        assert tool.present(assertion).json()["error"] == "invalid_grant", call
+    assert answered == ["Query logout"]  # that applies the limit
+
+
+def sessions(store: Stack) -> set[str]:
+    return {name for name in store.dynamodb.items if "#" not in name}
+
+
+def test_loser_of_a_race_leaves_no_grant(tool: AssertingClient, store: Stack) -> None:
+    assertion = tool.assertion()
+    statuses: list[int] = []
+
+    def present_again() -> None:
+        if not statuses:
+            statuses.append(0)
+            statuses[0] = tool.present(assertion).status_code
+
+    store.dynamodb.on("PutItem assertion", after(present_again))
+    assert tool.present(assertion).json()["error"] == "invalid_grant"
+    assert statuses == [200]
+    assert len(sessions(store)) == 1
+    [shown] = run_sync(live_grants.list_asserted_grants(services(), user_id()))
+    assert len(shown.ids) == 1
+
+
+def test_replay_writes_nothing_and_ends_nothing(
+    tool: AssertingClient, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_grants, "ASSERTED_MAX", 1)
+    assertion = tool.assertion()
+    token = tool.present(assertion).json()["access_token"]
+    store.clock.advance(5)
+    before = dict(store.dynamodb.items)
+    assert tool.present(assertion).json()["error"] == "invalid_grant"
+    assert store.dynamodb.items == before
+    assert open_session(token) is not None
 
 
 def test_grant_has_no_token_of_the_provider_and_ends_after_fifteen_minutes(
@@ -146,6 +204,17 @@ def test_ninth_grant_ends_the_oldest_of_its_user_client_and_upstream(
     assert open_session(other) is not None
     assert open_session(files, "files") is not None
     assert open_session(another) is not None
+
+
+def test_grants_of_the_same_second_never_end_each_other(
+    tool: AssertingClient, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_grants, "ASSERTED_MAX", 2)
+    tokens = [tool.get_token() for _ in range(4)]
+    assert all(open_session(each) is not None for each in tokens)
+    store.clock.advance(1)
+    tokens.append(tool.get_token())
+    assert sum(open_session(each) is not None for each in tokens) == 2
 
 
 def test_grants_do_not_count_among_the_fifty(

@@ -93,6 +93,7 @@ def test_request_names_the_upstream_if_the_claim_does_not(tool: AssertingClient)
     assert open_session(token, "tools") is None
     response = tool.present(tool.assertion(resource=ABSENT))
     assert (response.status_code, response.json()["error"]) == (400, "invalid_target")
+    assert "has to name one" in response.json()["error_description"]
     for resource in (PEOPLE, "https://other.example/gateway/tools"):
         response = tool.present(tool.assertion(resource=ABSENT), resource=resource)
         assert (response.status_code, response.json()["error"]) == (400, "invalid_target")

@@ -8,6 +8,8 @@ import pytest
 from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth.models import User
+from django.db import IntegrityError
+from django.db.models.signals import pre_save
 from pytest_django import Settings
 
 from oauth.clients.id_jag import account
@@ -18,6 +20,7 @@ from tests.oauth.clients.support.asserting import AssertingClient
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.id_jag_provider import IdJagProvider
 from tests.support.cases import each_case
+from tests.support.signals import connect_receiver
 
 PROFILE = {"email": "ada@example.com", "email_verified": True, "name": "Ada Lovelace"}
 
@@ -87,6 +90,20 @@ def test_two_requests_at_once_create_one_user(
     monkeypatch.setattr(account, "_find", find_after_others)
     assert tool.ask(**PROFILE).status_code == 200
     assert (User.objects.count(), SocialAccount.objects.count()) == (1, 1)
+
+
+def test_user_that_the_database_never_accepts_is_rejected(
+    tool: AssertingClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    def conflict(sender: type, **_: object) -> None:
+        if sender is SocialAccount:
+            raise IntegrityError
+
+    with connect_receiver(pre_save, conflict):
+        response = tool.ask()
+    assert (response.status_code, response.json()["error"]) == (400, "invalid_grant")
+    assert "The database does not accept its user." in caplog.text
+    assert tool.ask().status_code == 200
 
 
 def test_deactivated_user_gets_no_token(tool: AssertingClient) -> None:
