@@ -90,7 +90,7 @@ class SignInVariables(Variables):
         entries(parse_address, EXAMPLES["EMAILS"]), NOBODY, "mail addresses that may sign in"
     )
     allowed_groups = declare_names("groups that may sign in, with a single provider")
-    contact = declare_text("whom rejected people may ask")
+    contact = declare_text("contact for rejected people")
 
 
 class AdmissionVariables(Family):
@@ -125,7 +125,7 @@ class AdmissionVariables(Family):
     )
     hosted_domain = Variable(one_domain, None, "Google Workspace domain that may sign in")
     groups_claim = declare_text("claim with the groups, or a path", shown_default="`groups`")
-    trust_email = declare_flag("accept addresses that are not called verified")
+    trust_email = declare_flag("accept mail addresses that the provider does not call verified")
     staff_groups = declare_names("groups that may enter the admin")
     superuser_groups = declare_names("groups with all rights in the admin")
 

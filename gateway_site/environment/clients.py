@@ -154,7 +154,7 @@ class ClientVariables(Variables):
     refused = Variable[frozenset[str]](
         parse_refused_clients,
         frozenset(),
-        "rejected clients: hosts, or ids as `list_clients` shows them",
+        "hosts of rejected clients, or their ids from `list_clients`",
     )
     registration = declare_flag("clients may register themselves (RFC 7591)")
 

@@ -60,7 +60,7 @@ class GatewayVariables(Variables):
         parse_items, [], "other origins whose forms may post here"
     )
     database_url = Variable(
-        parse_database_url, None, "the SQL database", required=True, secret=True
+        parse_database_url, None, "URL of the SQL database", required=True, secret=True
     )
     data_key_cache_age = Variable(
         engine_setting("DATA_KEY_CACHE_AGE", to_number), 300, "`DATA_KEY_CACHE_AGE` above"
@@ -86,11 +86,14 @@ class GatewayVariables(Variables):
         parse_items, [], "the next key, and former ones", secret=True
     )
     drain_seconds = Variable(
-        number(), None, "seconds to keep serving after SIGTERM", shown_default="`5`"
+        number(),
+        None,
+        "seconds to [keep serving](deployment.md#stop-kill-and-start-again) after SIGTERM",
+        shown_default="`5`",
     )
     gateway_config = declare_text("[TOML file](#a-configuration-file) with more of these variables")
     gateway_local = declare_flag("only `runlocal` sets it")
-    hsts_preload = declare_flag("allow the browsers' preload list")
+    hsts_preload = declare_flag("allow entry in the browsers' preload list")
     hsts_seconds = Variable(number(), 365 * DAY, "seconds for which browsers insist on https")
     kms_key_arn = Variable(engine_setting("KEY_ID"), "", "`KEY_ID` above", required=True)
     languages = Variable(
@@ -103,7 +106,7 @@ class GatewayVariables(Variables):
         parse_folder, None, "folder with catalogs of more [languages](gateway.md#languages)"
     )
     log_format = Variable(
-        one_of(("text", "json")), "text", "`text` or `json`: [the log](operations.md#the-log)"
+        one_of(("text", "json")), "text", "`text` or `json`, for [the log](operations.md#the-log)"
     )
     log_level = Variable(
         parse_log_level, "INFO", "`DEBUG`, `INFO`, `WARNING` or `ERROR`; commands do not log `INFO`"

@@ -213,7 +213,7 @@ ALLOW_PRIVATE = Variable(
 REVOCATION = Variable(
     one_of(("last", "always", "never")),
     "",
-    "when [tokens are revoked](providers.md#when-tokens-are-revoked): `last`, `always` or `never`",
+    "`last`, `always` or `never`: [when tokens are revoked](providers.md#when-tokens-are-revoked)",
     shown_default="`last`, at Cognito `always`",
 )
 CA_FILE = Variable(

@@ -89,8 +89,8 @@ class ProviderVariables(AdmissionVariables):
     client_prompt = Variable(
         parse_prompt,
         "",
-        "`prompt` after consent to an OAuth client: some of `consent`, `login`,"
-        " `select_account`; or `unchanged`",
+        "`prompt` after consent to an OAuth client, from `consent`, `login` and"
+        " `select_account`, or `unchanged`",
         shown_default="[metadata](mcp.md#what-a-person-sees)",
     )
     form_action = Variable[tuple[str, ...]](
@@ -109,13 +109,13 @@ class ProviderVariables(AdmissionVariables):
     assertion_audience = Variable(
         one_of(AUDIENCES),
         "",
-        "[audience](gateway.md#par-and-dpop) of `private_key_jwt`: `issuer` or `endpoint`",
+        "`issuer` or `endpoint`, the [audience](gateway.md#par-and-dpop) of `private_key_jwt`",
         shown_default="`issuer`",
     )
     par = Variable[bool | str](
         switch("auto"),
         "auto",
-        "push [authorization requests](gateway.md#par-and-dpop): `auto`, `1` or `0`",
+        "`auto`, `1` or `0`: push [authorization requests](gateway.md#par-and-dpop)",
     )
     dpop = declare_flag("bind [tokens](gateway.md#par-and-dpop) to a key")
     revocation_url = declare_text("revocation endpoint", shown_default="metadata")
@@ -129,10 +129,13 @@ class ProviderVariables(AdmissionVariables):
     single_logout = Variable[bool | str](
         switch("no-hint", "post", "post-no-hint"),
         False,
-        "sign out there too: `1`, `no-hint`, `post` or `post-no-hint`",
+        "sign out there too, with `1`, `no-hint`, `post` or `post-no-hint`",
     )
     backchannel_logout = Variable(
-        parse_flag, None, "sign-outs there end sessions here: `1` or `0`", shown_default="metadata"
+        parse_flag,
+        None,
+        "`1` if sign-outs there end sessions here, or `0`",
+        shown_default="metadata",
     )
     id_jag_clients = declare_flag(
         "accept [assertions](mcp.md#clients-whose-provider-vouches-for-them) of this provider"

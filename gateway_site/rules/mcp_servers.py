@@ -39,7 +39,9 @@ class McpServerVariables(UpstreamGroupVariables):
     client_id = declare_text(
         "the gateway's client id at the MCP server", shown_default="registered"
     )
-    client_secret = declare_text("its secret, for `_ISSUER` only", shown_default="", secret=True)
+    client_secret = declare_text(
+        "secret of that client, for `_ISSUER` only", shown_default="", secret=True
+    )
     scopes = Variable[tuple[str, ...] | None](
         parse_scopes, None, "scopes requested of it", shown_default="discovered"
     )

@@ -201,11 +201,11 @@ class UpstreamVariables(UpstreamTokenVariables):
         name="RATE",
     )
     policy_file = declare_text(
-        "TOML file of [rules](policy.md#rules): who may call which tools",
+        "TOML file of [rules](policy.md#rules) about who may call which tools",
         shown_default="everything is allowed",
     )
     tools_pinned = declare_text(
-        "file of [pinned tools](policy.md#pinned-tools): others are hidden and rejected",
+        "file of [pinned tools](policy.md#pinned-tools); others are hidden and rejected",
         shown_default="all tools",
     )
     connect_timeout = Variable(number(1), 5, "seconds to connect")
