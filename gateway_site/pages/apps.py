@@ -25,7 +25,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
 from gateway_site.forwarding.thread_pools import personal
 from gateway_site.pages.entry_list import EntryList, user_id
@@ -177,9 +177,7 @@ def apps(request: HttpRequest) -> HttpResponse:
     return render(request, "apps.html", context)
 
 
-@require_POST
-@never_cache
-@login_required
+@APPS.posted
 def end_one(request: HttpRequest) -> HttpResponse:
     """Disconnect the app of the form, if it is this user's."""
     session_id = request.POST.get("app", "")
@@ -193,9 +191,7 @@ def end_one(request: HttpRequest) -> HttpResponse:
     return APPS.end_one(request, end)
 
 
-@require_POST
-@never_cache
-@login_required
+@APPS.posted
 def end_all(request: HttpRequest) -> HttpResponse:
     """Disconnect every app of this user."""
 

@@ -2,16 +2,22 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import cast
 
 from django.contrib import messages
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, resolve_url
 from django.utils.functional import Promise
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST
 
+from oauth import sign_in_url
 from oauth.sign_in import click_delay
 from sessions_kms import StoreUnavailable, user_id_of
+
+View = Callable[[HttpRequest], HttpResponse]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +30,20 @@ class EntryList:
     ended_none: str | Promise
     ended_number: Callable[[int], str]
     unknown: str | Promise
+
+    def posted(self, view: View) -> View:
+        """Return the view that serves a form of the page, for signed-in users.
+
+        Others sign in, and then get the page: the form's own address accepts no GET.
+        """
+
+        @wraps(view)
+        def serve(request: HttpRequest) -> HttpResponse:
+            if not request.user.is_authenticated:
+                return redirect(sign_in_url(resolve_url(self.page)))
+            return view(request)
+
+        return cast("View", require_POST(never_cache(serve)))
 
     def end_one(self, request: HttpRequest, end: Callable[[], bool]) -> HttpResponse:
         """End one entry; report whether it existed, or that this is unknown."""

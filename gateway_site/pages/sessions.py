@@ -18,7 +18,7 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
 from gateway_site.forwarding.thread_pools import personal
 from gateway_site.pages.entry_list import EntryList, user_id
@@ -171,9 +171,7 @@ def _load_page(request: HttpRequest) -> SessionPage:
     return run_sync(listing.page(request.GET.get(AFTER)))
 
 
-@require_POST
-@never_cache
-@login_required
+@SESSIONS.posted
 def end_one(request: HttpRequest) -> HttpResponse:
     """End the session of the form, if it is this user's; the current one by signing out."""
     session_id = request.POST.get("session", "")
@@ -185,9 +183,7 @@ def end_one(request: HttpRequest) -> HttpResponse:
     )
 
 
-@require_POST
-@never_cache
-@login_required
+@SESSIONS.posted
 def end_others(request: HttpRequest) -> HttpResponse:
     """End every session of this user except the current one, including those of apps."""
     current = request.session.session_key

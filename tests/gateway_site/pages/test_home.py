@@ -3,6 +3,7 @@
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.conf import settings
@@ -11,15 +12,21 @@ from pytest_django import Settings
 
 from gateway_site.pages import connections
 from gateway_site.pages.connections import missing_scope
+from oauth.clients.server import AuthorizationServer
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault as tokens
 from tests.gateway_site.support.home_page import accounts, buttons, cards, fields, home, status
 from tests.gateway_site.support.page_requests import Element, assert_accessible
+from tests.oauth.clients.support import urls as urls_with_clients
+from tests.oauth.clients.support.app import SERVER
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure
 from tests.oauth.support.shown import shown_fields
 from tests.sessions_kms.support.stacks import Stack
+from tests.support.cases import each_case
 from tests.support.waiting import wait_until
+
+CONNECT = "/accounts/connect/notes/"
 
 
 def facts(card: Element) -> dict[str, str]:
@@ -79,6 +86,33 @@ def test_only_the_cookie_of_an_ended_session_is_told_so(
     visitor.sign_in(corp)
     visitor.client.post("/accounts/logout/")
     assert ended not in read_page()
+
+
+@each_case(
+    "method, path",
+    [
+        *(("get", f"/{each}/") for each in ("sessions", "apps", "try/echo", "accounts/3rdparty")),
+        *(("get", each) for each in ("/continue/?to=/gateway/echo/x", "/admin/", CONNECT)),
+        ("post", CONNECT),
+        *(("post", f"/sessions/{each}/") for each in ("end", "end-others")),
+        *(("post", f"/apps/{each}/") for each in ("end", "end-all")),
+    ],
+)
+def test_whoever_is_sent_to_sign_in_is_told_so_and_can_come_back(
+    corp: FakeProvider, visitor: Visitor, settings: Settings, method: str, path: str
+) -> None:
+    """By every page for users; a form's own address would be an error after the sign-in."""
+    settings.ROOT_URLCONF = urls_with_clients.__name__
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER)
+    settings.OAUTH_MCP_SERVERS = {"notes": {"url": "https://notes.example/mcp"}}
+    client = Client()
+    response = getattr(client, method)(path, follow=True)
+    page = assert_accessible(response.content.decode())
+    assert page.all("h1")[0].text == "Sign in to continue"
+    assert "Your session has ended" not in page.text
+    (target,) = parse_qs(urlsplit(response.redirect_chain[-1][0]).query)["next"]
+    visitor.sign_in(corp)
+    assert visitor.client.get(target).status_code != 405, target
 
 
 def test_signed_in_page_shows_user_and_tokens(
