@@ -163,10 +163,19 @@ class Variables:
         return ImproperlyConfigured(sentence)
 
     def reject(self, variables: Iterable[Variable[Any]], problem: str) -> None:
-        """Raise ImproperlyConfigured for the first of these variables that is set."""
+        """Raise ImproperlyConfigured for the first of these variables that is set.
+
+        A fault of its value is reported with the problem.
+        """
         for variable in variables:
-            if self.get_text(variable):
-                raise self.error(variable, problem)
+            if not self.get_text(variable):
+                continue
+            error = self.error(variable, problem)
+            try:
+                self.read(variable)
+            except ImproperlyConfigured as fault:
+                raise ImproperlyConfigured(f"{fault} {error}") from None
+            raise error
 
 
 class Family(Variables):

@@ -18,7 +18,10 @@ from gateway_site.policy.names import Names
 from gateway_site.policy.rules import ALLOW, DENY, Rule, Rules
 from gateway_site.policy.spellings import is_plain_uri, may_be_plain, spelled_plainly
 from gateway_site.policy.subjects import METHODS_ABOUT, PROMPTS, RESOURCES, TOOLS
+from sessions_kms.hints import page
 
+NEWLINE = "\n"
+CORRECT = f"Correct it there: {page('policy')} shows the format."
 FILE_MAX = 256 * 1024  # bytes
 RULES_MAX = 1000
 KINDS = (TOOLS, RESOURCES, PROMPTS)
@@ -78,9 +81,10 @@ def read_rules(data: bytes) -> Rules:
     except UnicodeError:
         raise InvalidPolicy("The file is not UTF-8.") from None
     except tomllib.TOMLDecodeError as error:
-        raise InvalidPolicy(f"The file is not valid TOML: {error}") from None
+        at = str(error).replace("at end of document", f"at line {text.count(NEWLINE) + 1}, the end")
+        raise InvalidPolicy(f"The file is not valid TOML: {at}. {CORRECT}") from None
     except RecursionError:
-        raise InvalidPolicy("The file is not valid TOML: too many levels.") from None
+        raise InvalidPolicy(f"The file is not valid TOML: too many levels. {CORRECT}") from None
     tables = document.pop("rule", [])
     if document:
         raise InvalidPolicy(f"{min(document)!r} is unknown: only [[rule]] may be there.")

@@ -16,6 +16,7 @@ from sessions_kms.doctor.canary import Canary
 from sessions_kms.doctor.finding import CLIENT, KEY, TABLE, Finding, Level, Prerequisites, worst
 from sessions_kms.doctor.kms import Measurements, data_key_findings, kms_findings
 from sessions_kms.doctor.process import (
+    REGIONS_DIFFER,
     client_findings,
     clock_findings,
     settings_findings,
@@ -39,7 +40,8 @@ def examine(measured: Measurements, *, writes: bool = True) -> Iterator[Finding]
     Within `deadline.request` they end in that time, and the remaining checks are left out.
     """
     needs = Prerequisites(OF_ALL_AWS)
-    yield from needs.watch("settings", settings_findings())
+    found = list(settings_findings())
+    yield from needs.watch("settings", (each for each in found if each.name != REGIONS_DIFFER))
     try:
         in_force = config()
     except ImproperlyConfigured:
@@ -49,6 +51,9 @@ def examine(measured: Measurements, *, writes: bool = True) -> Iterator[Finding]
     yield from needs.watch(TABLE, table.findings())
     yield from needs.watch(KEY, kms_findings(in_force, table.replicas))
     client = cache(lambda: clients.dynamodb_client(in_force.region_name))
+    if regions := [each for each in found if each.name == REGIONS_DIFFER]:
+        # Otherwise what does not exist in its Region names both.
+        yield from needs.check("Regions", iter(regions), known=(TABLE, KEY))
     rights = table_rights_findings(in_force, client)
     yield from needs.check("rights on the table", rights, known=(TABLE,))
     yield from needs.check("rights on the key", kms_rights_findings(in_force), known=(KEY,))

@@ -76,7 +76,9 @@ def _current(config: Config, table_regions: Sequence[str]) -> Iterator[Finding]:
     client = clients.control_client("kms", kms.region_of(config.key_id))
     key = describe_key(client, config.key_id)
     if key is None:
-        yield failing("kms key", missing(config.key_id), NO_KEY)
+        region, home = clients.find_region(config.region_name), kms.region_of(config.key_id)
+        apart = "" if region == home else f"; the session table is in {region}"
+        yield failing("kms key", f"{missing(config.key_id)}{apart}", NO_KEY)
         return
     yield _state(key)
     yield _type(key)

@@ -17,6 +17,7 @@ from sessions_kms.doctor.trouble import in_time, report_errors
 from sessions_kms.services import services
 
 OURS = "sessions_kms."
+REGIONS_DIFFER = "sessions_kms.W012"
 # Django's own checks that the cookie is Secure and HttpOnly, which have no hint.
 # https://docs.djangoproject.com/en/stable/ref/checks/#security
 DJANGOS = {

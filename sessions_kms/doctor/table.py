@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
 from typing import Any
 
-from sessions_kms.aws import clients
+from sessions_kms.aws import clients, kms
 from sessions_kms.conf import Config
 from sessions_kms.doctor.finding import (
     KEY_SCHEMA,
@@ -35,6 +35,7 @@ class TableCheck:
         self.replicas: list[str] = []
         self._name = config.table_name
         self._region_name = config.region_name
+        self._key_id = config.key_id
 
     def findings(self) -> Iterator[Finding]:
         """Run all of them."""
@@ -54,8 +55,9 @@ class TableCheck:
         describe = partial(self._client.describe_table, TableName=self._name)
         table = describe_or_none(lambda: in_time(describe)["Table"])
         if table is None:
-            region = self._client.meta.region_name
-            yield failing("table", f"{self._name} does not exist in {region}", ELSEWHERE)
+            region, home = self._client.meta.region_name, kms.region_of(self._key_id)
+            apart = "" if region == home else f"; the KMS key is in {home}"
+            yield failing("table", f"{self._name} does not exist in {region}{apart}", ELSEWHERE)
             return
         self.replicas = [replica["RegionName"] for replica in table.get("Replicas", [])]
         yield _status(table)

@@ -80,6 +80,7 @@ _USERINFO = re.compile(r"(?<=://)[^\s\"']+@")  # up to the last @: a password ma
 CALL = 5.0  # seconds for one call with its retries
 P = ParamSpec("P")
 T = TypeVar("T")
+_SILENT = "AWS did not respond in time"
 _SAFE_MODULES = ("botocore.exceptions", "django.", "sessions_kms.")
 
 
@@ -143,4 +144,6 @@ def _describe(kind: str, exc: Exception) -> str:
         # Without an error code of AWS, the message may be the whole body.
         has_code = errors.error_code(exc).isalpha()
         return f"{kind}: {exc.response['Error'].get('Message', '')}" if has_code else kind
+    if isinstance(exc, deadline.OutOfTime):
+        return _SILENT
     return f"{kind}: {exc}" if type(exc).__module__.startswith(_SAFE_MODULES) else kind

@@ -54,9 +54,14 @@ def test_only_upstreams_with_clients_are_offered_and_no_client_is_known_by_defau
 
 @each_case("name", [each.name for each in ClientVariables.declarations()])
 def test_variable_without_effect_is_rejected(name: str) -> None:
-    with pytest.raises(ImproperlyConfigured, match=rf"^{name} ") as caught:
+    with pytest.raises(ImproperlyConfigured, match=rf"^{name}:? ") as caught:
         production(**API, **{name: "http://1" if name == "AUTHORIZATION_ISSUER" else "1"})
     assert "UPSTREAM_<NAME>_CLIENTS" in str(caught.value) or name == "AUTHORIZATION_ISSUER"
+
+
+def test_misspelled_value_without_effect_is_both_said() -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"must be 1 or 0 .* has no effect, because"):
+        production(**API, CLIENTS_REGISTRATION="yess")
 
 
 @each_case(

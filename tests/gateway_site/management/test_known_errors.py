@@ -335,14 +335,18 @@ def test_command_of_its_own_process_logs_no_attempts_to_connect() -> None:
         ("runserver --norelod", ": --norelod. Did you mean --noreload?"),
         ("show_settings --st", ": --st. Did you mean --set?"),
         ("staff list --jsno", ": --jsno. Did you mean --json?"),
+        ("end_sessions", " end_sessions --help` explains them."),
+        ("staff grant --provider corp", " staff grant --help` explains them."),
+        ("explain_sign_in", " explain_sign_in --help` explains them."),
     ],
 )
-def test_misspelled_option_gets_a_suggestion(
+def test_misspelled_or_missing_option_gets_a_suggestion(
     line: str, end: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status, _, err = run(capsys, *line.split())
     assert status == 2
     assert err.rstrip("\n").endswith(end)
+    assert ("usage: " in err) is ("explains them" not in end)
 
 
 def test_missing_region_has_its_variable_as_a_remedy(

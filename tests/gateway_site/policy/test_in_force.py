@@ -42,7 +42,11 @@ def test_file_implies_that_messages_are_read(upstream: Upstream, path: Path) -> 
     [
         (None, "file not found."),
         (b"\xff", "The file is not UTF-8."),
-        ("[[rule]\n", r"The file is not valid TOML: .*\(at line 1, column 7\)"),
+        ("[[rule]\n", r"The file is not valid TOML: .*\(at line 1, column 7\)\. Correct it"),
+        (
+            "[[rule]]\na = [",
+            r"The file is not .* \(at line 2, the end\)\. Correct it there: .*policy",
+        ),
         ("", "The file must have 1 to 1000 rules."),
         (ALLOW + "[[rule]]\n", 'Line 3: the action must be "allow" or "deny".'),
         (ALLOW + DENY + 'tool = ["a"]\n', "Line 3: 'tool' is unknown"),

@@ -98,6 +98,12 @@ def test_key_that_is_missing_is_found(store: Store) -> None:
     assert found["not checked"].detail == (
         "rights on the key, over-grants, data key, canary, sample, waits"
     )
+    store.configure(KEY_ID=NO_KEY.replace(REGION, OTHER_REGION))
+    found = troubles()
+    assert found["kms key"].detail.endswith(
+        f"does not exist in {OTHER_REGION}; the session table is in {REGION}"
+    )
+    assert list(found) == ["kms key", "not checked"], "one cause, one finding"
     store.configure()
     assert troubles() == {}
 

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from sessions_kms import checks
 from sessions_kms.doctor import trouble
 from sessions_kms.operations import provisioning
 from tests.sessions_kms.support import checked_store
@@ -291,15 +293,24 @@ def test_hanging_table_is_found_in_time_and_delays_nothing_else(
     proxy.on("GetItem", hold_exchange)
     found = troubles()
     assert list(found) == ["table", "not checked"]
-    assert found["table"].detail.startswith("OutOfTime")
+    assert found["table"].detail == "AWS did not respond in time"
     assert proxy.operations == ["DescribeTable", "GetItem"]
 
 
 @servers
-def test_region_that_the_key_is_not_in_is_named(store: Store) -> None:
+def test_region_that_the_key_is_not_in_is_named(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.configure(REGION_NAME="us-east-2")
     found = troubles()
-    assert found["table"].detail == f"{store.table} does not exist in us-east-2"
+    both = f"{store.table} does not exist in us-east-2; the KMS key is in eu-west-1"
+    assert found["table"].detail == both
+    assert "the Region" in found["table"].remedy
+    assert (list(found), found["not checked"].detail[:7]) == (["table", "not checked"], "Regions")
+    store.configure()
+    apart = SimpleNamespace(find_region=lambda _: "us-east-2")
+    monkeypatch.setattr(checks, "clients", apart)
+    found = troubles()
     assert found["sessions_kms.W012"].detail == (
         "The KMS key is in eu-west-1, and the session table in us-east-2: an outage of either"
         " Region stops sessions."
