@@ -73,12 +73,12 @@ def server_error(request: HttpRequest) -> HttpResponse:
 def _server_error(request: HttpRequest, error: BaseException | None) -> HttpResponse:
     if descriptors.is_exhaustion(error):
         _out_of_descriptors.add()
-        response = _answer(request, "service_unavailable", NO_DESCRIPTOR)
+        response = _response(request, "service_unavailable", NO_DESCRIPTOR)
         log_refusal(request, "No descriptor was left.", response)
         return response
     if error is None or not is_outage(error):
         return _failure(request)
-    response = _answer(request, "database_unavailable", DETAIL)
+    response = _response(request, "database_unavailable", DETAIL)
     problems.database_outage.refused(error)
     kind = type(error.__cause__ or error).__name__
     log_refusal(request, f"The database cannot be used: {kind}.", response)
@@ -96,7 +96,7 @@ def _failure(request: HttpRequest) -> HttpResponse:
     return HttpResponseServerError(content)
 
 
-def _answer(request: HttpRequest, code: str, detail: str) -> HttpResponse:
+def _response(request: HttpRequest, code: str, detail: str) -> HttpResponse:
     """Return the 503 in the format for a call, for a view for programs, or for a person."""
     if request.path_info.startswith(url_rules.ROOT):
         return problems.unavailable(code, detail).response()

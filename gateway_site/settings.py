@@ -161,7 +161,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
 
-# Languages of the pages. Logs, commands and answers for programs are in English.
+# Languages of the pages. Logs, commands and responses for programs are in English.
 
 USE_I18N = True
 LANGUAGES = languages.describe(_env.languages, _env.locale_dir)
@@ -221,7 +221,7 @@ LANGUAGE_COOKIE_SAMESITE = "Lax"
 # In a cookie: messages in the session would create one for a visitor who has just signed out.
 MESSAGE_STORAGE = "gateway_site.edge.messages.MessageStorage"
 MESSAGE_COOKIE_NAME = COOKIE_PREFIX + "messages"
-OAUTH_LOGOUT_COOKIE_NAME = COOKIE_PREFIX + "logout"  # from a sign-out to the provider's answer
+OAUTH_LOGOUT_COOKIE_NAME = COOKIE_PREFIX + "logout"  # from a sign-out to the provider's response
 SIGNED_OUT_COOKIE_NAME = COOKIE_PREFIX + "signed-out"
 
 # Transport and headers

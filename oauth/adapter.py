@@ -154,7 +154,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
             raise ImmediateHttpResponse(failures.refusal_page(request, provider, exception, state))
         next_url = failures.requested_next_url(request)
         context = {} if extra_context is None else extra_context
-        code = _code(request, exception, answered=bool(context.get("state")))
+        code = _code(request, exception, is_ours=bool(context.get("state")))
         count_sign_in(provider.sub_id, code)
         logger.log(
             logging.INFO if error == AuthError.CANCELLED else logging.WARNING,
@@ -195,8 +195,8 @@ def _apps_of_settings() -> Iterator[SocialApp]:
             yield SocialApp(provider=kind, **fields)
 
 
-def _code(request: HttpRequest, exception: Exception | None, *, answered: bool) -> Code:
-    """Return the reason; ``answered`` means that the state is one given to this browser."""
+def _code(request: HttpRequest, exception: Exception | None, *, is_ours: bool) -> Code:
+    """Return the reason; ``is_ours`` means that the state is one given to this browser."""
     if isinstance(exception, ProviderUnavailable | ProviderRefused):
         return exception.code
     if isinstance(exception, requests.RequestException):
@@ -205,10 +205,10 @@ def _code(request: HttpRequest, exception: Exception | None, *, answered: bool) 
         return Code.TOKEN_OTHER
     if exception is not None:
         return Code.NOT_PERMITTED
-    if not answered:
+    if not is_ours:
         return Code.STATE_UNKNOWN
     error = request.GET.get("error")
-    return Code.CODE_MISSING if error is None else Code.of_answer("authorization", error)
+    return Code.CODE_MISSING if error is None else Code.of_error("authorization", error)
 
 
 def _described(exception: Exception | None) -> str:

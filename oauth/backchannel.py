@@ -113,7 +113,7 @@ def _refusal(
     status: int,
     headers: dict[str, str] | None = None,
 ) -> HttpResponse:
-    answer = {"error": error, "error_description": description}
+    response = {"error": error, "error_description": description}
     return JsonResponse(
-        answer, status=status, headers={"Cache-Control": "no-store", **(headers or {})}
+        response, status=status, headers={"Cache-Control": "no-store", **(headers or {})}
     )

@@ -95,7 +95,7 @@ class Code(StrEnum):
     PROVIDER_REFUSED = "provider_refused"
 
     @classmethod
-    def of_answer(cls, endpoint: str, error: object) -> "Code":
+    def of_error(cls, endpoint: str, error: object) -> "Code":
         """Return the code for a standard error; a provider's own errors have one common code.
 
         ``endpoint`` is `authorization` or `token`.

@@ -16,7 +16,7 @@ class SignOutMiddleware(SyncAndAsyncMiddleware):
 
     async def process(self, request: HttpRequest) -> HttpResponseBase:
         """Pass the request on, and revoke what is pending afterwards."""
-        response: HttpResponseBase = await self.get_answer(request)
+        response: HttpResponseBase = await self.await_response(request)
         if deferred_revocation.has_pending_revocations(request):
             started = await CallInDjangosThread(
                 deferred_revocation.revoke_pending, (services(), request, response)

@@ -56,7 +56,7 @@ class StoreUnavailableMiddleware(SyncAndAsyncMiddleware):
         """Pass the request on; replace the 500 of an outage, and set the cookie of a new key."""
         drop_foreign(request, _rules())
         with deadline.request(), next_cookie.keys_of(request) as keys:
-            return keys.set_cookies(_replaced(request, await self.get_answer(request)))
+            return keys.set_cookies(_replaced(request, await self.await_response(request)))
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if not isinstance(exception, StoreUnavailable):

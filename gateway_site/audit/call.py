@@ -14,7 +14,7 @@ from gateway_site.audit.trail import Trail, trail
 from gateway_site.edge.access_log import UNKNOWN, CheckedMessage, LogEntry, entry_of
 from gateway_site.edge.client import Scope, Send
 
-PROBLEM: Final = b"x-gateway-problem"  # as `rules.problems.MARK`: no upstream's answer has it
+PROBLEM: Final = b"x-gateway-problem"  # as `rules.problems.MARK`: no upstream's response has it
 ROOT: Final = "/gateway/"  # as `rules.url_rules.ROOT`
 ALLOWED, REJECTED, FAILED, ABANDONED = "allowed", "rejected", "failed", "abandoned"
 UPSTREAM_FAULTS: Final = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT})

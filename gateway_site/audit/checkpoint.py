@@ -75,7 +75,7 @@ class Checkpoints:
         ours = replace(self._stored, number=self._chain.number, checkpoint=line)
         with bounded(STEP_TIME):
             stored = writers.put(ours)
-            if stored is None:  # Our own, whose answer was lost; or somebody else's.
+            if stored is None:  # Our own, whose response was lost; or somebody else's.
                 current = writers.get(ours.name)
                 logger.warning("The audit log's checkpoint in the table was written by another.")
                 stored = current and writers.put(replace(ours, stamp=current.stamp))

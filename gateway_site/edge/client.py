@@ -26,7 +26,7 @@ ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 CREDENTIALS = frozenset({b"authorization", b"cookie"})
-ANSWER_TIME = 60.0  # seconds in which a client must take the next piece of an answer
+RESPONSE_TIME = 60.0  # seconds in which a client must take the next piece of a response
 
 
 class ClientGone(Exception):

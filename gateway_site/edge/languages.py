@@ -1,7 +1,7 @@
 """The language of a page: by the visitor's cookie, or else by Accept-Language.
 
 Neither the session nor the account has a language, so an error page is in the visitor's language
-also if the session cannot be loaded. Calls of upstreams and answers for programs have none.
+also if the session cannot be loaded. Calls of upstreams and responses for programs have none.
 """
 
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ class LocaleMiddleware(SyncAndAsyncMiddleware):
         """Set the language, and on pages the headers that name it."""
         with of_request(request):
             request.LANGUAGE_CODE = translation.get_language()  # as Django's does
-            response: HttpResponseBase = await self.get_answer(request)
+            response: HttpResponseBase = await self.await_response(request)
         if _is_page(response):
             patch_vary_headers(response, ("Accept-Language", "Cookie"))
             response.headers.setdefault("Content-Language", request.LANGUAGE_CODE)

@@ -58,7 +58,7 @@ class ContentPolicyMiddleware(CSPMiddleware):
     def process_response(
         self, request: HttpRequest, response: HttpResponseBase
     ) -> HttpResponseBase:
-        """Set the header, unless the answer has one or is exempt."""
+        """Set the header, unless the response has one or is exempt."""
         if not request.path_info.startswith(UPSTREAMS):
             response.headers.setdefault(DOCUMENT_POLICY, LOAD_AT_TOP)
         if settings.DEBUG or hasattr(request, NONCE) or _is_marked(response):
@@ -116,7 +116,7 @@ class SignedOutMiddleware(SyncAndAsyncMiddleware):
 
     async def process(self, request: HttpRequest) -> HttpResponseBase:
         """Set the cookie at a sign-out, and delete it at a sign-in."""
-        return _set_cookie(request, await self.get_answer(request))
+        return _set_cookie(request, await self.await_response(request))
 
 
 def _set_cookie(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

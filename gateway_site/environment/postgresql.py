@@ -74,7 +74,7 @@ def explain_failure(parameters: Mapping[str, Any], seconds: float) -> tuple[str,
     Return None if the server sends none, within ``seconds``. A failed connection has no SQLSTATE in
     psycopg, because libpq returns only a message, in the server's language. The trace of the
     messages has it. That also contains the password where the server asks for it in plain text, so
-    it stays in memory. Linux only; elsewhere the answer is None.
+    it stays in memory. Linux only; elsewhere the response is None.
     """
     known = {name: each for name, each in parameters.items() if name not in CLIENT_PARAMETERS}
     connection = pq.PGconn.connect_start(conninfo.make_conninfo(**known).encode())

@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonR
 
 from gateway_site.health.dependencies import MIGRATIONS, migrations_probe, shared_probes
 from gateway_site.health.probes import Outcome
-from gateway_site.health.readiness import Answers, draining, readiness, replaced
+from gateway_site.health.readiness import Outcomes, draining, readiness, replaced
 from sessions_kms import open_circuits
 from sessions_kms.concurrency.sync_and_async import SyncAndAsyncMiddleware
 from sessions_kms.concurrency.waits import Wait
@@ -38,11 +38,11 @@ class HealthMiddleware(SyncAndAsyncMiddleware):
 
     async def process(self, request: HttpRequest) -> HttpResponse:
         """Answer."""
-        if answer := _response_without_probes(request):
-            return answer
+        if response := _response_without_probes(request):
+            return response
         is_verbose = VERBOSE.search(request.META.get("QUERY_STRING", "")) is not None
         needed = {MIGRATIONS: migrations_probe().latest(), **readiness().start()}
-        shown = {name: each.answer() for name, each in shared_probes().items() if is_verbose}
+        shown = {name: each.outcome() for name, each in shared_probes().items() if is_verbose}
         await _AllOrTimeout((needed | shown).values())
         return _readiness_response(needed, shown)
 
@@ -51,14 +51,14 @@ class HealthMiddleware(SyncAndAsyncMiddleware):
 class _AllOrTimeout(Wait):
     """Waits for all results, or until the timeout."""
 
-    answers: Collection[Future[Outcome]]
+    outcomes: Collection[Future[Outcome]]
 
     def block(self) -> None:
-        wait(self.answers, PROBE_TIMEOUT)
+        wait(self.outcomes, PROBE_TIMEOUT)
 
     async def suspend(self) -> None:
         # Not awaited directly: a client that disconnects must not cancel a shared probe.
-        waited = [asyncio.wrap_future(answer) for answer in self.answers]
+        waited = [asyncio.wrap_future(outcome) for outcome in self.outcomes]
         await asyncio.wait(waited, timeout=PROBE_TIMEOUT)
 
 
@@ -72,7 +72,7 @@ def _response_without_probes(request: HttpRequest) -> HttpResponse | None:
     return None
 
 
-def _readiness_response(needed: Answers, shown: Answers) -> JsonResponse:
+def _readiness_response(needed: Outcomes, shown: Outcomes) -> JsonResponse:
     obstacle = readiness().find_obstacle(needed)
     if needed[MIGRATIONS].done() and not _is_ok(needed[MIGRATIONS]):
         obstacle = MIGRATIONS
@@ -84,8 +84,8 @@ def _readiness_response(needed: Answers, shown: Answers) -> JsonResponse:
     return _respond({"status": "ok", **more}, 200)
 
 
-def _is_ok(answer: Future[Outcome]) -> bool:
-    return answer.done() and answer.result() is Outcome.OK
+def _is_ok(outcome: Future[Outcome]) -> bool:
+    return outcome.done() and outcome.result() is Outcome.OK
 
 
 def _describe_circuits() -> str:

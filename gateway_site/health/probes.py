@@ -23,7 +23,7 @@ class Outcome(Enum):
 
     OK = auto()
     REJECTED = auto()  # it answered that this process may not use it, or that there is none
-    FAILED = auto()  # an outage: no answer, throttling, an error of its own
+    FAILED = auto()  # an outage: no response, throttling, an error of its own
 
 
 class ReportedError(Exception):
@@ -57,26 +57,26 @@ class SharedProbe:
         self._clock = clock
         self._lock = threading.Lock()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"health-{name}")
-        self._answer: Future[Outcome] | None = None
+        self._outcome: Future[Outcome] | None = None
         self._previous: Future[Outcome] | None = None
         self._began = 0.0
 
-    def answer(self) -> Future[Outcome]:
+    def outcome(self) -> Future[Outcome]:
         """Return the current outcome, or the pending one; waiting for it occupies no thread."""
         with self._lock:
-            answer = self._answer
-            if answer is None or (answer.done() and self.seconds() >= self._max_age):
-                self._began, self._previous = self._clock(), answer
-                answer = self._answer = self._executor.submit(self._attempt)
-            return answer
+            outcome = self._outcome
+            if outcome is None or (outcome.done() and self.seconds() >= self._max_age):
+                self._began, self._previous = self._clock(), outcome
+                outcome = self._outcome = self._executor.submit(self._attempt)
+            return outcome
 
     def latest(self) -> Future[Outcome]:
         """Return the last outcome if there is one, although a new attempt may be pending.
 
         In an outage an attempt takes seconds, and load balancers wait for one second only.
         """
-        answer = self.answer()
-        return self._previous if self._previous and not answer.done() else answer
+        outcome = self.outcome()
+        return self._previous if self._previous and not outcome.done() else outcome
 
     def seconds(self) -> float:
         """Return the seconds since the last attempt began."""

@@ -14,12 +14,12 @@ from typing import Final
 from gateway_site.health.dependencies import shared_probes
 from gateway_site.health.probes import Outcome, SharedProbe
 
-ANSWER_MAX: Final = 15.0  # seconds without any outcome, after which a dependency has an outage
+OUTCOME_WITHIN: Final = 15.0  # seconds without any outcome, after which a dependency has an outage
 
 draining = threading.Event()  # set when this process is about to stop
 replaced = threading.Event()  # set when others go on serving its port, so that it stays ready
 
-Answers = Mapping[str, "Future[Outcome]"]
+Outcomes = Mapping[str, "Future[Outcome]"]
 
 
 class Readiness:
@@ -36,19 +36,19 @@ class Readiness:
         self._rejecting: list[str] = []  # in the order of their first rejections
         self._was_ready = False
 
-    def start(self) -> Answers:
+    def start(self) -> Outcomes:
         """Return the outcomes to wait for; a process that was ready needs none."""
         if self._was_ready:
             return {}
         return {name: probe.latest() for name, probe in tuple(self._missing.items())}
 
-    def find_obstacle(self, answers: Answers) -> str | None:
+    def find_obstacle(self, outcomes: Outcomes) -> str | None:
         """Return the dependency because of which this process is not ready; None if it is."""
         if self._was_ready:
             return None
         for name in self._probes:
-            if name in answers and answers[name].done():
-                self._note(name, answers[name].result())
+            if name in outcomes and outcomes[name].done():
+                self._note(name, outcomes[name].result())
         if self._rejecting:
             rejecting = [name for name in self._rejecting if name in self._missing]
             return next(iter(rejecting or self._missing), None)
@@ -66,7 +66,7 @@ class Readiness:
             self._rejecting.append(name)
 
     def _is_awaited(self, name: str) -> bool:
-        return name in self._silent and self._probes[name].seconds() < ANSWER_MAX
+        return name in self._silent and self._probes[name].seconds() < OUTCOME_WITHIN
 
 
 @cache

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Echo(BaseHTTPRequestHandler):
     """Answers every method."""
 
-    def answer(self) -> None:
+    def respond(self) -> None:
         """Tell method, path and body, and how the caller was authorized."""
         length = int(self.headers.get("Content-Length", 0))
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
@@ -30,7 +30,7 @@ class Echo(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815 -- the names it looks for
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = respond  # noqa: N815 -- the names it looks for
 
 
 if __name__ == "__main__":

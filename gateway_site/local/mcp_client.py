@@ -35,7 +35,7 @@ from mcp.shared.auth import (
 
 URL = "http://127.0.0.1:8000/gateway/demo"
 SIGN_IN_WITHIN = 600  # seconds; the gateway waits for a consent no longer
-TIMEOUT = 60  # seconds without a byte of an answer
+TIMEOUT = 60  # seconds without a byte of a response
 
 
 def main() -> None:
@@ -67,12 +67,12 @@ async def run(options: argparse.Namespace) -> None:
                 if options.list:
                     await say_tools(client)
                     return
-                answer = await client.call_tool(
+                result = await client.call_tool(
                     options.tool, options.arguments, progress_callback=tell_progress
                 )
-    for content in answer.content:
+    for content in result.content:
         say(getattr(content, "text", f"({content.type})"))
-    if answer.is_error:
+    if result.is_error:
         sys.exit(1)
 
 
@@ -95,8 +95,8 @@ def signing_in(url: str, kept: "Kept", callback: "Callback", *, opens: bool) -> 
         if opens:
             webbrowser.open(address)
 
-    async def answer() -> AuthorizationCodeResult:
-        return await asyncio.to_thread(callback.answer)
+    async def handle_callback() -> AuthorizationCodeResult:
+        return await asyncio.to_thread(callback.wait)
 
     metadata = {"client_name": "Example client", "redirect_uris": [callback.url]}
     auth = OAuthClientProvider(
@@ -104,7 +104,7 @@ def signing_in(url: str, kept: "Kept", callback: "Callback", *, opens: bool) -> 
         client_metadata=OAuthClientMetadata.model_validate(metadata),
         storage=kept,
         redirect_handler=lead,
-        callback_handler=answer,
+        callback_handler=handle_callback,
     )
     kept.restore(auth.context)
     return auth
@@ -174,12 +174,12 @@ class Callback(HTTPServer):
         self.is_closed = False
 
     def server_close(self) -> None:
-        """Close, and have a thread that waits for an answer end."""
+        """Close, and have a thread that waits for a response end."""
         self.is_closed = True
         super().server_close()
 
-    def answer(self) -> AuthorizationCodeResult:
-        """Wait until the browser brings an answer. Raises OAuthFlowError when it brings none."""
+    def wait(self) -> AuthorizationCodeResult:
+        """Wait until the browser brings a response. Raises OAuthFlowError when it brings none."""
         deadline = time.monotonic() + SIGN_IN_WITHIN
         self.query = {}
         while not self.is_closed and time.monotonic() < deadline:

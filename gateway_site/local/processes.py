@@ -49,7 +49,9 @@ class Child:
 
     def is_ready(self) -> bool:
         return (
-            _answers_200(self.port, self.health) if self.health else _accepts_connections(self.port)
+            _responds_with_200(self.port, self.health)
+            if self.health
+            else _accepts_connections(self.port)
         )
 
     def is_alive(self) -> bool:
@@ -151,7 +153,7 @@ def _accepts_connections(port: int) -> bool:
         return connection.connect_ex((HOST, port)) == 0
 
 
-def _answers_200(port: int, path: str) -> bool:
+def _responds_with_200(port: int, path: str) -> bool:
     connection = http.client.HTTPConnection(HOST, port, timeout=2)  # which knows no proxy
     try:
         connection.request("GET", path)

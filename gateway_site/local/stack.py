@@ -273,10 +273,10 @@ def require_loopback(endpoints: str) -> None:
             )
 
 
-def parse_key_arn(answer: str) -> str:
+def parse_key_arn(output: str) -> str:
     """Return the key's ARN from the output of `create_session_store --json`."""
     try:
-        arn = json.loads(answer)["key_arn"]
+        arn = json.loads(output)["key_arn"]
     except (ValueError, KeyError, TypeError):
         arn = None
     if not isinstance(arn, str):

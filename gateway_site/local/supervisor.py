@@ -167,7 +167,7 @@ def _read_record(path: Path) -> dict[int, str]:
 def _identify(pid: int) -> str:
     """Return the start time and the command line of a process, or "" if there is none."""
     try:
-        answer = subprocess.run(
+        done = subprocess.run(
             ["ps", "-ww", "-o", "lstart=", "-o", "command=", "-p", str(pid)],  # noqa: S607
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
             capture_output=True,
@@ -177,4 +177,4 @@ def _identify(pid: int) -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return answer.stdout.strip()
+    return done.stdout.strip()

@@ -31,7 +31,7 @@ WITH_SESSIONS = "2025-11-25"  # the last version that begins with `initialize`
 TOTAL_TIMEOUT = 60.0  # seconds for all requests together
 _CHECK = "Check the upstream's address, DNS, the firewall and HTTPS_PROXY on this machine."
 PAGES_MAX = 100
-SIZE_MAX = 16 * 1024 * 1024  # bytes of all answers together
+SIZE_MAX = 16 * 1024 * 1024  # bytes of all responses together
 CLIENT_INFO = {"name": "django-gateway", "version": "1"}
 ME = Owner("pin_tools", "pin_tools")
 NEXT, LIST, SESSION = "nextCursor", "tools/list", b"mcp-session-id"
@@ -43,7 +43,7 @@ HEADERS: Headers = [
 
 
 class NoToolList(Exception):
-    """The server cannot be asked, or its answer not be read. The text repeats none of it."""
+    """The server cannot be asked, or its response not be read. The text repeats none of it."""
 
 
 class _Rejected(NoToolList):
@@ -74,7 +74,7 @@ async def _list_in_time(upstream: Upstream, url: str, token: str | None) -> list
     except (UpstreamFailed, Busy) as error:
         name = type(error).__name__
         raise NoToolList(
-            f"The server cannot be reached, or its answer not be read ({name}). {_CHECK}"
+            f"The server cannot be reached, or its response not be read ({name}). {_CHECK}"
         ) from None
     finally:
         await upstream_client.close()
@@ -130,7 +130,7 @@ async def _list_pages(client: "_Client", params: Mapping[str, Any]) -> list[JSON
         page = (await client.request(LIST, {**params, **cursor})).result
         listed = page.get(TOOLS)
         if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
-            raise NoToolList("The server's answer has no list of tools.")
+            raise NoToolList("The server's response has no list of tools.")
         tools += listed
         if len(tools) > TOOLS_MAX:
             raise NoToolList(f"The server lists more than {TOOLS_MAX} tools.")
@@ -163,24 +163,24 @@ class _Client:
         """Return the result of a request. Raises NoToolList and UpstreamFailed."""
         __traceback_hide__ = True
         self._number += 1
-        answer = await self._post({"id": self._number, "method": method, "params": params})
+        response = await self._post({"id": self._number, "method": method, "params": params})
         try:
-            _check_status(answer)
-            message = await self._read_answer(answer)
+            _check_status(response)
+            message = await self._read_response(response)
         finally:
-            answer.close()
+            response.close()
         if message.is_error:
             raise _Rejected("The server answered with an error of JSON-RPC.")
         if not message.is_response or message.id != self._number:
-            raise NoToolList("The server's answer is that of another request.")
-        self.session = single_value(answer.headers, SESSION) or self.session
+            raise NoToolList("The server's response is that of another request.")
+        self.session = single_value(response.headers, SESSION) or self.session
         return message
 
     async def notify(self, method: str) -> None:
         """Send a notification. Raises NoToolList and UpstreamFailed."""
-        answer = await self._post({"method": method})
-        answer.close()
-        _check_status(answer)
+        response = await self._post({"method": method})
+        response.close()
+        _check_status(response)
 
     async def end_session(self) -> None:
         """End the session; servers may not allow that."""
@@ -199,15 +199,15 @@ class _Client:
         request = build_request(self._upstream, method, self._url, headers, _pieces(body))
         return await upstream_client.send(ME, self._upstream, request)
 
-    async def _read_answer(self, answer: Response) -> Message:
+    async def _read_response(self, response: Response) -> Message:
         """Return the response to the last request; what else a stream has is left out."""
-        kind = (single_value(answer.headers, b"content-type") or b"").partition(b";")[0].strip()
-        if single_value(answer.headers, b"content-encoding") not in {None, b"identity"}:
-            raise NoToolList("The server's answer has a content coding.")
+        kind = (single_value(response.headers, b"content-type") or b"").partition(b";")[0].strip()
+        if single_value(response.headers, b"content-encoding") not in {None, b"identity"}:
+            raise NoToolList("The server's response has a content coding.")
         reader = EventReader() if kind == b"text/event-stream" else None
         content = bytearray()
         try:
-            async with aclosing(self._pieces_of(answer)) as pieces:
+            async with aclosing(self._pieces_of(response)) as pieces:
                 async for piece in pieces:
                     if reader is None:
                         content += piece
@@ -219,15 +219,15 @@ class _Client:
             if reader is None:
                 return read_message(bytes(content), EVENT_MAX)
         except (InvalidMessage, UnreadableEvent):
-            raise NoToolList("The server's answer is no readable message of MCP.") from None
-        raise NoToolList("The server's stream ended without an answer.")
+            raise NoToolList("The server's response is no readable message of MCP.") from None
+        raise NoToolList("The server's stream ended without a response.")
 
-    async def _pieces_of(self, answer: Response) -> AsyncGenerator[bytes, None]:
-        while not answer.has_ended:
-            piece = await answer.read_piece(self._upstream.read_timeout)
+    async def _pieces_of(self, response: Response) -> AsyncGenerator[bytes, None]:
+        while not response.has_ended:
+            piece = await response.read_piece(self._upstream.read_timeout)
             self._size += len(piece)
             if self._size > SIZE_MAX:
-                raise NoToolList(f"The server's answers have more than {SIZE_MAX} bytes.")
+                raise NoToolList(f"The server's responses have more than {SIZE_MAX} bytes.")
             yield piece
 
 
@@ -242,9 +242,9 @@ async def _pieces(body: bytes) -> AsyncGenerator[bytes, None]:
     yield body
 
 
-def _check_status(answer: Response) -> None:
+def _check_status(response: Response) -> None:
     """Raise NoToolList unless the server has accepted a message."""
-    status = answer.status
+    status = response.status
     if status in {401, 403}:
         raise NoToolList(f"The server answered {status}: the token is missing, or not accepted.")
     if 300 <= status < 400:

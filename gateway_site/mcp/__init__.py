@@ -9,11 +9,11 @@ call, as `gateway_site.forwarding.calls.mcp.reader` carries it out:
    raises `errors.RPCProblem` to reject it. The token has been loaded by then, so the caller's
    groups are known. It is called once per call, also if the call is repeated with a new token.
 4. The body is sent as it came.
-5. An answer is one JSON message, or `events.EventReader` splits it into events, and leaves out what
-   some clients might take for more of them. Each is read by `read_message`, and
+5. A response is one JSON message, or `events.EventReader` splits it into events, and leaves out
+   what some clients might take for more of them. Each is read by `read_message`, and
    `policy.Policy.rewrite` may return another `result`: then, and only then, the message is written
    again (`json_text.write`), with numbers as they were.
 
-A rejection of a message is `messages.InvalidMessage`; `errors.rejection` makes the answer of it.
+A rejection of a message is `messages.InvalidMessage`; `errors.rejection` makes the response of it.
 `messages.find_lookalike` finds misspelled members in objects within a result.
 """

@@ -12,7 +12,7 @@ from gateway_site.mcp.messages import InvalidMessage
 from gateway_site.rules.problems import Problem
 
 METHOD_NOT_FOUND = -32601
-TOO_LARGE, UNSUPPORTED_CONTENT, UNREADABLE_ANSWER = -32010, -32011, -32012
+TOO_LARGE, UNSUPPORTED_CONTENT, UNREADABLE_RESPONSE = -32010, -32011, -32012
 
 
 class RPCProblem(Problem):
@@ -49,7 +49,7 @@ def error_document(code: int, message: str, request_id: str | int | None, **data
 
 
 def rejection(invalid: InvalidMessage) -> RPCProblem:
-    """Return the answer to a message that cannot be read in one way only."""
+    """Return the response to a message that cannot be read in one way only."""
     return RPCProblem(
         400,
         "bad_message",

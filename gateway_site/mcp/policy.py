@@ -1,4 +1,4 @@
-"""What decides about a call whose message was read, and about the messages of its answer."""
+"""What decides about a call whose message was read, and about the messages of its response."""
 
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -34,7 +34,7 @@ class MCPCall:
     caller: MCPCaller
 
     def without_content(self) -> "MCPCall":
-        """Return it without the content of its message, for as long as its answer streams."""
+        """Return it without the content of its message, for as long as its response streams."""
         message = None if self.message is None else self.message.without_content()
         return replace(self, message=message)
 
@@ -42,7 +42,7 @@ class MCPCall:
 class Policy(Protocol):
     """The rules of an upstream. Neither method may wait; `rewrite` may be called in a thread.
 
-    `accepts_old_transport` tells whether streams of the transport of 2024-11-05 pass: its answers
+    `accepts_old_transport` tells whether streams of the transport of 2024-11-05 pass: its responses
     do not come with the calls.
     """
 
@@ -51,8 +51,8 @@ class Policy(Protocol):
     def admit(self, call: MCPCall) -> None:
         """Let a call pass to the upstream. Raises `Problem`."""
 
-    def rewrite(self, call: MCPCall, answer: Message) -> JSONObject | None:
-        """Return what replaces the `result` of an answer; None to pass it on byte for byte.
+    def rewrite(self, call: MCPCall, response: Message) -> JSONObject | None:
+        """Return what replaces the `result` of a response; None to pass it on byte for byte.
 
         A resumed stream (GET) has results of earlier calls, so a list is known by its members, not
         by the call, of whose message only the content is missing here.
@@ -67,6 +67,6 @@ class PassAll:
     def admit(self, call: MCPCall) -> None:
         """Let every call pass."""
 
-    def rewrite(self, call: MCPCall, answer: Message) -> JSONObject | None:
+    def rewrite(self, call: MCPCall, response: Message) -> JSONObject | None:
         """Leave every message as it is."""
         return None

@@ -41,10 +41,10 @@ class SessionFullMiddleware(SyncAndAsyncMiddleware):
 
     async def process(self, request: HttpRequest) -> HttpResponseBase:
         """Pass the request on, and replace the response if the session is full."""
-        response: HttpResponseBase = await self.get_answer(request)
+        response: HttpResponseBase = await self.await_response(request)
         if response.status_code != HTTPStatus.INTERNAL_SERVER_ERROR or not hasattr(request, MARK):
             return response
-        replacement = _answer(request)
+        replacement = _response(request)
         replacement.cookies.update(response.cookies)
         return replacement
 
@@ -55,7 +55,7 @@ def _mark(request: HttpRequest | None = None, **_: Any) -> None:
         setattr(request, MARK, True)
 
 
-def _answer(request: HttpRequest) -> HttpResponse:
+def _response(request: HttpRequest) -> HttpResponse:
     session = request.session
     # The stored one: what this request put into its own was not connected.
     largest = largest_connection(type(session)(session.session_key))

@@ -116,19 +116,19 @@ def try_upstream(request: HttpRequest, name: str) -> HttpResponse:
     # For Django's test client, which has no scope, the call runs in a new event loop.
     call = _call_gateway if hasattr(request, "scope") else _call_gateway_in_new_loop
     release_sql_connections()  # the call may take long
-    answer = async_to_sync(call)(_scope(request, path))
+    trial = async_to_sync(call)(_scope(request, path))
     provider = config.find_provider(upstream.provider) or find_server(upstream.provider)
     context = {
         "upstream": upstream,
         "provider_name": upstream.provider if provider is None else provider.label,
         "path": path,
-        "answer": answer,
-        "problem": _problem(answer),
+        "trial": trial,
+        "problem": _problem(trial),
         "sign_in_url": reconnect_url(upstream.provider),
-        "text": _remove_tokens(request, upstream, _text(answer)),
+        "text": _remove_tokens(request, upstream, _text(trial)),
     }
     response = render(request, "try.html", context)
-    response.cookies.update(answer.cookies)  # The call may have refreshed the token.
+    response.cookies.update(trial.cookies)  # The call may have refreshed the token.
     return response
 
 
@@ -170,7 +170,7 @@ def _scope(request: HttpRequest, path: str) -> dict[str, Any]:
 
 async def _call_gateway(scope: dict[str, Any]) -> TrialResponse:
     """Call the gateway; disconnect, as a browser can, after TIMEOUT or SIZE_MAX."""
-    answer, enough = TrialResponse(), asyncio.Event()
+    trial, enough = TrialResponse(), asyncio.Event()
 
     async def receive() -> Mapping[str, Any]:
         await enough.wait()
@@ -178,24 +178,24 @@ async def _call_gateway(scope: dict[str, Any]) -> TrialResponse:
 
     async def send(message: Mapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            answer.status = message["status"]
+            trial.status = message["status"]
             for name, value in message["headers"]:
                 if name.lower() == b"set-cookie":
-                    answer.cookies.load(value.decode("latin-1"))
+                    trial.cookies.load(value.decode("latin-1"))
                 else:
-                    answer.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+                    trial.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
             return
-        piece, space = message.get("body", b""), SIZE_MAX - len(answer.body)
-        answer.body += piece[:space]
-        answer.cut = answer.cut or len(piece) > space
-        answer.complete = not message.get("more_body", False) and not answer.cut
-        if len(answer.body) >= SIZE_MAX:
+        piece, space = message.get("body", b""), SIZE_MAX - len(trial.body)
+        trial.body += piece[:space]
+        trial.cut = trial.cut or len(piece) > space
+        trial.complete = not message.get("more_body", False) and not trial.cut
+        if len(trial.body) >= SIZE_MAX:
             enough.set()
 
     timer = asyncio.get_running_loop().call_later(TIMEOUT, enough.set)
     await gateway()(scope, receive, send)
     timer.cancel()
-    return answer
+    return trial
 
 
 async def _call_gateway_in_new_loop(scope: dict[str, Any]) -> TrialResponse:
@@ -206,21 +206,21 @@ async def _call_gateway_in_new_loop(scope: dict[str, Any]) -> TrialResponse:
         await upstream_client.close()
 
 
-def _problem(answer: TrialResponse) -> dict[str, Any] | None:
+def _problem(trial: TrialResponse) -> dict[str, Any] | None:
     try:
-        problem = json.loads(answer.body) if answer.is_problem else None
+        problem = json.loads(trial.body) if trial.is_problem else None
     except ValueError:
         return None
     return problem if isinstance(problem, dict) else None
 
 
-def _text(answer: TrialResponse) -> str:
+def _text(trial: TrialResponse) -> str:
     """Return the body as text: JSON is indented, and binary data is empty.
 
     JSON that is nested deep is not: as text it would be a thousand times as long.
     """
-    body = bytes(answer.body)
-    if answer.complete and (answer.kind == "application/json" or answer.kind.endswith("+json")):
+    body = bytes(trial.body)
+    if trial.complete and (trial.kind == "application/json" or trial.kind.endswith("+json")):
         try:
             content = json.loads(body)
             if not is_too_deep(body, INDENTED_LEVELS):

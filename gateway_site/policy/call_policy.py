@@ -57,10 +57,10 @@ class CallPolicy:
             return self._rules.decide_without_method()
         return self._rules.decide(message.method, subjects_of(message))
 
-    def rewrite(self, call: MCPCall, answer: Message) -> JSONObject | None:
+    def rewrite(self, call: MCPCall, response: Message) -> JSONObject | None:
         """Return what the caller may see of a result; None for all. Raises InvalidMessage."""
-        assert self._rules is not None  # noqa: S101 - only admitted calls have answers
-        return filter_result(self._rules, answer.result, call.version)
+        assert self._rules is not None  # noqa: S101 - only admitted calls have responses
+        return filter_result(self._rules, response.result, call.version)
 
     def _note(self, decision: Decision) -> None:
         """Leave the rule that decided for the audit log."""
@@ -76,7 +76,7 @@ class CallPolicy:
 
 
 def make_denial(message: Message | None, version: str | None) -> Problem:
-    """Return the answer to a call that is denied."""
+    """Return the response to a call that is denied."""
     if message is None or not message.is_request:
         return Problem(403, DENIED, "The rules of this upstream do not allow this.")
     kind = KINDS_OF_METHODS.get(message.method or "")

@@ -114,11 +114,11 @@ class PinPolicy:
             return self._seen.is_current(message.name or "", self._pinned)
         return is_plain_method(message.method)
 
-    def rewrite(self, call: MCPCall, answer: Message) -> JSONObject | None:
+    def rewrite(self, call: MCPCall, response: Message) -> JSONObject | None:
         """Return a result without tools that are not as pinned. Raises InvalidMessage."""
-        result = self._keep_pinned(answer.result)
+        result = self._keep_pinned(response.result)
         changed = self._other.rewrite(
-            call, answer if result is None else replace(answer, result=result)
+            call, response if result is None else replace(response, result=result)
         )
         return result if changed is None else changed
 

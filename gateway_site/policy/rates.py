@@ -40,7 +40,7 @@ class Exceeded:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Headers of the answer 429, by the draft's sections on the two items.
+        """Headers of the response 429, by the draft's sections on the two items.
 
         A policy's name is a String (RFC 9651 section 3.3.3): `gateway_site.rules.rate` accepts no
         characters that it would have to escape. All parameters are Integers, in calls and seconds;

@@ -30,7 +30,7 @@ class Apple(BuiltInProvider):
     instead_of_offline_access = "Apple gives refresh tokens without."
 
     def auth_params(self) -> Mapping[str, str]:
-        """Request the answer by POST, which Apple requires with any scope.
+        """Request the response by POST, which Apple requires with any scope.
 
         https://developer.apple.com/documentation/signinwithapplerestapi/request-an-authorization-to-the-sign-in-with-apple-server.
         """

@@ -100,7 +100,7 @@ REFERENCES = frozenset(
         b"x-goog-upload-url",
     }
 )
-# `forwarding.answer_addresses` rewrites them.
+# `forwarding.calls.response_addresses` rewrites them.
 ADDRESSES = REFERENCES | {b"content-location", b"link", b"location", b"refresh"}
 NEVER_RETURNED = re.compile(
     rb"access-control-.*|content-security-policy.*|cross-origin-.*|x-accel-.*|x-reproxy-.*"

@@ -14,7 +14,7 @@ from django.shortcuts import resolve_url
 from sessions_kms.outages import Outage
 
 CONTENT_TYPE = "application/problem+json"
-MARK = "X-Gateway-Problem"  # with the problem's code; no answer of an upstream has it
+MARK = "X-Gateway-Problem"  # with the problem's code; no response of an upstream has it
 SESSION_FULL = "session_full"  # also a code of `oauth`, on pages and in metrics
 RETRY_AFTER = 5  # seconds
 

@@ -26,7 +26,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from gateway_site.edge import oauth_errors, trusted_proxies
-from gateway_site.edge.client import ANSWER_TIME, BODY_KEY, ReceivedBody, Scope
+from gateway_site.edge.client import BODY_KEY, RESPONSE_TIME, ReceivedBody, Scope
 from gateway_site.edge.reports import Tally
 from gateway_site.edge.shutdown import shutdown_of
 from gateway_site.forwarding.prepared_pages import prepared_pages
@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 HEAD_TIME = 10.0  # seconds, from the start of a connection or the next request's first byte
 LAST_HEAD_TIME = 2.0  # seconds, from the stop of the server
-PROGRESS_SIZE = 16 * 1024  # bytes of a response that a client must read within ANSWER_TIME
+PROGRESS_SIZE = 16 * 1024  # bytes of a response that a client must read within RESPONSE_TIME
 LINGER = 2.0  # seconds to keep reading from a rejected client, so that it receives the response
 # Bytes that are read and parsed at once; asyncio's default is four times as many.
 READ_SIZE = 64 * 1024
@@ -385,7 +385,7 @@ class BoundedProtocol(HttpToolsProtocol):
         left = self.transport.get_write_buffer_size()
         if self._unsent is None or left <= self._unsent[1] - PROGRESS_SIZE:
             self._unsent = now, left
-        elif now - self._unsent[0] >= ANSWER_TIME:
+        elif now - self._unsent[0] >= RESPONSE_TIME:
             self.transport.abort()
 
 

@@ -65,32 +65,32 @@ class Worker(Process):
         super().__init__(config, sockets)
         self.made_at = monotonic()
         self.next_at: float | None = None  # once it has ended: when another may be started
-        self._is_asked = self._has_answered = False
+        self._is_asked = self._has_responded = False
 
     def is_alive(self, timeout: float = READY_TIME) -> bool:
         """Return True if the process runs, and answers unless it has just been started.
 
         It answers once it has imported what it needs, which may take long on a busy machine.
         """
-        if not self._has_answered and self.process.is_alive():
+        if not self._has_responded and self.process.is_alive():
             if not self._is_asked:
-                self._is_asked, self._has_answered = True, self.ping(0)
-            self._drop_answers()
-            if not self._has_answered and monotonic() < self.made_at + READY_TIME:
+                self._is_asked, self._has_responded = True, self.ping(0)
+            self._drop_responses()
+            if not self._has_responded and monotonic() < self.made_at + READY_TIME:
                 return True
         return super().is_alive(timeout)
 
     def is_ready(self, timeout: float = 5) -> bool:
-        """Return True if the process serves now; an answer to an older question does not count."""
-        self._drop_answers()
+        """Return True if the process serves now; a response to an older question does not count."""
+        self._drop_responses()
         return super().is_ready(timeout)
 
-    def _drop_answers(self) -> None:
-        """Drop answers that came after their timeout."""
+    def _drop_responses(self) -> None:
+        """Drop responses that came after their timeout."""
         with suppress(OSError, EOFError):
             while self.parent_conn.poll(0):
                 self.parent_conn.recv()
-                self._has_answered = True
+                self._has_responded = True
 
     def target(self, sockets: list[socket] | None = None) -> None:
         """Serve; this runs in the new process, whose handlers of the log exist."""

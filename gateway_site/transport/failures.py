@@ -5,7 +5,7 @@ The names of these classes are what the log tells, and docs/operations.md explai
 
 
 class UpstreamFailed(Exception):
-    """There is no answer of an upstream, or no more of one. It repeats nothing of a call."""
+    """There is no response of an upstream, or no more of one. It repeats nothing of a call."""
 
 
 class UpstreamTimeout(UpstreamFailed):
@@ -25,7 +25,7 @@ class WriteTimeout(UpstreamTimeout):
 
 
 class ReadError(UpstreamFailed):
-    """The connection broke before the answer, or within it."""
+    """The connection broke before the response, or within it."""
 
 
 class ReadTimeout(UpstreamTimeout):
@@ -33,11 +33,11 @@ class ReadTimeout(UpstreamTimeout):
 
 
 class Unheard(ReadError):
-    """The connection had answered before, and ended without a byte of this answer."""
+    """The connection had answered before, and ended without a byte of this response."""
 
 
 class RemoteProtocolError(UpstreamFailed):
-    """What it said is no answer, or not the whole of one."""
+    """What it said is no response, or not the whole of one."""
 
 
 class LocalProtocolError(UpstreamFailed):

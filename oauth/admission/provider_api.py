@@ -67,20 +67,20 @@ class ProviderAPI:
             raise ProviderUnavailable("The provider is too slow.")
         headers = self._headers if body is None else self._headers | {"Content-Type": JSON}
         timeout = min(remaining, http.GET_TIMEOUT)
-        answer = http.request(method, url, headers, body, reach=self._reach, timeout=timeout)
-        if answer.is_overloaded:
+        response = http.request(method, url, headers, body, reach=self._reach, timeout=timeout)
+        if response.is_overloaded:
             raise ProviderUnavailable("The provider does not return the account's data now.")
-        return answer
+        return response
 
 
 JSON = "application/json"
 
 
-def parse_objects(answer: ProviderResponse) -> list[Mapping[str, Any]]:
+def parse_objects(response: ProviderResponse) -> list[Mapping[str, Any]]:
     """Return the objects in a response that is a list. Raises ProviderUnavailable."""
     __traceback_hide__ = True
     try:
-        found = json.loads(answer.body)
+        found = json.loads(response.body)
     except (RecursionError, ValueError):
         found = None
     if not isinstance(found, list) or not is_shallow(found):
@@ -119,10 +119,10 @@ class GitHub:
         __traceback_hide__ = True
         found: dict[str, bool] = {}
         for page in range(1, PAGES_MAX + 1):
-            answer = self.client.get(f"{self.api}/user/emails?per_page={PAGE_SIZE}&page={page}")
-            if _is_refused(answer):
+            response = self.client.get(f"{self.api}/user/emails?per_page={PAGE_SIZE}&page={page}")
+            if _is_refused(response):
                 return None
-            listed = parse_objects(_require_ok(answer))
+            listed = parse_objects(_require_ok(response))
             found |= {
                 address: entry.get("primary") is True
                 for entry in listed
@@ -145,13 +145,13 @@ class GitHub:
             path = f"/orgs/{organization}/teams/{team}/memberships/{quote(self.login, safe='')}"
         else:
             path = f"/user/memberships/orgs/{organization}"
-        answer = self.client.get(self.api + path)
-        if answer.status == 404:
+        response = self.client.get(self.api + path)
+        if response.status == 404:
             return False
-        if _is_refused(answer):
+        if _is_refused(response):
             return None
         # An invitation that was not accepted yet is "pending".
-        return _require_ok(answer).parse().get("state") == "active"
+        return _require_ok(response).parse().get("state") == "active"
 
 
 def verified_addresses(listed: Iterable[object]) -> set[str]:
@@ -159,20 +159,20 @@ def verified_addresses(listed: Iterable[object]) -> set[str]:
     return {each for entry in listed if (each := _verified_address(entry))}
 
 
-def _is_refused(answer: ProviderResponse) -> bool:
+def _is_refused(response: ProviderResponse) -> bool:
     """Return True if the token may not read this. Raises ProviderUnavailable at a rate limit.
 
     https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api
     """
-    if answer.status == 403 and b"rate limit" in answer.body.lower():
+    if response.status == 403 and b"rate limit" in response.body.lower():
         raise ProviderUnavailable("GitHub's rate limit is exceeded.")
-    return answer.status in {403, 404}
+    return response.status in {403, 404}
 
 
-def _require_ok(answer: ProviderResponse) -> ProviderResponse:
-    if answer.status != 200:
+def _require_ok(response: ProviderResponse) -> ProviderResponse:
+    if response.status != 200:
         raise ProviderUnavailable("The provider does not return the account's data now.")
-    return answer
+    return response
 
 
 def _verified_address(entry: object) -> str | None:
@@ -205,10 +205,10 @@ def find_graph_groups(graph: str, named: Iterable[str], api: ProviderAPI) -> fro
         return None
     found: set[str] = set()
     for batch in _batches(ids):
-        answer = api.post(f"{graph}/v1.0/me/checkMemberGroups", {"groupIds": batch})
-        if answer.status != 200:
+        response = api.post(f"{graph}/v1.0/me/checkMemberGroups", {"groupIds": batch})
+        if response.status != 200:
             return None
-        listed = answer.parse().get("value")
+        listed = response.parse().get("value")
         if not isinstance(listed, list):
             raise ProviderUnavailable("The provider's response cannot be parsed.")
         lowered = {each.lower() for each in listed if isinstance(each, str)}

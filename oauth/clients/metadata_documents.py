@@ -119,8 +119,8 @@ class DocumentFetcher:
         """Return the same with the time of the fetch."""
 
         def fetch() -> tuple[Client, ProviderResponse]:
-            answer = self._get(address)
-            return _read_client(server, address, answer), answer
+            response = self._get(address)
+            return _read_client(server, address, response), response
 
         return self._load(address, person, max_age, fetch)
 
@@ -128,8 +128,8 @@ class DocumentFetcher:
         """Return the keys of a `jwks_uri`. Raises DocumentUnavailable."""
 
         def fetch() -> tuple[KeySet, ProviderResponse]:
-            answer = self._get(address, KEYS_SIZE_MAX)
-            return _read_keys(answer), answer
+            response = self._get(address, KEYS_SIZE_MAX)
+            return _read_keys(response), response
 
         return self._load(KEYS_PREFIX + address, person, max_age, fetch)
 
@@ -173,12 +173,12 @@ class DocumentFetcher:
             return found
         began = self._clock()
         try:
-            content, answer = fetch()
+            content, response = fetch()
         except UnknownClient:
             with self._lock:
                 self._kept.pop(name, None)
             raise
-        kept = Cached(content, began, began + cache_seconds(answer.cache_control))
+        kept = Cached(content, began, began + cache_seconds(response.cache_control))
         with self._lock:
             if len(self._kept) >= CACHE_MAX:
                 self._kept.clear()
@@ -218,14 +218,14 @@ class DocumentFetcher:
         own.append(now)
 
 
-def _read_client(server: AuthorizationServer, address: str, answer: ProviderResponse) -> Client:
+def _read_client(server: AuthorizationServer, address: str, response: ProviderResponse) -> Client:
     """Return the client of a response. Raises UnknownClient, or ProviderUnavailable."""
-    if answer.is_overloaded:
+    if response.is_overloaded:
         raise ProviderUnavailable("The client's site cannot answer now.", Code.UNREACHABLE)
-    if answer.status != 200 or not JSON.fullmatch(answer.media_type):
+    if response.status != 200 or not JSON.fullmatch(response.media_type):
         raise DocumentMissing("The client's address gives no document of JSON.")
     try:
-        members = formats.parse_json(answer.body)
+        members = formats.parse_json(response.body)
     except formats.InvalidJSON:
         raise UnknownClient("The client's document is not valid JSON.") from None
     if not isinstance(members, dict) or not is_shallow(members):
@@ -233,10 +233,10 @@ def _read_client(server: AuthorizationServer, address: str, answer: ProviderResp
     return read_document(address, members, server.redirect_uris, server.document_methods)
 
 
-def _read_keys(answer: ProviderResponse) -> KeySet:
+def _read_keys(response: ProviderResponse) -> KeySet:
     """Return the usable keys of a response. Raises ProviderUnavailable."""
     try:
-        members = formats.parse_json(answer.body) if answer.status == 200 else None
+        members = formats.parse_json(response.body) if response.status == 200 else None
     except formats.InvalidJSON:
         members = None
     if not isinstance(members, dict) or not isinstance(members.get("keys"), list):

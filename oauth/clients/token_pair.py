@@ -141,10 +141,10 @@ def items_of(grant: SealedGrant, item_id: str) -> list[str]:
     return [*spent, *answers, *(each.id for each in grant.access_tokens)]
 
 
-def items_of_response(answer: SealedResponse, id_of: Callable[[str], str]) -> list[str]:
+def items_of_response(response: SealedResponse, id_of: Callable[[str], str]) -> list[str]:
     """Return the ids of the items of the tokens in a response."""
     __traceback_hide__ = True
-    return [id_of(answer.access_token), id_of(answer.refresh_token)]
+    return [id_of(response.access_token), id_of(response.refresh_token)]
 
 
 def recent_refreshes(refreshed_at: Iterable[float], now: float) -> tuple[float, ...]:
@@ -202,7 +202,7 @@ def make_next_pair(
     spent_at, ends = math.ceil(now), grant_end(stored)
     # Rounded up, so that `expires_in` is not too long.
     access_ends = min(spent_at + lifetimes.access_age, ends)
-    answer = SealedResponse(
+    response = SealedResponse(
         key=stored.session_key or "",
         access_token=new_token(ACCESS),
         refresh_token=new_token(REFRESH),
@@ -212,7 +212,7 @@ def make_next_pair(
         grant_ends_at=ends,
         jkt=spent.jkt,
     )
-    new = AccessTokenItem(tokens.id_of(answer.access_token), access_ends)
+    new = AccessTokenItem(tokens.id_of(response.access_token), access_ends)
     succession = replace_access_tokens(grant.access_tokens, new, tokens.has_passed)
     refreshes = () if spent.is_code else (*recent_refreshes(grant.refreshed_at, now), now)
     content = grant.make_successor(
@@ -224,7 +224,7 @@ def make_next_pair(
             jkt=grant.jkt,
         ),
         access_tokens=succession.named,
-        refresh_token=tokens.id_of(answer.refresh_token),
+        refresh_token=tokens.id_of(response.refresh_token),
         refreshed_at=refreshes,
         is_authenticated=spent.is_authenticated,
         jkt=spent.jkt,
@@ -235,28 +235,28 @@ def make_next_pair(
         spent=NewToken(spent.token, grant.make_spent(spent_at).to_bytes(), ends),
         answer=NewToken(
             spent.token,
-            _stored_answer(tokens, spent, answer),
+            _stored_answer(tokens, spent, response),
             spent_at + lifetimes.refresh_grace + LATE_ARRIVAL,
             spent.verifier,
         ),
         successors=(
-            NewToken(answer.refresh_token, content, ends),
-            NewToken(answer.access_token, content, access_ends),
+            NewToken(response.refresh_token, content, ends),
+            NewToken(response.access_token, content, access_ends),
         ),
         buried=_tombstone_of_previous(grant, min(ends, spent_at + TOMBSTONE_AGE)),
         forgotten=grant.previous.id if grant.previous else None,
         deleted=_deleted_previous(grant),
     )
-    return NextPair(answer, exchange, succession)
+    return NextPair(response, exchange, succession)
 
 
-def _stored_answer(tokens: Tokens, spent: SpentToken, answer: SealedResponse) -> bytes:
+def _stored_answer(tokens: Tokens, spent: SpentToken, response: SealedResponse) -> bytes:
     """Return what is stored beside the spent token: the response, unless it is never repeated."""
     __traceback_hide__ = True
     if not spent.is_code:
-        return answer.to_bytes()
-    items = tuple(items_of_response(answer, tokens.id_of))
-    return CodeAnswer(key=answer.key, items=items).to_bytes()
+        return response.to_bytes()
+    items = tuple(items_of_response(response, tokens.id_of))
+    return CodeAnswer(key=response.key, items=items).to_bytes()
 
 
 def _tombstone_of_previous(grant: SealedGrant, ends: int) -> TokenTombstone | None:

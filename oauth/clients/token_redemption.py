@@ -204,11 +204,11 @@ class TokenRedemption:
             await self._look_up()  # A grant's end deletes a spent token before its answer.
             # Only a delayed request gets here after the grace period.
             raise StoreUnavailable(UNKNOWN_OUTCOME)
-        answer = SealedResponse.from_bytes(content)
-        self._presented.binding.require_same(answer.jkt)
-        await self._load_session(answer.key)
+        response = SealedResponse.from_bytes(content)
+        self._presented.binding.require_same(response.jkt)
+        await self._load_session(response.key)
         await self._presented.client.use_up(self._presented.token)
-        return answer.to_response(self._services.clock())
+        return response.to_response(self._services.clock())
 
     async def _end(self, found: StoredToken, spent: TokenContent) -> None:
         """End the grant, also at the provider while the stored response has its key."""
@@ -222,9 +222,9 @@ class TokenRedemption:
             code = CodeAnswer.from_bytes(content)
             await self._revoker.end_by_key(code.key, REUSED, [*items, *code.items])
             return
-        answer = SealedResponse.from_bytes(content)
-        items += items_of_response(answer, self._tokens.id_of)
-        await self._revoker.end_by_key(answer.key, REUSED, items)
+        response = SealedResponse.from_bytes(content)
+        items += items_of_response(response, self._tokens.id_of)
+        await self._revoker.end_by_key(response.key, REUSED, items)
 
 
 def _has_active_user(stored: GrantStore) -> bool:

@@ -1,4 +1,4 @@
-"""Scopes that an MCP server demanded in answer to a client's call, until the client's next consent.
+"""Scopes that an MCP server demanded in response to a client's call, until its next consent.
 
 A grant's session cannot be decrypted without the client, so the scopes are kept in the grant's
 labels. When the person disconnects the app, they are kept in the browser's session, where the next

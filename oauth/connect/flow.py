@@ -1,14 +1,14 @@
-"""One connection: `begin` leads to the authorization server, `complete` takes its answer.
+"""One connection: `begin` leads to the authorization server, `complete` takes its response.
 
 The request is that of RFC 6749 section 4.1.1, with RFC 7636 and RFC 8707. If the issuer's metadata
 requires it, it is pushed, and the browser gets a reference to it only (RFC 9126).
 
-Nothing of the answer is shown or used before its issuer is checked (RFC 9207): one of two servers
+Nothing of the response is shown or used before its issuer is checked (RFC 9207): one of two servers
 could otherwise pass on the code or the error of the other ("mix-up", RFC 9700 section 4.4).
 
 `authorized` is sent before a token set is stored in the browser's session, as allauth sends
 `pre_social_login`. A receiver that began the connection itself (``pending``) takes the token set,
-and raises ImmediateHttpResponse with its own answer.
+and raises ImmediateHttpResponse with its own response.
 
 A connection that replaces another does not revoke it: some servers revoke everything of a person
 and client with it, so also the new one.
@@ -58,8 +58,8 @@ logger = logging.getLogger(__name__)
 # `request`, `server`, `token_set`, `state` (the PendingConnection).
 authorized = Signal()
 
-ONCE = ("code", "error", "iss", "state")  # parameters of the answer (RFC 6749 section 3.1)
-COMPLETED_WITHIN = 120  # seconds from the answer until the session is saved without its state
+ONCE = ("code", "error", "iss", "state")  # parameters of the response (RFC 6749 section 3.1)
+COMPLETED_WITHIN = 120  # seconds from the response until the session is saved without its state
 
 
 def callback_url(request: HttpRequest, server: McpServer) -> str:
@@ -113,7 +113,7 @@ def begin(
 
 
 def complete(request: HttpRequest, server: McpServer) -> HttpResponse:
-    """Handle the answer of the authorization server, and store the token set."""
+    """Handle the response of the authorization server, and store the token set."""
     __traceback_hide__ = True
     if any(len(request.GET.getlist(name)) > 1 for name in ONCE):
         return failures.stray_callback(request, server)
@@ -133,7 +133,7 @@ def complete(request: HttpRequest, server: McpServer) -> HttpResponse:
         if (error := request.GET.get("error")) is not None:
             return _rejected(request, server, begun, error)
         if not (code := request.GET.get("code")):
-            raise ProviderRefused("The answer has no code.", Code.CODE_MISSING)
+            raise ProviderRefused("The response has no code.", Code.CODE_MISSING)
         token_set = exchange_code(server, begun, code)
         if token_set.is_too_large:
             user_id = request.session.get(SESSION_KEY)
@@ -156,20 +156,20 @@ def _is_first(name: str) -> bool:
 
 
 def check_issuer(begun: PendingConnection, stated: str | None) -> None:
-    """Compare the issuer of an answer with the state's (RFC 9207 section 2.4).
+    """Compare the issuer of a response with the state's (RFC 9207 section 2.4).
 
     Raises ProviderRefused, also if there is none although the server announced one.
     """
     if stated is None and not begun.states_issuer:
         return
     if stated != begun.issuer:
-        raise ProviderRefused("The answer is not of this issuer.", Code.RESPONSE_ISSUER)
+        raise ProviderRefused("The response is not of this issuer.", Code.RESPONSE_ISSUER)
 
 
 def _rejected(
     request: HttpRequest, server: McpServer, begun: PendingConnection, error: str
 ) -> HttpResponse:
-    code = Code.of_answer("authorization", error)
+    code = Code.of_error("authorization", error)
     if code is not Code.AUTHORIZATION_ACCESS_DENIED:
         raise ProviderRefused("The server returned an error.", code)
     count_connection(server.name, code)

@@ -1,8 +1,8 @@
 """The connections that a person has begun, in their session: each is completed once.
 
-A state is everything that the callback relies on, so that no later answer of a server changes where
-the code is sent (RFC 9700 section 4.4). It is valid at the callback of its server only, for the
-person who began it, for STATE_AGE seconds.
+A state is everything that the callback relies on, so that no later response of a server changes
+where the code is sent (RFC 9700 section 4.4). It is valid at the callback of its server only, for
+the person who began it, for STATE_AGE seconds.
 """
 
 import secrets

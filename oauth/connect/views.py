@@ -61,7 +61,7 @@ def connect(request: HttpRequest, provider_id: str) -> HttpResponse:
 @never_cache
 @require_GET
 def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
-    """Handle the answer of the authorization server."""
+    """Handle the response of the authorization server."""
     server = find_server_or_404(provider_id)
     if not (request.user.is_authenticated and request.user.is_active):
         return failures.stray_callback(request, server)

@@ -2,7 +2,7 @@
 
 They are kept in the session, so that the page can name them and the next connection requests them
 (MCP Authorization, "Step-Up Authorization Flow"). A server may demand more each time: only a few
-are kept, and after CONNECTS_MAX such connections in an hour its answer is passed on as it is.
+are kept, and after CONNECTS_MAX such connections in an hour its response is passed on as it is.
 """
 
 import re

@@ -23,7 +23,7 @@ DOCUMENTS = (
     "https://claude.ai/oauth/claude-code-client-metadata",
     "https://vscode.dev/oauth/client-metadata.json",
 )
-NO_ANSWER = {Code.UNREACHABLE, Code.TIMEOUT, Code.TLS, Code.ADDRESS_REFUSED}
+NO_RESPONSE = {Code.UNREACHABLE, Code.TIMEOUT, Code.TLS, Code.ADDRESS_REFUSED}
 GITHUB = "github"
 
 
@@ -44,12 +44,12 @@ def examine_clients(
 def _check_document(name: str, address: str, member: str, expected: str) -> Finding:
     """Fetch one of our documents and compare its identifier, as clients do."""
     try:
-        answer = http.get(address, reach=ANYWHERE, timeout=REQUEST_TIMEOUT)
-        found = answer.parse().get(member) if answer.status == 200 else None
+        response = http.get(address, reach=ANYWHERE, timeout=REQUEST_TIMEOUT)
+        found = response.parse().get(member) if response.status == 200 else None
     except ProviderUnavailable as exc:
         return failing(name, f"{address} cannot be fetched from here ({exc.code})", _remedy())
-    if answer.status != 200:
-        return failing(name, f"{address} answers with the status {answer.status}", _remedy())
+    if response.status != 200:
+        return failing(name, f"{address} answers with the status {response.status}", _remedy())
     if found != expected:
         return failing(
             name, f"{address} belongs to another server: its {member} is not {expected}", _remedy()
@@ -85,7 +85,7 @@ def _responds(address: str) -> bool:
     try:
         http.get(address, reach=PUBLIC, timeout=REQUEST_TIMEOUT)
     except ProviderUnavailable as exc:
-        return exc.code not in NO_ANSWER
+        return exc.code not in NO_RESPONSE
     return True
 
 

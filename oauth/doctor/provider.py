@@ -54,10 +54,10 @@ def callback_url(provider: ProviderConfig, site: str | None) -> str | None:
 
 def connection_findings(found: Metadata, clock: Callable[[], float]) -> Iterator[Finding]:
     """Send a GET to the token endpoint, and check TLS and clock. Raises ProviderUnavailable."""
-    answer = http.get(found.token_endpoint, reach=found.reach, timeout=REQUEST_TIMEOUT)
+    response = http.get(found.token_endpoint, reach=found.reach, timeout=REQUEST_TIMEOUT)
     now = clock()
-    yield _check_certificate(found.token_endpoint, answer.certificate_end, now)
-    yield _check_clock(parse_date(answer.date), now)
+    yield _check_certificate(found.token_endpoint, response.certificate_end, now)
+    yield _check_clock(parse_date(response.date), now)
 
 
 def _check_certificate(url: str, end: str | None, now: float) -> Finding:
@@ -116,11 +116,11 @@ def client_findings(
         "code_verifier": secrets.token_urlsafe(32),
     }
     key = dpop.new_dpop_key() if provider.dpop else None
-    answer = token_endpoint.request_tokens(
+    response = token_endpoint.request_tokens(
         provider, found, form, clock=clock, dpop_key=key, timeout=REQUEST_TIMEOUT
     )
     try:
-        answer.parse_tokens()
+        response.parse_tokens()
     except ProviderRefused as exc:
         yield _client_finding(exc.code)
     else:

@@ -92,16 +92,16 @@ def _examine_uri(send: Send, back: str, parameters: Mapping[str, str]) -> Findin
     A 429 or a server error tells nothing about it, and some providers (django-oauth-toolkit)
     respond to `prompt=none` with one. Raises ProviderUnavailable and ProviderRefused.
     """
-    answer = _answer_to_prompt(send, parameters) if "prompt" in parameters else None
-    if answer is None:
+    response = _response_to_prompt(send, parameters) if "prompt" in parameters else None
+    if response is None:
         parameters = {name: each for name, each in parameters.items() if name != "prompt"}
-        answer = send(parameters)
-    if answer.is_overloaded:
+        response = send(parameters)
+    if response.is_overloaded:
         return _unknown_finding(
-            f"the authorization endpoint answers with the status {answer.status}"
+            f"the authorization endpoint answers with the status {response.status}"
         )
-    if answer.status >= 400 or _redirects_to(back, answer):
-        return _error_finding(back, answer)
+    if response.status >= 400 or _redirects_to(back, response):
+        return _error_finding(back, response)
     try:
         other = send({**parameters, "redirect_uri": f"{back}{secrets.token_hex(4)}"})
     except ProviderRefused:  # from the endpoint for pushed requests
@@ -112,21 +112,21 @@ def _examine_uri(send: Send, back: str, parameters: Mapping[str, str]) -> Findin
         return _unknown_finding(
             f"the authorization endpoint answers with the status {other.status}"
         )
-    return _compare(back, answer, other)
+    return _compare(back, response, other)
 
 
-def _answer_to_prompt(send: Send, parameters: Mapping[str, str]) -> ProviderResponse | None:
+def _response_to_prompt(send: Send, parameters: Mapping[str, str]) -> ProviderResponse | None:
     """Return the response to `prompt=none`; None if the provider does not support it.
 
     Raises ProviderUnavailable and ProviderRefused.
     """
     try:
-        answer = send(parameters)
+        response = send(parameters)
     except ProviderUnavailable as exc:
         if exc.code is not Code.PAR_STATUS:
             raise
         return None
-    return None if answer.is_overloaded else answer
+    return None if response.is_overloaded else response
 
 
 def _parameters(provider: ProviderConfig, back: str) -> dict[str, str]:
@@ -162,17 +162,17 @@ def _request(
     )
 
 
-def _error_finding(back: str, answer: ProviderResponse) -> Finding:
-    if not _redirects_to(back, answer):
+def _error_finding(back: str, response: ProviderResponse) -> Finding:
+    if not _redirects_to(back, response):
         return failing(
             NAME,
-            f"the authorization endpoint rejects the request ({answer.status})",
+            f"the authorization endpoint rejects the request ({response.status})",
             f"Register exactly this URL for the client at the provider: {back}",
         )
-    error = parse_qs(urlsplit(answer.location or "").query).get("error", [""])[0]
+    error = parse_qs(urlsplit(response.location or "").query).get("error", [""])[0]
     if error in INTERACTION_ERRORS:
         return ok(NAME, f"{back} is accepted")
-    code = Code.of_answer("authorization", error)
+    code = Code.of_error("authorization", error)
     return warning(NAME, f"{back} is accepted, the request is not ({code})", remedy(code))
 
 
@@ -184,8 +184,8 @@ def _unknown_finding(why: str) -> Finding:
     )
 
 
-def _compare(back: str, answer: ProviderResponse, other: ProviderResponse) -> Finding:
-    if _response_kind(answer) != _response_kind(other):
+def _compare(back: str, response: ProviderResponse, other: ProviderResponse) -> Finding:
+    if _response_kind(response) != _response_kind(other):
         return ok(NAME, f"{back} gets another response than an unregistered one")
     return warning(
         NAME,
@@ -194,9 +194,9 @@ def _compare(back: str, answer: ProviderResponse, other: ProviderResponse) -> Fi
     )
 
 
-def _response_kind(answer: ProviderResponse) -> tuple[int, str]:
-    return answer.status, (answer.location or "").partition("?")[0]
+def _response_kind(response: ProviderResponse) -> tuple[int, str]:
+    return response.status, (response.location or "").partition("?")[0]
 
 
-def _redirects_to(back: str, answer: ProviderResponse) -> bool:
-    return (answer.location or "").partition("?")[0] == back
+def _redirects_to(back: str, response: ProviderResponse) -> bool:
+    return (response.location or "").partition("?")[0] == back

@@ -1,4 +1,4 @@
-"""Dynamic client registration: the request, and what is accepted as its answer (RFC 7591).
+"""Dynamic client registration: the request, and what is accepted as its response (RFC 7591).
 
 Also the question whether the server still knows a client that it made.
 
@@ -26,7 +26,7 @@ from oauth.provider.token_endpoint import request_tokens
 
 NONE: Final = "none"  # the method of a client without a secret
 VISIBLE: Final = re.compile(r"[\x20-\x7e]{1,2048}")  # RFC 6749, appendix A.1 and A.2
-ANSWER_MAX: Final = 64 * 1024  # bytes
+RESPONSE_MAX: Final = 64 * 1024  # bytes
 LIFETIME_MIN: Final = 600  # seconds that a new secret must last
 LIFETIME_MAX: Final = 10 * 365 * 86_400  # seconds; a longer one counts as endless
 PROBE_TIMEOUT: Final = 5.0  # seconds
@@ -104,7 +104,7 @@ def request_registration(
         {"Content-Type": "application/json"},
         json.dumps(content).encode(),
         reach=metadata.reach,
-        max_bytes=ANSWER_MAX,
+        max_bytes=RESPONSE_MAX,
         remedy=REMEDY,
     )
     if response.is_overloaded:
@@ -115,25 +115,25 @@ def request_registration(
             Code.REGISTRATION_REFUSED,
         )
     try:
-        answer = response.parse()
+        content = response.parse()
     except ProviderUnavailable:
         raise _unusable("it cannot be parsed") from None
-    return read_answer(answer, redirect_uri=redirect_uri, now=now)
+    return read_response(content, redirect_uri=redirect_uri, now=now)
 
 
-def read_answer(answer: Mapping[str, Any], *, redirect_uri: str, now: float) -> MadeClient:
-    """Return the client in an answer (RFC 7591, section 3.2.1). Raises UnusableClient."""
+def read_response(content: Mapping[str, Any], *, redirect_uri: str, now: float) -> MadeClient:
+    """Return the client of a response (RFC 7591, section 3.2.1). Raises UnusableClient."""
     __traceback_hide__ = True
-    client_id = _visible(answer.get("client_id"))
+    client_id = _visible(content.get("client_id"))
     if client_id is None:
         raise _unusable("it has no client id")
     # Absent ones are those of the request; others could send people's codes elsewhere.
-    if answer.get("redirect_uris") not in (None, [redirect_uri]):
+    if content.get("redirect_uris") not in (None, [redirect_uri]):
         raise _unusable("it has other redirect URIs than were registered")
-    secret = _visible(answer.get("client_secret"))
-    if secret is None and answer.get("client_secret") not in (None, ""):
+    secret = _visible(content.get("client_secret"))
+    if secret is None and content.get("client_secret") not in (None, ""):
         raise _unusable("its secret is no text")
-    method = answer.get("token_endpoint_auth_method")
+    method = content.get("token_endpoint_auth_method")
     if method is None:
         method = BASIC if secret else NONE
     if method == NONE:
@@ -142,12 +142,12 @@ def read_answer(answer: Mapping[str, Any], *, redirect_uri: str, now: float) -> 
         raise _unusable("it has an unknown authentication method")
     if secret is None:
         raise _unusable("it has no secret")
-    return MadeClient(client_id, secret, method, _secret_end(answer, now))
+    return MadeClient(client_id, secret, method, _secret_end(content, now))
 
 
-def _secret_end(answer: Mapping[str, Any], now: float) -> int | None:
+def _secret_end(content: Mapping[str, Any], now: float) -> int | None:
     """Return when the secret expires. Raises UnusableClient if that is at once."""
-    end = answer.get("client_secret_expires_at", 0)
+    end = content.get("client_secret_expires_at", 0)
     if type(end) is not int and (type(end) is not float or math.isnan(end)):
         raise _unusable("its secret's end is no number")
     if end == 0 or end > now + LIFETIME_MAX:
@@ -166,8 +166,9 @@ def is_unknown_client(
 ) -> bool:
     """Return True if the server says, for a code that nobody issued, that the client is wrong.
 
-    Every other answer, and none, is for the connection to find out: servers differ in their status,
-    and some answer such a code with a server error. ``provider`` has the client's credentials.
+    Every other response, and none, is for the connection to find out: servers differ in their
+    status, and some answer such a code with a server error. ``provider`` has the client's
+    credentials.
     """
     __traceback_hide__ = True
     form = {
@@ -177,8 +178,8 @@ def is_unknown_client(
         "redirect_uri": redirect_uri,
     }
     try:
-        answer = request_tokens(provider, metadata, form, clock=clock, timeout=PROBE_TIMEOUT)
-        return answer.parse().get("error") in UNKNOWN
+        response = request_tokens(provider, metadata, form, clock=clock, timeout=PROBE_TIMEOUT)
+        return response.parse().get("error") in UNKNOWN
     except ProviderUnavailable:
         return False
 
@@ -190,6 +191,6 @@ def _visible(value: object) -> str | None:
 
 def _unusable(reason: str) -> UnusableClient:
     return UnusableClient(
-        f"The server's answer to the registration is unusable: {reason}.",
+        f"The server's response to the registration is unusable: {reason}.",
         Code.REGISTRATION_UNUSABLE,
     )

@@ -49,7 +49,7 @@ LEASE_SECONDS: Final = 30
 SCOPES_MAX: Final = 50  # of a registration, beyond those that are requested
 WAIT_MAX: Final = 12.0  # seconds to wait for another process that registers
 POLL_SECONDS: Final = 0.25
-CONFIRMED_FOR: Final = 60  # seconds for which a process takes a server's answer as true
+CONFIRMED_FOR: Final = 60  # seconds for which a process takes a server's response as true
 CONFIRMED_MAX: Final = 256  # clients about which a process remembers that
 REQUESTS_MAX: Final = 16  # connections of one server and process that wait for a registration
 

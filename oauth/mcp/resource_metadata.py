@@ -131,14 +131,14 @@ def _challenge(server: McpServer, reach: Reach) -> Mapping[str, str]:
     A server that also serves people without a token may answer at length, or without end.
     """
     try:
-        answer = http.request(
+        response = http.request(
             "POST", server.url, PROBE_HEADERS, PROBE, reach=reach, timeout=http.GET_TIMEOUT
         )
     except ProviderUnavailable as exc:
         if exc.code not in {*UNREADABLE, Code.TIMEOUT}:
             raise
         return {}
-    return bearer_parameters(answer.challenge) if answer.status == 401 else {}
+    return bearer_parameters(response.challenge) if response.status == 401 else {}
 
 
 def _renamed(error: NoDocument) -> ProviderUnavailable:

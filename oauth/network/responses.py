@@ -46,7 +46,7 @@ class ProviderResponse:
 
     def __repr__(self) -> str:
         """Show the status, never the body."""
-        return f"Answer({self.status}, {len(self.body)} bytes)"
+        return f"ProviderResponse({self.status}, {len(self.body)} bytes)"
 
     def parse(self) -> dict[str, Any]:
         """Return the members of the body: a JSON object, or a form, which GitHub returns.
@@ -106,7 +106,7 @@ class ProviderResponse:
         if self.status != 200 or content.get("error") is not None:
             raise ProviderRefused(
                 "The provider rejects the token request.",
-                Code.of_answer("token", content.get("error")),
+                Code.of_error("token", content.get("error")),
             )
         return content
 

@@ -90,7 +90,7 @@ class ProviderConfig:
     identity: tuple[str, ...] = ("sub",)
     allowed_tenants: frozenset[str] = frozenset()
     apple_team_id: str | None = None
-    posts_answers: bool = False
+    posts_responses: bool = False
     resource: str | None = None
     id_jag_clients: bool = False
     admission: Admission = DEFAULT_ADMISSION
@@ -139,7 +139,7 @@ def _read_providers(kinds: Mapping[str, Any]) -> Iterator[ProviderConfig]:
     for kind, configuration in kinds.items():
         for app in apps_of(configuration):
             settings = app.get("settings") or {}
-            answer_mode = (settings.get("auth_params") or {}).get("response_mode")
+            response_mode = (settings.get("auth_params") or {}).get("response_mode")
             found = {name: value for name, value in settings.items() if name in SETTINGS} | {
                 "name": app.get("provider_id") or kind,
                 "kind": kind,
@@ -155,7 +155,7 @@ def _read_providers(kinds: Mapping[str, Any]) -> Iterator[ProviderConfig]:
                 "allow_http": settings.get("allow_http") is True,
                 "identity": tuple(settings.get("identity") or ("sub",)),
                 "allowed_tenants": frozenset(settings.get("allowed_tenants") or ()),
-                "posts_answers": answer_mode == "form_post",
+                "posts_responses": response_mode == "form_post",
                 "id_jag_clients": settings.get("id_jag_clients") is True,
                 "admission": _read_admission(settings.get("admission") or {}),
                 "metadata_overrides": settings.get("openid_configuration_overrides") or {},

@@ -86,13 +86,13 @@ class Revocation:
             newest = self._find_newest(token_set)
             if newest is None:
                 return Outcome.ENDED
-            answers = [self._revoke(found, form) for form in self._forms(newest)]
+            responses = [self._revoke(found, form) for form in self._forms(newest)]
         except _Kept as exc:
             return exc.outcome
         except Exception as exc:  # noqa: BLE001 - no caller could handle it, and its text may have a token
             logger.warning("A grant of %s was not revoked: %s", name, type(exc).__name__)
             return Outcome.FAILED
-        if not all(answers):
+        if not all(responses):
             logger.warning("A grant of %s was not revoked: the provider refuses.", name)
             return Outcome.REFUSED
         logger.info("A grant of %s was revoked.", name)

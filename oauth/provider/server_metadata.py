@@ -61,9 +61,9 @@ def fetch_server_document(
 def _reach_beside(resource: str, reach: Reach) -> Reach:
     """Return the public network, and the one from which the MCP server responds."""
     address = well_known_url(resource, PROTECTED_RESOURCE)
-    answer = http.request("HEAD", address, {}, None, reach=reach, timeout=http.GET_TIMEOUT)
+    response = http.request("HEAD", address, {}, None, reach=reach, timeout=http.GET_TIMEOUT)
     public = replace(PUBLIC, ca_file=reach.ca_file)
-    return public if answer.peer is None else public.with_network_of(answer.peer)
+    return public if response.peer is None else public.with_network_of(response.peer)
 
 
 def check_server_document(document: Mapping[str, Any], issuer: str, reach: Reach) -> None:

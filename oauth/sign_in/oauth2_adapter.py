@@ -79,28 +79,28 @@ class _BoundedAdapter(BaseAdapter):
         body = request.body.encode() if isinstance(request.body, str) else request.body
         method = request.method or "GET"
         max_bytes = http.DOCUMENT_MAX if method == "GET" else http.RESPONSE_MAX
-        answer = http.request(
+        response = http.request(
             method, request.url or "", headers, body, reach=self._reach, max_bytes=max_bytes
         )
-        if answer.is_overloaded or 300 <= answer.status < 400:
+        if response.is_overloaded or 300 <= response.status < 400:
             raise ProviderUnavailable("The provider cannot answer now.", Code.USERINFO_STATUS)
-        return _to_requests_response(request, answer)
+        return _to_requests_response(request, response)
 
     def close(self) -> None:
         """Do nothing: each request has its own connection."""
 
 
 def _to_requests_response(
-    request: requests.PreparedRequest, answer: ProviderResponse
+    request: requests.PreparedRequest, response: ProviderResponse
 ) -> requests.Response:
     __traceback_hide__ = True
-    response = requests.Response()
-    response.status_code = answer.status
-    response.headers["Content-Type"] = answer.media_type
-    response.encoding = "utf-8"
-    response.raw = BytesIO(answer.body)
-    response.request, response.url = request, request.url or ""
-    return response
+    converted = requests.Response()
+    converted.status_code = response.status
+    converted.headers["Content-Type"] = response.media_type
+    converted.encoding = "utf-8"
+    converted.raw = BytesIO(response.body)
+    converted.request, converted.url = request, request.url or ""
+    return converted
 
 
 @contextmanager
@@ -145,9 +145,9 @@ def check_account_text(account: SocialAccount) -> None:
     try:
         text = json.dumps([account.uid, account.extra_data], ensure_ascii=False, allow_nan=False)
     except ValueError:
-        raise ProviderRefused("The answer holds what is no number.", Code.TEXT) from None
+        raise ProviderRefused("The response holds what is no number.", Code.TEXT) from None
     if "\\u0000" in text.replace("\\\\", "") or SURROGATES.search(text):
-        raise ProviderRefused("The answer holds what is no text.", Code.TEXT)
+        raise ProviderRefused("The response holds what is no text.", Code.TEXT)
 
 
 class TokenCapturingAdapter(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
@@ -206,11 +206,11 @@ class TokenCapturingAdapter(OAuth2Adapter):  # type: ignore[misc]  # allauth has
                 form["code_verifier"] = pkce_code_verifier
             self._dpop_key = dpop.new_dpop_key() if configured.dpop else None
             found = self._metadata(configured)
-            answer = token_endpoint.request_tokens(
+            response = token_endpoint.request_tokens(
                 configured, found, form, clock=self._clock, dpop_key=self._dpop_key
             )
             self.did_fetch_access_token = True
-            tokens = answer.parse_tokens()
+            tokens = response.parse_tokens()
         if self._dpop_key is not None and not dpop.is_dpop_bound(str(tokens.get("token_type"))):
             # RFC 9449 section 5: a client that requires bound tokens discards unbound ones.
             raise ProviderRefused(dpop.NOT_BOUND, Code.TOKEN_NOT_BOUND)
@@ -241,7 +241,9 @@ class TokenCapturingAdapter(OAuth2Adapter):  # type: ignore[misc]  # allauth has
                     "The account's identifier is too long.", Code.SUBJECT
                 ) from None
             if login.account.uid == str(None):  # how allauth reads null
-                raise ProviderRefused("The answer does not say whose account it is.", Code.SUBJECT)
+                raise ProviderRefused(
+                    "The response does not say whose account it is.", Code.SUBJECT
+                )
             check_account_text(login.account)
             if not accounts.is_subject(login.account.uid):
                 raise ProviderRefused(

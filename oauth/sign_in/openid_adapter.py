@@ -109,12 +109,12 @@ class MetadataAdapter(TokenCapturingAdapter, OpenIDConnectOAuth2Adapter):  # typ
                 headers = dpop.headers(key, access_token, "GET", url, now=now, nonce=nonce)
             return http.get(url, reach=found.reach, headers=headers)
 
-        answer = send(None) if key is None else dpop.send_with_nonce(url, send)
-        if answer.status != 200:
+        response = send(None) if key is None else dpop.send_with_nonce(url, send)
+        if response.status != 200:
             raise ProviderUnavailable(
                 "The provider returns no userinfo at the moment.", Code.USERINFO_STATUS
             )
-        return answer.parse()
+        return response.parse()
 
 
 class PlainOAuth2Adapter(MetadataAdapter):
@@ -246,7 +246,7 @@ def build_identity(claims: Mapping[str, Any], names: tuple[str, ...]) -> str:
     """Return the identity from these claims. Raises ProviderRefused if one is missing."""
     found = [_find_claim(claims, name) for name in names]
     if not all(_is_usable_claim(each) for each in found):
-        raise ProviderRefused("The answer does not say whose account it is.", Code.SUBJECT)
+        raise ProviderRefused("The response does not say whose account it is.", Code.SUBJECT)
     return ".".join(str(each) for each in found)
 
 

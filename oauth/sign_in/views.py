@@ -123,14 +123,14 @@ def redirect_posted_response(request: HttpRequest) -> HttpResponse:
     try:
         fields = read_posted_form(request)
     except ValueError:
-        return HttpResponse("This is no answer of a provider.", "text/plain", 400)
+        return HttpResponse("This is no response of a provider.", "text/plain", 400)
     kept = {name: fields[name] for name in FORWARDED_FIELDS if name in fields}
     if any(len(values) > 1 or len(values[0]) > FORWARDED_VALUE_MAX for values in kept.values()):
-        return HttpResponse("This is no answer of a provider.", "text/plain", 400)
+        return HttpResponse("This is no response of a provider.", "text/plain", 400)
     query = urlencode({name: values[0] for name, values in kept.items()})
-    answer = HttpResponseRedirect(f"{request.path}?{query}")
-    answer.status_code = HTTPStatus.SEE_OTHER
-    return answer
+    response = HttpResponseRedirect(f"{request.path}?{query}")
+    response.status_code = HTTPStatus.SEE_OTHER
+    return response
 
 
 @login_not_required
@@ -167,7 +167,7 @@ def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
     """Handle the authorization response; allauth checks the state, and signs in or connects."""
     if request.method == "POST":
         configured = config.find_provider(provider_id)
-        if configured is None or not configured.posts_answers:
+        if configured is None or not configured.posts_responses:
             return HttpResponseNotAllowed(["GET"])
         return redirect_posted_response(request)
     provider = get_provider_or_404(request, provider_id)

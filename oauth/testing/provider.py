@@ -31,7 +31,7 @@ class FakeProvider:
     def __init__(self, configured: ProviderConfig) -> None:
         self._config = configured
         self.refresh_tokens: list[str] = []
-        self._answer: Callable[[Mapping[str, str]], ProviderResponse]
+        self._respond_to: Callable[[Mapping[str, str]], ProviderResponse]
         self.give()
 
     def give(
@@ -47,7 +47,7 @@ class FakeProvider:
         """
         __traceback_hide__ = True
 
-        def answer(headers: Mapping[str, str]) -> ProviderResponse:
+        def respond(headers: Mapping[str, str]) -> ProviderResponse:
             __traceback_hide__ = True
             tokens = {
                 "access_token": access_token or secrets.token_urlsafe(24),
@@ -57,23 +57,23 @@ class FakeProvider:
             new = {} if refresh_token is None else {"refresh_token": refresh_token}
             return _respond(200, tokens | new)
 
-        self._answer = answer
+        self._respond_to = respond
 
     def refuse(self, error: str = "invalid_grant") -> None:
         """Refuse to refresh: the person has to sign in again."""
-        self._answer = lambda _: _respond(400, {"error": error})
+        self._respond_to = lambda _: _respond(400, {"error": error})
 
     def fail(self, status: int = 503) -> None:
         """Answer with an error of the server."""
-        self._answer = lambda _: _respond(status, {})
+        self._respond_to = lambda _: _respond(status, {})
 
     def time_out(self) -> None:
         """Answer later than anybody waits. No time passes in the test."""
 
-        def answer(_: Mapping[str, str]) -> ProviderResponse:
+        def respond(_: Mapping[str, str]) -> ProviderResponse:
             raise ProviderUnavailable("The provider cannot be reached.", Code.TIMEOUT)
 
-        self._answer = answer
+        self._respond_to = respond
 
     def respond(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
@@ -86,7 +86,7 @@ class FakeProvider:
             return None
         form = parse_qs((body or b"").decode())
         self.refresh_tokens += form.get("refresh_token", [])
-        return self._answer(headers)
+        return self._respond_to(headers)
 
     def _metadata_url(self) -> str | None:
         issuer = self._config.issuer

@@ -46,7 +46,7 @@ class Limits(NamedTuple):
     """Timeouts of calls to a service, in seconds.
 
     ``connect`` includes name lookup, connection and TLS; ``first_byte`` is the wait for the first
-    byte of an answer, ``attempt`` one whole attempt, ``call`` all attempts and the pauses between
+    byte of a response, ``attempt`` one whole attempt, ``call`` all attempts and the pauses between
     them.
     """
 

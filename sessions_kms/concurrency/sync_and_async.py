@@ -1,7 +1,7 @@
 """The base of middlewares that are written once, for Django's threads and for its event loop.
 
-A middleware is a coroutine (`process`): it handles the request, awaits `self.get_answer(request)`,
-and handles the response. Under ASGI, Django's MiddlewareMixin runs both halves in separate thread
+A middleware is a coroutine (`process`): it handles the request, calls `self.await_response`, and
+handles the response. Under ASGI, Django's MiddlewareMixin runs both halves in separate thread
 calls, and cannot hold a context manager around the view.
 https://docs.djangoproject.com/en/stable/topics/http/middleware/#asynchronous-support
 
@@ -38,7 +38,7 @@ class SyncAndAsyncMiddleware:
         """Do this middleware's work around one request, and return the response."""
         raise NotImplementedError
 
-    async def get_answer(self, request: Any) -> Any:
+    async def await_response(self, request: Any) -> Any:
         """Call the inner middlewares and the view; return their response."""
         response = self.get_response(request)
         return await response if self._is_async else response

@@ -29,7 +29,7 @@ from sessions_kms.exceptions import (
 from sessions_kms.telemetry import ERROR_TYPE, telemetry
 
 BACK_OFF: Final = 1  # seconds after a failure without another call
-INVALID_BACK_OFF: Final = 5  # seconds; KMS gives the same answer for the same blob
+INVALID_BACK_OFF: Final = 5  # seconds; KMS gives the same response for the same blob
 YOUNG: Final = 0.75  # fraction of a key's maximum age before which no renewal is due
 AHEAD: Final = 0.8  # fraction of it from which keys used for unwrapping are renewed
 DIFFERENT: Final = "KMS unwrapped one data key to different bytes. Unwrapping it again."

@@ -113,13 +113,13 @@ class KMSKeyring:
         If one response were wrong, what the key encrypts or who adopts it would be lost.
         """
         __traceback_hide__ = True
-        answer: DataKeyResponse = await BlockingCall(
+        response: DataKeyResponse = await BlockingCall(
             self._kms.generate_data_key, (self.key_id, self.context(period))
         )
-        if not 1 <= len(answer.ciphertext) <= ENCRYPTED_KEY_MAX_BYTES:
+        if not 1 <= len(response.ciphertext) <= ENCRYPTED_KEY_MAX_BYTES:
             raise KMSUnavailable
-        _check_answer(answer.key_id, self.key_id, len(answer.plaintext))
-        key = DataKey(period, answer.ciphertext, answer.plaintext, answer.key_id)
+        _check_response(response.key_id, self.key_id, len(response.plaintext))
+        key = DataKey(period, response.ciphertext, response.plaintext, response.key_id)
         return await confirm(key, self._unwrap(self.key_id, key.encrypted, period))
 
     async def unwrap(self, encrypted: bytes, period: int) -> DataKey:
@@ -147,11 +147,11 @@ class KMSKeyring:
 
     async def _unwrap(self, key_id: str, encrypted: bytes, period: int) -> DataKey:
         __traceback_hide__ = True
-        answer: DataKeyResponse = await BlockingCall(
+        response: DataKeyResponse = await BlockingCall(
             self._kms.decrypt, (key_id, encrypted, self.context(period))
         )
-        _check_answer(answer.key_id, key_id, len(answer.plaintext))
-        return DataKey(period, encrypted, answer.plaintext, answer.key_id)
+        _check_response(response.key_id, key_id, len(response.plaintext))
+        return DataKey(period, encrypted, response.plaintext, response.key_id)
 
     async def rewrap(self, encrypted: bytes, period: int) -> bytes | None:
         """Rewrap a data key from a previous KMS key to the current one, within KMS.
@@ -205,7 +205,7 @@ async def confirm(key: DataKey, again: Coroutine[Any, Any, DataKey]) -> DataKey:
     return replace(key, confirmed=True)
 
 
-def _check_answer(used_key_id: str, key_id: str, plaintext_bytes: int) -> None:
+def _check_response(used_key_id: str, key_id: str, plaintext_bytes: int) -> None:
     """Raise KMSUnavailable for a response from another key, or with a truncated plaintext."""
     if used_key_id != key_id or plaintext_bytes != DATA_KEY_BYTES:
         raise KMSUnavailable

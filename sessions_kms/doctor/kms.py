@@ -20,7 +20,7 @@ from sessions_kms.hints import command, page
 from sessions_kms.operations.provisioning import describe_or_none
 from sessions_kms.services import build_kms_keyring, services
 from sessions_kms.storage.published_keys import PREPARED_AHEAD
-from sessions_kms.storage.suspect_answers import Confirm
+from sessions_kms.storage.suspect_responses import Confirm
 
 
 @dataclass
@@ -142,9 +142,9 @@ def _manager(key: Description) -> Finding:
 
 @report_errors("kms key rotation", needs=ROTATION)
 def _rotation(client: Any, key: Description) -> Iterator[Finding]:
-    answer = in_time(partial(client.get_key_rotation_status, KeyId=key["Arn"]))
-    if answer["KeyRotationEnabled"]:
-        yield ok("kms key rotation", f"every {answer.get('RotationPeriodInDays', 365)} days")
+    response = in_time(partial(client.get_key_rotation_status, KeyId=key["Arn"]))
+    if response["KeyRotationEnabled"]:
+        yield ok("kms key rotation", f"every {response.get('RotationPeriodInDays', 365)} days")
     elif key["KeyState"] != "Enabled":
         yield ok("kms key rotation", "none while the key is not enabled")
     elif key.get("Origin", "AWS_KMS") != "AWS_KMS":

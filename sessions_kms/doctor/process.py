@@ -93,7 +93,7 @@ REMEDY = (
 
 @report_errors("clock")
 def clock_findings(config: Config, client: Callable[[], Any]) -> Iterator[Finding]:
-    """Compare this machine's clock with AWS's, by the ``Date`` of an answer, and the engine's."""
+    """Compare this machine's clock with AWS's, by the ``Date`` of a response, and the engine's."""
     there = parse_date(_headers(config, client()).get("date"))
     if there is None:
         yield ok("clock", "not known: DynamoDB sent no Date")
@@ -119,13 +119,13 @@ def _correction(clock: ServerClock) -> str:
 
 def _headers(config: Config, client: Any) -> Mapping[str, str]:
     key = {"id": {"S": "canary-clock"}}
-    answer: Any
+    response: Any
     try:
-        answer = in_time(partial(client.get_item, TableName=config.table_name, Key=key))
+        response = in_time(partial(client.get_item, TableName=config.table_name, Key=key))
     except Exception as exc:  # noqa: BLE001 - an unreachable DynamoDB is another finding
         # An error has the time as well, even that for a request signed at a wrong time.
-        answer = exc.response if errors.is_client_error(exc) else {}
-    headers: Mapping[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        response = exc.response if errors.is_client_error(exc) else {}
+    headers: Mapping[str, str] = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return headers
 
 

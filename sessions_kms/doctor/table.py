@@ -70,8 +70,8 @@ class TableCheck:
 
     @report_errors("table TTL", needs="dynamodb:DescribeTimeToLive")
     def _ttl(self) -> Iterator[Finding]:
-        answer = in_time(partial(self._client.describe_time_to_live, TableName=self._name))
-        ttl = answer["TimeToLiveDescription"]
+        response = in_time(partial(self._client.describe_time_to_live, TableName=self._name))
+        ttl = response["TimeToLiveDescription"]
         status, attribute = ttl.get("TimeToLiveStatus", "DISABLED"), ttl.get("AttributeName")
         if status not in {"ENABLED", "ENABLING"}:
             yield failing("table TTL", f"{status}: items are never deleted", CREATE)
@@ -87,8 +87,10 @@ class TableCheck:
 
     @report_errors("table recovery", needs="dynamodb:DescribeContinuousBackups")
     def _recovery(self) -> Iterator[Finding]:
-        answer = in_time(partial(self._client.describe_continuous_backups, TableName=self._name))
-        recovery = answer["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription", {})
+        response = in_time(partial(self._client.describe_continuous_backups, TableName=self._name))
+        recovery = response["ContinuousBackupsDescription"].get(
+            "PointInTimeRecoveryDescription", {}
+        )
         status = recovery.get("PointInTimeRecoveryStatus", "DISABLED")
         if status == "ENABLED":
             yield ok("table recovery", "to any point in time")

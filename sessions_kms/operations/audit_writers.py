@@ -15,7 +15,7 @@ from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.format.attributes import as_binary, as_number, as_text, binary, number
 from sessions_kms.format.item_types import AUDIT_WRITER, audit_owner, audit_writer_id
 from sessions_kms.services import Services
-from sessions_kms.storage.suspect_answers import retry_invalid_read
+from sessions_kms.storage.suspect_responses import retry_invalid_read
 
 STAMP_BYTES: Final = 16
 CHECKPOINT_MAX: Final = 16 * 1024  # bytes

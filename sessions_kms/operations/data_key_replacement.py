@@ -67,7 +67,7 @@ def replace_data_key(
             ttl=published_until(period, services.config.period_length),
             replaced_at=now,
         )
-        # Read it again: the answer may be lost, or another call was first.
+        # Read it again: the response may be lost, or another call was first.
         if not is_readable:
             run_sync(items.replace_unreadable(key))
         elif published is None:

@@ -23,7 +23,7 @@ from sessions_kms.services import Services
 from sessions_kms.session import links
 from sessions_kms.signals import announce, session_ended
 from sessions_kms.storage.not_before import latest
-from sessions_kms.storage.suspect_answers import retry_invalid_read
+from sessions_kms.storage.suspect_responses import retry_invalid_read
 
 PASSES_MAX = 20
 EMPTY_PASSES = 2

@@ -139,9 +139,9 @@ class Inspection:
         self.namespace = self.services.config.namespace
         self._current_id = None if current is None else session_id(self.namespace, current)
         self.ownership = Ownership(self.services)
-        self._about_answers = True
+        self._metadata_is_available = True
         self._asked: set[tuple[bytes, int]] = set()
-        self._kms_answers = True
+        self._kms_is_available = True
 
     async def list_user_sessions(self, user_id: str, start: Item | None = None) -> Listing:
         """Return the next page of a user's live sessions, newest first."""
@@ -232,12 +232,12 @@ class Inspection:
 
     async def about(self, item_id: str) -> about.Labels:
         """Return the metadata of a session, empty if it cannot be read now."""
-        if not self._about_answers:
+        if not self._metadata_is_available:
             return {}
         try:
             return await about.SessionMetadata(self.services).read(item_id)
         except StoreUnavailable:
-            self._about_answers = False  # Do not wait for the next one either.
+            self._metadata_is_available = False  # Do not wait for the next one either.
             return {}
 
     def to_row(self, record: RecordHead, *, doubtful: bool = False) -> Row:
@@ -326,14 +326,14 @@ class Inspection:
         try:
             return run_sync(self.ownership.is_ours(record))
         except KMSUnavailable:
-            self._kms_answers = False
+            self._kms_is_available = False
             return None
 
     def _may_ask(self, record: RecordHead) -> bool:
         wrapped = (record.encrypted_key, record.key_period)
-        if self._kms_answers and len(self._asked) < KEYS_ASKED:
+        if self._kms_is_available and len(self._asked) < KEYS_ASKED:
             self._asked.add(wrapped)
-        return self._kms_answers and wrapped in self._asked
+        return self._kms_is_available and wrapped in self._asked
 
 
 async def is_listed(services: Services, record: RecordHead) -> bool:

@@ -15,7 +15,7 @@ from sessions_kms.format.record import RecordHead
 from sessions_kms.operations.ending import BETWEEN_PASSES
 from sessions_kms.sealed_items.about import Labels, SessionMetadata, are_of_grant
 from sessions_kms.services import Services
-from sessions_kms.storage.suspect_answers import retry_invalid_read
+from sessions_kms.storage.suspect_responses import retry_invalid_read
 
 KEYS_MAX = 1000  # keys of the index that are read, newest first
 CANDIDATES_MAX = 100  # sessions that are read, each with its metadata if it is live

@@ -45,7 +45,7 @@ from sessions_kms.services import Services, id_of
 from sessions_kms.session import links
 from sessions_kms.storage import not_before
 from sessions_kms.storage.session_items import RecordExists
-from sessions_kms.storage.suspect_answers import Confirm
+from sessions_kms.storage.suspect_responses import Confirm
 
 # Seconds after the row's end: a process of the old release may have extended the row.
 MARKED_FOR = 90 * 24 * 3600

@@ -17,7 +17,7 @@ from sessions_kms.format.item_types import (
     logout_token_id,
 )
 from sessions_kms.services import Services
-from sessions_kms.storage.suspect_answers import Confirm
+from sessions_kms.storage.suspect_responses import Confirm
 
 STAMP_BYTES = 16
 CLOCK_DIFFERENCE = 300  # seconds that a process may be behind the clock that deletes the item

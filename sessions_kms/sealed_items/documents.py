@@ -24,7 +24,7 @@ from sessions_kms.format.item_types import DOCUMENT
 from sessions_kms.format.record import LONGEST_AGE, SessionRecord
 from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services
-from sessions_kms.storage.suspect_answers import retry_invalid_read
+from sessions_kms.storage.suspect_responses import retry_invalid_read
 from sessions_kms.telemetry import telemetry
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class StoredDocument:
 
 
 class SealedDocuments:
-    """The documents of one namespace. All methods raise StoreUnavailable without a usable answer.
+    """The documents of one namespace. All methods raise StoreUnavailable without a usable response.
 
     A name has up to 200 of the characters ``A-Za-z0-9._/-``, and is not secret.
     """

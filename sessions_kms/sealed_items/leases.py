@@ -18,7 +18,7 @@ from sessions_kms.format.item_types import LEASE, lease_id
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services
-from sessions_kms.storage.suspect_answers import Confirm
+from sessions_kms.storage.suspect_responses import Confirm
 
 CLOCK_DIFFERENCE = 5  # seconds by which the clocks of two processes may differ
 KEPT_UNFINISHED = 3600  # seconds until DynamoDB may delete a lease without a result
@@ -71,7 +71,7 @@ class _Lease:
 
 
 class Leases:
-    """The leases of one namespace. All methods raise StoreUnavailable without a usable answer."""
+    """The leases of one namespace. All methods raise StoreUnavailable without a usable response."""
 
     def __init__(self, services: Services) -> None:
         self._services = services

@@ -11,7 +11,7 @@ from sessions_kms.format.attributes import ITEM_MAX_BYTES, IV_BYTES, SALT_BYTES
 from sessions_kms.format.item_types import SESSION, ItemType, owner_of, session_id
 from sessions_kms.format.record import Header, SessionRecord
 from sessions_kms.services import Services
-from sessions_kms.storage.suspect_answers import AHEAD, log_alarm
+from sessions_kms.storage.suspect_responses import AHEAD, log_alarm
 
 
 @dataclass(slots=True)

@@ -39,7 +39,7 @@ from sessions_kms.format.item_types import (
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services
-from sessions_kms.storage.suspect_answers import Confirm, retry_invalid_read
+from sessions_kms.storage.suspect_responses import Confirm, retry_invalid_read
 from sessions_kms.storage.table import has
 from sessions_kms.storage.writes import (
     ABSENT,
@@ -162,7 +162,7 @@ def new_stamp() -> bytes:
 
 
 class Tokens:
-    """The tokens of some services. All methods raise StoreUnavailable without a usable answer.
+    """The tokens of some services. All methods raise StoreUnavailable without a usable response.
 
     ``on_expired`` is called with the id of an expired item whose token was presented, and with
     its end in epoch seconds. It must not block.

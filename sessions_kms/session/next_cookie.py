@@ -1,4 +1,4 @@
-"""The `-next` cookie: a browser that missed the answer to a key change sends the new key itself.
+"""The `-next` cookie: a browser that missed the response to a key change sends the new key itself.
 
 It has the attributes of the session cookie, and the lifetime of a tombstone. Its
 value is the new key and the beginning of the old one's id, its name ends in the beginning of
@@ -7,7 +7,7 @@ tombstone: stealing or planting the old key reveals nothing, and forged cookies 
 is never deleted: the key that it names may become valid later.
 
 The outermost middleware stores the keys of a request here, since others replace
-`request.session`. Every answer then carries the current key of the session.
+`request.session`. Every response then carries the current key of the session.
 """
 
 import re
@@ -28,7 +28,7 @@ from sessions_kms.format.item_types import SHORT_ID, session_id
 from sessions_kms.format.record import TOMBSTONE_LIFETIME
 
 # Keys that are tried for one cookie. Parallel requests of a page may each change the key before
-# any answer arrives: one of the changes is applied, and it may be any of them.
+# any response arrives: one of the changes is applied, and it may be any of them.
 TRIED_MAX = 16
 INFIX = "-next-"
 VALUE = re.compile(rf"([a-z0-9]{{32}})\.([A-Za-z0-9_-]{{{SHORT_ID}}})")
@@ -84,7 +84,7 @@ class RequestKeys:
         return session_key in {self.cookie, settled}
 
     def set_cookies(self, response: HttpResponseBase) -> HttpResponseBase:
-        """Add the current key to an answer that has none, and the `-next` cookie if needed."""
+        """Add the current key to a response that has none, and the `-next` cookie if needed."""
         __traceback_hide__ = True
         name = settings.SESSION_COOKIE_NAME
         key = self.session.session_key if self.session else None

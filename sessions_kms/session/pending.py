@@ -1,7 +1,7 @@
 """Pending sessions and saves: the state to store, the attempts to write it, and their outcome.
 
 A session that is not allowed to be stored is rejected before anything is sent. A write whose
-answer was lost may have been applied, or may be applied later. Only the stored item decides, and
+response was lost may have been applied, or may be applied later. Only the stored item decides, and
 only if it excludes the other outcome.
 """
 

@@ -29,7 +29,7 @@ from sessions_kms.session.links import LINKS, names_in
 from sessions_kms.session.next_cookie import TRIED_MAX
 from sessions_kms.signals import announce_async, session_opened, session_refused
 from sessions_kms.storage.session_items import Stored
-from sessions_kms.storage.suspect_answers import Confirm, retry_invalid_read
+from sessions_kms.storage.suspect_responses import Confirm, retry_invalid_read
 from sessions_kms.telemetry import Block, telemetry
 
 logger = logging.getLogger("django.security.SuspiciousSession")
@@ -232,7 +232,7 @@ class SessionRepository:
         return LoadedVersion.of(record, session_key, payload, content), content
 
     async def decrypt_current(self, record: SessionRecord, session_key: str) -> LoadedSession:
-        """Decrypt a record that came with the answer to a write; an invalid one is read again.
+        """Decrypt a record that came with the response to a write; an invalid one is read again.
 
         Raises as `require_live` and `decrypt` do.
         """

@@ -17,7 +17,7 @@ from sessions_kms.format.attributes import (
     number,
 )
 from sessions_kms.format.item_types import DATA_KEY, data_key_id
-from sessions_kms.storage.suspect_answers import retry_invalid_read
+from sessions_kms.storage.suspect_responses import retry_invalid_read
 from sessions_kms.storage.table import Table, try_write
 from sessions_kms.storage.writes import ABSENT, Condition, equal
 

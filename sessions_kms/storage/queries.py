@@ -1,7 +1,7 @@
 """Scans and queries of the table, and what AWS says about it as a whole.
 
 The owner index is eventually consistent. All methods raise TableUnavailable if there is no
-usable answer.
+usable response.
 """
 
 from typing import Any, NamedTuple
@@ -84,40 +84,42 @@ class Queries:
         """Return a page; an empty one is read again on another connection."""
         if start is not None:
             params["ExclusiveStartKey"] = start
-        answer = await self._table.read(operation, params)
-        first = connection_of(answer)
-        if first is not None and not answer.get("Items"):
-            answer = await self._table.read(operation, params, exclude=(first,))
-            if answer.get("Items"):
-                self._table.strays.add(first, connection_of(answer))
-        if not all(_is_text(item, "id") for item in answer.get("Items", [{}])):
+        response = await self._table.read(operation, params)
+        first = connection_of(response)
+        if first is not None and not response.get("Items"):
+            response = await self._table.read(operation, params, exclude=(first,))
+            if response.get("Items"):
+                self._table.strays.add(first, connection_of(response))
+        if not all(_is_text(item, "id") for item in response.get("Items", [{}])):
             raise TableUnavailable
-        if owner is not None and not all(_is_of(item, "owner", owner) for item in answer["Items"]):
-            self._table.strays.add(connection_of(answer))
+        if owner is not None and not all(
+            _is_of(item, "owner", owner) for item in response["Items"]
+        ):
+            self._table.strays.add(connection_of(response))
             raise TableUnavailable("The index answered with another owner than was asked for.")
-        return Page(answer["Items"], answer.get("LastEvaluatedKey"))
+        return Page(response["Items"], response.get("LastEvaluatedKey"))
 
     async def estimated_items(self) -> int:
         """Return how many items AWS counted in the whole table, up to six hours ago."""
-        answer = await self._table.read("describe_table")
-        return int(answer.get("Table", {}).get("ItemCount", 0))
+        response = await self._table.read("describe_table")
+        return int(response.get("Table", {}).get("ItemCount", 0))
 
     async def ttl_attribute(self) -> str | None:
         """Return the attribute by which DynamoDB deletes what has expired; None if it does not.
 
         https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TimeToLiveDescription.html
         """
-        answer = await self._table.read("describe_time_to_live")
-        description = answer.get("TimeToLiveDescription")
+        response = await self._table.read("describe_time_to_live")
+        description = response.get("TimeToLiveDescription")
         if description is None:
             raise TableUnavailable
         on = description.get("TimeToLiveStatus") in {"ENABLED", "ENABLING"}
         return description.get("AttributeName") if on else None
 
     async def server_time(self) -> float | None:
-        """Return the time of AWS by the `Date` header of an answer; None without that header."""
-        answer = await self._table.read("get_item", {"Key": key_of("clock")})
-        return parse_date(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"))
+        """Return the time of AWS by the `Date` header of a response; None without that header."""
+        response = await self._table.read("get_item", {"Key": key_of("clock")})
+        return parse_date(response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"))
 
 
 def _is_of(item: Any, name: str, value: str) -> bool:

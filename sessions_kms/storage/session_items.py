@@ -1,7 +1,7 @@
 """The records of sessions in the table, each under its session's id.
 
 Works with records, and knows neither session keys nor plaintext. All methods raise
-TableUnavailable if there is no usable answer, and InvalidRecord if an item that they read
+TableUnavailable if there is no usable response, and InvalidRecord if an item that they read
 does not match the format.
 """
 
@@ -28,7 +28,7 @@ from sessions_kms.format.record import (
     is_tombstone,
     read_stored,
 )
-from sessions_kms.storage.suspect_answers import Confirm
+from sessions_kms.storage.suspect_responses import Confirm
 from sessions_kms.storage.table import Table, try_write
 from sessions_kms.storage.writes import (
     ABSENT,
@@ -97,7 +97,7 @@ class SessionItems:
         """Put a record if there is none, or only an expired one.
 
         Raises RecordExists, or FateUnknown: then it may still be stored later. A record with
-        an owner is read back, because the answer to such a put is no evidence.
+        an owner is read back, because the response to such a put is no evidence.
         """
         try:
             acknowledgement = await self._table.put_once(_item_of(record), when=_absent(now))
@@ -192,8 +192,8 @@ class SessionItems:
     ) -> bool:
         """Delete a session's record; return False for a tombstone, which stays.
 
-        ``salt`` is the record's, if it is known: then the answer alone proves the deletion.
-        ``note`` is called with the deleted item, if the answer has it.
+        ``salt`` is the record's, if it is known: then the response alone proves the deletion.
+        ``note`` is called with the deleted item, if the response has it.
         """
         expected = None if salt is None else {"salt": as_binary(salt)}
         for _ in range(REPEATS_MAX):
@@ -226,7 +226,7 @@ class SessionItems:
             expected = {"salt": as_binary(head.salt)}
             await self._table.delete_or_raise(head.id, when=when, expected=expected)
         except ConditionFailed as exc:
-            return await self._current(head.id, exc) is None  # An answer to this delete was lost.
+            return await self._current(head.id, exc) is None  # A response to this delete was lost.
         return True
 
     async def _transact_until_applied(
@@ -271,7 +271,7 @@ def _is_no_record(item: Item | None) -> bool:
 
 
 def _is_ours(record: SessionRecord, current: Stored) -> bool:
-    """Return True if the record was stored although the answer was lost: its salt is unique."""
+    """Return True if the record was stored although the response was lost: its salt is unique."""
     if not isinstance(current, SessionRecord):
         return False
     return current.salt == record.salt or descends(current.ancestors, record.salt)

@@ -1,7 +1,7 @@
 """The DynamoDB table: items of any type, each under its id.
 
 Every read of an item is consistent; every write states its precondition, or that it has none. All
-methods raise TableUnavailable if there is no usable answer.
+methods raise TableUnavailable if there is no usable response.
 """
 
 from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
@@ -14,7 +14,7 @@ from sessions_kms.aws.table_client import TableClient, call_table, connection_of
 from sessions_kms.concurrency.waits import Pause, Wait
 from sessions_kms.exceptions import FateUnknown, TableUnavailable
 from sessions_kms.format.attributes import Item
-from sessions_kms.storage.suspect_answers import Confirm, ConfirmationLimit, StrayAnswers
+from sessions_kms.storage.suspect_responses import Confirm, ConfirmationLimit, StrayResponses
 from sessions_kms.storage.writes import (
     ABSENT,
     REPEATS_MAX,
@@ -53,9 +53,9 @@ class Trace(NamedTuple):
 class Table:
     """One table. ``pause`` makes the wait between two attempts.
 
-    A connection may give the answer to another request. So a missing item is read once more on
-    another connection, and so is one that was written, unless the answer has the old item. With
-    boto one answer counts: the connection cannot be chosen.
+    A connection may give the response to another request. So a missing item is read once more on
+    another connection, and so is one that was written, unless the response has the old item. With
+    boto one response counts: the connection cannot be chosen.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Table:
         pause: Callable[[float], Wait] = Pause,
         steady: Callable[[], float] = monotonic,
     ) -> None:
-        self.strays = StrayAnswers(steady)
+        self.strays = StrayResponses(steady)
         self._sender = Sender(client, name=name, pause=pause)
         self._limit = ConfirmationLimit(steady)
 
@@ -78,16 +78,16 @@ class Table:
         ``confirm`` says when a missing item is read once more.
         """
         sender, params = self._sender, _get_params(item_id, only)
-        answer = await call_table(sender.client, "get_item", TableName=sender.name, **params)
-        item = _item_in(answer, item_id)
+        response = await call_table(sender.client, "get_item", TableName=sender.name, **params)
+        item = _item_in(response, item_id)
         if item is None and confirm is not Confirm.NEVER:
-            return await self._confirm_missing(item_id, params, answer, confirm)
+            return await self._confirm_missing(item_id, params, response, confirm)
         return item
 
     async def _confirm_missing(
         self, item_id: str, params: dict[str, Any], first: Answer, confirm: Confirm
     ) -> Item | None:
-        """Read an item again on another connection; with boto the first answer counts."""
+        """Read an item again on another connection; with boto the first response counts."""
         connection = connection_of(first)
         if connection is None:
             return None
@@ -104,8 +104,8 @@ class Table:
     async def put(self, item: Item, *, when: Condition | None = None, sure: bool = True) -> None:
         """Put an item. Raises ConditionFailed.
 
-        It is sent again when its answer is lost or suspect, and may then find its own item. Without
-        ``sure``, DynamoDB's answer counts.
+        It is sent again when its response is lost or suspect, and may then find its own item.
+        Without ``sure``, DynamoDB's response counts.
         """
 
         def is_as_written(found: Item | None) -> bool:
@@ -119,7 +119,7 @@ class Table:
     async def put_once(self, item: Item, *, when: Condition | None = None) -> Acknowledgement:
         """Put an item with a single request. Raises ConditionFailed, or FateUnknown.
 
-        The write may still be applied if its answer is lost or lacks the item that it replaces.
+        The write may still be applied if its response is lost or lacks the item that it replaces.
         ConditionFailed has the stored item, from engines that return it.
         """
         params = Put(item, when).params() | returning_old(when)
@@ -161,7 +161,7 @@ class Table:
     async def update(self, item_id: str, changes: Item, *, when: Condition) -> bool:
         """Set attributes of an item; return False if the condition does not hold.
 
-        The write is sent again when its answer is lost or suspect, so the condition may also fail
+        The write is sent again when its response is lost or suspect, so the condition may also fail
         because the first attempt was applied.
         """
         trace = Trace(item_id, when.expected, when.expected, partial(has, changes))
@@ -175,7 +175,7 @@ class Table:
     ) -> bool:
         """Delete the item of an id, if there is one; return False if the condition does not hold.
 
-        The write is sent again when its answer is lost or suspect, so the condition may also fail
+        The write is sent again when its response is lost or suspect, so the condition may also fail
         because the first attempt was applied. ``expected`` is what is known of the stored item
         (see `Trace`).
         """
@@ -187,7 +187,7 @@ class Table:
         """Delete as `delete` does, but raise ConditionFailed.
 
         The error has the stored item, from engines that return it. Returns the deleted item; None
-        if the last answer had none.
+        if the last response had none.
         """
         trace = Trace(item_id, None, expected, lambda found: found is None)
         params = Delete(item_id, when).params() | returning_old(when)
@@ -205,7 +205,7 @@ class Table:
     def _is_stray(
         self, acknowledgement: Acknowledgement, item_id: str, required: Item | None
     ) -> bool:
-        """Return True if this is another write's answer, and report its connection as suspect."""
+        """Return True if this is another write's response, and report its connection as suspect."""
         if acknowledgement.is_of(item_id, required):
             return False
         self.strays.add(acknowledgement.connection)
@@ -219,16 +219,16 @@ class Table:
     ) -> bool:
         """Return True if an item is as an acknowledged write leaves it.
 
-        The item is read on a connection other than that of the answer; with boto the answer counts.
+        The item is read on a connection other than that of the response, which counts with boto.
         """
         if acknowledgement.connection is None and acknowledgement.old is None:
             return True
         exclude = (acknowledgement.connection,)
         params = _get_params(item_id)
-        answer = await self.read("get_item", params, exclude=exclude)
-        if is_as_written(_item_in(answer, item_id)):
+        response = await self.read("get_item", params, exclude=exclude)
+        if is_as_written(_item_in(response, item_id)):
             return True
-        self.strays.add(acknowledgement.connection, connection_of(answer))
+        self.strays.add(acknowledgement.connection, connection_of(response))
         return False
 
     async def require_as_written(
@@ -246,10 +246,10 @@ class Table:
             raise FateUnknown
 
     async def transact(self, *actions: Action) -> Acknowledgement:
-        """Put and delete in one transaction. The answer of DynamoDB is no evidence.
+        """Put and delete in one transaction. The response of DynamoDB is no evidence.
 
         Raises TransactionCanceled if a condition does not hold, or FateUnknown: the transaction
-        is not sent again when its answer is lost.
+        is not sent again when its response is lost.
         """
         return await self._sender.transacted([self._member(each) for each in actions])
 
@@ -263,7 +263,7 @@ class Table:
         *,
         exclude: Container[object] = (),
     ) -> Answer:
-        """Return the answer to a read, on a connection other than ``exclude``."""
+        """Return the response to a read, on a connection other than ``exclude``."""
         sender = self._sender
         return await call_table(
             sender.client, operation, exclude=exclude, TableName=sender.name, **(params or {})
@@ -288,12 +288,12 @@ def _get_params(item_id: str, only: Sequence[str] = ()) -> dict[str, Any]:
     return params | project(only) if only else params
 
 
-def _item_in(answer: Answer, item_id: str) -> Item | None:
-    """Return the requested item. Raises TableUnavailable if the answer is unusable."""
-    item: Any = answer.get("Item")
+def _item_in(response: Answer, item_id: str) -> Item | None:
+    """Return the requested item. Raises TableUnavailable if the response is unusable."""
+    item: Any = response.get("Item")
     if item is None:
-        # boto parses a body cut short to an empty answer: only one that is whole is a miss.
-        if not is_whole(answer):
+        # boto parses a body cut short to an empty response: only one that is whole is a miss.
+        if not is_whole(response):
             raise TableUnavailable
         return None
     if not isinstance(item, dict) or item.get("id") != {"S": item_id}:

@@ -1,11 +1,11 @@
 """Writes of the table: their conditions, how they are sent, and what acknowledges them.
 
 A write is sent again only from here, where its condition is known. One that was certainly not
-applied is sent again after a short pause, and so is one whose answer was lost if applying it twice
-does no harm; any other raises FateUnknown, and the caller decides.
+applied is sent again after a short pause, and so is one whose response was lost if applying it
+twice does no harm; any other raises FateUnknown, and the caller decides.
 
-An answer may be that to another request. One to a delete, or to a put that replaces, has the old
-item, with its id and the salt or stamp that the request named: no answer to another request has
+A response may be that to another request. One to a delete, or to a put that replaces, has the old
+item, with its id and the salt or stamp that the request named: no response to another request has
 that. A new item and a transaction come without evidence.
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_PutItem.html (ReturnValues)
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sessions_kms.aws.http_client.connections import Connection
 
 _NAME = re.compile(r"#(\w+)")
-REPEATS_MAX = 3  # requests of a write whose answers are lost
+REPEATS_MAX = 3  # requests of a write whose responses are lost
 PAUSES = (
     0.02,
     0.04,
@@ -45,21 +45,21 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """The answer to a write. ``old`` is the item that was there before, if the answer has one.
+    """The response to a write. ``old`` is the item that was there before, if the response has one.
 
-    ``connection`` is the one that the answer came on; None with boto.
+    ``connection`` is the one that the response came on; None with boto.
     """
 
     old: Item | None
     connection: "Connection | None"
 
     @classmethod
-    def of(cls, answer: dict[str, Any]) -> "Acknowledgement":
-        """Return the acknowledgement in an answer."""
-        return cls(answer.get("Attributes"), connection_of(answer))
+    def of(cls, response: dict[str, Any]) -> "Acknowledgement":
+        """Return the acknowledgement in a response."""
+        return cls(response.get("Attributes"), connection_of(response))
 
     def is_of(self, item_id: str, required: Item | None) -> bool:
-        """Return True if this may be the answer to a write to an item.
+        """Return True if this may be the response to a write to an item.
 
         ``required`` are the attributes that the condition of the write requires of the old item.
         """
@@ -71,7 +71,7 @@ class Acknowledgement:
     def is_enough(self, expected: Item | None) -> bool:
         """Return True if the write counts without reading the item again.
 
-        It does if the answer has the expected old item. If there was none, or the old item is not
+        It does if the response has the expected old item. If there was none, or the old item is not
         known, it does with boto only. ``expected`` is that of a `Trace`.
         """
         if self.old is None or expected is None:
@@ -84,7 +84,7 @@ class Condition:
 
     ``expression`` is DynamoDB's, each attribute written `#name`; ``values`` are those of its
     `:value`s, in the attribute form. ``expected`` has attributes that the stored item has
-    then, which change with each write: by them an answer shows the old state.
+    then, which change with each write: by them a response shows the old state.
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.OperatorsAndFunctions.html
     """
 
@@ -186,7 +186,7 @@ def names_in(expression: str) -> dict[str, str]:
 
 
 class Sender:
-    """The requests of one table. They raise TableUnavailable if there is no usable answer.
+    """The requests of one table. They raise TableUnavailable if there is no usable response.
 
     ``pause`` makes the wait between two of them.
     """
@@ -236,7 +236,7 @@ class Sender:
         return await self._acknowledged("transact_write_items", {"TransactItems": actions})
 
     async def _acknowledged(self, operation: str, params: dict[str, Any]) -> Acknowledgement:
-        # Differs from what reads request, so that an answer to one is not mistaken for the other's.
+        # Differs from what reads request: a response to one is not mistaken for the other's.
         params["ReturnConsumedCapacity"] = "INDEXES"
         began = time.monotonic()
         with deadline.call(deadline.HASTY.call, TableUnavailable):
@@ -256,17 +256,17 @@ class Sender:
 
     async def _once(self, operation: str, params: Mapping[str, Any]) -> Acknowledgement:
         try:
-            answer = await call_table(self.client, operation, **params)
+            response = await call_table(self.client, operation, **params)
         except TransactionCanceled as exc:
             if CHECK_FAILED in exc.reasons:
                 raise
             raise NotApplied from exc  # Another transaction on these items runs, for milliseconds.
-        # boto parses a body cut short to an empty answer.
-        if not is_whole(answer):
+        # boto parses a body cut short to an empty response.
+        if not is_whole(response):
             raise FateUnknown
-        return Acknowledgement.of(answer)
+        return Acknowledgement.of(response)
 
 
-def is_whole(answer: Mapping[str, Any]) -> bool:
-    """Return True if an answer arrived in full: it has the last requested member."""
-    return "ConsumedCapacity" in answer
+def is_whole(response: Mapping[str, Any]) -> bool:
+    """Return True if a response arrived in full: it has the last requested member."""
+    return "ConsumedCapacity" in response

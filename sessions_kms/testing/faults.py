@@ -21,7 +21,7 @@ class Fault(Enum):
 
     UNREACHABLE = auto()
     THROTTLED = auto()
-    LOST_ANSWERS = auto()  # to writes of sessions, which are applied
+    LOST_RESPONSES = auto()  # to writes of sessions, which are applied
 
 
 class FaultyDynamoDB(MemoryDynamoDB):
@@ -38,7 +38,7 @@ class FaultyDynamoDB(MemoryDynamoDB):
             raise error(operation, "ThrottlingException", status=400)
         if operation.startswith(READS) or not any(map(_is_of_session, ids)):
             return self._handle(handle)
-        with suppress(ClientError):  # A failed condition is an answer, too.
+        with suppress(ClientError):  # A failed condition is a response, too.
             self._handle(handle)
         raise ConnectionClosedError(endpoint_url=ENDPOINT)
 

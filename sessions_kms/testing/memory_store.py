@@ -90,12 +90,12 @@ class MemoryStore:
             yield
 
     @contextmanager
-    def lose_answers(self) -> Iterator[None]:
-        """Let DynamoDB apply each write of a session, and the answer be lost on the way.
+    def lose_responses(self) -> Iterator[None]:
+        """Let DynamoDB apply each write of a session, and the response be lost on the way.
 
         A save then reads that it was applied, and succeeds. A delete raises StoreUnavailable.
         """
-        with self._failing(Fault.LOST_ANSWERS):
+        with self._failing(Fault.LOST_RESPONSES):
             yield
 
     @contextmanager

@@ -18,7 +18,7 @@ MODULE = "sessions_kms.testing.memory_store"
 
 @pytest.fixture
 def session_store() -> "MemoryStore":
-    """Return the store of this process: `advance`, `unavailable`, `throttled`, `lose_answers`."""
+    """Return the store of this process: `advance`, `unavailable`, `throttled`, `lose_responses`."""
     from django.conf import settings  # noqa: PLC0415 - no other test needs it
 
     from sessions_kms.checks import uses_test_kit  # noqa: PLC0415 - the same

@@ -13,7 +13,7 @@ from typing import Any
 from django.http import HttpRequest
 
 from gateway_site.edge.access_log import UNKNOWN, LogEntry, current_entry
-from gateway_site.edge.client import ANSWER_TIME, Client, ClientGone, Send
+from gateway_site.edge.client import RESPONSE_TIME, Client, ClientGone, Send
 from gateway_site.edge.http_metrics import TimedCall, open_stream
 from gateway_site.edge.reports import Tally
 from gateway_site.edge.trusted_proxies import Address, parse_address
@@ -54,7 +54,7 @@ Groups = tuple[str, ...]
 # nginx buffers a response until it has a few KB of it.
 # https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering
 UNBUFFERED = (b"x-accel-buffering", b"no")
-READER_TIMEOUT = ANSWER_TIME
+READER_TIMEOUT = RESPONSE_TIME
 REMEDY = page("operations", "Upstream down")  # here: it reads metadata from the disk
 
 _no_connection = Tally(

@@ -151,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
             if error.message is not None:
                 members["message"] = error.message
             self._send(400, members)
-        except Exception as error:  # noqa: BLE001 -- the client gets the answer AWS has for it
+        except Exception as error:  # noqa: BLE001 -- the client gets the response AWS has for it
             logger.error("The local KMS failed: %s", type(error).__name__)  # noqa: TRY400 -- see handle_error
             self._send(500, {"__type": "KMSInternalException"})
 

@@ -101,7 +101,7 @@ class Authorization(OAuthAuthorizationServerProvider[AuthorizationCode, RefreshT
         if found is None:
             return None
         client, params = found
-        answer: dict[str, str | None] = {"error": "access_denied"}
+        response: dict[str, str | None] = {"error": "access_denied"}
         if account is not None:
             code = AuthorizationCode(
                 code=secrets.token_urlsafe(32),
@@ -115,9 +115,9 @@ class Authorization(OAuthAuthorizationServerProvider[AuthorizationCode, RefreshT
                 subject=account,
             )
             _keep(self.codes, code.code, code)
-            answer = {"code": code.code}
+            response = {"code": code.code}
         where = str(params.redirect_uri)
-        return construct_redirect_uri(where, **answer, state=params.state, iss=self.issuer)
+        return construct_redirect_uri(where, **response, state=params.state, iss=self.issuer)
 
     async def load_authorization_code(
         self, client: OAuthClientInformationFull, authorization_code: str

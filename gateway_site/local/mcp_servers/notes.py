@@ -1,6 +1,6 @@
 """The upstream `notes`: MCP, the endpoints of its authorization server, and one page.
 
-The endpoints are the SDK's, with what it lacks: public clients, and the issuer in every answer of
+The endpoints are the SDK's, with what it lacks: public clients, and the issuer in every response of
 the authorization endpoint (RFC 9207).
 """
 
@@ -108,12 +108,12 @@ class Pages:
 
     async def authorize(self, request: Request) -> Response:
         """Lead to the page that asks, or answer the client with an error and the issuer."""
-        answer = await AuthorizationHandler(self._authorization).handle(request)
-        where = answer.headers.get("location", "")
+        response = await AuthorizationHandler(self._authorization).handle(request)
+        where = response.headers.get("location", "")
         if where and not where.startswith(ALLOW_PATH):
             where = construct_redirect_uri(where, iss=self._authorization.issuer)
             return RedirectResponse(where, HTTPStatus.FOUND, {"Cache-Control": "no-store"})
-        return answer
+        return response
 
     async def revoke(self, request: Request) -> Response:
         """End the grant of a token (RFC 7009); the SDK's view asks public clients for a secret."""

@@ -77,18 +77,18 @@ class Command(OperatorCommand):
             ),
         )
         path = options["file"] or upstream.policy_file
-        answers = [
+        explanations = [
             *_explain_upstream(upstream, call),
             *(_explain_rules(path, call, options["client"]) if path else ()),
             *(_explain_pins(upstream.tools_pinned, call) if upstream.tools_pinned else ()),
         ]
-        is_allowed = all(each.is_allowed for each in answers)
-        lines = [line for each in answers for line in each.lines]
+        is_allowed = all(each.is_allowed for each in explanations)
+        lines = [line for each in explanations for line in each.lines]
         if not path:
             prefix = f"UPSTREAM_{upstream.name.upper()}_"
             lines.append(f"The upstream has no file of rules: {prefix}POLICY_FILE names one.")
         verdict = "allowed" if is_allowed else "denied"
-        rule = next((each.rule for each in answers if each.rule is not None), None)
+        rule = next((each.rule for each in explanations if each.rule is not None), None)
         self.conclude(
             {"allowed": is_allowed, "file": path, "line": rule and rule.line, "reasons": lines},
             "\n".join([f"{verdict}:", *(f"  {line}" for line in lines)]),
@@ -97,7 +97,7 @@ class Command(OperatorCommand):
 
 
 @dataclass(frozen=True)
-class Answer:
+class Explanation:
     """What one of those that decide says about a call."""
 
     is_allowed: bool
@@ -134,18 +134,20 @@ def _require_json(params: str) -> None:
         ) from None
 
 
-def _explain_upstream(upstream: Upstream, call: MCPCall) -> Iterator[Answer]:
+def _explain_upstream(upstream: Upstream, call: MCPCall) -> Iterator[Explanation]:
     """Yield what the variables of the upstream reject."""
     prefix = f"UPSTREAM_{upstream.name.upper()}_"
     if not upstream.allows(call.caller.groups):
-        yield Answer(is_allowed=False, lines=[f"{prefix}ALLOWED_GROUPS has none of these groups."])
+        yield Explanation(
+            is_allowed=False, lines=[f"{prefix}ALLOWED_GROUPS has none of these groups."]
+        )
     if call.caller.is_client and not upstream.clients:
-        yield Answer(
+        yield Explanation(
             is_allowed=False, lines=[f"{prefix}CLIENTS is not set: no client may call it."]
         )
 
 
-def _explain_rules(path: str, call: MCPCall, client: str | None) -> Iterator[Answer]:
+def _explain_rules(path: str, call: MCPCall, client: str | None) -> Iterator[Explanation]:
     server = settings.AUTHORIZATION_SERVER
     listed = server.listed if server is not None else {}
     if client and (problem := find_client_problem(client, listed)):
@@ -156,22 +158,22 @@ def _explain_rules(path: str, call: MCPCall, client: str | None) -> Iterator[Ans
         raise UsageError(f"{path}: {invalid}") from None
     decision = CallPolicy(rules, all_names(client) if client else frozenset()).decide(call)
     if decision.rule is None:
-        yield Answer(
+        yield Explanation(
             is_allowed=False, lines=[f"No rule of {path} allows it.", *_find_oddities(call, rules)]
         )
         return
     word = "allows" if decision.is_allowed else "denies"
     lines = [f"Line {decision.rule.line} of {path} {word} it:", *_quote(path, rules, decision.rule)]
-    yield Answer(decision.is_allowed, lines, decision.rule)
+    yield Explanation(decision.is_allowed, lines, decision.rule)
 
 
-def _explain_pins(path: str, call: MCPCall) -> Iterator[Answer]:
+def _explain_pins(path: str, call: MCPCall) -> Iterator[Explanation]:
     try:
         pinned = load_pins(path)
     except InvalidPins as invalid:
         raise UsageError(f"{path}: {invalid}") from None
     if not PinPolicy(PassAll(), pinned, SeenTools(call.upstream)).allows(call.message):
-        yield Answer(is_allowed=False, lines=[f"The tool is not pinned in {path}."])
+        yield Explanation(is_allowed=False, lines=[f"The tool is not pinned in {path}."])
 
 
 def _quote(path: str, rules: Rules, rule: Rule) -> Iterator[str]:

@@ -88,14 +88,14 @@ def api_endpoint(*methods: str) -> Callable[[View], View]:
         @login_not_required
         @without_session
         @functools.wraps(view)
-        def answering(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        def respond_or_reject(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             if request.method == "OPTIONS":
                 return _preflight_response(methods)
             return _call_view(view, methods, request, *args, **kwargs)
 
-        setattr(answering, NOT_NOW, unavailable_response)
-        setattr(answering, REFUSED, rejection_response)
-        return answering
+        setattr(respond_or_reject, NOT_NOW, unavailable_response)
+        setattr(respond_or_reject, REFUSED, rejection_response)
+        return respond_or_reject
 
     return decorate
 

@@ -141,7 +141,7 @@ def _find_client(
     else:
         raise ClickRequired
     if not server.accepts_redirect(client, auth_request.redirect_uri):
-        raise UnknownClient("The answer would go to an address that is not this client's.")
+        raise UnknownClient("The response would go to an address that is not this client's.")
     return client
 
 

@@ -80,7 +80,7 @@ def token(request: HttpRequest) -> HttpResponse:
     upstream = _named_upstream(server, resource)
     client, proof = _make_authenticator(request, form), _make_proof(request, form)
 
-    def answer() -> HttpResponse:
+    def respond() -> HttpResponse:
         __traceback_hide__ = True
         try:
             return give(form, upstream, arrived_at, client, proof)
@@ -90,7 +90,7 @@ def token(request: HttpRequest) -> HttpResponse:
             outages.log_refusal(request, str(error), response)  # One client's: no outage.
             return response
 
-    return _with_slot(answer)
+    return _with_slot(respond)
 
 
 setattr(token, api.BODY_MAX_ATTRIBUTE, ASSERTION_FORM_MAX + 1)

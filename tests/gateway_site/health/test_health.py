@@ -21,7 +21,7 @@ from gateway_site.health.dependencies import (
     shared_probes,
 )
 from gateway_site.health.probes import Outcome, SharedProbe
-from gateway_site.health.readiness import ANSWER_MAX, Readiness, readiness
+from gateway_site.health.readiness import OUTCOME_WITHIN, Readiness, readiness
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
@@ -80,7 +80,7 @@ def probe() -> Probe:
 
 def status_after(probe: SharedProbe) -> int:
     """Return the status of `/readyz` once an attempt that is due has ended."""
-    probe.answer().result(10)
+    probe.outcome().result(10)
     status: int = Client().get("/readyz").status_code
     return status
 
@@ -243,7 +243,7 @@ async def test_no_request_waits_for_an_attempt_once_an_outcome_is_known(
 def test_concurrent_requests_share_one_probe(make_health: MakeHealth, probe: Probe) -> None:
     health = make_health(probe)
     probe.go.clear()
-    responses = [health.answer() for _ in range(50)]
+    responses = [health.outcome() for _ in range(50)]
     assert probe.begun.wait(10)
     probe.go.set()
     assert {response.result(10) for response in responses} == {Outcome.OK}
@@ -308,7 +308,7 @@ async def test_hanging_services_delay_readiness_by_seconds_only(
     probe.go.clear()
     client: Any = AsyncClient()
     assert (await client.get("/readyz")).json() == {"status": "unavailable", "reason": "sql"}
-    clock.advance(ANSWER_MAX)
+    clock.advance(OUTCOME_WITHIN)
     response = await client.get("/readyz?verbose")
     assert response.status_code == 200
     assert set(response.json()["shared"].values()) == {"unavailable", "closed"}

@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError
 
 from gateway_site.health.probes import DatabaseRejectedError, Outcome, SharedProbe
-from gateway_site.health.readiness import ANSWER_MAX, Readiness
+from gateway_site.health.readiness import OUTCOME_WITHIN, Readiness
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from tests.support.clock import FakeClock
 
@@ -47,7 +47,7 @@ class Process:
     def obstacle(self) -> str | None:
         """Return why it is not ready, as `/readyz` does."""
         for name in self.readiness.start():
-            self.probes[name].answer().result(10)
+            self.probes[name].outcome().result(10)
         responses = self.readiness.start()
         if (obstacle := self.readiness.find_obstacle(responses)) is None:
             self.readiness.settle()
@@ -118,7 +118,7 @@ def test_process_that_was_ready_stays_ready_and_tries_nothing_more(process: Proc
 def test_process_without_any_response_is_not_ready_for_some_seconds(process: Process) -> None:
     process.readiness.start()
     assert process.readiness.find_obstacle({}) == "sql"
-    process.clock.advance(ANSWER_MAX - 1)
+    process.clock.advance(OUTCOME_WITHIN - 1)
     assert process.readiness.find_obstacle({}) == "sql"
     process.clock.advance(1)
     assert process.readiness.find_obstacle({}) is None
@@ -147,5 +147,5 @@ def test_wrong_setting_is_a_rejection(clock: FakeClock) -> None:
         raise ImproperlyConfigured
 
     probe = SharedProbe("table", fail, clock=clock)
-    assert probe.answer().result(10) is REJECTED
+    assert probe.outcome().result(10) is REJECTED
     probe.close()

@@ -317,7 +317,7 @@ FAULTS = {
         {"Content-Type": "application/json"},
         b'{"jsonrpc":"2.0","id":1,"result":{"tools":{}}}',
     ),
-    "ended without an answer": (200, {"Content-Type": "text/event-stream"}, b"data: {}\n"),
+    "ended without a response": (200, {"Content-Type": "text/event-stream"}, b"data: {}\n"),
     "a content coding": (
         200,
         {"Content-Type": "application/json", "Content-Encoding": "gzip"},

@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from gateway_site.edge.client import ANSWER_TIME
+from gateway_site.edge.client import RESPONSE_TIME
 from gateway_site.server import OPTIONS, connections
 from gateway_site.server.protocol import HEAD_TIME, LINGER, BoundedProtocol
 from tests.gateway_site.server.served import (
@@ -150,7 +150,7 @@ def wait_until_full(served: Served, application: Application) -> None:
 def test_response_that_is_not_received_is_aborted(served: Served, application: Application) -> None:
     client = served.connected(LARGE)
     wait_until_full(served, application)
-    served.advance(ANSWER_TIME + 2 * SWEEP)
+    served.advance(RESPONSE_TIME + 2 * SWEEP)
     assert application.gone.wait(20)
     assert len(answer(client)) < 100_000_000  # what the system held for it, of 1 GB
 
@@ -159,7 +159,7 @@ def test_slowly_received_response_continues(served: Served, application: Applica
     client = served.connected(LARGE)
     for _ in range(3):
         wait_until_full(served, application)
-        served.advance(ANSWER_TIME - 10)
+        served.advance(RESPONSE_TIME - 10)
         left = 16 * 1024 * 1024  # more than the system holds of it
         while left:
             piece = client.recv(min(left, 65536))
@@ -173,7 +173,7 @@ def test_last_response_of_a_connection_is_aborted_too(served: Served, version: b
     """Its transport would otherwise wait for the client for ever, with the descriptor."""
     client = served.connected(GET.replace(b"/x", b"/heavy").replace(b"1.1", version))
     begun = len(client.recv(65536))
-    served.advance(KEPT + ANSWER_TIME + 3 * SWEEP)
+    served.advance(KEPT + RESPONSE_TIME + 3 * SWEEP)
     assert begun + len(answer(client)) < 30_000_000
 
 
@@ -220,7 +220,7 @@ async def test_few_unreceived_bytes_do_not_keep_a_connection() -> None:
     protocol, transport = BoundedProtocol(config, ServerState(), {}), Unread()
     protocol.connection_made(transport)
     protocol.check_timeouts(0)
-    protocol.check_timeouts(ANSWER_TIME - 1)
+    protocol.check_timeouts(RESPONSE_TIME - 1)
     assert not transport.aborted
-    protocol.check_timeouts(ANSWER_TIME)
+    protocol.check_timeouts(RESPONSE_TIME)
     assert transport.aborted

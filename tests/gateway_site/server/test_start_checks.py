@@ -79,7 +79,7 @@ def test_missing_migrations_are_logged_once_with_the_command(
     monkeypatch.setattr(dependencies, "_missing_migrations", lambda: True)
     probe = SharedProbe("migrations", dependencies.MigrationsProbe(), max_age=0.0)
     for _ in range(2):
-        assert probe.answer().result() is Outcome.FAILED
+        assert probe.outcome().result() is Outcome.FAILED
     probe.close()
     [record] = caplog.records
     assert record.levelno == logging.ERROR

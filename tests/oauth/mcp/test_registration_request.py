@@ -11,7 +11,7 @@ from oauth.mcp.registration_request import (
     UnusableClient,
     choose_auth_method,
     make_metadata,
-    read_answer,
+    read_response,
 )
 from tests.oauth.support.registering import CALLBACK, MANAGEMENT_TOKEN
 from tests.support.cases import each_case
@@ -21,7 +21,7 @@ SECRET = {"client_id": "c", "client_secret": "s", "client_secret_expires_at": 0}
 
 
 def read(response: dict[str, Any]) -> MadeClient:
-    return read_answer(response, redirect_uri=CALLBACK, now=NOW)
+    return read_response(response, redirect_uri=CALLBACK, now=NOW)
 
 
 @each_case(

@@ -58,7 +58,7 @@ def test_every_code_is_used() -> None:
 def test_error_code_of_a_provider_is_mapped_or_dropped(
     endpoint: str, error: object, code: Code
 ) -> None:
-    assert Code.of_answer(endpoint, error) is code
+    assert Code.of_error(endpoint, error) is code
 
 
 def fail_in(what: str, corp: FakeProvider) -> None:

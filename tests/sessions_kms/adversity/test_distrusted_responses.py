@@ -352,7 +352,7 @@ def test_record_from_the_future_is_logged_and_keeps_everyone_signed_in(
         session.load()
     assert session.session_key == key
     alarms = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert [record.name for record in alarms] == ["sessions_kms.storage.suspect_answers"]
+    assert [record.name for record in alarms] == ["sessions_kms.storage.suspect_responses"]
     assert not any(record.name.startswith("django.security") for record in caplog.records)
     faulty.stack.clock.advance(100)
     assert SessionStore(key).get("_auth_user_id") == "7"

@@ -20,7 +20,7 @@ from sessions_kms.concurrency.write_queue import WriteQueues
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.tokens import NewToken, SealedToken, Tokens
 from sessions_kms.services import id_of
-from sessions_kms.storage.suspect_answers import A_SECOND, KNOWN_FOR, ConfirmationLimit
+from sessions_kms.storage.suspect_responses import A_SECOND, KNOWN_FOR, ConfirmationLimit
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.exchange_proxy import ExchangeProxy, running_exchange_proxy
 from tests.sessions_kms.support.sessions import saved_key
@@ -151,7 +151,9 @@ def test_differing_responses_close_both_connections_and_are_logged(
     asked = {each.connection for each in behind.proxy.asked("GetItem")}
     assert len(asked) == 2
     assert until(lambda: asked <= behind.proxy.closed)
-    told = [each for each in caplog.records if each.name == "sessions_kms.storage.suspect_answers"]
+    told = [
+        each for each in caplog.records if each.name == "sessions_kms.storage.suspect_responses"
+    ]
     assert len(told) == 1
     assert key not in caplog.text
 

@@ -21,7 +21,7 @@ class Around(SyncAndAsyncMiddleware):
 
     async def process(self, request: list[str]) -> list[str]:
         request.append("before")
-        response: list[str] = await self.get_answer(request)
+        response: list[str] = await self.await_response(request)
         self.thread = await CallInDjangosThread(threading.current_thread)
         return [*response, "after"]
 

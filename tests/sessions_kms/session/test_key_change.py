@@ -19,7 +19,7 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import id_of, services
 from sessions_kms.session.next_cookie import TRIED_MAX
 from sessions_kms.session.repository import SessionRepository
-from sessions_kms.storage.suspect_answers import Confirm
+from sessions_kms.storage.suspect_responses import Confirm
 from sessions_kms.telemetry import Block
 from sessions_kms.testing.dynamodb import Handle
 from tests.sessions_kms.model.world import World

@@ -13,7 +13,7 @@ from sessions_kms.storage.not_before import NotBeforeItems
 from sessions_kms.storage.published_keys import DataKeyItems
 from sessions_kms.storage.queries import Queries
 from sessions_kms.storage.session_items import Conflict, RecordExists, SessionItems
-from sessions_kms.storage.suspect_answers import Confirm
+from sessions_kms.storage.suspect_responses import Confirm
 from sessions_kms.storage.table import Table
 from sessions_kms.storage.writes import REPEATS_MAX, Condition, equal
 from tests.sessions_kms.support.recording import (

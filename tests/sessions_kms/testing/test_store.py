@@ -46,7 +46,7 @@ def test_unreachable_or_throttled_store_serves_nobody_and_loses_nothing(
 
 
 def test_write_whose_response_is_lost_is_found(kit: MemoryStore) -> None:
-    with kit.lose_answers():
+    with kit.lose_responses():
         key = make_session(n=1)
         session = open_session(key)
         session["n"] = 2
@@ -59,11 +59,11 @@ def test_write_whose_response_is_lost_is_found(kit: MemoryStore) -> None:
 
 def test_faults_nest_and_end_with_errors(kit: MemoryStore) -> None:
     key = make_session(n=1)
-    with suppress(ZeroDivisionError), kit.unavailable(), kit.lose_answers():
+    with suppress(ZeroDivisionError), kit.unavailable(), kit.lose_responses():
         assert content_of(key) == {"n": 1}
         raise ZeroDivisionError
     assert content_of(key) == {"n": 1}
-    with kit.lose_answers(), kit.unavailable(), pytest.raises(StoreUnavailable):
+    with kit.lose_responses(), kit.unavailable(), pytest.raises(StoreUnavailable):
         content_of(key)
 
 

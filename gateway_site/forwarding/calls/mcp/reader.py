@@ -17,7 +17,7 @@ from gateway_site.forwarding.calls.upstream_call import UpstreamCall
 from gateway_site.mcp import json_text, version_headers
 from gateway_site.mcp.errors import (
     TOO_LARGE,
-    UNREADABLE_ANSWER,
+    UNREADABLE_RESPONSE,
     UNSUPPORTED_CONTENT,
     RPCProblem,
     rejection,
@@ -153,7 +153,7 @@ class MCPReader:
             502,
             "unreadable_answer",
             str(unreadable),
-            rpc_code=UNREADABLE_ANSWER,
+            rpc_code=UNREADABLE_RESPONSE,
             request_id=None if message is None else message.id,
         )
 

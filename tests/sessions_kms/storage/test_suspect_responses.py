@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.storage import suspect_answers
-from sessions_kms.storage.suspect_answers import (
+from sessions_kms.storage import suspect_responses
+from sessions_kms.storage.suspect_responses import (
     A_SECOND,
     KNOWN_FOR,
     LOGGED_EVERY,
     ConfirmationLimit,
-    StrayAnswers,
+    StrayResponses,
 )
 from sessions_kms.telemetry import telemetry
 from tests.sessions_kms.support.recording import Suspect
@@ -70,9 +70,9 @@ def test_item_that_is_confirmed_again_delays_no_other(
 
 
 def test_alarm_is_logged_and_counted(counted: Counted, caplog: pytest.LogCaptureFixture) -> None:
-    error = suspect_answers.log_alarm("ahead", suspect_answers.AHEAD)
+    error = suspect_responses.log_alarm("ahead", suspect_responses.AHEAD)
     assert isinstance(error, StoreUnavailable)
-    assert caplog.messages == [suspect_answers.AHEAD]
+    assert caplog.messages == [suspect_responses.AHEAD]
     assert counted == [("doubts", {"reason": "ahead"})]
 
 
@@ -81,11 +81,11 @@ def test_stray_responses_are_counted_and_logged_once_a_minute(
 ) -> None:
     caplog.set_level(logging.ERROR)
     connection: Any = Suspect()
-    stray = StrayAnswers(clock)
+    stray = StrayResponses(clock)
     stray.add(connection, None)
     assert connection.is_distrusted
     assert len(caplog.records) == 1
-    assert caplog.messages[0].startswith("DynamoDB gave an answer to another request: ")
+    assert caplog.messages[0].startswith("DynamoDB gave a response to another request: ")
     assert "Its connection is closed. Not logged before: 0." in caplog.text
     for seconds in (0.0, 1.0, LOGGED_EVERY - 1.5):
         clock.advance(seconds)

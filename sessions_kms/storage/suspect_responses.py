@@ -1,6 +1,6 @@
-"""Second reads, before acting on an answer that would sign somebody out.
+"""Second reads, before acting on a response that would sign somebody out.
 
-AWS, or a proxy in between, can return a wrong answer once. This module does not depend on records.
+AWS, or a proxy in between, can return a wrong response once. Nothing here depends on records.
 """
 
 import logging
@@ -62,7 +62,7 @@ class ConfirmationLimit:
             return True
 
     def confirmed(self, item_id: str) -> None:
-        """Note that an item is missing by two answers."""
+        """Note that an item is missing by two responses."""
         with self._lock:
             self._missing.pop(item_id, None)
             self._missing[item_id] = self._steady()
@@ -88,8 +88,8 @@ def log_alarm(reason: str, alarm: str) -> StoreUnavailable:
     return StoreUnavailable()
 
 
-class StrayAnswers:
-    """Answers of DynamoDB that belong to another request, as seen by one process.
+class StrayResponses:
+    """Responses of DynamoDB that belong to another request, as seen by one process.
 
     Each is counted, and its connections are closed; the log has one line a minute.
     """
@@ -101,7 +101,7 @@ class StrayAnswers:
         self._unlogged = 0
 
     def add(self, *connections: "Connection | None") -> None:
-        """Note a stray answer, which came on one of these connections."""
+        """Note a stray response, which came on one of these connections."""
         for each in connections:
             if each is not None:
                 each.distrust()
@@ -113,7 +113,7 @@ class StrayAnswers:
                 return
             before, self._unlogged, self._logged = self._unlogged, 0, now
         logger.error(
-            "DynamoDB gave an answer to another request: it contradicts a second answer, or lacks"
+            "DynamoDB gave a response to another request: it contradicts a second one, or lacks"
             " the item that was replaced. Its connection is closed. Not logged before: %d.",
             before,
         )
