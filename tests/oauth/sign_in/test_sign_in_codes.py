@@ -36,7 +36,7 @@ def test_every_code_is_used() -> None:
         code
         for code in Code
         if f"Code.{code.name}" not in text
-        # `of_answer` makes these of what the provider says.
+        # `of_error` makes these of what the provider says.
         and not code.startswith(("authorization_", "token_"))
     ]
     assert unused == []
