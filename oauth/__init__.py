@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from oauth.access import aget_account as aget_account
     from oauth.access import aget_token as aget_token
     from oauth.access import aunless_ended as aunless_ended
+    from oauth.access import find_assertion_issuer as find_assertion_issuer
     from oauth.access import get_token as get_token
     from oauth.access import groups_of as groups_of
     from oauth.access import needs_consent as needs_consent
     from oauth.access import unless_ended as unless_ended
-    from oauth.access import voucher_of as voucher_of
     from oauth.exceptions import AssertionRefused as AssertionRefused
     from oauth.exceptions import NotConnected as NotConnected
     from oauth.exceptions import OAuthError as OAuthError
@@ -106,11 +106,11 @@ _MODULES = {
         "aget_account",
         "aget_token",
         "aunless_ended",
+        "find_assertion_issuer",
         "get_token",
         "groups_of",
         "needs_consent",
         "unless_ended",
-        "voucher_of",
     ),
     "oauth.exceptions": (
         "AssertionRefused",

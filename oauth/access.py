@@ -93,22 +93,22 @@ def groups_of(session: SessionBase, provider: str, held: TokenSet | None = None)
     return vault.groups_of_sign_in(session)
 
 
-def voucher_of(session: SessionBase, server: str) -> ProviderConfig | None:
+def find_assertion_issuer(session: SessionBase, server: str) -> ProviderConfig | None:
     """Return the provider that vouches for the person at an MCP server, so that calls just work.
 
     None if no provider does, if the person connected the server, or if the last attempt failed.
     Raises StoreUnavailable.
     """
     found = find_server(server)
-    voucher = _voucher_at(found)
-    if found is None or voucher is None:
+    provider = _assertion_issuer_of(found)
+    if found is None or provider is None:
         return None
     held = vault.load_token_set(session, server)
     is_connected = held is not None and held.asserted_by is None
     if is_connected or is_paused(session, found, services().clock()):
         return None
-    account = vault.load_token_set(session, voucher.name)
-    return None if unless_ended(voucher.name, account) is None else voucher
+    account = vault.load_token_set(session, provider.name)
+    return None if unless_ended(provider.name, account) is None else provider
 
 
 def unless_ended(provider: str, held: TokenSet | None) -> TokenSet | None:
@@ -126,13 +126,13 @@ async def _fresh_token(request: HttpRequest, provider: str, rejected: TokenSet |
     __traceback_hide__ = True
     session = cast("SessionStore", request.session)  # `oauth.checks` requires this engine
     server = find_server(provider)
-    voucher = _voucher_at(server)
-    if server is None or voucher is None:
+    issuer = _assertion_issuer_of(server)
+    if server is None or issuer is None:
         return await FreshToken(services(), session, provider, rejected).get()
-    return await AssertedToken(services(), session, server, voucher, rejected).get()
+    return await AssertedToken(services(), session, server, issuer, rejected).get()
 
 
-def _voucher_at(server: McpServer | None) -> ProviderConfig | None:
+def _assertion_issuer_of(server: McpServer | None) -> ProviderConfig | None:
     if server is None or server.id_jag is None:
         return None
     return config.find_provider(server.id_jag)

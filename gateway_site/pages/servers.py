@@ -8,7 +8,7 @@ from django.http import HttpRequest
 
 from gateway_site.pages.connections import CallableUpstream, Status, status_of, upstream_url
 from gateway_site.rules.upstream import Upstream
-from oauth import groups_of, load_token_set, voucher_of
+from oauth import find_assertion_issuer, groups_of, load_token_set
 from oauth.mcp.servers import find_server
 
 
@@ -62,9 +62,9 @@ def _connection(request: HttpRequest, upstream: Upstream) -> ServerConnection:
     label = upstream.name if server is None else server.label
     held = load_token_set(request.session, upstream.provider)
     upstreams = (CallableUpstream(upstream.name, upstream_url(request, upstream)),)
-    if (voucher := voucher_of(request.session, upstream.provider)) is not None:
+    if (provider := find_assertion_issuer(request.session, upstream.provider)) is not None:
         return ServerConnection(
-            upstream.provider, label, Status.HELD, upstreams, through=voucher.label
+            upstream.provider, label, Status.HELD, upstreams, through=provider.label
         )
     if held is None:
         return ServerConnection(upstream.provider, label, Status.NONE)

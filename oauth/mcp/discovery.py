@@ -98,17 +98,15 @@ def discover(server: McpServer) -> Discovered:
 def announced_assertions(found: Discovered) -> tuple[bool, dict[str, bool | None]]:
     """Return whether a server's issuer, and which providers, announce that they support ID-JAG.
 
-    Reads the metadata of the provider that vouches for people at the server, or of all providers if
-    none does. The value is None for a provider whose metadata cannot be fetched.
+    Reads the metadata of the provider that vouches for people at the server; without one, of all
+    providers if the issuer announces it. The value is None for a provider whose metadata cannot be
+    fetched.
     """
     named = found.server.id_jag
-    providers = [
-        each for each in all_providers() if each.issuer is not None and named in {None, each.name}
-    ]
-    profiles = "authorization_grant_profiles_supported"
-    return _lists(found.metadata, profiles, PROFILE), {
-        each.name: _announces_assertions(each) for each in providers
-    }
+    is_accepted = _lists(found.metadata, "authorization_grant_profiles_supported", PROFILE)
+    wanted = {named} if named or not is_accepted else {each.name for each in all_providers()}
+    providers = [each for each in all_providers() if each.name in wanted and each.issuer]
+    return is_accepted, {each.name: _announces_assertions(each) for each in providers}
 
 
 def _announces_assertions(provider: ProviderConfig) -> bool | None:

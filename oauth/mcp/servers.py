@@ -77,8 +77,8 @@ def _read_server(name: str, members: Mapping[str, Any]) -> McpServer:
     if members.get("id_jag") and not members.get("issuer"):
         # Otherwise the MCP server would choose for whom the provider vouches for people.
         raise ImproperlyConfigured(f"{SETTING}: {name} has an id_jag, so it needs an issuer.")
-    if voucher := members.get("id_jag"):
-        provider = find_provider(voucher)
+    if named := members.get("id_jag"):
+        provider = find_provider(named)
         if provider is None or provider.issuer is None:
             raise ImproperlyConfigured(
                 f"{SETTING}: the id_jag of {name} is no provider with OpenID Connect."

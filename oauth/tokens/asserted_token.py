@@ -2,17 +2,17 @@
 
 An access token is in the session until it expires. Then one process requests another for all
 (`assertion_request`), with an id token that is valid for another minute, for which the provider's
-token set is refreshed if need be. The lease of this work has no result: the others find the token
-in the stored session.
+token set is refreshed if need be. The lease of this work never has the token: the others find it in
+the stored session.
 
 After an error of OAuth the session waits PAUSE seconds; until then only connecting the server
-helps. What a user connected is used and refreshed like that of every other server.
+helps. A session that is too full to note the error has it noted in the lease. What a user connected
+is used and refreshed like that of every other server.
 """
 
 import hashlib
 import logging
 import secrets
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,6 +31,7 @@ from oauth.mcp.servers import McpServer
 from oauth.metrics import telemetry
 from oauth.provider.config import ProviderConfig
 from oauth.provider.id_token import CLOCK_DIFFERENCE, decode_stored_claims
+from oauth.provider.refresh_lease import RefreshOutcome
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
 from oauth.tokens.assertion_request import AssertionRequest
@@ -40,7 +41,8 @@ from oauth.tokens.refresh_coordinator import Refresh
 from oauth.tokens.remaining_access import RemainingAccess
 from oauth.tokens.revocation import revoke_soon
 from oauth.tokens.vault import SessionWrite, StoredTokenSet, TokenRepository
-from sessions_kms import SessionStore
+from sessions_kms import SessionStore, StoreUnavailable
+from sessions_kms.concurrency.waits import BlockingCall
 from sessions_kms.services import Services
 from sessions_kms.signals import ReceiverCall
 
@@ -50,6 +52,7 @@ PREFIX: Final = "oauth_assertion_failed:"  # of session keys, one for each serve
 PAUSE: Final = 300  # seconds without another attempt
 ID_TOKEN_LASTS: Final = 60  # seconds that an id token must be valid to be exchanged
 LEASE_LABEL: Final = "oauth/id-jag"
+REFUSED: Final = "refused"  # in the lease
 
 
 def is_paused(session: SessionBase, server: McpServer, now: float) -> bool:
@@ -89,10 +92,13 @@ class _FreshAccount(FreshToken):
         return _IdTokenFreshness(provider_of(self._name, token_set), self._services.clock)
 
 
-def expired_token_set(
+def make_placeholder(
     session: SessionStore, server: McpServer, provider: str, user: str
 ) -> TokenSet:
-    """Return what stands for a missing token set; its secret is that of the work's lease."""
+    """Return an expired token set without tokens; its `grant_secret` is that of the work's lease.
+
+    It takes the place of a missing token set: a request replaces it, as a refresh would.
+    """
     __traceback_hide__ = True
     parts = (LEASE_LABEL, server.name, session.session_key or secrets.token_hex(16))
     return TokenSet(
@@ -110,7 +116,7 @@ def expired_token_set(
 
 
 class _Repository(TokenRepository):
-    """One session's token set of a server: in place of none, or a useless one, an expired one."""
+    """One session's token set of a server; a placeholder if there is none, or a useless one."""
 
     def __init__(
         self, services: Services, session: SessionStore, server: McpServer, provider: str
@@ -118,7 +124,7 @@ class _Repository(TokenRepository):
         super().__init__(services, session, server.name)
         self._services = services
         self._server = server
-        self._voucher = provider
+        self._assertion_issuer = provider
 
     async def put(self, new: TokenSet) -> StoredTokenSet:
         """Store a token set, unless the user connected the server meanwhile.
@@ -138,22 +144,27 @@ class _Repository(TokenRepository):
             raise NotConnected("The session or the connection has ended meanwhile.")
         return StoredTokenSet(saved, session)
 
-    async def pause(self) -> None:
-        """Note in the stored session that an attempt failed."""
+    async def pause(self) -> bool:
+        """Note in the stored session that an attempt failed; return False if that has no room."""
         session, now = self._reload(), self._services.clock()
         if await session.aget(SESSION_KEY) is None or is_paused(session, self._server, now):
-            return
+            return True
         session[PREFIX + self._server.name] = int(now)
         if session is not self._session:
-            with suppress(UpdateError, SessionFull):  # It has ended; or the next call fails alike.
+            try:
                 await SessionWrite(session, "save")
+            except UpdateError:  # It has ended.
+                return True
+            except SessionFull:
+                return False
+        return True
 
     async def require(self, session: SessionStore) -> TokenSet:
-        """Return the token set of a session object, or an expired one in its place."""
+        """Return the token set of a session object, or a placeholder."""
         held = await self._find(session)
         if held is None or not await self._is_usable(session, held):
             user = await session.aget(SESSION_KEY)
-            return expired_token_set(session, self._server, self._voucher, user or "")
+            return make_placeholder(session, self._server, self._assertion_issuer, user or "")
         return held if held.asserted_by else await super().require(session)
 
     async def _is_usable(self, session: SessionStore, held: TokenSet) -> bool:
@@ -164,7 +175,7 @@ class _Repository(TokenRepository):
             expires_at = held.expires_at
             lasts = expires_at is None or expires_at > self._services.clock()
             return lasts or held.refresh_token is not None
-        name = self._voucher
+        name = self._assertion_issuer
         account = vault.parse_token_set(await session.aget(vault.session_key(name)), name)
         return (
             account is not None
@@ -188,6 +199,10 @@ class _SharedRequest(Refresh):
     def postpone(self) -> None:
         """Have this process make no other request for a few seconds."""
         self._start_back_off()
+
+    async def refuse(self) -> None:
+        """Have no process make another request for PAUSE seconds."""
+        await BlockingCall(self._seal, (RefreshOutcome(refused=REFUSED), PAUSE))
 
     def _request(self) -> TokenSet:
         __traceback_hide__ = True
@@ -242,9 +257,12 @@ class AssertedToken(FreshToken):
         """Request a token and store it, unless another process has done so."""
         user = str(await session.aget(SESSION_KEY))
         request = AssertionRequest(self._services, self._server, self._provider, account, user)
-        lease = expired_token_set(session, self._server, self._provider.name, user)
+        lease = make_placeholder(session, self._server, self._provider.name, user)
         shared = _SharedRequest(request, lease, self._remaining)
-        await shared.find(patient=patient)
+        try:
+            await shared.find(patient=patient)
+        except ReauthenticationRequired:  # `refuse`
+            raise AssertionRefused("An attempt failed in this full session a moment ago.") from None
         try:
             stored = await self._stored.load_stored()
             if self._is_good(stored):
@@ -253,7 +271,9 @@ class AssertedToken(FreshToken):
             new = await shared.perform()
             return await self._store(shared, new)
         except ReauthenticationRequired:
-            await self._stored.pause()  # with the lease: the next process would try as well
+            # With the lease: the next process would try as well.
+            if not await self._stored.pause():
+                await shared.refuse()
             raise AssertionRefused("The assertion was refused.") from None
         finally:
             await shared.give_up()
@@ -262,7 +282,7 @@ class AssertedToken(FreshToken):
         """Store a new token set; revoke it if that cannot be done."""
         try:
             stored = await self._stored.put(new)
-        except (NotConnected, SessionFull):
+        except (NotConnected, SessionFull, StoreUnavailable):
             shared.postpone()
             revoke_soon(self._services, self._name, new, self._remaining)
             raise

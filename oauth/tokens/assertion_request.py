@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import Any
 
 from oauth.codes import Code
@@ -18,6 +19,7 @@ from oauth.mcp.provider import provider_of_registration
 from oauth.mcp.registration import Registration
 from oauth.mcp.registrations import known_registration
 from oauth.mcp.servers import McpServer
+from oauth.network.http import POST_TIMEOUT
 from oauth.network.responses import ProviderResponse
 from oauth.provider import id_jag, metadata, token_endpoint
 from oauth.provider.config import ProviderConfig
@@ -28,6 +30,9 @@ from sessions_kms.services import Services
 
 logger = logging.getLogger(__name__)
 
+# Seconds for discovery and both requests. The caller waits no longer than
+# `refresh_coordinator.WORK_MAX` from the time that they are queued.
+SECONDS_MAX = 24.0
 ASSERTION_INVALID = "assertion_invalid"
 BEARER = "bearer"
 UNKNOWN_LIFETIME = 3600  # seconds after which the provider decides again if the server names none
@@ -49,12 +54,14 @@ class AssertionRequest:
     user: str
 
     def send(self) -> TokenSet:
-        """Return a token set without a refresh token.
+        """Return a token set without a refresh token, within `SECONDS_MAX`.
 
-        Raises GrantRefused if provider or issuer return an OAuth error or something that must not
-        be used, ProviderUnavailable if they cannot be reached, and StoreUnavailable.
+        Nothing is requested later, since nobody would store or revoke it. Raises GrantRefused if
+        provider or issuer return an OAuth error or something that must not be used,
+        ProviderUnavailable if they cannot be reached, and StoreUnavailable.
         """
         __traceback_hide__ = True
+        ends_at = monotonic() + SECONDS_MAX
         try:
             with self._naming(self.server.name):
                 discovered = discover(self.server)
@@ -62,9 +69,9 @@ class AssertionRequest:
         except ProviderRefused as exc:
             raise self._refused(exc.code, str(exc)) from None
         with self._naming(self.provider.name):
-            assertion = self._request_assertion(discovered, registration)
+            assertion = self._request_assertion(discovered, registration, ends_at)
         with self._naming(self.server.name):
-            return self._redeem(assertion, discovered, registration)
+            return self._redeem(assertion, discovered, registration, ends_at)
 
     @contextmanager
     def _naming(self, side: str) -> Iterator[None]:
@@ -82,7 +89,9 @@ class AssertionRequest:
             )
             raise
 
-    def _request_assertion(self, discovered: Discovered, registration: Registration) -> str:
+    def _request_assertion(
+        self, discovered: Discovered, registration: Registration, ends_at: float
+    ) -> str:
         """Exchange the id token at the provider."""
         __traceback_hide__ = True
         purpose = Purpose(
@@ -102,7 +111,9 @@ class AssertionRequest:
             form["scope"] = " ".join(scopes)
         found = metadata.load_metadata(self.provider, anonymous=False)
         clock = self.services.clock
-        response = token_endpoint.post_as_client(self.provider, found, form, clock=clock)
+        response = token_endpoint.post_as_client(
+            self.provider, found, form, clock=clock, timeout=_remaining(ends_at)
+        )
         content = self._read(response, self.provider.name)
         try:
             return id_jag.read_assertion(content, purpose, now=clock())
@@ -111,14 +122,16 @@ class AssertionRequest:
         raise self._refused(ASSERTION_INVALID, why)
 
     def _redeem(
-        self, assertion: str, discovered: Discovered, registration: Registration
+        self, assertion: str, discovered: Discovered, registration: Registration, ends_at: float
     ) -> TokenSet:
         """Exchange the assertion at the server's issuer."""
         __traceback_hide__ = True
         client = provider_of_registration(self.server, registration, discovered.resource)
         form = {"grant_type": id_jag.JWT_BEARER, "assertion": assertion}
         clock = self.services.clock
-        response = token_endpoint.request_tokens(client, discovered.metadata, form, clock=clock)
+        response = token_endpoint.request_tokens(
+            client, discovered.metadata, form, clock=clock, timeout=_remaining(ends_at)
+        )
         content = self._read(response, self.server.name)
         try:
             token_set = TokenSet.from_response(
@@ -133,10 +146,10 @@ class AssertionRequest:
             raise self._refused(TOKENS_TOO_LARGE, "The tokens are too large.") from None
         except MalformedTokens as exc:
             raise ProviderUnavailable(str(exc)) from None
-        ends_at = token_set.expires_at or int(clock()) + UNKNOWN_LIFETIME
+        expires_at = token_set.expires_at or int(clock()) + UNKNOWN_LIFETIME
         token_set = replace(
             token_set,
-            expires_at=ends_at,
+            expires_at=expires_at,
             refresh_token=None,  # The provider decides each time whether the user may go on.
             refresh_expires_at=None,
             id_token=None,
@@ -174,6 +187,14 @@ class AssertionRequest:
             why,
         )
         return GrantRefused(code)
+
+
+def _remaining(ends_at: float) -> float:
+    """Return the seconds for one request. Raises ProviderUnavailable if none are left."""
+    left = ends_at - monotonic()
+    if left <= 0:
+        raise ProviderUnavailable("An earlier request took too long.", Code.TIMEOUT)
+    return min(left, POST_TIMEOUT)
 
 
 def _pinned_scopes(discovered: Discovered) -> tuple[str, ...]:

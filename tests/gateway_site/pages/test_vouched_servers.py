@@ -26,7 +26,7 @@ from tests.oauth.support.asserting import (
     AssertionServer,
     declare_asserted,
     serving_asserted,
-    serving_voucher,
+    serving_assertion_issuer,
 )
 from tests.oauth.support.connecting import Connecting
 from tests.oauth.support.fixtures import Visitor
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def corp(store: Stack, settings: Settings) -> Iterator[IdJagProvider]:
-    with serving_voucher(store, settings) as provider:
+    with serving_assertion_issuer(store, settings) as provider:
         yield provider
 
 

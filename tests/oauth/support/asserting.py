@@ -31,7 +31,8 @@ class AssertionServer(AuthorizationServer):
 
     def metadata(self) -> dict[str, Any]:
         profiles = ["urn:ietf:params:oauth:grant-profile:id-jag"]
-        return super().metadata() | {"authorization_grant_profiles_supported": profiles}
+        announced = {"authorization_grant_profiles_supported": profiles}
+        return super().metadata() | announced | self.more_of_metadata
 
     def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Answer:
         if form.get("grant_type") != JWT_BEARER:
@@ -72,7 +73,7 @@ class AssertionServer(AuthorizationServer):
 
 
 @contextmanager
-def serving_voucher(store: Stack, settings: Settings) -> Iterator[IdJagProvider]:
+def serving_assertion_issuer(store: Stack, settings: Settings) -> Iterator[IdJagProvider]:
     """Serve the provider, configured as `corp`."""
     with serving(IdJagProvider) as provider:
         provider.clock = store.clock

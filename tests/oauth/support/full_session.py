@@ -1,11 +1,13 @@
 """A session that hostile MCP servers have filled with their tokens."""
 
+from contextlib import suppress
 from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
 
 from oauth.provider.token_set import CONNECTION_SIZE_MAX, TokenSet
 from oauth.tokens import vault
+from sessions_kms import SessionTooLarge
 from sessions_kms.format.attributes import ITEM_MAX_BYTES
 
 OVERHEAD = 550  # bytes of an item beside the session's content, or a few more
@@ -26,6 +28,19 @@ def fill(session: Any, largest: str, room: int) -> None:
     _connect(session, "rest", 1)
     _connect(session, "rest", left() - room)
     session.save()
+
+
+def fill_to_the_last_byte(session: Any) -> None:
+    """Store connections, and then text until no byte is left."""
+    fill(session, "hostile", room=0)
+    text = ""
+    for step in (64, 8, 1):
+        with suppress(SessionTooLarge):
+            while True:
+                session["filler"] = text + "x" * step
+                session.save()
+                text = session["filler"]
+        session["filler"] = text
 
 
 def _connect(session: SessionBase, name: str, size: int) -> None:

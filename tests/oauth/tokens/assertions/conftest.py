@@ -9,7 +9,7 @@ from tests.oauth.support.asserting import (
     AssertionServer,
     declare_asserted,
     serving_asserted,
-    serving_voucher,
+    serving_assertion_issuer,
 )
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.id_jag_provider import IdJagProvider
@@ -19,7 +19,7 @@ from tests.sessions_kms.support.stacks import Stack
 
 @pytest.fixture
 def corp(store: Stack, settings: Settings) -> Iterator[IdJagProvider]:
-    with serving_voucher(store, settings) as provider:
+    with serving_assertion_issuer(store, settings) as provider:
         yield provider
 
 

@@ -1,6 +1,7 @@
 """Tokens of MCP servers for which the person's provider vouches (ID-JAG)."""
 
 import hashlib
+from threading import Event
 
 import pytest
 from pytest_django import Settings
@@ -13,9 +14,11 @@ from oauth.exceptions import (
     SessionFull,
 )
 from oauth.mcp import resource_metadata
+from oauth.network.http import POST_TIMEOUT
 from oauth.provider.token_set import TokenSet
-from oauth.tokens import vault
-from sessions_kms import Leases
+from oauth.tokens import assertion_request, vault
+from oauth.tokens.refresh_coordinator import QUEUED_MAX, WORK_MAX
+from sessions_kms import Leases, StoreUnavailable
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import ending
 from sessions_kms.services import services
@@ -28,7 +31,9 @@ from tests.oauth.support.id_jag_provider import EXCHANGE, ID_JAG, IdJagProvider
 from tests.oauth.support.logout_fixtures import sign_out, wait_until_settled
 from tests.oauth.support.mcp_server import McpResource
 from tests.oauth.support.requests import get_token, request_of, stored_tokens
+from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.stacks import Stack
+from tests.support.clock import FakeClock
 
 
 def test_first_call_exchanges_the_id_token_and_the_assertion(
@@ -281,6 +286,52 @@ def test_session_that_ends_meanwhile_stays_ended_and_the_token_is_revoked(
     wait_until_settled()
     [revoked] = server.revocations
     assert revoked["token"] in server.secrets
+
+
+def test_token_that_cannot_be_stored_in_an_outage_is_revoked(
+    signed_in: Visitor, server: AssertionServer, store: Stack
+) -> None:
+    server.hooks["/token"] = lambda: store.dynamodb.on("PutItem session", refuse_write)
+    with pytest.raises(StoreUnavailable):
+        get_token(signed_in, "notes")
+    store.dynamodb.heal()
+    wait_until_settled()
+    [revoked] = server.revocations
+    assert revoked["token"] in server.secrets
+
+
+def test_nothing_is_requested_so_late_that_nobody_would_store_it(
+    signed_in: Visitor, corp: IdJagProvider, server: AssertionServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The caller stops waiting after WORK_MAX seconds, and the token would live on unknown."""
+    assert QUEUED_MAX + assertion_request.SECONDS_MAX < WORK_MAX
+    passing = FakeClock()
+    monkeypatch.setattr(assertion_request, "monotonic", passing)
+    corp.hooks["/token"] = lambda: passing.advance(assertion_request.SECONDS_MAX)
+    with pytest.raises(ProviderUnavailable):
+        get_token(signed_in, "notes")
+    assert (len(corp.exchanges), server.forms) == (1, [])
+
+
+def test_slow_server_has_the_time_that_the_provider_left(
+    signed_in: Visitor, corp: IdJagProvider, server: AssertionServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    passing, is_over = FakeClock(), Event()
+    monkeypatch.setattr(assertion_request, "monotonic", passing)
+    corp.hooks["/token"] = lambda: passing.advance(assertion_request.SECONDS_MAX - 0.2)
+
+    def answer_late() -> None:
+        is_over.wait(POST_TIMEOUT - 1)
+
+    server.hooks["/token"] = answer_late
+    try:
+        with pytest.raises(ProviderUnavailable):
+            get_token(signed_in, "notes")
+        assert not is_over.is_set()
+    finally:
+        is_over.set()
 
 
 def test_operator_may_end_it_at_once(

@@ -6,6 +6,8 @@ from pytest_django import Settings
 
 from oauth.exceptions import ReauthenticationRequired
 from oauth.mcp.urls import urlpatterns as documents
+from oauth.provider.id_jag import PROFILE
+from oauth.provider.metadata import clear_metadata_cache
 from oauth.urls import urlpatterns as pages
 from tests.oauth.support.asserting import AT_NOTES, AssertionServer, declare_asserted
 from tests.oauth.support.fake_provider import CLIENT_ID
@@ -14,6 +16,7 @@ from tests.oauth.support.id_jag_provider import IdJagProvider
 from tests.oauth.support.mcp_server import McpResource
 from tests.oauth.support.requests import get_token
 from tests.sessions_kms.support.commands import run
+from tests.support.cases import each_case
 
 urlpatterns = [*documents, *pages]
 ORIGIN = "https://gateway.example.com"
@@ -86,3 +89,24 @@ def test_command_shows_what_both_sides_announce(
     assert "ID-JAG      issuer announces it, corp announces it" in shown
     declare_asserted(settings, notes, ID_JAG="")
     assert "issuer announces it, corp announces it" in run("discover_upstream", "notes").out
+
+
+@each_case(
+    ("profiles", "named", "fetched"),
+    [([PROFILE], "corp", 1), ([PROFILE], "", 1), ([], "corp", 1), ([], "", 0)],
+)
+def test_command_fetches_the_metadata_that_it_shows(  # noqa: PLR0917
+    corp: IdJagProvider,
+    notes: McpResource,
+    settings: Settings,
+    profiles: list[str],
+    named: str,
+    fetched: int,
+) -> None:
+    notes.authorization.more_of_metadata = {"authorization_grant_profiles_supported": profiles}
+    declare_asserted(settings, notes, ID_JAG=named)
+    fetches: list[None] = []
+    corp.hooks["/.well-known/openid-configuration"] = lambda: fetches.append(None)
+    clear_metadata_cache()
+    assert run("discover_upstream", "notes").status == 0
+    assert len(fetches) == fetched

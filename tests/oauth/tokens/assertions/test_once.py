@@ -14,12 +14,13 @@ from oauth.provider.config import find_provider
 from oauth.provider.refresh_lease import RefreshLease
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
-from oauth.tokens.asserted_token import AssertedToken, expired_token_set
+from oauth.tokens.asserted_token import AssertedToken, make_placeholder
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
 from tests.oauth.support.asserting import AssertionServer
 from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.full_session import fill_to_the_last_byte
 from tests.oauth.support.id_jag_provider import IdJagProvider
 from tests.oauth.support.requests import get_token, request_in_threads, request_of, stored_tokens
 from tests.sessions_kms.support.stacks import Stack
@@ -107,6 +108,25 @@ def test_process_that_comes_when_a_refused_one_leaves_makes_no_attempt(
     assert len(server.forms) == 1
 
 
+def test_full_session_waits_after_a_refusal_in_all_processes(
+    signed_in: Visitor, corp: IdJagProvider, server: AssertionServer, store: Stack
+) -> None:
+    """It has no room to note the refusal, but neither side is asked again for five minutes."""
+    fill_to_the_last_byte(signed_in.session)
+    server.error = "invalid_grant"
+    for _ in range(3):
+        with pytest.raises(AssertionRefused):
+            get_token(signed_in, "notes")
+        store.clock.advance(19)
+    assert "oauth_assertion_failed:notes" not in signed_in.session
+    assert {type(each) for each in in_processes(signed_in, 4)} == {AssertionRefused}
+    assert len(corp.exchanges) == len(server.forms) == 1
+    store.clock.advance(243)
+    with pytest.raises(AssertionRefused):
+        get_token(signed_in, "notes")
+    assert len(corp.exchanges) == len(server.forms) == 2
+
+
 def test_threads_share_one_exchange(signed_in: Visitor, server: AssertionServer) -> None:
     answers = request_in_threads(lambda each: get_token(each, "notes"), [signed_in] * MANY)
     assert answers == [stored_tokens(signed_in, "notes")] * MANY
@@ -130,7 +150,7 @@ def test_process_that_died_is_waited_for_no_longer_than_its_lease(
     declared = find_server("notes")
     assert declared is not None
     session = SessionStore(signed_in.session.session_key)
-    held = expired_token_set(session, declared, "corp", str(signed_in.user_id))
+    held = make_placeholder(session, declared, "corp", str(signed_in.user_id))
     run_sync(RefreshLease(services(), held).claim(0))
     store.clock.advance(21)
     assert get_token(signed_in, "notes") == stored_tokens(signed_in, "notes")
