@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tests.vectors import (
+    accounts,
     altered,
     misread,
     moves,
@@ -34,6 +35,7 @@ def files() -> dict[str, str]:
     told |= {f"{opening.FOLDER}/{name}.json": each.to_text() for name, each in opening.cases()}
     told |= {f"{shared.FOLDER}/{name}.json": each.to_text() for name, each in shared.cases()}
     told |= {f"{path}.json": each.to_text() for path, each in others.cases()}
+    told |= {f"{path}.json": each.to_text() for path, each in accounts.cases()}
     return told | {f"{name}.json": case.to_text() for name, case in cases().items()}
 
 

@@ -44,6 +44,18 @@ def lease_id(namespace: str, secret: str) -> str:
     return f"lease#{namespace}#{digest}"
 
 
+def assertion_lease_secret(server: str, session_key: str) -> str:
+    """Return the lease secret of an exchange of assertions."""
+    hashed = b"oauth/id-jag\0%b\0%b" % (server.encode(), session_key.encode())
+    return hashlib.sha256(hashed).hexdigest()[:32]
+
+
+def used_assertion_id(namespace: str, issuer: str, jti: str) -> str:
+    hashed = f"{len(issuer)}:{issuer}{jti}".encode()
+    digest = base64.urlsafe_b64encode(hashlib.sha256(hashed).digest())[:43].decode()
+    return f"assertion#{namespace}#{digest}"
+
+
 def data_key_id(namespace: str, period: int) -> str:
     return f"data-key#{namespace}#{period}"
 
