@@ -84,7 +84,8 @@ class ImportingRepository(SessionRepository):
             return False
         if not is_marked(self.services, id_of(session_key)):
             try:
-                Importer(self.services, _old()).import_one(old)
+                importer = Importer(self.services, _old())
+                importer.import_at(old, importer.get_start())
             except AllEnded:
                 return False
         return True

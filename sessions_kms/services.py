@@ -122,12 +122,7 @@ class Services:
 
     async def is_live(self, record: Header) -> bool:
         """Return True if a record is still a session. Raises TableUnavailable."""
-        ends = record.ttl
-        if (timeout := self.config.absolute_timeout) is not None:
-            ends = min(ends, record.created_at + timeout)
-        if has_passed(self.clock, ends):
-            return False
-        return record.created_at > await self.not_before.moment()
+        return not has_passed(self.clock, record.ttl) and await self.may_go_on(record.created_at)
 
     async def may_go_on(self, created_at: int) -> bool:
         """Return True if a session that was created then has not reached its maximum age.

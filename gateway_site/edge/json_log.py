@@ -77,7 +77,8 @@ class JSONFormatter(logging.Formatter):
             **_request_fields(record),
             **_trace_fields(),
         }
-        cut = {name: _cut(value, _limit_of(name)) for name, value in fields.items()}
+        limits = {"message": MESSAGE_MAX}
+        cut = {name: _cut(value, limits.get(name, FIELD_MAX)) for name, value in fields.items()}
         if record.exc_info and not record.exc_text:
             record.exc_text = self.formatException(record.exc_info)
         if record.exc_text:
@@ -161,10 +162,6 @@ def _trace_fields() -> dict[str, str]:
     if not context.is_valid:
         return {}
     return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
-
-
-def _limit_of(name: str) -> int:
-    return MESSAGE_MAX if name == "message" else FIELD_MAX
 
 
 def _cut(value: Any, limit: int, *, keep_end: bool = False) -> Any:

@@ -16,7 +16,6 @@ from django.conf import settings
 from gateway_site.edge.client import ASGIApplication, Receive, Scope, Send
 
 PREFIXES = ("/oauth/", "/.well-known/oauth-")
-LEGACY_TOKEN_PATH = "/token"  # noqa: S105 - an address
 PAGE = "/oauth/authorize"  # for people alone
 JSON = b"application/json"
 RETRY_AFTER = b"5"  # seconds
@@ -49,7 +48,7 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
 def is_for_client(scope: Scope) -> bool:
     """Return True if a program calls an address of the authorization server."""
     path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
-    if path == PAGE or not (path.startswith(PREFIXES) or path == LEGACY_TOKEN_PATH):
+    if path == PAGE or not (path.startswith(PREFIXES) or path == "/token"):
         return False
     return bool(settings.AUTHORIZATION_SERVER) and not _is_navigation(scope)
 

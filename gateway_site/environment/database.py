@@ -56,7 +56,7 @@ def parse_database_url(url: str) -> dict[str, Any]:
         return found
     if not found["NAME"] and "service" not in found.get("OPTIONS", {}):
         raise InvalidValue("must name the database, as in postgres://user:password@host:5432/name.")
-    return _limit_waits(found)
+    return _add_pool({**found, "OPTIONS": {**CONNECTION_LIMITS, **found.get("OPTIONS", {})}})
 
 
 def _has_cut_password(url: str) -> bool:
@@ -69,11 +69,6 @@ def _has_cut_password(url: str) -> bool:
     rest = after.removeprefix(authority)
     where = rest.partition("?")[0] if rest.startswith("/") else rest
     return not url.startswith("sqlite") and "@" in where and "@" not in authority
-
-
-def _limit_waits(found: dict[str, Any]) -> dict[str, Any]:
-    """Add time limits for the server and the network; the URL's options take precedence."""
-    return _add_pool({**found, "OPTIONS": {**CONNECTION_LIMITS, **found.get("OPTIONS", {})}})
 
 
 def _add_pool(found: dict[str, Any]) -> dict[str, Any]:

@@ -55,7 +55,7 @@ Newest = Sequence[tuple[str, int]]  # ids and start times of a person's sessions
 
 def announce_new_apps(request: HttpRequest, newest: Newest) -> None:
     """Add a message for each new app; `newest` are the person's sessions in the index."""
-    now = _now()
+    now = int(services().clock())
     unknown = _new_sessions(request.session, request.session.session_key or "", newest, now)
     if not unknown:
         return
@@ -75,10 +75,6 @@ def announce_new_apps(request: HttpRequest, newest: Newest) -> None:
     known |= {each[:SHORT_ID] for each in new}
     since = [each[:SHORT_ID] for each, began in newest if began > settled]
     request.session[ANNOUNCED] = [settled, [each for each in since if each in known]]
-
-
-def _now() -> int:
-    return int(services().clock())
 
 
 def _new_sessions(session: Session, session_key: str, newest: Newest, now: int) -> list[str]:

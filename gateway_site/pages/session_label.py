@@ -87,23 +87,14 @@ def label_session(request: HttpRequest, sociallogin: "SocialLogin | None" = None
     """Store in the new session how the person signed in."""
     user_agent = request.headers.get("User-Agent", "")
     words = {
-        BROWSER: browser_of(user_agent),
-        SYSTEM: system_of(user_agent),
+        BROWSER: find_family(BROWSERS, user_agent),
+        SYSTEM: find_family(SYSTEMS, user_agent),
         PROVIDER: sociallogin.account.provider if sociallogin else None,
     }
     request.session[about.ABOUT] = {name: word for name, word in words.items() if word}
 
 
-def browser_of(user_agent: str) -> str | None:
-    """Return the family of a browser, or None."""
-    return _first_match(BROWSERS, user_agent)
-
-
-def system_of(user_agent: str) -> str | None:
-    """Return the family of a system, or None."""
-    return _first_match(SYSTEMS, user_agent)
-
-
-def _first_match(known: tuple[tuple[str, str], ...], user_agent: str) -> str | None:
+def find_family(known: tuple[tuple[str, str], ...], user_agent: str) -> str | None:
+    """Return the family of a browser or of a system, or None."""
     searched = user_agent[:LENGTH_MAX]
     return next((family for word, family in known if word in searched), None)

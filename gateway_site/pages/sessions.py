@@ -144,8 +144,9 @@ def count_sessions(request: HttpRequest) -> Count | None:
 @login_required
 def sessions(request: HttpRequest) -> HttpResponse:
     """Show a page of the signed-in person's sessions; apps have a separate page."""
+    listing = SessionList(user_id(request), request.session.session_key)
     try:
-        page = _load_page(request)
+        page = run_sync(listing.page(request.GET.get(AFTER)))
     except BadSignature:
         text = _("That link is no longer valid. These are your newest sessions.")
         messages.warning(request, text)
@@ -165,17 +166,11 @@ def sessions(request: HttpRequest) -> HttpResponse:
     return render(request, "sessions.html", context)
 
 
-def _load_page(request: HttpRequest) -> SessionPage:
-    """Read the requested page. Raises BadSignature or StoreUnavailable."""
-    listing = SessionList(user_id(request), request.session.session_key)
-    return run_sync(listing.page(request.GET.get(AFTER)))
-
-
 @SESSIONS.posted
 def end_one(request: HttpRequest) -> HttpResponse:
     """End the session of the form, if it is this user's; the current one by signing out."""
     session_id = request.POST.get("session", "")
-    if session_id == _current_id(request):
+    if session_id == id_of(request.session.session_key or ""):
         return redirect("account_logout")
     return SESSIONS.end_one(
         request,
@@ -194,7 +189,3 @@ def end_others(request: HttpRequest) -> HttpResponse:
 
 def _log(error: StoreUnavailable) -> None:
     logger.warning("Could not list a user's sessions: %s", error)
-
-
-def _current_id(request: HttpRequest) -> str:
-    return id_of(request.session.session_key or "")

@@ -24,7 +24,6 @@ from sessions_kms.hints import command
 FILE_MAX = 4 * 1024 * 1024  # bytes
 TOOLS_MAX = 2000
 NAME = "name"
-INDENT = "  "
 
 
 class InvalidPins(ValueError):
@@ -102,7 +101,7 @@ def format_file(definitions: Iterable[JSONObject]) -> str:
 
 def format_indented(value: Any, indent: str = "") -> str:
     """Return JSON in ASCII over several lines, sorted, with numbers as they were written."""
-    inner = indent + INDENT
+    inner = indent + "  "
     if isinstance(value, dict) and value:
         lines = [
             f"{inner}{json_text.write(name)}: {format_indented(each, inner)}"

@@ -40,7 +40,6 @@ PASSING = (
 PLAIN_NAME = re.compile(r"[a-z0-9-]+")
 MCP = "mcp-"
 MCP_NAME = re.compile(r"mcp-[!#$%&'*+.^_`|~0-9a-z-]+")  # a token: RFC 9110 section 5.6.2
-MCP_PARAMETERS = "mcp-param-"
 
 # Never passed on, even if added. Headers that the gateway sets itself, or of this hop only:
 MADE_HERE = r"connection|http2-settings|keep-alive|te|trailer|transfer-encoding|upgrade"
@@ -93,7 +92,7 @@ class RequestHeaders:
             return True
         if name.startswith(MCP):
             return bool(MCP_NAME.fullmatch(name)) and (
-                name.startswith(MCP_PARAMETERS) or not IDENTITY.search(name)
+                name.startswith("mcp-param-") or not IDENTITY.search(name)
             )
         return (
             name.startswith(self.prefixes)

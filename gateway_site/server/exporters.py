@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 VARIABLE: Final = "OTEL_METRICS_EXPORTER"
 NONE, OTLP, PROMETHEUS = "none", "otlp", "prometheus"
 PROMETHEUS_ADDRESS: Final = ("localhost", 9464)  # as OpenTelemetry's specification has it
-SERVICE: Final = {"OTEL_SERVICE_NAME": "gateway"}  # unless the environment has another name
 SHUTDOWN_MAX: Final = 2.0  # seconds
 MISSING: Final = (
     f"{VARIABLE} is set, and OpenTelemetry's exporters are not installed: "
@@ -37,8 +36,7 @@ def start_exporter(environment: MutableMapping[str, str]) -> None:
     """
     if (chosen := _chosen(environment)) == NONE:
         return
-    for name, value in SERVICE.items():
-        environment.setdefault(name, value)
+    environment.setdefault("OTEL_SERVICE_NAME", "gateway")
     try:
         from opentelemetry import metrics  # noqa: PLC0415 - most processes need none of it
         from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415 - as above

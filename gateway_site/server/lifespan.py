@@ -74,17 +74,18 @@ async def _live(receive: Receive, send: Send) -> None:
 
 def _start() -> None:
     """Prepare this process."""
-    if threading.current_thread() == threading.main_thread():
+    is_main_thread = threading.current_thread() == threading.main_thread()
+    if is_main_thread:
         log_queue.start()
     _collect_garbage_less_often()
     pause_without_descriptors(asyncio.get_running_loop())
-    _drain_first(settings.DRAIN_SECONDS)
-    _stay_ready_if_replaced()
-    _count_if_outdated()
-    _reload_at_hangup()
+    if is_main_thread:  # Only there can signals be handled.
+        _drain_first(settings.DRAIN_SECONDS)
+        _handle_parents_signals()
+        _reload_at_hangup()
     warn_of_open_rules()
     trail.start()
-    if threading.current_thread() == threading.main_thread():
+    if is_main_thread:
         migrations_probe().latest()  # It logs that the database needs `migrate`; nothing waits.
 
 
@@ -106,9 +107,9 @@ def _collect_garbage_less_often() -> None:
 
 
 def _drain_first(seconds: float | None) -> None:
-    """Drain before the server's own SIGTERM handler runs; this only works in the main thread."""
+    """Drain before the server's own SIGTERM handler runs."""
     end = signal.getsignal(signal.SIGTERM)
-    if not seconds or not callable(end) or threading.current_thread() != threading.main_thread():
+    if not seconds or not callable(end):
         return
     loop = asyncio.get_running_loop()
 
@@ -126,21 +127,11 @@ def _drain_first(seconds: float | None) -> None:
     signal.signal(signal.SIGTERM, drain)
 
 
-def _stay_ready_if_replaced() -> None:
-    is_worker = multiprocessing.parent_process() is not None
-    if (
-        is_worker
-        and hasattr(signal, "SIGUSR2")
-        and threading.current_thread() == threading.main_thread()
-    ):
-        signal.signal(signal.SIGUSR2, lambda _number, _frame: replaced.set())
-
-
-def _count_if_outdated() -> None:
-    """Count SIGUSR1, which the parent sends to a worker that it could not replace (`workers`)."""
-    is_worker = multiprocessing.parent_process() is not None
-    if is_worker and threading.current_thread() == threading.main_thread():
+def _handle_parents_signals() -> None:
+    """Note SIGUSR2: it is replaced; count SIGUSR1: it could not be (`workers`)."""
+    if multiprocessing.parent_process() is not None:
         loop = asyncio.get_running_loop()
+        signal.signal(signal.SIGUSR2, lambda *_: replaced.set())
         count = partial(gateway.count, "workers.outdated")
         signal.signal(signal.SIGUSR1, lambda *_: loop.call_soon_threadsafe(count))
 
@@ -152,22 +143,21 @@ def _reload_at_hangup() -> None:
     is closed.
     """
     is_worker, file = multiprocessing.parent_process() is not None, FileState(os.environ)
-    if not hasattr(signal, "SIGHUP") or not (is_worker or has_rules() or file.exists):
+    if not (is_worker or has_rules() or file.exists):
         return
-    if threading.current_thread() == threading.main_thread():
-        loop, waiting = asyncio.get_running_loop(), [False]
+    loop, waiting = asyncio.get_running_loop(), [False]
 
-        def work() -> None:
-            waiting[0] = False  # what changes from now on needs another signal
-            reload_rules()
-            if not is_worker and (change := file.find_change()) is not None:
-                logger.warning("%s", change)
+    def work() -> None:
+        waiting[0] = False  # what changes from now on needs another signal
+        reload_rules()
+        if not is_worker and (change := file.find_change()) is not None:
+            logger.warning("%s", change)
 
-        def reload(_number: int, _frame: FrameType | None) -> None:
-            # The handler may interrupt anything, so that it must not start a thread itself, nor
-            # take a lock. Many signals must not occupy all threads, which look up names as well.
-            if not waiting[0]:
-                waiting[0] = True
-                loop.call_soon_threadsafe(loop.run_in_executor, None, work)
+    def reload(_number: int, _frame: FrameType | None) -> None:
+        # The handler may interrupt anything, so that it must not start a thread itself, nor take a
+        # lock. Many signals must not occupy all threads, which look up names as well.
+        if not waiting[0]:
+            waiting[0] = True
+            loop.call_soon_threadsafe(loop.run_in_executor, None, work)
 
-        signal.signal(signal.SIGHUP, reload)
+    signal.signal(signal.SIGHUP, reload)

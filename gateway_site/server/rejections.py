@@ -77,7 +77,8 @@ def _rejection(method: str, headers: Iterable[tuple[bytes, bytes]]) -> Rejection
         return FRAMING
     if b"upgrade" in names and any(_is_another_protocol(*pair) for pair in found):
         return PROTOCOL
-    if method not in METHODS and not _is_upstream_method(method):
+    declared = (each.methods for each in settings.UPSTREAMS.values())
+    if method not in METHODS.union(*declared):
         return METHOD
     return None
 
@@ -87,10 +88,6 @@ def _is_another_protocol(name: bytes, offers: bytes) -> bool:
         return False
     named = (offer.strip().lower() for offer in offers.split(b","))
     return not all(offer.startswith(IGNORED_OFFERS) for offer in named)
-
-
-def _is_upstream_method(method: str) -> bool:
-    return any(method in upstream.methods for upstream in settings.UPSTREAMS.values())
 
 
 async def _reject_websocket(scope: Scope, send: Send) -> None:

@@ -10,7 +10,6 @@ before httptools gets it (RFC 9112 sections 2.2 and 3).
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
 
 HEAD_SIZE = 64 * 1024  # bytes of a request line with its header fields
 HEAD_FIELDS = 200
@@ -43,7 +42,9 @@ def check_head(version: str, target: bytes, headers: Headers) -> None:
     if version not in {"1.1", "1.0"}:
         raise BadRequest(505, "This version of HTTP is not supported here.")
     _check_target(target)
-    _check_size(target, headers)
+    size = sum([len(name) + len(value) + 4 for name, value in headers])
+    if len(target) + size > HEAD_SIZE:
+        raise head_too_large()
     if rejection := oversized_field(headers):
         raise rejection
     names = [name for name, _ in headers]
@@ -87,12 +88,6 @@ def _check_target(target: bytes) -> None:
         raise BadRequest(400, "The request's target must be a path.")
 
 
-def _check_size(target: bytes, headers: Headers) -> None:
-    size = sum([len(name) + len(value) + 4 for name, value in headers])
-    if len(target) + size > HEAD_SIZE:
-        raise head_too_large()
-
-
 def _check_host(version: str, names: Sequence[bytes]) -> None:
     """Require one `Host`, as RFC 9112 section 3.2 does; HTTP/1.0 has none."""
     count = names.count(b"host")
@@ -121,21 +116,11 @@ HEAD_END = b"\r\n\r\n"
 EMPTY_LINE = b"\r\n"
 
 
-class MessagePart(Protocol):
-    """A head or a body."""
-
-    def end(self, data: bytes, start: int) -> int | None:
-        """Return where the part ends in the bytes from `start` on; None if it has not ended.
-
-        Raises BadRequest.
-        """
-
-
 class RequestLines:
     """The bytes of one connection's client, cut into heads and bodies."""
 
     def __init__(self) -> None:
-        self._part: MessagePart | None = None  # the current part; None before a head
+        self._part: _Head | _SizedBody | _ChunkedBody | None = None  # None before a head
 
     @property
     def expects_request(self) -> bool:
@@ -172,6 +157,9 @@ class RequestLines:
             self._part = _ChunkedBody()
         elif (length := int(value)) > 0:
             self._part = _SizedBody(length)
+
+
+# The parts: `end` returns where one ends in the bytes from `start` on; None if it has not ended.
 
 
 class _Head:

@@ -51,7 +51,6 @@ PROOF = frozenset({"invalid_dpop_proof", "use_dpop_nonce"})
 # Seconds. This is long because a slow provider may have spent the refresh token already: after a
 # timeout the successor would be lost.
 REFRESH_TIMEOUT = 24.0
-ANOTHER_GRANT = "another_grant"
 NOT_ALLOWED = "not_allowed"
 TOKENS_TOO_LARGE = "tokens_too_large"
 LOST_SHOWN = 20  # scopes in a line of the log
@@ -178,7 +177,7 @@ def _check_id_token(
         raise ProviderUnavailable(str(fault))
     if isinstance(fault, MisdirectedIdToken):
         logger.error("%s refreshed a grant with the id token of another.", provider.name)
-        raise GrantRefused(ANOTHER_GRANT)
+        raise GrantRefused("another_grant")
     logger.error("An id token of %s was left out of a refresh: %s", provider.name, fault)
     return replace(new, id_token=old.id_token)
 

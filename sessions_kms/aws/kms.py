@@ -36,7 +36,6 @@ REJECTIONS = frozenset(
 
 # https://docs.aws.amazon.com/kms/latest/APIReference/API_VerifyMac.html
 MAC_ALGORITHM, MAC_BYTES = "HMAC_SHA_256", 32
-INVALID_MAC = "KMSInvalidMacException"
 
 
 class IncorrectKey(KMSUnavailable):
@@ -130,7 +129,7 @@ class KMS:
                 MacAlgorithm=MAC_ALGORITHM,
             )
         except KMSUnavailable as error:
-            if _code_of_cause(error) == INVALID_MAC:
+            if _code_of_cause(error) == "KMSInvalidMacException":
                 return False
             raise
         if (response.get("KeyId"), response.get("MacValid")) != (key_id, True):

@@ -193,8 +193,10 @@ class Canary:
 
     def _check_index(self) -> Finding:
         owner = owner_of(services().config.namespace, self._user) or ""
-        if self._appears(lambda: self._id in run_sync(services().queries.owned_ids(owner))):
-            return ok("canary index", "found by its owner")
+        for _ in range(LOOKS):
+            if self._id in run_sync(services().queries.owned_ids(owner)):
+                return ok("canary index", "found by its owner")
+            services().sleep(PAUSE)
         return warning(
             "canary index",
             "not found by its owner within a second",
@@ -248,14 +250,6 @@ class Canary:
         if is_first and run_sync(tokens.answer(first)) == self._value.encode():
             return ok("canary token", "redeemed once, and its answer found again")
         return failing("canary token", "redeemed twice, or without its successor", TRANSACTIONS)
-
-    @staticmethod
-    def _appears(shows: Callable[[], bool]) -> bool:
-        for _ in range(LOOKS):
-            if shows():
-                return True
-            services().sleep(PAUSE)
-        return False
 
     def _tamper(self) -> Finding:
         whole = run_sync(services().table.get(self._id)) or {}

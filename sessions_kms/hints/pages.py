@@ -9,7 +9,6 @@ INSTALLED = PACKAGE / "docs"
 CHECKOUT = PACKAGE.parent / "docs"
 PATTERNS = ("*.md", "guides/*.md")  # the build hook has the same
 HEADING = re.compile(r"(#+) (.+)")
-FENCE = "```"
 
 
 def list_pages() -> dict[str, str]:
@@ -61,6 +60,6 @@ def _headings(path: Path) -> Iterator[tuple[int, int, str]]:
     """Yield the line, the level and the text of each heading outside of code."""
     is_code = False
     for at, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
-        is_code ^= line.lstrip().startswith(FENCE)
+        is_code ^= line.lstrip().startswith("```")
         if not is_code and (match := HEADING.fullmatch(line)):
             yield at, len(match[1]), match[2]

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from time import monotonic
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.management.base import CommandError
 
+from sessions_kms.doctor.finding import Level
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.management.known_errors import explain
 from sessions_kms.management.suggestions import SuggestingCommand, nearest
@@ -24,6 +25,7 @@ USAGE = 2  # invalid options, or an unknown user, provider or key
 INCOMPLETE = 3  # another run has to finish it
 WARNINGS = 4  # with --strict
 OF_FINDINGS = ("gateway_site", "oauth", "sessions_kms")  # what they log is in the findings
+MARKS = {Level.OK: "ok", Level.WARNING: "WARN", Level.FAILING: "FAIL"}
 INTERVAL = 0.1  # seconds between two counts on a terminal
 
 
@@ -131,7 +133,7 @@ class OperatorCommand(SuggestingCommand):
         self.stderr.write(f"{question} [y/N] ", style_func=str, ending="")
         self.stderr.flush()
         if self._answer() not in {"y", "yes"}:
-            self._stop("Nothing was done.")
+            raise CommandError("Nothing was done.")
 
     @contextmanager
     def progress(self, what: str, *, total: int | None = None) -> Iterator[Callable[..., None]]:
@@ -187,9 +189,6 @@ class OperatorCommand(SuggestingCommand):
             self.stderr.write("")  # Start a new line.
             return ""
 
-    def _stop(self, message: str) -> NoReturn:
-        raise CommandError(message)
-
 
 @contextmanager
 def without_log(*names: str) -> Iterator[None]:
@@ -203,6 +202,13 @@ def without_log(*names: str) -> Iterator[None]:
     finally:
         for each, level in zip(loggers, levels, strict=True):
             each.setLevel(level)
+
+
+def exit_status(level: Level, *, strict: bool) -> int:
+    """Return the exit status of a command whose worst finding has this level."""
+    if level is Level.FAILING:
+        return FAILED
+    return WARNINGS if strict and level is Level.WARNING else 0
 
 
 def session_engine() -> Any:

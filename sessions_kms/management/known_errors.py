@@ -88,7 +88,7 @@ def _with_remedy(sentence: str, cause: Exception) -> str:
 def _explain_database(error: Exception) -> str | None:
     if isinstance(error, MigrationSchemaMissing) and isinstance(error.__context__, DatabaseError):
         error = error.__context__
-    what = _first_line(error)
+    what = str(error).partition("\n")[0]
     if _is_unmigrated(error):
         return f"The database lacks a table or a column ({what}): run `{command('migrate')}`."
     if getattr(error.__cause__, "sqlstate", None) in REJECTED_STATES:
@@ -141,7 +141,3 @@ def _explain_system(error: OSError) -> str | None:
         return None
     remedy = FILE_REMEDIES.get(error.errno)
     return remedy and f"{error.filename} cannot be used: {error.strerror}. {remedy}"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

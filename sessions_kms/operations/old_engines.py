@@ -215,7 +215,9 @@ def _client_that_raises(cache: Any) -> Any:
 
     django-redis has an option by which a cache that cannot be reached looks empty.
     """
-    return cache.client if _is_django_redis(cache) else cache
+    module = sys.modules.get("django_redis.cache")
+    is_django_redis = module is not None and isinstance(cache, module.RedisCache)
+    return cache.client if is_django_redis else cache
 
 
 def _redis_of(cache: Any) -> Any:
@@ -225,11 +227,6 @@ def _redis_of(cache: Any) -> Any:
     client = _client_that_raises(cache)
     is_sharded = hasattr(client, "get_server")
     return None if client is cache or is_sharded else client.get_client(write=True)
-
-
-def _is_django_redis(cache: Any) -> bool:
-    module = sys.modules.get("django_redis.cache")
-    return module is not None and isinstance(cache, module.RedisCache)
 
 
 def _escape(text: str) -> str:

@@ -29,7 +29,7 @@ class DryRunClient:
         return self._client.exceptions
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        return getattr(self._client, name) if name.startswith(READ_ONLY) else _nothing
+        return getattr(self._client, name) if name.startswith(READ_ONLY) else lambda **_: {}
 
     def get_waiter(self, name: str) -> Any:
         """Return this client, whose `wait` returns at once."""
@@ -68,10 +68,6 @@ class DryRunClient:
         return self._client.get_key_rotation_status(KeyId=KeyId)
 
 
-def _nothing(**_: Any) -> dict[str, Any]:
-    return {}
-
-
 TTL_ATTRIBUTE = "ttl"
 DEFAULT_ALIAS = "alias/sessions-kms"
 KEY_SCHEMA = [{"AttributeName": "id", "KeyType": "HASH"}]
@@ -105,6 +101,7 @@ _UNPROTECTED = (
     " every session. Use DynamoDB itself, or this one for tests only."
 )
 BACKUP_TRIES = 30  # two seconds apart
+UNREADY = "ContinuousBackupsUnavailableException"
 
 # https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateAlias.html
 _ALIAS = re.compile(r"alias/(?!aws/)[a-zA-Z0-9/_-]{1,250}")
@@ -326,13 +323,10 @@ def _enable_recovery(client: Any, name: str, sleep: Callable[[float], None]) -> 
         except Exception as exc:
             # A table that was just created is not ready for backups yet, though it is ACTIVE.
             # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateContinuousBackups.html
-            if tries == BACKUP_TRIES or not _not_ready(exc):
+            is_unready = is_client_error(exc) and error_code(exc) == UNREADY
+            if tries == BACKUP_TRIES or not is_unready:
                 raise
             sleep(WAIT["Delay"])
         else:
             break
     yield "enabled point-in-time recovery"
-
-
-def _not_ready(exc: Exception) -> bool:
-    return is_client_error(exc) and error_code(exc) == "ContinuousBackupsUnavailableException"

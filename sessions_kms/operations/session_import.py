@@ -113,10 +113,6 @@ class Importer:
                 self.counts[payload if isinstance(payload, str) else "imported"] += 1
             yield len(sessions)
 
-    def import_one(self, old: OldSession) -> None:
-        """Import one session. Raises AllEnded and StoreUnavailable."""
-        self.import_at(old, self.get_start())
-
     def get_start(self) -> int:
         """Return the start time of sessions imported now. Raises AllEnded and TableUnavailable.
 
@@ -136,7 +132,10 @@ class Importer:
         return now
 
     def import_at(self, old: OldSession, now: int) -> str:
-        """Store one session unless it was imported before; return the outcome."""
+        """Store one session unless it was imported before; return the outcome.
+
+        Raises StoreUnavailable.
+        """
         __traceback_hide__ = True
         payload = self._serialize(old)
         if isinstance(payload, str):

@@ -21,6 +21,7 @@ from sessions_kms.session import links
 from sessions_kms.session.merging import Changes, get_theirs, merge_since
 from sessions_kms.session.mixins import Lifetime
 from sessions_kms.session.repository import LoadedVersion, SessionRepository
+from sessions_kms.storage.session_items import Version
 
 OUTCOME_UNKNOWN: Final = "It is unknown whether the session was saved."
 
@@ -126,13 +127,9 @@ class PendingSession:
         return record, LoadedVersion.of(record, self.session_key, self.payload, self.content)
 
 
-class StoredVersion(Protocol):
+class StoredVersion(Version, Protocol):
     """The version that is stored now, or was when it was read last."""
 
-    @property
-    def revision(self) -> int: ...
-    @property
-    def salt(self) -> bytes: ...
     @property
     def ancestors(self) -> bytes: ...
 

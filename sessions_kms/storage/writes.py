@@ -39,7 +39,6 @@ PAUSES = (
     0.5,
 )  # maximum seconds before a rejected write is sent again
 LAST_START = 2.0  # seconds after the first request of a write; a rejection after that is final
-CHECK_FAILED = "ConditionalCheckFailed"
 Answer = dict[str, Any]
 
 
@@ -258,7 +257,7 @@ class Sender:
         try:
             response = await call_table(self.client, operation, **params)
         except TransactionCanceled as exc:
-            if CHECK_FAILED in exc.reasons:
+            if "ConditionalCheckFailed" in exc.reasons:
                 raise
             raise NotApplied from exc  # Another transaction on these items runs, for milliseconds.
         # boto parses a body cut short to an empty response.

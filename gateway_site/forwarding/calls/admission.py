@@ -27,8 +27,6 @@ from oauth.sign_in.session_user import is_behind
 from sessions_kms import SessionStore, id_of
 from sessions_kms.services import services
 
-CSRF_HEADER = "X-CSRFToken"
-
 
 def not_asgi(request: HttpRequest, path: str = "") -> HttpResponse:
     """Respond to a call through Django's test client, which reaches no upstream."""
@@ -63,7 +61,7 @@ def index(request: HttpRequest, user: AbstractBaseUser) -> HttpResponse:
     calls; over https it must also send the gateway's address in `Origin`.
     """
     document = {
-        "csrf_header": CSRF_HEADER,
+        "csrf_header": "X-CSRFToken",
         "csrf_token": get_token(request),
         "upstreams": [each.name for each in callable_upstreams(request)],
         "user": _describe_user(request.session, user),

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
@@ -38,11 +38,9 @@ from sessions_kms.services import are_made, services
 if TYPE_CHECKING:
     from oauth.clients.authentication.dpop_proof import RequestProof
     from oauth.clients.grants import OpenGrant
-    from sessions_kms import GrantStore
 
 # RFC 6750 section 2.1, RFC 9449 section 7.1
 CREDENTIALS = re.compile(r"(?P<scheme>bearer|dpop)(?: +(?P<token>.*))?", re.IGNORECASE)
-DPOP = "dpop"
 CLIENT_SCHEMES = ("Bearer ", "DPoP ")  # in challenges for clients
 CHALLENGE = "WWW-Authenticate"
 # Queries of one person at the same time. Mostly the first one loads the person for all.
@@ -107,22 +105,17 @@ async def _find_client(request: HttpRequest, path: str) -> Caller | None:
 
     if not are_made():
         await BlockingCall(services)
-    token, is_dpop = sent["token"] or "", sent["scheme"].lower() == DPOP
+    token, is_dpop = sent["token"] or "", sent["scheme"].lower() == "dpop"
     opened = await _open_grant(request, found[0], token, is_dpop=is_dpop)
     session = opened.session
     grant = ClientGrant(
-        end=partial(_end_grant, grants(), session, token),
+        end=partial(grants().end, session, access_token=token),
         demand_scopes=partial(wanted_scopes.demand_scopes, session),
         client_id=opened.client_id,
         labels=about.read_labels(session),
         is_bound=opened.is_bound,
     )
     return Caller(session, grant)
-
-
-async def _end_grant(grants: Any, session: "GrantStore", token: str) -> None:
-    __traceback_hide__ = True
-    await grants.end(session, access_token=token)
 
 
 async def _open_grant(

@@ -10,13 +10,11 @@ from collections.abc import AsyncGenerator, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from django.http import HttpRequest
-
 from gateway_site.edge.access_log import UNKNOWN, LogEntry, current_entry
 from gateway_site.edge.client import RESPONSE_TIME, Client, ClientGone, Send
 from gateway_site.edge.http_metrics import TimedCall, open_stream
 from gateway_site.edge.reports import Tally
-from gateway_site.edge.trusted_proxies import Address, parse_address
+from gateway_site.edge.trusted_proxies import parse_address
 from gateway_site.forwarding.calls import upstream_token
 from gateway_site.forwarding.calls.event_stream import (
     EventStream,
@@ -162,6 +160,7 @@ class Exchange:
     def _request_headers(self) -> Headers:
         """Return the upstream's request headers, without `Authorization`."""
         call, came = self.call, self.call.request
+        client = parse_address(came.META.get("REMOTE_ADDR") or "")  # None behind a Unix socket
         empty = EMPTY_BODY if call.method in TAKES_BODY else []
         headers = [
             *request_headers(
@@ -170,7 +169,7 @@ class Exchange:
                 host=came.get_host(),
                 scheme=came.scheme or "https",
                 prefix=call.script_name + url_rules.ROOT + self.upstream.name,
-                client=_client_address(came) if self.upstream.client_address else None,
+                client=client if self.upstream.client_address else None,
             ),
             *(self.body.framing or empty),
         ]
@@ -297,11 +296,6 @@ def _headers_for_caller(call: UpstreamCall, headers: Headers) -> Headers:
     if not call.is_client:
         return headers
     return [pair for pair in headers if pair[0] != b"www-authenticate"]
-
-
-def _client_address(request: HttpRequest) -> Address | None:
-    """Return the client's address; None if it is unknown, as behind a Unix socket."""
-    return parse_address(request.META.get("REMOTE_ADDR") or "")
 
 
 def _demanded_nonce(token: TokenSet, response: Response) -> str | None:

@@ -48,7 +48,6 @@ from oauth.provider import dpop
 from sessions_kms import SessionStore, StoreUnavailable
 from sessions_kms.services import services
 
-CONNECT_URL = "connect_url"  # member of a problem
 # Without the provider's tokens a grant is useless. Some clients ask for a new one only when their
 # refresh token is rejected as well.
 GRANT_ENDING_CODES = frozenset({"not_connected", "reauthentication_required"})
@@ -205,7 +204,7 @@ def _sign_in_problem(provider: str, code: str, detail: str) -> Problem:
 
 def redirect_to_connect(call: UpstreamCall, problem: Problem) -> HttpResponse | None:
     """Return a redirect for a person who opened an MCP server that is not connected."""
-    connect_url = problem.members.get(CONNECT_URL)
+    connect_url = problem.members.get("connect_url")
     if connect_url is None or problem.status != 401 or not call.upstream.mcp:
         return None
     if call.is_client or not origin.is_navigation(call.request):

@@ -15,17 +15,16 @@ from oauth.provider.config import ProviderConfig
 from sessions_kms.doctor.finding import Finding, Level, worst
 from sessions_kms.hints import page
 from sessions_kms.management.base import (
-    FAILED,
+    MARKS,
     OF_FINDINGS,
-    WARNINGS,
     OperatorCommand,
     UsageError,
+    exit_status,
     shown,
     unknown,
 )
 from sessions_kms.services import services
 
-MARKS = {Level.OK: "ok", Level.WARNING: "WARN", Level.FAILING: "FAIL"}
 ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
 
 
@@ -75,7 +74,7 @@ class Command(OperatorCommand):
             },
             "\n".join(_build_lines(found | ({"OAuth clients": clients} if clients else {})))
             or "No provider is configured.",
-            status=_exit_status(level, strict=options["strict"]),
+            status=exit_status(level, strict=options["strict"]),
         )
 
 
@@ -113,12 +112,6 @@ def _find_site(given: str | None) -> str | None:
         return str(origin).rstrip("/")
     plain = [host for host in settings.ALLOWED_HOSTS if not host.startswith((".", "*"))]
     return f"https://{plain[0]}" if len(plain) == 1 else None
-
-
-def _exit_status(level: Level, *, strict: bool) -> int:
-    if level is Level.FAILING:
-        return FAILED
-    return WARNINGS if strict and level is Level.WARNING else 0
 
 
 def _build_lines(found: dict[str, list[Finding]]) -> Iterator[str]:

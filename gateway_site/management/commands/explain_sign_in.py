@@ -62,9 +62,8 @@ class Command(OperatorCommand):
     def _explain_claims(self, name: str, path: str) -> None:
         provider = config.find_provider(name)
         if provider is None:
-            raise unknown(
-                f"There is no provider {shown(name)}.", name, _provider_names(), cutoff=0.0
-            )
+            known = [each.name for each in config.all_providers()]
+            raise unknown(f"There is no provider {shown(name)}.", name, known, cutoff=0.0)
         found = explain(provider, _read_claims(path))
         self.conclude({"sign_ins": [_as_json(found)]}, _format(found))
 
@@ -124,10 +123,6 @@ def _read_claims(path: str) -> Mapping[str, Any]:
     if not isinstance(claims, dict):
         raise UsageError("The claims must be one JSON object.")
     return claims
-
-
-def _provider_names() -> list[str]:
-    return [each.name for each in config.all_providers()]
 
 
 def _is_number(text: str) -> bool:

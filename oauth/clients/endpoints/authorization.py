@@ -39,7 +39,6 @@ from oauth.sign_in.failures import sign_in_url
 logger = logging.getLogger(__name__)
 
 DECISION, ALLOW, DENY = "decision", "allow", "deny"  # of the form
-FETCH_SITE = "Sec-Fetch-Site"
 # A URL that was typed or opened by another program, or a page of this origin. Older browsers do not
 # send the header: they are treated as if another site had caused the request.
 OWN_SITES = frozenset({"none", "same-origin"})
@@ -134,7 +133,7 @@ def _find_client(
         client = server.find_client(auth_request.client_id)
     elif (cached := document_fetcher().cached(auth_request.client_id, max_age)) is not None:
         client = cached
-    elif _may_fetch(request.method or "", request.headers.get(FETCH_SITE, "")):
+    elif _may_fetch(request.method or "", request.headers.get("Sec-Fetch-Site", "")):
         client = document_fetcher().load_client(
             server, auth_request.client_id, str(request.user.pk), max_age
         )

@@ -58,7 +58,6 @@ RESOURCE = "resource"  # which may be repeated: RFC 8707 section 2.2
 ASSERTION = "client_assertion"  # RFC 7521 section 4.2
 AUTHORIZATION = "Authorization"
 PROOF = "DPoP"  # RFC 9449 section 5
-AUTHORIZATION_DETAILS = "authorization_details"  # RFC 9396
 ASSERTION_FORM_MAX = 32 * 1024  # bytes: a provider may name all of a person's groups
 NO_CACHE = {"Cache-Control": "no-store", "Pragma": "no-cache"}  # RFC 6749 section 5.1
 
@@ -155,7 +154,7 @@ def _exchange_assertion(
     form: Form, upstream: str | None, arrived_at: float, client: Authenticator, proof: RequestProof
 ) -> HttpResponse:
     __traceback_hide__ = True
-    if AUTHORIZATION_DETAILS in form:
+    if "authorization_details" in form:
         raise RequestRejected(INVALID_AUTHORIZATION_DETAILS, "The parameter is not supported.")
     request = AssertionRequest(
         assertion=require_parameter(form, "assertion"),

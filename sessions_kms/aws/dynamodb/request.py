@@ -26,8 +26,6 @@ from sessions_kms.http.fields import is_name, is_printable_ascii
 SERVICE: Final = "dynamodb"
 TRANSACTION: Final = "TransactWriteItems"
 TOKEN: Final = "ClientRequestToken"  # noqa: S105 - the name of a parameter
-CAPACITY: Final = "ReturnConsumedCapacity"
-TOTAL: Final = "TOTAL"
 QUERY: Final = "Query"
 NOTHING: Final = frozenset({"ResponseMetadata"})
 CONDITION_FAILED: Final = "ConditionalCheckFailedException"
@@ -266,9 +264,9 @@ class DynamoDBRequest:
     def _matches(self, parsed: Mapping[str, Any]) -> bool:
         """Return False if a response shows that it is another request's."""
         params = self._params
-        requested, capacity = params.get(CAPACITY), parsed.get("ConsumedCapacity")
+        requested, capacity = params.get("ReturnConsumedCapacity"), parsed.get("ConsumedCapacity")
         if capacity is not None:
-            if requested is None or not self._is_of_tables(capacity, detailed=requested != TOTAL):
+            if requested is None or not self._is_of_tables(capacity, detailed=requested != "TOTAL"):
                 return False
         elif requested is not None and parsed.keys() <= NOTHING:
             return False

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
 OK: Final = 200  # a number: HTTPStatus.OK would call a function of Python's
-GET_ITEM: Final = "GetItem"
 ITEM_CUT: Final = "Item", with_item_last
 OLD_ITEM_CUT: Final = "Attributes", with_old_item_first
 
@@ -63,7 +62,7 @@ def parse(operation: str, response: Response) -> dict[str, Any]:
             raise _error(operation, response)
         raise InvalidResponse(response.status)
     metadata, text = _metadata(response), _decode_text(response.body)
-    name, cut = ITEM_CUT if operation == GET_ITEM else OLD_ITEM_CUT
+    name, cut = ITEM_CUT if operation == "GetItem" else OLD_ITEM_CUT
     text, item = cut(text) or (text, None)
     members = _parse_capacity(operation, text) if len(text) <= BESIDE_MAX else None
     if members is None:

@@ -11,9 +11,8 @@ from sessions_kms.concurrency import deadline
 from sessions_kms.doctor import Finding, Level, Measurements, examine, worst
 from sessions_kms.doctor.finding import failing
 from sessions_kms.hints import command, page
-from sessions_kms.management.base import FAILED, OF_FINDINGS, WARNINGS, OperatorCommand
+from sessions_kms.management.base import MARKS, OF_FINDINGS, OperatorCommand, exit_status
 
-MARKS = {Level.OK: "ok", Level.WARNING: "WARN", Level.FAILING: "FAIL"}
 STYLES = {Level.OK: "SUCCESS", Level.WARNING: "WARNING", Level.FAILING: "ERROR"}
 SECONDS = 25.0  # for all calls to AWS together
 INTERRUPTED = failing("interrupted", "some checks did not run", "Run this again.")
@@ -60,7 +59,7 @@ class Command(OperatorCommand):
                 "kms_calls": measured.kms_calls,
             },
             "\n".join([*_measured(measured), *_other_commands(), _summary(findings)]),
-            status=_status(level, strict=options["strict"]),
+            status=exit_status(level, strict=options["strict"]),
         )
 
     def _print(self, finding: Finding) -> None:
@@ -72,12 +71,6 @@ class Command(OperatorCommand):
         if finding.remedy:
             self.stdout.write(f"     {finding.remedy}")
         self.stdout.flush()
-
-
-def _status(level: Level, *, strict: bool) -> int:
-    if level is Level.FAILING:
-        return FAILED
-    return WARNINGS if strict and level is Level.WARNING else 0
 
 
 def _measured(measured: Measurements) -> Iterator[str]:

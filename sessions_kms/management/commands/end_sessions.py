@@ -37,7 +37,6 @@ from sessions_kms.sealed_items import about
 from sessions_kms.services import build_kms_keyring, services
 from sessions_kms.storage import not_before
 
-MOVING_IN = "sessions_kms.moving_in"
 PASSES_MAX = 20
 TIME = "ISO 8601 with a zone, such as 2026-01-31T12:00:00Z, or epoch seconds"
 
@@ -185,7 +184,7 @@ class Command(OperatorCommand):
             if deactivate and self.as_json:  # A script needs to know what was done.
                 self.stdout.write(json.dumps({**result, "ended": None}))
             raise
-        if settings.SESSION_ENGINE == MOVING_IN:
+        if settings.SESSION_ENGINE == "sessions_kms.moving_in":
             self.say("Sessions that are only in the old engine are not ended: end them there.")
         self.conclude({**result, "ended": ended}, f"{done}Ended {ended:,} live sessions.")
 

@@ -1,6 +1,6 @@
 """The families of browsers and systems, by headers that they sent."""
 
-from gateway_site.pages.session_label import LENGTH_MAX, browser_of, system_of
+from gateway_site.pages.session_label import BROWSERS, LENGTH_MAX, SYSTEMS, find_family
 from tests.support.cases import each_case
 
 KHTML = "AppleWebKit/537.36 (KHTML, like Gecko)"
@@ -37,4 +37,4 @@ SENT = {
 
 @each_case("user_agent", SENT)
 def test_browser_families_are_recognised(user_agent: str) -> None:
-    assert (browser_of(user_agent), system_of(user_agent)) == SENT[user_agent]
+    assert tuple(find_family(each, user_agent) for each in (BROWSERS, SYSTEMS)) == SENT[user_agent]

@@ -166,7 +166,7 @@ async def test_worker_counts_that_it_has_former_settings(monkeypatch: pytest.Mon
     monkeypatch.setattr(signal, "signal", handlers.__setitem__)
     monkeypatch.setattr(gateway, "count", counted.append)
     monkeypatch.setattr(multiprocessing, "parent_process", object)
-    lifespan._count_if_outdated()
+    lifespan._handle_parents_signals()
     handlers[signal.SIGUSR1](signal.SIGUSR1, None)
     await asyncio.sleep(0)
     assert counted == ["workers.outdated"]

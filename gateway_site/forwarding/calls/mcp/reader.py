@@ -54,7 +54,7 @@ class MCPReader:
         self._policy = policy
         self._headers = drop_connection_headers(call.headers)  # as the upstream will see them
         self._data = b""
-        self._message: Message | None = None
+        self.message: Message | None = None  # until the policy has admitted it
         self._version: str | None = None
         self._admitted: MCPCall | None = None
 
@@ -84,24 +84,19 @@ class MCPReader:
         self._headers, self._data = [], b""
         try:
             if self._call.method == "POST":
-                self._message = await read_in_turn(
+                self.message = await read_in_turn(
                     self._call.owner, len(data), lambda: read_message(data)
                 )
-                self._version = version_headers.check_headers(headers, self._message)
+                self._version = version_headers.check_headers(headers, self.message)
             else:
                 self._version = version_headers.read_version(headers)
                 self._check_without_message()
         except InvalidMessage as invalid:
             raise rejection(invalid) from None
         method = name = None
-        if self._message is not None:
-            method, name = self._message.method, self._message.name
+        if self.message is not None:
+            method, name = self.message.method, self.message.name
         _note(CheckedMessage(protocol=self._version, method=method, tool=name))
-
-    @property
-    def message(self) -> Message | None:
-        """The message of a call that the policy has not admitted yet; None if it has none."""
-        return self._message
 
     def admit(self, groups: tuple[str, ...]) -> None:
         """Ask the policy, once; these are the person's groups at the provider. Raises Problem."""
@@ -110,11 +105,11 @@ class MCPReader:
             upstream=self._call.upstream.name,
             http_method=self._call.method,
             version=self._version,
-            message=self._message,
+            message=self.message,
             caller=MCPCaller(person=owner.person, groups=groups, is_client=self._call.is_client),
         )
         self._policy.admit(call)
-        self._message, self._admitted = None, call.without_content()
+        self.message, self._admitted = None, call.without_content()
 
     def select_headers(self, headers: Headers) -> Headers:
         """Return the request headers that pass; their names are in lower case."""
