@@ -104,11 +104,13 @@ def test_key_set_names_each_key_once_and_the_signing_one_first(tmp_path: Path) -
     signing = write_key(tmp_path / "signing.pem", RSA)
     public = write_public_key(tmp_path / "next.pem", P_256)
     same = write_public_key(tmp_path / "same.pem", RSA)
-    loaded = production(
-        IDENTITY_KEY_FILE=signing, IDENTITY_PUBLISHED_KEY_FILES=f"{public}, {same},{public}"
-    )
+    former = write_public_key(tmp_path / "former.pem", ec.generate_private_key(ec.SECP256R1()))
+    published = f"{public}, {same},{public},{former}"
+    loaded = production(IDENTITY_KEY_FILE=signing, IDENTITY_PUBLISHED_KEY_FILES=published)
     keys = loaded["IDENTITY_KEYS"].to_document()["keys"]
-    assert [each["kty"] for each in keys] == ["RSA", "EC"]
+    assert [each["kty"] for each in keys] == ["RSA", "EC", "EC"]
+    # None takes the place of another of its type, which verifiers still need.
+    assert keys == [load_public_key(each) for each in (signing, public, former)]
     assert loaded["IDENTITY_TOKENS"] is None  # no upstream gets such a token
     assert production()["IDENTITY_KEYS"].to_document() is None
     shown = repr(loaded["IDENTITY_KEYS"])

@@ -183,6 +183,21 @@ def test_two_that_change_the_key_at_once_leave_one_of_the_two(
     verify_token(assertion(made), idp.issuer)
 
 
+def test_key_that_another_process_has_published_meanwhile_stays(
+    store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate, calls, theirs = client_key._generate, iter(["ours"]), list[client_key.ClientKey]()
+
+    def generate_slowly(is_rsa: bool) -> bytes:
+        if next(calls, None):  # The other one writes first.
+            theirs.append(client_key.ensure_key(store.services, "wiki"))
+        return generate(is_rsa)
+
+    monkeypatch.setattr(client_key, "_generate", generate_slowly)
+    assert [client_key.ensure_key(store.services, "wiki")] == theirs
+    assert [client_key.load_key(store.services, "wiki")] == theirs
+
+
 def test_key_is_sealed_and_shown_nowhere(
     idp: AuthorizationServer, store: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
