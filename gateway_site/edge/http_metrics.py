@@ -64,7 +64,7 @@ class TimedCall:
         self._method = method
         self._began = perf_counter()
 
-    def answered(self, status: int) -> None:
+    def note_response(self, status: int) -> None:
         """Record that the upstream responded."""
         if http.is_enabled:
             self._record(_status(status))

@@ -36,7 +36,7 @@ class DjangoForwarder(Forwarder):
     def __init__(self, upstream: str) -> None:
         super().__init__(upstream)
         self._threads = ThreadPoolExecutor(THREADS)
-        self._django = SessionMiddleware(AuthenticationMiddleware(_answer))
+        self._django = SessionMiddleware(AuthenticationMiddleware(_response))
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         run = sync_to_async(self._run_middleware, thread_sensitive=False, executor=self._threads)
@@ -53,7 +53,7 @@ class DjangoForwarder(Forwarder):
         return cast("HttpResponse", response)
 
 
-def _answer(request: HttpRequest) -> HttpResponse:
+def _response(request: HttpRequest) -> HttpResponse:
     return HttpResponse(status=204 if request.user.is_authenticated else 401)
 
 

@@ -22,27 +22,27 @@ from tests.support.production.uvicorn_server import serve
 NONE = "none"
 
 
-ANSWER = {"Content-Length": "2"}
+RESPONSE = {"Content-Length": "2"}
 
 
 def read(request: HttpRequest) -> HttpResponse:
     if request.session.get("n") is None:
         raise LookupError("The session was not found.")
-    return HttpResponse("ok", headers=ANSWER)
+    return HttpResponse("ok", headers=RESPONSE)
 
 
 async def aread(request: HttpRequest) -> HttpResponse:
     if await request.session.aget("n") is None:
         raise LookupError("The session was not found.")
-    return HttpResponse("ok", headers=ANSWER)
+    return HttpResponse("ok", headers=RESPONSE)
 
 
 def nothing(request: HttpRequest) -> HttpResponse:
-    return HttpResponse("ok", headers=ANSWER)
+    return HttpResponse("ok", headers=RESPONSE)
 
 
 async def anothing(request: HttpRequest) -> HttpResponse:
-    return HttpResponse("ok", headers=ANSWER)
+    return HttpResponse("ok", headers=RESPONSE)
 
 
 VIEWS: dict[tuple[str, bool], Any] = {

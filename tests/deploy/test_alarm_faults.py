@@ -43,7 +43,7 @@ from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, address, corp, store, visitor
 from tests.oauth.support.requests import get_token
 from tests.sessions_kms.support.fakes import State
-from tests.sessions_kms.support.faults import Answer, Exchange, drop_connection, running_proxy
+from tests.sessions_kms.support.faults import Exchange, Response, drop_connection, running_proxy
 from tests.sessions_kms.support.fleet import MAX_AGE, PERIOD, Process
 from tests.sessions_kms.support.sessions import save_session
 from tests.sessions_kms.support.stacks import Stack, aws_stack, install
@@ -248,7 +248,7 @@ def test_tool_that_changes(prometheus: str) -> None:
 def test_upstream_that_fails(prometheus: str) -> None:
     def call() -> None:
         scope = {"method": "GET", "scheme": "https"}
-        TimedCall("people", "https://people.example.com", "GET").answered(503)
+        TimedCall("people", "https://people.example.com", "GET").note_response(503)
         http_metrics.record_request(
             scope, 503, 0.1, route="gateway/", upstream="people", is_upstream_error=True
         )
@@ -256,7 +256,7 @@ def test_upstream_that_fails(prometheus: str) -> None:
     fires(prometheus, "UpstreamErrors", call)  # and nobody is paged
 
 
-def slow(exchange: Exchange) -> Answer:
+def slow(exchange: Exchange) -> Response:
     exchange.closing.wait(0.3)
     return exchange.forward()
 

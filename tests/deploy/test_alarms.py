@@ -166,8 +166,8 @@ def test_errors_of_upstreams_set_off_no_alarm_and_those_of_the_gateway_do(tmp_pa
             found: dict[str, Any] = json.loads(lines[-1])
             return found
 
-        gateway.canned.answers["/odd"] = b"HTTP/1.1 nonsense\r\n\r\n"
-        gateway.canned.answers["/away"] = b"HTTP/1.1 302 Found\r\nLocation: http://[\r\n\r\n"
+        gateway.canned.responses["/odd"] = b"HTTP/1.1 nonsense\r\n\r\n"
+        gateway.canned.responses["/away"] = b"HTTP/1.1 302 Found\r\nLocation: http://[\r\n\r\n"
         theirs = {
             "echo/answer?status=503": (503, 503),
             "echo/answer?status=500": (500, 500),

@@ -64,7 +64,7 @@ LISTEN = """(path) => {
 class Backend(QuietHandler):
     """An upstream, and a backend beside the gateway: says what it was sent."""
 
-    def answer(self) -> None:
+    def serve_request(self) -> None:
         if self.path.startswith("/reports/"):
             BESIDE.append((self.headers.get("Cookie"), self.headers.get("X-Forwarded-For")))
         if self.path == "/events":
@@ -78,7 +78,7 @@ class Backend(QuietHandler):
         told = {"method": self.command, "body": body, "signed": "Authorization" in self.headers}
         self.respond(200, json.dumps(told).encode())
 
-    do_GET = do_POST = answer
+    do_GET = do_POST = serve_request
 
 
 @dataclass
@@ -295,12 +295,12 @@ def check_backend(page: Page, site: Site) -> None:
 
 def check_paths(site: Site) -> None:
     for path in ("token", "oauth/token", ".well-known/oauth-authorization-server", "home/"):
-        answer = requests.get(f"{site.url}/{path}", timeout=10)
-        assert "X-Request-ID" in answer.headers, path
+        response = requests.get(f"{site.url}/{path}", timeout=10)
+        assert "X-Request-ID" in response.headers, path
     for path in ("", "tokens", "homes/1", "deep/link?x=1"):
-        answer = requests.get(f"{site.url}/{path}", headers={"Accept": "text/html"}, timeout=10)
-        assert (answer.status_code, 'id="who"' in answer.text) == (200, True), path
-        assert "X-Request-ID" not in answer.headers
+        response = requests.get(f"{site.url}/{path}", headers={"Accept": "text/html"}, timeout=10)
+        assert (response.status_code, 'id="who"' in response.text) == (200, True), path
+        assert "X-Request-ID" not in response.headers
 
 
 def check_connecting(page: Page) -> None:

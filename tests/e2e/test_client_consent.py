@@ -24,7 +24,7 @@ class App:
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     came: threading.Event = field(default_factory=threading.Event)
 
-    def answer(self) -> dict[str, str]:
+    def wait_for_response(self) -> dict[str, str]:
         assert self.came.wait(20)
         (path, referrer) = self.asked[0]
         assert referrer is None
@@ -65,7 +65,7 @@ def test_person_signs_in_allows_an_app_and_returns_to_it(
     page.wait_for_url(f"http://127.0.0.1:{stack.provider}/**")
     page.get_by_role("button", name="Allow").click()  # at the provider, for the app
     expect(page.get_by_text("Back in the app")).to_be_visible()
-    response = app.answer()
+    response = app.wait_for_response()
     assert (response["state"], response["iss"]) == ("the-state", stack.url)
     given = redeem_code(stack, client_id, response["code"])
     assert given.status_code == 200, given.text
@@ -78,4 +78,4 @@ def test_app_gets_the_error_if_the_person_denies(stack: LocalStack, page: Page, 
     page.goto(consent_address(stack, register_client(stack, app.url), app.url))
     page.get_by_role("button", name="Deny").click()
     expect(page.get_by_text("Back in the app")).to_be_visible()
-    assert app.answer()["error"] == "access_denied"
+    assert app.wait_for_response()["error"] == "access_denied"

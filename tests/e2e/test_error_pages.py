@@ -139,11 +139,11 @@ def test_page_of_an_error_is_accessible_and_fits(
     context = browser.new_context(locale="de-DE" if name == "401" else "en-GB")
     page = context.new_page()
     page.set_default_timeout(20_000)
-    answers: list[int] = []
-    page.on("response", lambda each: answers.append(each.status))
+    responses: list[int] = []
+    page.on("response", lambda each: responses.append(each.status))
     try:
         open_error(gateway, page, name)
-        assert STATES[name].status in answers
+        assert STATES[name].status in responses
         expect(page.get_by_role("heading", level=1)).to_have_text(STATES[name].heading)
         expect(page.locator(".actions a").first).to_be_visible()
         # Script and style sheet are rejected with the page: the browser sends them the cookies.

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from tests.e2e.stack import LocalStack
 from tests.oauth.support import fake_provider
-from tests.oauth.support.fake_provider import Answer, FakeProvider
+from tests.oauth.support.fake_provider import FakeProvider, Response
 from tests.oauth.support.fixtures import environment
 from tests.providers.stubs.apple import page_that_posts
 from tests.providers.stubs.stub import query_of
@@ -25,7 +25,7 @@ CALLBACK = "/accounts/oidc/corp/login/callback/"
 class PostingProvider(FakeProvider):
     """Responses with a page that posts itself, the person's name besides."""
 
-    def authorize(self, query: dict[str, str]) -> Answer:
+    def authorize(self, query: dict[str, str]) -> Response:
         status, location, body = super().authorize(query)
         if status != 302 or query.get("response_mode") != "form_post":
             return status, location, body
@@ -43,7 +43,7 @@ def stack(tmp_path: Path) -> Iterator[LocalStack]:
             yield found
 
 
-def test_answer_that_is_posted_from_another_site_signs_in(stack: LocalStack, page: Page) -> None:
+def test_response_that_is_posted_from_another_site_signs_in(stack: LocalStack, page: Page) -> None:
     asked = []
     page.on("request", lambda request: asked.append(request) if CALLBACK in request.url else None)
 

@@ -31,7 +31,7 @@ def tokens_of(page: Page, stack: LocalStack) -> dict[str, Any]:
     return held
 
 
-def answer_to_refresh(stack: LocalStack, refresh_token: str) -> requests.Response:
+def response_to_refresh(stack: LocalStack, refresh_token: str) -> requests.Response:
     variables = stack.environment()
     return requests.post(
         f"http://127.0.0.1:{stack.provider}/identity/o/api/token",
@@ -64,7 +64,7 @@ def test_sign_out_kills_the_refresh_token_at_the_provider(
         expect(page.get_by_role("heading", name="Signed out here")).to_be_visible()
         # A refresh would spend the token, revoked or not, so it waits for what the log says.
         wait_until(lambda: revoked_grants(stack) > before, "the grant is revoked", 10)
-        response = answer_to_refresh(stack, token)
+        response = response_to_refresh(stack, token)
         assert (response.status_code, response.json()["error"]) == (400, "invalid_grant")
         page.get_by_role("link", name="Sign out of Local provider").click()
         expect(page.get_by_role("status")).to_contain_text("and at Local provider too")
@@ -79,7 +79,7 @@ def revoked_grants(stack: LocalStack) -> int:
 def test_refresh_token_is_alive_before_the_sign_out(stack: LocalStack, page: Page) -> None:
     arrive(page, stack)
     token = tokens_of(page, stack)["refresh_token"]
-    assert answer_to_refresh(stack, token).status_code == 200
+    assert response_to_refresh(stack, token).status_code == 200
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
     python -m tests.interop.asserting_client SERVER ISSUER PROVIDER METHOD REFRESH_TOKEN
 
-For each line that enters it calls the tool `whoami`, and prints the answer. Its id token comes from
-the provider by the refresh token, as an application keeps one after a sign-in.
+For each line that enters it calls the tool `whoami`, and prints the response. Its id token comes
+from the provider by the refresh token, as an application keeps one after a sign-in.
 """
 
 import asyncio
@@ -67,9 +67,9 @@ class Person:
 
     async def ask(self, **form: str) -> dict[str, str]:
         async with httpx2.AsyncClient(timeout=TIMEOUT) as http:
-            answer = await http.post(f"{self.provider}/token", data=form | AT_PROVIDER)
-            answer.raise_for_status()
-            found: dict[str, str] = answer.json()
+            response = await http.post(f"{self.provider}/token", data=form | AT_PROVIDER)
+            response.raise_for_status()
+            found: dict[str, str] = response.json()
             return found
 
 

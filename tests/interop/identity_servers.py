@@ -83,11 +83,11 @@ def request(
     return http.post(url, json=call, headers=headers | accepted, timeout=SECONDS)
 
 
-def subject_of(server: Server, answer: requests.Response) -> str | None:
-    if answer.status_code == 401:
+def subject_of(server: Server, response: requests.Response) -> str | None:
+    if response.status_code == 401:
         return None
-    assert answer.status_code == 200, (server.name, answer.status_code, answer.text)
-    found = answer.json()
+    assert response.status_code == 200, (server.name, response.status_code, response.text)
+    found = response.json()
     subject: str = found["result"]["content"][0]["text"] if server.is_mcp else found["sub"]
     return subject
 

@@ -78,7 +78,7 @@ class OpenIDProvider:
     def rotate_keys(self) -> None:
         self._control("rotate")
 
-    def answer_later(self, path: str, seconds: float) -> None:
+    def respond_later(self, path: str, seconds: float) -> None:
         self._control("slow", path=path, ms=str(int(seconds * 1000)))
 
     def seen(self, method: str, path: str, grant: str | None = None) -> list[int]:

@@ -29,7 +29,7 @@ class Person:
         page = self.get(f"/accounts/oidc/{at.name}/login/")
         asked = submit(self.client, page, follow=True, timeout=TIMEOUT)
         while asked.url.startswith(f"{at.issuer}/interaction/"):
-            asked = self._answered(asked)
+            asked = self._fill_in(asked)
         return asked
 
     def call(self, upstream: str) -> requests.Response:
@@ -69,6 +69,6 @@ class Person:
     def get(self, path: str, **options: Any) -> requests.Response:
         return self.client.get(self.gateway + path, timeout=TIMEOUT, **options)
 
-    def _answered(self, page: requests.Response) -> requests.Response:
+    def _fill_in(self, page: requests.Response) -> requests.Response:
         typed = {"login": self.name, "password": "any"} if 'name="login"' in page.text else {}
         return submit(self.client, page, follow=True, timeout=TIMEOUT, **typed)

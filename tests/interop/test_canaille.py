@@ -63,7 +63,7 @@ def test_sign_out_leaves_the_provider_too(
     provider, gateway = canaille
     page = ada.sign_out()
     if page.url.startswith(provider.issuer):  # It asks for confirmation.
-        page = submit(ada.client, page, follow=True, timeout=TIMEOUT, answer="logout")
+        page = submit(ada.client, page, follow=True, timeout=TIMEOUT, response="logout")
     assert page.url == f"{gateway}/"
     assert "You are signed out here, and at Canaille too." in page.text
     again = submit(

@@ -98,7 +98,7 @@ def world(
 
 
 class Dialogue:
-    """A program that prints an answer for each line."""
+    """A program that prints a response for each line."""
 
     def __init__(self, process: "subprocess.Popen[str]", log: Path) -> None:
         self.process = process

@@ -148,8 +148,8 @@ def test_token_is_not_called_wrong_while_the_keys_cannot_be_fetched(world: World
         with running_servers(servers, world.folder):
             for each in servers:
                 token = {"Authorization": f"Bearer {world.sign(each.audience)}"}
-                answer = request(each, each.audience, token)
-                assert answer.status_code == 503, (each.name, answer.text)
+                response = request(each, each.audience, token)
+                assert response.status_code == 503, (each.name, response.text)
 
 
 def _with_key_id(world: World, server: Server, key: ec.EllipticCurvePrivateKey) -> str:

@@ -128,7 +128,7 @@ def test_sign_in_by_a_new_key(plain: OpenIDProvider, ada: Person) -> None:
 def test_slow_token_endpoint_delays_nobody_else(
     plain: OpenIDProvider, ada: Person, gateway: LocalStack
 ) -> None:
-    plain.answer_later("/token", 4)
+    plain.respond_later("/token", 4)
     try:
         signing_in = Thread(target=ada.sign_in, args=(plain,))
         signing_in.start()
@@ -139,7 +139,7 @@ def test_slow_token_endpoint_delays_nobody_else(
             longest = max(longest, time.monotonic() - began)
         signing_in.join()
     finally:
-        plain.answer_later("/token", 0)
+        plain.respond_later("/token", 0)
     assert ada.is_signed_in
     assert longest < 3
 
@@ -147,11 +147,11 @@ def test_slow_token_endpoint_delays_nobody_else(
 def test_token_endpoint_that_is_too_slow_is_a_page_that_says_so(
     plain: OpenIDProvider, ada: Person
 ) -> None:
-    plain.answer_later("/token", 12)
+    plain.respond_later("/token", 12)
     try:
         page = ada.sign_in(plain)
     finally:
-        plain.answer_later("/token", 0)
+        plain.respond_later("/token", 0)
     assert page.status_code == 503
     assert "timeout (request " in page.text
     assert int(page.headers["Retry-After"]) > 0

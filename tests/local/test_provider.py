@@ -119,7 +119,7 @@ def sign_in(provider: Provider, browser: requests.Session, verifier: str) -> req
     return consent
 
 
-def answer_of(response: requests.Response) -> dict[str, str]:
+def response_of(response: requests.Response) -> dict[str, str]:
     """Return the parameters of the redirect to the client."""
     location = response.headers["Location"]
     assert location.startswith(CALLBACK)
@@ -128,7 +128,7 @@ def answer_of(response: requests.Response) -> dict[str, str]:
 
 def obtain_code(provider: Provider, browser: requests.Session, verifier: str) -> str:
     consent = sign_in(provider, browser, verifier)
-    response = answer_of(submit(browser, consent, action="grant"))
+    response = response_of(submit(browser, consent, action="grant"))
     assert response["state"] == "the-state"
     return response["code"]
 
@@ -201,7 +201,7 @@ def test_refusing_consent_sends_access_denied_to_the_client(
     provider: Provider, browser: requests.Session
 ) -> None:
     consent = sign_in(provider, browser, secrets.token_urlsafe(48))
-    response = answer_of(submit(browser, consent, action="cancel"))
+    response = response_of(submit(browser, consent, action="cancel"))
     assert response == {"error": "access_denied", "state": "the-state"}
 
 
@@ -241,8 +241,8 @@ def test_authorization_without_s256_challenge_is_refused(
     url = provider.endpoint("authorization_endpoint")
     for method in ("GET", "HEAD"):
         response = browser.request(method, url, params=request, allow_redirects=False, timeout=10)
-        assert answer_of(response)["error"] == "invalid_request"
-        assert answer_of(response)["state"] == "the-state"
+        assert response_of(response)["error"] == "invalid_request"
+        assert response_of(response)["state"] == "the-state"
 
 
 def test_repeated_challenge_method_is_refused(
@@ -251,7 +251,7 @@ def test_repeated_challenge_method_is_refused(
     request = [*request_of(provider, "v" * 43).items(), ("code_challenge_method", "plain")]
     url = provider.endpoint("authorization_endpoint")
     response = browser.get(url, params=request, allow_redirects=False, timeout=10)
-    assert answer_of(response)["error"] == "invalid_request"
+    assert response_of(response)["error"] == "invalid_request"
 
 
 def test_posted_request_without_challenge_is_refused(
@@ -264,7 +264,7 @@ def test_posted_request_without_challenge_is_refused(
     response = browser.get(
         urljoin(url, to_get.headers["Location"]), allow_redirects=False, timeout=10
     )
-    assert answer_of(response)["error"] == "invalid_request"
+    assert response_of(response)["error"] == "invalid_request"
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,7 @@ def test_database_path_with_blanks_and_signs_is_quoted() -> None:
 
 
 @pytest.mark.parametrize("response", ["", "{}", '{"key_arn": null}', "[]", "not json"])
-def test_unexpected_answer_of_create_session_store_is_an_error(response: str) -> None:
+def test_unexpected_response_of_create_session_store_is_an_error(response: str) -> None:
     with pytest.raises(StackError, match="KMS key"):
         parse_key_arn(response)
 

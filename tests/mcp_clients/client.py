@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 from tests.mcp_clients.place import Place
 
-LIST = ""  # for a call of no tool, which many answer with the names of all of them
+LIST = ""  # for a call of no tool, which many response with the names of all of them
 TIMEOUT = 150  # seconds for a sign-in or a call, with the person's consent in it
 
 
 class CallFailed(Exception):
-    """The client gave no tool's answer; the message is what it said instead."""
+    """The client gave no tool's response; the message is what it said instead."""
 
 
 class Client(ABC):
@@ -35,7 +35,7 @@ class Client(ABC):
 
     @abstractmethod
     def call(self, tool: str, arguments: Mapping[str, Any]) -> str:
-        """Return the text of a tool's answer. Raises CallFailed, and is never stuck.
+        """Return the text of a tool's response. Raises CallFailed, and is never stuck.
 
         It may open the browser, if that is what the client does: the harness counts.
         """

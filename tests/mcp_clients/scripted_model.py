@@ -66,7 +66,7 @@ def serving() -> Iterator[str]:
 
 
 def of_openai(asked: Event) -> list[Event]:
-    """Return a streamed answer of the Responses API."""
+    """Return a streamed response of the Responses API."""
     items = asked["input"]
     call, identifier = wanted_call(block for item in items for block in blocks(item))
     responses = [
@@ -95,7 +95,7 @@ def of_openai(asked: Event) -> list[Event]:
 
 
 def of_anthropic(asked: Event) -> list[Event]:
-    """Return a streamed answer of the Messages API."""
+    """Return a streamed response of the Messages API."""
     said = [block for message in asked["messages"] for block in blocks(message)]
     call, identifier = wanted_call(said)
     responses = [
@@ -139,5 +139,5 @@ def wanted_call(said: Iterable[Event]) -> tuple[ToolCall, str]:
 
 
 def as_text(response: Any) -> str:
-    """Return a tool's answer as the command line passes it on: a text, or a list of blocks."""
+    """Return a tool's response as the command line passes it on: a text, or a list of blocks."""
     return response if isinstance(response, str) else json.dumps(response)

@@ -16,7 +16,7 @@ from tests.mcp_clients.place import Place
 from tests.mcp_clients.programs import PROGRAMS
 from tests.mcp_clients.programs.dialogue import Dialogue
 
-ANSWER = '{"name": "Ada Lovelace", "token": "the provider\'s, opaque", "sha256": "0123456789ab"}'
+RESPONSE = '{"name": "Ada Lovelace", "token": "the provider\'s, opaque", "sha256": "0123456789ab"}'
 ADDRESS = "http://127.0.0.1:8000/oauth/authorize?a=1&b='%20\"$HOME"
 
 
@@ -38,15 +38,15 @@ class Scripted(Client):
 
 def ask(client: Client) -> str:
     subprocess.run([client.place.environment["BROWSER"], ADDRESS], check=True)
-    return ANSWER
+    return RESPONSE
 
 
 def fail(_: Client) -> str:
     raise CallFailed("503")
 
 
-def answer(_: Client) -> str:
-    return ANSWER
+def respond(_: Client) -> str:
+    return RESPONSE
 
 
 @pytest.fixture
@@ -57,10 +57,10 @@ def place(tmp_path: Path) -> Place:
 @pytest.mark.parametrize(
     ("calls", "end"),
     [
-        ([answer], expected.GOES_ON),
-        ([fail, answer], expected.AT_SECOND_TRY),
+        ([respond], expected.GOES_ON),
+        ([fail, respond], expected.AT_SECOND_TRY),
         ([ask], expected.ASKS_ONCE),
-        ([fail, fail, answer], expected.ASKS_ONCE),
+        ([fail, fail, respond], expected.ASKS_ONCE),
         ([fail, ask], expected.ASKS_ONCE),
         ([fail, fail, ask], "asks 2 times"),
         ([fail, fail, fail], "stuck: 503"),

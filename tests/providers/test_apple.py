@@ -71,7 +71,7 @@ def test_cancellation_is_shown_to_the_person(serve: Serve, visitor: Visitor) -> 
 
 
 @pytest.mark.parametrize("named", [{"error": "user_cancelled_authorize"}, {"code": "of-another"}])
-def test_issuer_of_a_posted_answer_is_checked_as_well(
+def test_issuer_of_a_posted_response_is_checked_as_well(
     serve: Serve, visitor: Visitor, named: dict[str, str]
 ) -> None:
     serve(Apple)

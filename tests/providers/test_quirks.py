@@ -68,7 +68,7 @@ def test_offline_token_of_keycloak_never_ends(
     assert (held.refresh_expires_at is not None) is ends
 
 
-def test_answer_of_keycloak_without_its_name_is_refused(serve: Serve, visitor: Visitor) -> None:
+def test_response_of_keycloak_without_its_name_is_refused(serve: Serve, visitor: Visitor) -> None:
     keycloak = serve(Keycloak)
     back = keycloak.consent(visitor.start("corp")["Location"])
     assert visitor.client.get(back.replace("&iss=", "&not_iss=")).status_code == 401

@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 
 from sessions_kms.operations import provisioning
-from tests.oauth.support.fake_provider import Answer, FakeProvider, serving
+from tests.oauth.support.fake_provider import FakeProvider, Response, serving
 from tests.soak.app_user import ENVIRONMENT
 from tests.support.production import children
 from tests.support.production.aws import AWS, REGION, TABLE
@@ -37,7 +37,7 @@ class Crowd(FakeProvider):
     _numbers: "count[int]" = field(default_factory=count)
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
-    def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Answer:
+    def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Response:
         with self._turn:
             name = self.codes.get(form.get("code", ""), {}).get("person")
             known = self.people.get(form.get("refresh_token", ""))

@@ -35,7 +35,7 @@ SHARE = 0.6
 BEFORE, HANGING, AFTER = 5.0, 20.0, 10.0  # seconds
 SETTLED = 10.0  # seconds after which answers must come at once
 RECOVERED = 2.0  # seconds after the return within which all must be as before
-ANSWER, SOON = 4.5, 0.5  # seconds
+RESPONSE, SOON = 4.5, 0.5  # seconds
 TIMEOUT = 60.0  # seconds of a client
 HOPS = 8
 
@@ -162,14 +162,14 @@ def is_as_promised(replies: list[Reply]) -> bool:
         slowest = max((each.took for each in found), default=0)
         statuses = dict(sorted(Counter(each.status for each in found).items()))
         tell(f"{second:4} s  {len(found):4} asked  slowest {slowest:5.2f} s  {statuses}")
-    slow = [each for each in replies if each.took > ANSWER]
+    slow = [each for each in replies if each.took > RESPONSE]
     late = [each for each in replies if SETTLED <= each.at < HANGING and each.took > SOON]
     good = (200, 302)
     bad = [each for each in replies if each.at > HANGING + RECOVERED and each.status not in good]
     odd = [each for each in replies if each.status not in (*good, 503)]
     tell(
         f"{len(replies)} answers; slowest {max(each.took for each in replies):.2f} s;"
-        f" over {ANSWER} s: {len(slow)}; over {SOON} s from the tenth second: {len(late)};"
+        f" over {RESPONSE} s: {len(slow)}; over {SOON} s from the tenth second: {len(late)};"
         f" not good {RECOVERED} s after the return: {len(bad)}; odd: {len(odd)}"
     )
     return not (slow or late or bad or odd)

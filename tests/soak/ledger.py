@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-NO_ANSWER = "no answer"
+NO_RESPONSE = "no answer"
 ENDED_EARLY = "ended early"  # as a kill does, and an outage at a stream's look at its session
 UNAVAILABLE = "503"
 AFTERMATH = 6.0  # seconds: a back-off after an outage, and time-outs of what had begun
@@ -27,7 +27,7 @@ class Disturbance:
     ended: float | None = None
 
     def explains(self, response: str, began: float, ended: float) -> bool:
-        if response == (UNAVAILABLE if self.kills else NO_ANSWER):
+        if response == (UNAVAILABLE if self.kills else NO_RESPONSE):
             return False
         return self.began <= ended and (self.ended is None or began <= self.ended + AFTERMATH)
 
@@ -37,7 +37,7 @@ class Ledger:
     """Counted by all threads."""
 
     requests: Counter[str] = field(default_factory=Counter)
-    answers: Counter[str] = field(default_factory=Counter)
+    responses: Counter[str] = field(default_factory=Counter)
     explained: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
     disturbances: list[Disturbance] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Ledger:
     def note(self, kind: str, response: str) -> None:
         with self._lock:
             self.requests[kind] += 1
-            self.answers[response] += 1
+            self.responses[response] += 1
 
     def failed(self, kind: str, response: str, began: float) -> None:
         """Note a failure; it is a violation unless something explains it."""

@@ -37,7 +37,7 @@ def report(
         f" {len(ledger.disturbances)} disturbances, {keys} data keys of the fleet.",
         "",
         *_table("request", ledger.requests),
-        *_table("answer", ledger.answers),
+        *_table("answer", ledger.responses),
         *_table("disturbance", Counter(each.name for each in ledger.disturbances)),
         *_table("explained failure", ledger.explained),
         *_table("call of AWS", calls),

@@ -20,9 +20,9 @@ from sessions_kms.format.attributes import Item
 from sessions_kms.operations import provisioning
 from sessions_kms.sealed_items import sealing
 from tests.sessions_kms.support.faults import (
-    Answer,
     Exchange,
     FaultProxy,
+    Response,
     hold_exchange,
     running_proxy,
 )
@@ -111,7 +111,7 @@ def _last_after(proxy: FaultProxy, writes: int) -> threading.Event:
     """Let this many writes pass a proxy, and hold the others; give what tells of the first held."""
     passed, enough = itertools.count(1), threading.Event()
 
-    def strike(exchange: Exchange) -> Answer:
+    def strike(exchange: Exchange) -> Response:
         if next(passed) <= writes:
             return exchange.forward()
         enough.set()

@@ -142,7 +142,7 @@ def test_rolling_deploy_loses_no_call(
             each.start()
             wait_until(lambda: balancer.count_up() == count, "the process is in rotation", 60)
     assert ledger.violations == []
-    assert set(ledger.answers) == {"200"}
+    assert set(ledger.responses) == {"200"}
     assert min(ledger.requests[kind] for kind in ("slow call", "slow post", "modify")) > count
     assert len(callers) == CALLERS
     assert sum(each.streams for each in readers) > READERS  # some were ended, and begun again
@@ -177,7 +177,7 @@ def test_deploy_stops_at_new_processes_that_aws_rejects(
             wait_until(lambda: balancer.count_up() == len(fleet) + 1, "the role is known", 15)
         assert [_reason(each) for each in new] == ["table", "kms", None]
     assert ledger.violations == []
-    assert set(ledger.answers) == {"200"}
+    assert set(ledger.responses) == {"200"}
     log = (tmp_path / "0" / "gateway-0.log").read_text("utf-8")
     assert "Health check of table: it rejects this process. " in log
     assert "ResourceNotFoundException" in log

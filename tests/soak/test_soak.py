@@ -2,7 +2,7 @@
 
 import time
 
-from tests.soak.ledger import AFTERMATH, NO_ANSWER, UNAVAILABLE, Disturbance, Ledger
+from tests.soak.ledger import AFTERMATH, NO_RESPONSE, UNAVAILABLE, Disturbance, Ledger
 from tests.soak.watching import Sample, are_descriptors_flat, is_memory_flat, without_warm_up
 
 
@@ -41,7 +41,7 @@ def test_outage_explains_its_503s_but_a_kill_does_not() -> None:
         pass
     ledger.failed("read", UNAVAILABLE, before)
     assert ledger.violations == []
-    ledger.failed("read", NO_ANSWER, before)
+    ledger.failed("read", NO_RESPONSE, before)
     assert len(ledger.violations) == 1
     assert not Disturbance("a kill", True, before).explains(UNAVAILABLE, before, before)
 

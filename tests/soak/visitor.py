@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 import requests
 
 from tests.soak.fleet import Process
-from tests.soak.ledger import ENDED_EARLY, NO_ANSWER, UNAVAILABLE, Ledger
+from tests.soak.ledger import ENDED_EARLY, NO_RESPONSE, UNAVAILABLE, Ledger
 
 COOKIE = "gateway_sessionid"
 TIMEOUT = 20  # seconds
@@ -152,8 +152,8 @@ class Visitor:
         try:
             response = (browser or self._browser).request(method, url, timeout=TIMEOUT, **more)
         except requests.RequestException:
-            self._ledger.note(kind, NO_ANSWER)
-            self._ledger.failed(kind, NO_ANSWER, began)
+            self._ledger.note(kind, NO_RESPONSE)
+            self._ledger.failed(kind, NO_RESPONSE, began)
             return None
         self._ledger.note(kind, str(response.status_code))
         if response.ok if good is None else response.status_code == good:

@@ -41,7 +41,7 @@ class TalkingProcess:
         stdin.write(json.dumps({"do": do, **arguments}) + "\n")
         stdin.flush()
 
-    def answer(self) -> Any:
+    def read_result(self) -> Any:
         """Wait for the result of the last command."""
         line = cast("IO[str]", self._process.stdout).readline()
         assert line, "the process died"
@@ -49,7 +49,7 @@ class TalkingProcess:
 
     def ask(self, do: str, **arguments: Any) -> Any:
         self.tell(do, **arguments)
-        return self.answer()
+        return self.read_result()
 
     def kill(self) -> None:
         """Kill it without cleanup (kill -9)."""

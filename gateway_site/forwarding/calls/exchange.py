@@ -193,7 +193,7 @@ class Exchange:
             entry.is_sent = True
             response = await upstream_client.send(call.owner, self.upstream, sent)
             entry.upstream_status = response.status
-            timed.answered(response.status)
+            timed.note_response(response.status)
         except url_rules.UnsafeAddress as refused:
             raise Problem(400, "bad_path", str(refused)) from None
         except Busy:

@@ -16,7 +16,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
-from tests.support.production.http_server import Connection, answer, serve
+from tests.support.production.http_server import Connection, make_response, serve
 
 JSON = b"application/json"
 AGE = 86_400  # seconds, of every token
@@ -43,7 +43,7 @@ def respond(_: Connection, head: bytes, body: bytes) -> bytes:
         "/token": lambda: _tokens(issuer, _fields(body.decode())["code"]),
         "/userinfo": lambda: {"sub": "ada"},
     }
-    return answer(json.dumps(documents[target.path]()).encode(), JSON)
+    return make_response(json.dumps(documents[target.path]()).encode(), JSON)
 
 
 def _metadata(issuer: str) -> dict[str, Any]:

@@ -80,8 +80,8 @@ class Gateway:
 
     def try_(self, case: Case) -> Stall:
         """Send a request, and return the stall that it caused."""
-        response = self._answer(case.content)
-        found = self._answer(worst_cases.request(b"GET", ADDRESS.encode()))
+        response = self._response(case.content)
+        found = self._response(worst_cases.request(b"GET", ADDRESS.encode()))
         callback, between_beats = json.loads(found.partition(b"\r\n\r\n")[2])
         status = response[9:12].decode("ascii", "replace")
         return Stall(callback * 1e3, between_beats * 1e3, status, case)
@@ -103,13 +103,13 @@ class Gateway:
     def wait_beside(self, case: Case) -> float:
         """Send a request many times at once; return another person's longest wait, in ms."""
         another = message_cases.another(worst_cases.post_headers(self.other_cookie.encode()))
-        crowd = [Thread(target=self._answer, args=(case.content,)) for _ in range(CROWD)]
+        crowd = [Thread(target=self._response, args=(case.content,)) for _ in range(CROWD)]
         for each in crowd:
             each.start()
         longest = 0.0
         while any(each.is_alive() for each in crowd):
             began = perf_counter()
-            response = self._answer(another.content)
+            response = self._response(another.content)
             assert response[9:12] == b"200", response
             longest = max(longest, perf_counter() - began)
         return longest * 1e3
@@ -121,7 +121,7 @@ class Gateway:
         again = [self.try_(case) for _ in range(tries)]
         return min([stall, *again], key=lambda each: each.longest)
 
-    def _answer(self, request: bytes) -> bytes:
+    def _response(self, request: bytes) -> bytes:
         with socket.create_connection(("127.0.0.1", self.port), RESPONSE_TIMEOUT) as connection:
             with suppress(OSError):  # It may be rejected before all of it was sent.
                 connection.sendall(request)

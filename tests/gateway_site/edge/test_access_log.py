@@ -22,7 +22,7 @@ NO_BODY: Any = None
 PROXY = {trusted_proxies.TRUSTED: True}
 
 
-async def answer(scope: Any, receive: Any, send: Any) -> None:
+async def respond(scope: Any, receive: Any, send: Any) -> None:
     """Answer, as somebody who called an upstream, and write a line of the log."""
     noted = access_log.entry_of(scope)
     assert noted is not None
@@ -41,7 +41,7 @@ async def fail(scope: Any, receive: Any, send: Any) -> None:
     raise RuntimeError
 
 
-def ask(application: Any = answer, path: str = "/a", **scope: Any) -> list[Any]:
+def ask(application: Any = respond, path: str = "/a", **scope: Any) -> list[Any]:
     """Ask once; give what was sent."""
     sent: list[Any] = []
 
@@ -142,7 +142,7 @@ def test_path_makes_no_lines_and_is_bounded(caplog: pytest.LogCaptureFixture) ->
 
 
 @pytest.mark.parametrize(
-    ("answered", "is_kept"),
+    ("response", "is_kept"),
     [
         ({"status": 400}, False),
         ({"status": 404}, False),
@@ -152,12 +152,12 @@ def test_path_makes_no_lines_and_is_bounded(caplog: pytest.LogCaptureFixture) ->
     ],
 )
 def test_django_logs_refused_requests_no_second_time(
-    caplog: pytest.LogCaptureFixture, answered: dict[str, Any], is_kept: bool
+    caplog: pytest.LogCaptureFixture, response: dict[str, Any], is_kept: bool
 ) -> None:
     def say() -> None:
         log_response(
-            "%s", "said", response=HttpResponse(status=answered["status"]),
-            exception=answered.get("exception"),
+            "%s", "said", response=HttpResponse(status=response["status"]),
+            exception=response.get("exception"),
         )  # fmt: skip
 
     async def refuse(scope: Any, receive: Any, send: Any) -> None:

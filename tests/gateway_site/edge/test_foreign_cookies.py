@@ -17,7 +17,7 @@ LARGEST = 63 * 1024  # bytes of cookies, for which a head has room
 BUSY = 0.5  # seconds of CPU that no request takes, on slow machines neither
 
 
-def answer(gateway: Gateway, path: bytes, *cookies: bytes) -> bytes:
+def fetch(gateway: Gateway, path: bytes, *cookies: bytes) -> bytes:
     """Send a request with these Cookie headers as they are; give all that comes back."""
     lines = [b"GET " + path + b" HTTP/1.1", b"Host: {host}", b"Connection: close"]
     lines += [b"Cookie: " + cookie for cookie in cookies]
@@ -41,19 +41,17 @@ def disguises(gateway: Gateway) -> Iterator[bytes]:
 
 
 def test_call_has_the_session_of_no_disguised_cookie(gateway: Gateway) -> None:
-    assert is_signed_in(answer(gateway, CALL, cookies_of(gateway)[1]))
-    passed = {
-        cookie for cookie in disguises(gateway) if is_signed_in(answer(gateway, CALL, cookie))
-    }
+    assert is_signed_in(fetch(gateway, CALL, cookies_of(gateway)[1]))
+    passed = {cookie for cookie in disguises(gateway) if is_signed_in(fetch(gateway, CALL, cookie))}
     assert passed == set()
 
 
 @pytest.mark.parametrize("odd", [b"\x85", b"\xa0"])
 def test_page_has_the_session_of_no_disguised_cookie(gateway: Gateway, odd: bytes) -> None:
     _, key = cookies_of(gateway)[1].split(b"=")
-    assert is_signed_in(answer(gateway, PAGE, NAME + b"=" + key))
+    assert is_signed_in(fetch(gateway, PAGE, NAME + b"=" + key))
     for name in (odd + NAME, NAME + odd, b"a=1; " + odd + NAME):
-        found = answer(gateway, PAGE, name + b"=" + key)
+        found = fetch(gateway, PAGE, name + b"=" + key)
         assert b" 200 " in found.splitlines()[0]
         assert not is_signed_in(found), name
 
@@ -62,7 +60,7 @@ def test_page_has_the_session_of_no_disguised_cookie(gateway: Gateway, odd: byte
 def test_session_cookie_sent_twice_is_ignored(gateway: Gateway, path: bytes) -> None:
     hers, theirs = cookies_of(gateway)
     for cookies in ([hers + b"; " + theirs], [theirs + b";" + hers], [hers, theirs], [hers, hers]):
-        assert not is_signed_in(answer(gateway, path, *cookies)), cookies
+        assert not is_signed_in(fetch(gateway, path, *cookies)), cookies
 
 
 @pytest.mark.parametrize("path", [CALL, PAGE])
@@ -70,7 +68,7 @@ def test_own_session_is_kept_beside_foreign_cookies(gateway: Gateway, path: byte
     hers, theirs = cookies_of(gateway)
     for others in (b"\xa0" + theirs, b"f\xc3\xb6\xc3\xb6=1", b"[a]=b", b"bare", b"_ga=GA1.2.3"):
         for cookies in ([others + b"; " + hers], [hers + b"; " + others], [others, hers]):
-            assert is_signed_in(answer(gateway, path, *cookies)), cookies
+            assert is_signed_in(fetch(gateway, path, *cookies)), cookies
 
 
 def costly(size: int, name: bytes = b"x") -> Iterator[bytes]:
@@ -100,7 +98,7 @@ def test_no_cookies_keep_the_process_busy_or_sign_anybody_out(
     hers, _ = cookies_of(gateway)
     for cookies in (*costly(LARGEST - len(hers) - 2), *of_our_names()):
         before = cpu_of(gateway)
-        found = answer(gateway, path, cookies + b"; " + hers)
+        found = fetch(gateway, path, cookies + b"; " + hers)
         assert cpu_of(gateway) - before < BUSY, cookies[:50]
         assert b" 200 " in found.splitlines()[0] or path == SIGN_IN, found
         assert path not in {CALL, PAGE} or is_signed_in(found), cookies[:50]

@@ -26,7 +26,7 @@ def test_upstream_that_makes_up_statuses_leaves_room_for_others(
 ) -> None:
     for method in [*http_metrics.METHODS, "MADE-UP"]:
         for status in range(100, 1000):
-            TimedCall("hostile", "https://upstream.example.com", method).answered(status)
+            TimedCall("hostile", "https://upstream.example.com", method).note_response(status)
     series = {tuple(sorted(each.items(), key=str)) for each in recorded}
     assert len(series) <= LIMIT / 2
 
@@ -38,7 +38,7 @@ def test_upstream_that_makes_up_statuses_leaves_room_for_others(
 def test_registered_statuses_are_shown_and_others_as_the_first_of_their_class(
     recorded: list[dict[str, Any]], status: int, shown: int | str
 ) -> None:
-    TimedCall("echo", "https://upstream.example.com", "GET").answered(status)
+    TimedCall("echo", "https://upstream.example.com", "GET").note_response(status)
     [found] = recorded
     assert found[STATUS] == shown
     assert found.get(ERROR_TYPE) == (str(shown) if status >= 500 else None)

@@ -31,7 +31,7 @@ ON_OUR_PAGE = "Sec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\nSec-Fetch
 
 
 @dataclass
-class Answer:
+class Response:
     status: int
     headers: dict[str, str]
     body: str
@@ -44,7 +44,7 @@ class Answer:
 
 def ask(
     gateway: Gateway, line: str, fields: str = "", body: str = "", *, signed_in: bool = True
-) -> Answer:
+) -> Response:
     length = f"Content-Length: {len(body)}\r\n" if body or line.startswith("POST") else ""
     first = f"{line} HTTP/1.1\r\nHost: {{host}}\r\nConnection: close\r\n{{cookie}}\r\n"
     request = f"{first}{fields}{length}\r\n{body}"
@@ -52,7 +52,7 @@ def ask(
     first, _, rest = found.partition("\r\n")
     head, _, content = rest.partition("\r\n\r\n")
     headers = {name.lower(): value for name, value in re.findall(r"(.+?): (.*?)(?:\r\n|$)", head)}
-    return Answer(int(first.split()[1]), headers, content)
+    return Response(int(first.split()[1]), headers, content)
 
 
 # Of each step at which the gateway rejects a request: who calls, from where, what, the rate, the
@@ -102,8 +102,8 @@ def test_browser_gets_a_page_and_a_program_what_it_can_read(gateway: Gateway, ca
 def test_frame_script_and_fetch_get_no_page(gateway: Gateway) -> None:
     for destination in ("iframe", "empty", "script", "document, document", "Document "):
         fields = f"Sec-Fetch-Dest: {destination}\r\nAccept: {BROWSER}\r\n"
-        answer = ask(gateway, "GET /gateway/nothing/x", fields)
-        assert answer.headers["content-type"] == "application/problem+json", destination
+        response = ask(gateway, "GET /gateway/nothing/x", fields)
+        assert response.headers["content-type"] == "application/problem+json", destination
 
 
 @pytest.fixture
@@ -127,9 +127,9 @@ def test_page_of_an_outage_reloads_itself_after_a_get_alone(gateway: Gateway, pa
 
 
 def test_addresses_of_oauth_clients_keep_their_format(gateway: Gateway) -> None:
-    answer = ask(gateway, "POST /oauth/token", f"{FORM}Accept: {BROWSER}\r\n", "grant_type=x")
-    assert (answer.status, answer.headers["content-type"]) == (400, "application/json")
-    assert "unsupported_grant_type" in answer.body
+    response = ask(gateway, "POST /oauth/token", f"{FORM}Accept: {BROWSER}\r\n", "grant_type=x")
+    assert (response.status, response.headers["content-type"]) == (400, "application/json")
+    assert "unsupported_grant_type" in response.body
     opened = ask(gateway, "GET /oauth/token", ON_OUR_PAGE)
     assert (opened.status, opened.heading) == (405, "This does not work here")
 
@@ -142,9 +142,9 @@ def test_page_about_a_sign_in_has_the_id_of_its_request(gateway: Gateway, path: 
 
 
 def test_upstreams_own_error_passes_as_it_is(gateway: Gateway) -> None:
-    gateway.canned.answers["/gone"] = b"HTTP/1.1 410 Gone\r\nContent-Length: 3\r\n\r\nabc"
-    answer = ask(gateway, "GET /gateway/canned/gone", ON_OUR_PAGE)
-    assert (answer.status, answer.body) == (410, "abc")
+    gateway.canned.responses["/gone"] = b"HTTP/1.1 410 Gone\r\nContent-Length: 3\r\n\r\nabc"
+    response = ask(gateway, "GET /gateway/canned/gone", ON_OUR_PAGE)
+    assert (response.status, response.body) == (410, "abc")
 
 
 class FailingThreads:

@@ -35,7 +35,7 @@ Query = Callable[[str], None]
 def server(state: str | None) -> Iterator[str]:
     """Answer each connection with an error; without a state, close it."""
 
-    def answer(client: socket.socket) -> None:
+    def respond(client: socket.socket) -> None:
         while (length := client.recv(4)) and (packet := client.recv(_number(length) - 4)):
             if _number(packet[:4]) not in ENCRYPTION:
                 fields = f"SFATAL\0VFATAL\0C{state}\0MC'est la vie\0\0".encode()
@@ -51,7 +51,7 @@ def server(state: str | None) -> Iterator[str]:
             except OSError:
                 return
             with client:
-                answer(client)
+                respond(client)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve)

@@ -196,7 +196,7 @@ def test_unexpected_failure_is_unavailable_too_and_its_words_are_kept(
     assert "canary" not in caplog.text
 
 
-def test_answer_is_cached_for_a_few_seconds(
+def test_response_is_cached_for_a_few_seconds(
     make_health: MakeHealth, probe: Probe, clock: FakeClock
 ) -> None:
     health = make_health(probe)

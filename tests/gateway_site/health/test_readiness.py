@@ -27,10 +27,10 @@ ERRORS: dict[str, dict[Outcome, Exception]] = {
 
 
 class Process:
-    """A new process: ``answers`` are what its dependencies answer now; None is no response yet."""
+    """A new process: ``responses`` are what its dependencies answer now; None is none yet."""
 
     def __init__(self, clock: FakeClock) -> None:
-        self.answers: dict[str, Outcome] = dict.fromkeys(ERRORS, OK)
+        self.responses: dict[str, Outcome] = dict.fromkeys(ERRORS, OK)
         self.attempts = dict.fromkeys(ERRORS, 0)
         self.clock = clock
         self.probes = {name: self._probe(name) for name in ERRORS}
@@ -39,7 +39,7 @@ class Process:
     def _probe(self, name: str) -> SharedProbe:
         def use() -> None:
             self.attempts[name] += 1
-            if error := ERRORS[name].get(self.answers[name]):
+            if error := ERRORS[name].get(self.responses[name]):
                 raise error
 
         return SharedProbe(name, use, clock=self.clock)
@@ -94,10 +94,10 @@ def test_rule_holds_for_every_history_of_two_rounds(process: Process) -> None:
 
 
 def test_each_rejection_is_named_and_tried_again_after_five_seconds(process: Process) -> None:
-    process.answers = dict.fromkeys(ERRORS, REJECTED)
+    process.responses = dict.fromkeys(ERRORS, REJECTED)
     for name in ERRORS:
         assert process.obstacle() == name
-        process.answers[name] = OK
+        process.responses[name] = OK
         process.clock.advance(4.9)
         assert process.obstacle() == name
         process.clock.advance(0.1)
@@ -105,9 +105,9 @@ def test_each_rejection_is_named_and_tried_again_after_five_seconds(process: Pro
 
 
 def test_process_that_was_ready_stays_ready_and_tries_nothing_more(process: Process) -> None:
-    process.answers["table"] = FAILED
+    process.responses["table"] = FAILED
     assert process.obstacle() is None
-    process.answers = dict.fromkeys(ERRORS, REJECTED)
+    process.responses = dict.fromkeys(ERRORS, REJECTED)
     before = dict(process.attempts)
     for _ in range(3):
         process.clock.advance(5)
@@ -130,7 +130,7 @@ def test_log_has_the_cause_of_a_rejection_and_the_remedy(
     error = TableUnavailable(is_rejection=True)
     error.__cause__ = RuntimeError("ResourceNotFoundException")
     ERRORS["table"][REJECTED], before = error, ERRORS["table"][REJECTED]
-    process.answers |= {"sql": REJECTED, "table": REJECTED}
+    process.responses |= {"sql": REJECTED, "table": REJECTED}
     try:
         process.obstacle()
     finally:

@@ -368,12 +368,12 @@ class Rejecting(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers["Content-Length"]))
         is_kms = self.headers.get("X-Amz-Target", "").startswith("TrentService")
         kind = "NotFoundException" if is_kms else "ResourceNotFoundException"
-        self._answer(400, json.dumps({"__type": f"com.amazonaws#{kind}", "message": "not found"}))
+        self._response(400, json.dumps({"__type": f"com.amazonaws#{kind}", "message": "not found"}))
 
     def do_GET(self) -> None:
-        self._answer(404, "")
+        self._response(404, "")
 
-    def _answer(self, status: int, body: str) -> None:
+    def _response(self, status: int, body: str) -> None:
         self.send_response(status)
         self.send_header("Content-Type", "application/x-amz-json-1.0")
         self.send_header("Content-Length", str(len(body)))

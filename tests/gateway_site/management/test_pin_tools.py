@@ -33,7 +33,7 @@ class ToolServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answering)
+        super().__init__(("127.0.0.1", 0), ToolHandler)
         self.pages: list[list[Any]] = [[]]
         self.versions = {NEW, OLD}
         self.token: str | None = None
@@ -55,7 +55,7 @@ class ToolServer(ThreadingHTTPServer):
         return found
 
 
-class Answering(QuietHandler):
+class ToolHandler(QuietHandler):
     server: ToolServer
     protocol_version = "HTTP/1.1"
 
@@ -69,9 +69,9 @@ class Answering(QuietHandler):
         elif "id" not in body:
             self.send(202, {}, b"")
         elif "_meta" in body["params"]:
-            self.answer_new(body)
+            self.respond_new(body)
         else:
-            self.answer_old(body)
+            self.respond_old(body)
 
     def do_DELETE(self) -> None:
         self.note(None)
@@ -82,7 +82,7 @@ class Answering(QuietHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server.seen.append((self.command, headers, body))
 
-    def answer_new(self, body: Any) -> None:
+    def respond_new(self, body: Any) -> None:
         meta = body["params"]["_meta"]
         versions = {
             meta["io.modelcontextprotocol/protocolVersion"],
@@ -94,7 +94,7 @@ class Answering(QuietHandler):
         else:
             self.send_page(body)
 
-    def answer_old(self, body: Any) -> None:
+    def respond_old(self, body: Any) -> None:
         if OLD not in self.server.versions:
             error = {"code": -32022, "message": "Unsupported"}
             self.send_message({"jsonrpc": "2.0", "id": body["id"], "error": error})

@@ -206,7 +206,7 @@ def test_no_language_is_left_behind_in_a_thread(german: Visitor) -> None:
     assert language(Client().get("/")) == "en"
 
 
-def test_answers_for_programs_stay_as_they_are(german: Visitor) -> None:
+def test_responses_for_programs_stay_as_they_are(german: Visitor) -> None:
     for path in (
         "/gateway/",
         "/gateway/nothing/x",

@@ -31,7 +31,7 @@ ADMIN = "/admin/sessions_kms/session/"
 
 
 @pytest.fixture
-def answers(calls: Calls) -> list[Any]:
+def responses(calls: Calls) -> list[Any]:
     """Give the responses that carry items, as they come from now on."""
     found: list[Any] = []
 
@@ -48,7 +48,7 @@ def answers(calls: Calls) -> list[Any]:
 
 @pytest.fixture
 def ada(
-    answers: list[Any], calls: Calls, store: Stack, corp: FakeProvider, visitor: Visitor
+    responses: list[Any], calls: Calls, store: Stack, corp: FakeProvider, visitor: Visitor
 ) -> Visitor:
     """Give somebody who may see the admin, and has many sessions, the present one the oldest."""
     visitor.sign_in(corp)
@@ -60,7 +60,7 @@ def ada(
         session.save()
     visitor.client.get("/")  # It shows what the sign-in has to say.
     calls.clear()
-    answers.clear()
+    responses.clear()
     return visitor
 
 
@@ -79,27 +79,27 @@ def own_id(visitor: Visitor) -> str:
 
 @pytest.mark.slow
 def test_home_page_reads_the_index_once_for_news_of_apps(
-    ada: Visitor, calls: Calls, answers: list[Any], settings: Settings
+    ada: Visitor, calls: Calls, responses: list[Any], settings: Settings
 ) -> None:
     settings.ROOT_URLCONF = urls.__name__
     settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER)
     ada.client.get("/")  # All sessions are new to it, and looked at a few at a time.
     calls.clear()
-    answers.clear()
+    responses.clear()
     assert ada.client.get("/").status_code == 200
     assert calls["Query"] == 1
-    assert carry_ciphertext(answers) == {own_id(ada)}
+    assert carry_ciphertext(responses) == {own_id(ada)}
 
 
 @pytest.mark.slow
 def test_pages_read_no_ciphertext_but_their_own_sessions(
-    ada: Visitor, calls: Calls, answers: list[Any], subtests: pytest.Subtests
+    ada: Visitor, calls: Calls, responses: list[Any], subtests: pytest.Subtests
 ) -> None:
     """In one test: to store the sessions takes longer than all the pages."""
 
     def page(address: str) -> str:
         calls.clear()
-        answers.clear()
+        responses.clear()
         response = ada.client.get(address)
         assert response.status_code == 200
         shown: str = response.content.decode()
@@ -108,12 +108,12 @@ def test_pages_read_no_ciphertext_but_their_own_sessions(
     with subtests.test("home"):
         page("/")
         assert calls == {"GetItem": 1}
-        assert carry_ciphertext(answers) == {own_id(ada)}
+        assert carry_ciphertext(responses) == {own_id(ada)}
     with subtests.test("a page of the list"):
         shown = OWNED_ROWS + 1  # The current one is the oldest, but comes first.
         assert page("/sessions/").count('<li class="card') == shown
         assert calls == {"GetItem": 1 + 2 * shown, "Query": 1}
-        assert carry_ciphertext(answers) == {own_id(ada), visit_list(ada)}
+        assert carry_ciphertext(responses) == {own_id(ada), visit_list(ada)}
     with subtests.test("all pages of the list"):
         address, seen, read = "/sessions/", set[str](), set[str]()
         while address:
@@ -121,13 +121,13 @@ def test_pages_read_no_ciphertext_but_their_own_sessions(
             seen |= set(re.findall(r"<code>(.{8})</code>", text))
             older = re.search(r'href="([^"]+)" rel="next"', text)
             address = f"/sessions/{older[1]}" if older else ""
-            read |= carry_ciphertext(answers)
+            read |= carry_ciphertext(responses)
         assert len(seen) == 1 + MANY
         assert read == {own_id(ada), visit_list(ada)}
     for query in ("", "?q=ada", f"?user={ada.user_id}"):
         with subtests.test("the admin's list", query=query):
             assert page(ADMIN + query).count("action-select") >= OWNED_ROWS
-            assert carry_ciphertext(answers) == {own_id(ada)}
+            assert carry_ciphertext(responses) == {own_id(ada)}
     with subtests.test("the admin's page of one session shows its size"):
         text = page(f"{ADMIN}{quote(own_id(ada))}/change/")
         assert re.search(r"\d(\.\d)?\xa0KB", text)
@@ -135,22 +135,22 @@ def test_pages_read_no_ciphertext_but_their_own_sessions(
 
 @pytest.mark.slow
 def test_ending_other_sessions_reads_no_ciphertext(
-    ada: Visitor, calls: Calls, answers: list[Any]
+    ada: Visitor, calls: Calls, responses: list[Any]
 ) -> None:
     ada.client.post("/sessions/end-others/", shown_fields(User.objects.get().pk))
     assert calls["DeleteItem"] == 2 * MANY
     assert calls["GetItem"] == 1 + MANY
-    assert carry_ciphertext(answers) == {own_id(ada)}
+    assert carry_ciphertext(responses) == {own_id(ada)}
 
 
 @pytest.mark.slow
 def test_admin_action_on_many_sessions_reads_no_ciphertext(
-    ada: Visitor, calls: Calls, store: Stack, answers: list[Any]
+    ada: Visitor, calls: Calls, store: Stack, responses: list[Any]
 ) -> None:
     chosen = list(store.sessions())[:50]
     form = {"action": "delete_selected", "_selected_action": chosen}
-    answers.clear()
+    responses.clear()
     ada.client.post(ADMIN, form)
     ada.client.post(ADMIN, {**form, **shown_fields(User.objects.get().pk), "post": "yes"})
     assert calls["DeleteItem"] >= 49
-    assert carry_ciphertext(answers) == {own_id(ada)}
+    assert carry_ciphertext(responses) == {own_id(ada)}

@@ -36,9 +36,9 @@ def notes(
 def test_program_is_told_where_to_connect_and_a_person_is_taken_there_and_back(
     notes: Connecting,
 ) -> None:
-    answer = call_notes(notes.visitor)
-    problem = problem_of(answer)
-    assert (answer.status, problem["code"]) == (401, "not_connected")
+    response = call_notes(notes.visitor)
+    problem = problem_of(response)
+    assert (response.status, problem["code"]) == (401, "not_connected")
     assert problem["connect_url"] == problem["sign_in_url"] == notes.path
     led = call_notes(notes.visitor, **NAVIGATION)
     target = urlsplit(led.headers["location"])

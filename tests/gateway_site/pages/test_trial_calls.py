@@ -19,7 +19,7 @@ from oauth.tokens.fresh_token import REJECTED_AGE
 from tests.gateway_site.support.declared_upstreams import read_people
 from tests.gateway_site.support.home_page import status_message
 from tests.gateway_site.support.page_requests import Element, assert_accessible
-from tests.oauth.support.fake_provider import Answer, FakeProvider
+from tests.oauth.support.fake_provider import FakeProvider, Response
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.requests import stored_tokens
 from tests.sessions_kms.support.stacks import Stack
@@ -65,7 +65,7 @@ def test_call_in_a_loop_of_its_own_leaves_no_connection_behind(
     assert set(client._pools) <= before
 
 
-def respond_with(body: bytes, kind: str = JSON, status: int = 200) -> Callable[[], Answer]:
+def respond_with(body: bytes, kind: str = JSON, status: int = 200) -> Callable[[], Response]:
     return lambda: (status, kind, body)
 
 
@@ -74,7 +74,7 @@ def test_card_offers_a_trial_call(upstream: FakeProvider, visitor: Visitor) -> N
     assert 'href="/try/people/"' in visitor.client.get("/").content.decode()
 
 
-def test_answer_of_the_upstream_is_shown(upstream: FakeProvider, visitor: Visitor) -> None:
+def test_response_of_the_upstream_is_shown(upstream: FakeProvider, visitor: Visitor) -> None:
     visitor.sign_in(upstream)
     page = try_call(visitor)
     assert status_message(page) == "200 OK , from " + upstream.issuer

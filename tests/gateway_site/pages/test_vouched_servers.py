@@ -83,7 +83,7 @@ def allow(ada: Visitor, app: App, corp: IdJagProvider) -> dict[str, str]:
     """Consent here and at the provider; return the tokens of the app."""
     led = Consent(ada, app).confirm()
     back = ada.client.get(corp.consent(led["Location"]))
-    redeemed = app.redeem(WayBack.of(back).answer["code"], resource=RESOURCE)
+    redeemed = app.redeem(WayBack.of(back).response["code"], resource=RESOURCE)
     assert redeemed.status_code == 200, redeemed.content
     return dict(redeemed.json())
 
@@ -105,9 +105,9 @@ def test_refusal_leads_to_connect_and_what_is_connected_is_called(
 ) -> None:
     server.error = "access_denied"
     for _ in range(2):
-        answer = call_notes(ada)
-        problem = problem_of(answer)
-        assert (answer.status, problem["code"]) == (401, "not_vouched")
+        response = call_notes(ada)
+        problem = problem_of(response)
+        assert (response.status, problem["code"]) == (401, "not_vouched")
     assert problem["connect_url"] == "/accounts/connect/notes/"
     assert len(server.forms) == 1
     assert "Connect Notes" in links(cards(home(ada))["Notes"])
@@ -118,8 +118,8 @@ def test_refusal_leads_to_connect_and_what_is_connected_is_called(
 
 def test_outage_is_a_503(ada: Visitor, corp: IdJagProvider) -> None:
     corp.failing["/token"] = lambda: (500, "text/plain", b"")
-    answer = call_notes(ada)
-    assert (answer.status, problem_of(answer)["code"]) == (503, "provider_unavailable")
+    response = call_notes(ada)
+    assert (response.status, problem_of(response)["code"]) == (503, "provider_unavailable")
     assert status(cards(home(ada))["Notes"]) == "Through Corp"
 
 
@@ -130,8 +130,8 @@ def test_person_without_an_account_at_the_provider_sees_connect(
     vault.drop_token_set(session, "corp")
     session.save()
     assert "Connect Notes" in links(cards(home(ada))["Notes"])
-    answer = call_notes(ada)
-    assert (answer.status, problem_of(answer)["code"]) == (401, "not_connected")
+    response = call_notes(ada)
+    assert (response.status, problem_of(response)["code"]) == (401, "not_connected")
 
 
 def test_app_gets_a_grant_with_the_providers_tokens(
@@ -154,11 +154,11 @@ def test_refused_app_is_told_and_keeps_its_grant(
     tokens = allow(ada, app, corp)
     server.error = "invalid_client"
     for _ in range(2):
-        answer = call_as(ada, tokens)
-        error = json.loads(answer.body)["error"]
-        assert (answer.status, error["code"]) == (403, -32015)
+        response = call_as(ada, tokens)
+        error = json.loads(response.body)["error"]
+        assert (response.status, error["code"]) == (403, -32015)
         assert error["data"] == {"problem": "not_vouched"}
-        assert "www-authenticate" not in answer.headers
+        assert "www-authenticate" not in response.headers
     assert len(server.forms) == 1
     server.error = None
     store.clock.advance(301)
@@ -171,8 +171,8 @@ def test_app_without_a_new_id_token_signs_in_again(
     tokens = allow(ada, app, corp)
     corp.renews_id_token = False
     store.clock.advance(61)
-    answer = call_as(ada, tokens)
-    assert (answer.status, problem_of(answer)["code"]) == (401, "grant_ended")
+    response = call_as(ada, tokens)
+    assert (response.status, problem_of(response)["code"]) == (401, "grant_ended")
     assert call_as(ada, allow(ada, app, corp)).status == 200
 
 
@@ -209,7 +209,7 @@ def test_app_gets_the_servers_own_demand_for_scopes(
 ) -> None:
     tokens = allow(ada, app, corp)
     notes.demanded = "write"
-    answer = call_as(ada, tokens)
-    assert (answer.status, answer.is_problem) == (403, False)
-    answer = call_notes(ada)
-    assert (answer.status, problem_of(answer)["code"]) == (403, "more_scope")
+    response = call_as(ada, tokens)
+    assert (response.status, response.is_problem) == (403, False)
+    response = call_notes(ada)
+    assert (response.status, problem_of(response)["code"]) == (403, "more_scope")

@@ -76,7 +76,7 @@ def test_caller_without_a_rule_gets_no_stream_and_answers_no_server() -> None:
         assert deny(sent, group="other")[:2] == (403, None)
 
 
-def test_answer_is_filtered_for_the_caller_of_the_call() -> None:
+def test_response_is_filtered_for_the_caller_of_the_call() -> None:
     listed = {"tools": [{"name": "a"}, {"name": "b"}]}
     response = Message(id=7, result=json_text.parse(json.dumps(listed).encode()))
     for sent in (message("tools/list"), None):

@@ -132,7 +132,7 @@ def test_cache_control_is_private(given: list[str], expected: str) -> None:
         (["*"], "*"),
     ],
 )
-def test_answers_vary_by_cookie(given: list[str], expected: str) -> None:
+def test_responses_vary_by_cookie(given: list[str], expected: str) -> None:
     headers = [(b"Vary", value.encode()) for value in given]
     assert dict(response_headers(headers))[b"vary"].decode() == expected
 
@@ -171,7 +171,7 @@ def test_trace_context_is_kept_or_started(traceparent: str, kept: bool) -> None:
     assert (b"tracestate" in found) is kept
 
 
-def test_answer_of_a_hostile_upstream_is_made_harmless(gateway: Gateway) -> None:
+def test_response_of_a_hostile_upstream_is_made_harmless(gateway: Gateway) -> None:
     hostile = [
         ["Set-Cookie", "gateway_sessionid=evil"],
         ["Set-Cookie", "other=1"],

@@ -75,7 +75,7 @@ def test_own_origin_led_over_another_site_is_refused(gateway: Gateway) -> None:
     "destination",
     ["script", "style", "worker", "sharedworker", "serviceworker", "iframe", "object", "manifest"],
 )
-def test_answers_cannot_become_part_of_a_page(gateway: Gateway, destination: str) -> None:
+def test_responses_cannot_become_part_of_a_page(gateway: Gateway, destination: str) -> None:
     assert_rejected(gateway, "destination", SAME | {"Sec-Fetch-Dest": destination})
 
 

@@ -84,7 +84,7 @@ MADE_HERE = {
 
 def headers_at_upstream(gateway: Gateway, sent: Fields, *, upstream: str = "canned") -> Fields:
     """Send header lines as bytes; return those that a socket behind the gateway got."""
-    gateway.canned.answers["/headers"] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    gateway.canned.responses["/headers"] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     lines = "".join(f"{name}: {value}\r\n" for name, value in sent)
     head = f"GET /gateway/{upstream}/headers HTTP/1.1\r\nHost: {{host}}\r\n{{cookie}}\r\n{lines}"
     response = gateway.raw(f"{head}Connection: close\r\n\r\n".encode("latin-1"))

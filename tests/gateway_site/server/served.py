@@ -74,7 +74,7 @@ class Application:
         path = scope["path"]
         self.reached.append(path)
         self.headers = scope["headers"]
-        body = b"answer to " + path.encode()
+        body = b"response to " + path.encode()
         if path == "/body":
             body = await self._whole(receive)
         if path == "/watched":
@@ -184,7 +184,7 @@ def _run(server: uvicorn.Server, loop: MovedLoop, listener: socket.socket) -> No
         runner.run(server.serve(sockets=[listener]))
 
 
-def answer(client: socket.socket) -> bytes:
+def read_all(client: socket.socket) -> bytes:
     """Return all that comes until the server closes."""
     found = b""
     while piece := client.recv(65536):
@@ -192,7 +192,7 @@ def answer(client: socket.socket) -> bytes:
     return found
 
 
-def one_answer(client: socket.socket) -> bytes:
+def read_response(client: socket.socket) -> bytes:
     """Return one response of a connection that stays."""
     found = b""
     while b"\r\n\r\n" not in found:
@@ -213,7 +213,7 @@ def _more(client: socket.socket) -> bytes:
 def read_to_end(client: socket.socket) -> bytes:
     """Return what came of a connection that the server has closed, or answered, by now."""
     assert not is_open(client)
-    return answer(client)
+    return read_all(client)
 
 
 def is_open(client: socket.socket) -> bool:

@@ -14,9 +14,9 @@ from tests.gateway_site.server.conftest import Running
 from tests.gateway_site.server.served import (
     Application,
     Served,
-    answer,
     is_open,
-    one_answer,
+    read_all,
+    read_response,
     read_to_end,
     serving,
 )
@@ -70,7 +70,7 @@ class Sender:
 
     def finish(self) -> bytes:
         self.socket.sendall(self._rest)
-        return one_answer(self.socket)
+        return read_response(self.socket)
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
@@ -104,7 +104,7 @@ def test_body_that_alone_is_too_large_ends_itself(served: Served, framing: bytes
     client = served.connected(b"POST /body " + HOST + framing.replace(b"40000", b"9999999"))
     chunk = b"%x\r\n" % (2 * LIMIT) if framing == FRAMINGS[1] else b""
     client.sendall(b"\r\n\r\n" + chunk + b"x" * 2 * LIMIT)
-    assert answer(client).startswith(b"HTTP/1.1 408 ")
+    assert read_all(client).startswith(b"HTTP/1.1 408 ")
     served.settle()
     assert bodies_of(served).size == 0
 
@@ -116,7 +116,7 @@ def test_request_behind_a_body_that_was_ended_is_not_served(
     monkeypatch.setattr(connections, "BODIES_SIZE", 100)
     with serving(application) as served:
         body = b"POST /body " + HOST + b"Content-Length: 200\r\n\r\n" + b"x" * 200
-        got = answer(served.connected(body + b"GET /x " + HOST + b"\r\n"))
+        got = read_all(served.connected(body + b"GET /x " + HOST + b"\r\n"))
         assert got.count(b"HTTP/1.1 ") == 1
         served.advance(LINGER + SWEEP)
         assert len(connections_of(served)) == 0
@@ -133,7 +133,7 @@ def test_body_of_a_rejected_client_is_discarded(
     assert bodies_of(served).size == 0
     others = [Sender(served) for _ in range(LIMIT // SENT + 1)]
     assert [is_open(each.socket) for each in others] == [False] + [True] * (len(others) - 1)
-    assert answer(refused.socket).count(b"HTTP/1.1 400 ") == 1
+    assert read_all(refused.socket).count(b"HTTP/1.1 400 ") == 1
     assert [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR] == []
 
 
@@ -144,7 +144,7 @@ def test_unread_body_counts(served: Served, application: Application) -> None:
     assert in_buffers(served) == SENT * len(others)
     assert application.release is not None
     served.loop.call_soon_threadsafe(application.release.set)  # of the last
-    assert one_answer(others[-1].socket).endswith(b"answer to /held")
+    assert read_response(others[-1].socket).endswith(b"response to /held")
     served.settle()
     assert bodies_of(served).size == SENT * (len(others) - 1)
 
@@ -202,7 +202,7 @@ def test_nothing_of_a_body_is_counted_when_its_connection_is_gone(served: Served
 def test_idle_connection_keeps_no_body(served: Served) -> None:
     """One that was not read would stay there until the next request."""
     client = served.connected(b"POST /x " + HOST + FRAMINGS[0] + b"\r\n\r\n" + b"x" * SIZE)
-    one_answer(client)
+    read_response(client)
     served.settle()
     assert bodies_of(served).size == 0
     assert in_buffers(served) == 0

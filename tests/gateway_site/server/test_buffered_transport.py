@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from gateway_site.server.buffered_transport import SMALL, BufferedTransport
-from tests.gateway_site.server.served import Served, answer
+from tests.gateway_site.server.served import Served, read_all
 
 
 class Wire:
@@ -20,13 +20,13 @@ class Wire:
         return False
 
 
-def answers() -> tuple[BufferedTransport, list[bytes]]:
+def responses() -> tuple[BufferedTransport, list[bytes]]:
     wire: Any = Wire()
     return BufferedTransport(wire, lambda: None, asyncio.get_running_loop()), wire.writes
 
 
 async def test_head_and_available_body_are_one_write() -> None:
-    transport, writes = answers()
+    transport, writes = responses()
     transport.write(b"head ")
     transport.write(b"body")
     assert writes == [b"head body"]
@@ -35,7 +35,7 @@ async def test_head_and_available_body_are_one_write() -> None:
 
 
 async def test_head_without_a_body_is_sent_in_the_next_loop_turn() -> None:
-    transport, writes = answers()
+    transport, writes = responses()
     transport.write(b"head")
     assert writes == []
     await asyncio.sleep(0)
@@ -43,7 +43,7 @@ async def test_head_without_a_body_is_sent_in_the_next_loop_turn() -> None:
 
 
 async def test_every_byte_goes_out_once_and_in_order() -> None:
-    transport, writes = answers()
+    transport, writes = responses()
     sizes = (1, SMALL, SMALL + 1, 0, 2, 3 * SMALL, 5, 6, 0, 7)
     pieces = [bytes([65 + number]) * size for number, size in enumerate(sizes)]
     for number, piece in enumerate(pieces):
@@ -57,16 +57,16 @@ async def test_every_byte_goes_out_once_and_in_order() -> None:
 
 
 async def test_large_body_is_not_buffered() -> None:
-    transport, writes = answers()
+    transport, writes = responses()
     transport.write(b"x" * (SMALL + 1))
     assert len(writes) == 1
 
 
-def test_answer_without_a_body_arrives_though_the_connection_is_closed_after_it(
+def test_response_without_a_body_arrives_though_the_connection_is_closed_after_it(
     served: Served,
 ) -> None:
     for path in (b"/", b"/heavy"):
         request = b"HEAD %b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % path
-        found = answer(served.connected(request))
+        found = read_all(served.connected(request))
         assert found.startswith(b"HTTP/1.1 200 OK\r\n")
         assert found.endswith(b"\r\n\r\n")

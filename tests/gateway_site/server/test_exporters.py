@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway_site.edge.http_metrics import METHODS, OTHER
 from gateway_site.server.exporters import SHUTDOWN_MAX, check_workers, start_exporter
 from tests.deploy_check import PRODUCTION
-from tests.gateway_site.server.served import answer
+from tests.gateway_site.server.served import read_all
 from tests.gateway_site.server.starting import PAGE, start
 from tests.gateway_site.support.gateways import Gateway, running_gateway
 from tests.support.cases import each_case
@@ -89,7 +89,7 @@ def test_errors_that_upstreams_make_or_cause_are_told_from_the_gateways_own(
 ) -> None:
     """Adversary: the careless upstream. Its errors page nobody."""
     gateway = scraped.gateway
-    gateway.canned.answers["/away"] = b"HTTP/1.1 302 Found\r\nLocation: http://[\r\n\r\n"
+    gateway.canned.responses["/away"] = b"HTTP/1.1 302 Found\r\nLocation: http://[\r\n\r\n"
     assert gateway.get("echo/answer?status=503").status_code == 503
     assert gateway.get("canned/away").status_code == 502
     ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
@@ -186,7 +186,7 @@ def test_collector_gets_the_metrics_by_otlp(tmp_path: Path) -> None:
 def test_last_interval_is_exported_at_sigterm(tmp_path: Path, workers: tuple[str, ...]) -> None:
     """Without it, what a process counted in its last minute would be lost at each deploy."""
     with collecting() as url, start(tmp_path, *workers, **otlp(url)) as started:
-        answer(started.connected(PAGE))
+        read_all(started.connected(PAGE))
         assert Collector.names == set()  # The interval is a minute.
         started.process.send_signal(signal.SIGTERM)
         started.process.wait(30)
@@ -198,7 +198,7 @@ def test_collector_that_hangs_delays_the_end_by_two_seconds_at_most(tmp_path: Pa
     with socket.create_server(("127.0.0.1", 0)) as silent:
         variables = otlp(f"http://127.0.0.1:{silent.getsockname()[1]}")
         with start(tmp_path, **variables) as started:
-            answer(started.connected(PAGE))
+            read_all(started.connected(PAGE))
             started.process.send_signal(signal.SIGTERM)
             began = time.monotonic()
             started.process.wait(30)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gateway_site.edge.descriptors import ACCEPT_FAILED, WARNING_INTERVAL, pause_without_descriptors
-from tests.gateway_site.server.served import MovedLoop, advance, answer, on_moved_clock
+from tests.gateway_site.server.served import MovedLoop, advance, on_moved_clock, read_all
 from tests.gateway_site.server.starting import DESCRIPTORS, HEALTH, Started, start
 from tests.support.processes import free_port
 from tests.support.waiting import wait_until
@@ -78,16 +78,16 @@ def test_each_request_gets_a_503_in_its_format_until_descriptors_are_free(
         with without_descriptors(started):
             for client, (sent, expected) in zip(clients, asked.items(), strict=False):
                 client.sendall(sent)
-                got = answer(client)
+                got = read_all(client)
                 assert got.startswith(b"HTTP/1.1 503 "), (sent, got)
                 assert b"\r\nretry-after: 5\r\n" in got.lower()
                 assert b"\r\nset-cookie:" not in got.lower()
                 assert expected in got
             clients[-1].sendall(HEALTH)
-            assert answer(clients[-1]).startswith(b"HTTP/1.1 200 ")
+            assert read_all(clients[-1]).startswith(b"HTTP/1.1 200 ")
             waiting = started.connected(request(LOGIN))
             wait_until(lambda: "Cannot accept connections" in log(tmp_path), "the log has a line")
-        assert answer(waiting).startswith(b"HTTP/1.1 200 ")
+        assert read_all(waiting).startswith(b"HTTP/1.1 200 ")
         assert "no file descriptor was left" in log(tmp_path)
         assert ACCEPT_FAILED not in log(tmp_path)
         assert "Traceback" not in log(tmp_path)
@@ -97,7 +97,7 @@ def test_each_request_gets_a_503_in_its_format_until_descriptors_are_free(
 def test_process_that_cannot_accept_pauses_and_continues(tmp_path: Path) -> None:
     """`test_accepting_is_tried_once_a_second` is its short form."""
     with start(tmp_path) as started:
-        assert answer(started.connected(HEALTH)).startswith(b"HTTP/1.1 200 ")
+        assert read_all(started.connected(HEALTH)).startswith(b"HTTP/1.1 200 ")
         with without_descriptors(started):
             waiting = [started.connected(HEALTH) for _ in range(8)]
             before = sum(started.process.cpu_times()[:2])
@@ -105,7 +105,7 @@ def test_process_that_cannot_accept_pauses_and_continues(tmp_path: Path) -> None
             assert sum(started.process.cpu_times()[:2]) - before < 1
             assert log(tmp_path).count("Cannot accept connections") == 1
             assert ACCEPT_FAILED not in log(tmp_path)
-        assert all(answer(client).startswith(b"HTTP/1.1 200 ") for client in waiting)
+        assert all(read_all(client).startswith(b"HTTP/1.1 200 ") for client in waiting)
 
 
 class Listener(socket.socket):

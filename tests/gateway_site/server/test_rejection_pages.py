@@ -16,7 +16,7 @@ from gateway_site.forwarding.prepared_pages import prepared_pages
 from gateway_site.server import connections
 from gateway_site.server.protocol import HEAD_TIME
 from tests.gateway_site.server.rejected_heads import CASES
-from tests.gateway_site.server.served import Application, Served, answer, one_answer, serving
+from tests.gateway_site.server.served import Application, Served, read_all, read_response, serving
 from tests.gateway_site.support.page_requests import assert_accessible
 from tests.support.cases import each_case
 
@@ -37,7 +37,7 @@ def send(served: Served, request: bytes) -> bytes:
     client = served.connected()
     with suppress(OSError):  # it may close before it has taken all
         client.sendall(request)
-    return answer(client)
+    return read_all(client)
 
 
 def read_page(got: bytes) -> str:
@@ -76,7 +76,7 @@ def test_head_that_does_not_arrive_ends_with_a_page(served: Served) -> None:
     head = served.connected(GET[:-2])
     served.settle()
     served.advance(HEAD_TIME + 2)
-    assert "That took too long" in read_page(answer(head))
+    assert "That took too long" in read_page(read_all(head))
 
 
 def test_bodies_that_take_too_much_memory_end_with_a_page(
@@ -88,19 +88,19 @@ def test_bodies_that_take_too_much_memory_end_with_a_page(
         complete = served.connected(head + b"x" * 900)
         served.settle()
         later = served.connected(head.replace(SHOWN, b"") + b"x" * 200)
-        assert "That took too long" in read_page(answer(complete))
+        assert "That took too long" in read_page(read_all(complete))
         later.sendall(b"x" * 600)
         too_large = served.connected(head.replace(b"900", b"9000") + b"x" * 2000)
-        assert "That took too long" in read_page(answer(too_large))
-        assert DOCUMENT in answer(later)
+        assert "That took too long" in read_page(read_all(too_large))
+        assert DOCUMENT in read_all(later)
 
 
 def test_request_is_not_taken_for_the_one_before(served: Served) -> None:
     """Nobody knows who reads the response to bytes that are no request."""
     client = served.connected(GET)
-    one_answer(client)
+    read_response(client)
     client.sendall(b"\x16\x03\x01\r\n\r\n\r\n")
-    assert DOCUMENT in answer(client)
+    assert DOCUMENT in read_all(client)
 
 
 def test_oauth_clients_keep_their_format(served: Served, settings: Settings) -> None:

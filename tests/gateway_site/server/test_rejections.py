@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from gateway_site.forwarding import request as upstream_call
 from gateway_site.rules.upstream import read_upstreams
-from tests.gateway_site.server.served import answer, serving
+from tests.gateway_site.server.served import read_all, serving
 from tests.support.cases import each_case
 
 PATHS = ["/", "/healthz", "/gateway/x", "/accounts/login/", "/static/gateway.css"]
@@ -44,7 +44,7 @@ def test_both_framings_are_refused_and_nothing_after_them_is_read(
     address = ("127.0.0.1", ports[server])
     with socket.create_connection(address, timeout=20) as client:
         client.sendall((head + smuggled).encode())
-        got = answer(client)
+        got = read_all(client)
     assert got.split(b" ", 2)[1] == b"400", got
     assert got.count(b"HTTP/1.") == 1
 
@@ -54,7 +54,7 @@ def test_one_framing_passes(ports: dict[str, int], server: str) -> None:
     request = b"POST /healthz HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\nhi"
     with socket.create_connection(("127.0.0.1", ports[server]), timeout=20) as client:
         client.sendall(request)
-        assert answer(client).split(b" ", 2)[1] == b"405"
+        assert read_all(client).split(b" ", 2)[1] == b"405"
 
 
 UPGRADE = "Connection: Upgrade\r\nUpgrade: {}\r\n"
@@ -68,7 +68,7 @@ def send_request(port: int, line: str, fields: str = "") -> tuple[int, dict[str,
     """Send a request's head; give the status, and the problem document if there is one."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
         client.sendall(f"{line}\r\nHost: 127.0.0.1\r\n{fields}Connection: close\r\n\r\n".encode())
-        head, _, body = answer(client).partition(b"\r\n\r\n")
+        head, _, body = read_all(client).partition(b"\r\n\r\n")
     document = body[body.find(b"{") : body.rfind(b"}") + 1]  # it may come in a chunk
     is_problem = b"application/problem+json" in head
     return int(head.split(b" ", 2)[1]), json.loads(document) if is_problem else None
@@ -195,7 +195,7 @@ def post_form(port: int, path: str, kind: str, form: str) -> int:
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
         client.sendall(f"POST {path} HTTP/1.0\r\n{head}\r\n{form}".encode("latin-1"))
-        got = answer(client)
+        got = read_all(client)
     return int(got.split(b" ", 2)[1]) if got else 0
 
 

@@ -24,9 +24,9 @@ from oauth.provider import config as providers
 from tests.gateway_site.server import urls
 from tests.gateway_site.server.served import (
     Served,
-    answer,
     is_open,
-    one_answer,
+    read_all,
+    read_response,
     read_to_end,
     serving,
 )
@@ -89,7 +89,7 @@ def test_page_that_waits_too_long_is_asked_to_retry(served: Served) -> None:
     served.advance(QUEUE_TIMEOUT - 1)
     assert is_open(client)
     served.advance(1.5)
-    got = one_answer(client)
+    got = read_response(client)
     assert got.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nretry-after: 5\r\n" in got
     assert b"\r\ncache-control: no-store\r\n" in got
@@ -100,7 +100,7 @@ def test_call_that_waits_for_too_long_gets_a_problem_document(served: Served) ->
     all_busy(served, CALL)
     client = served.connected(CALL.replace(b"Host", b"Connection: close\r\nHost"))
     served.advance(QUEUE_TIMEOUT + 0.5)
-    got = answer(client)
+    got = read_all(client)
     assert got.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nretry-after: 5\r\n" in got
     assert b"\r\nx-gateway-problem: busy\r\n" in got
@@ -113,7 +113,7 @@ def test_pages_hold_up_no_call_and_calls_no_page(served: Served, busy: bytes, ot
     client = served.connected(other)
     wait_until(lambda: len(urls.reached) == PLACES + 1, "the other kind is served")
     urls.go_on.set()
-    assert one_answer(client).startswith(SERVED)
+    assert read_response(client).startswith(SERVED)
 
 
 @pytest.fixture
@@ -136,9 +136,9 @@ def test_slow_provider_delays_no_page_no_call_and_no_other_provider(
     served.advance(PROVIDER_QUEUE_TIMEOUT - 1)
     assert is_open(late)
     served.advance(1.5)
-    assert one_answer(late).startswith(b"HTTP/1.1 503 ")
+    assert read_response(late).startswith(b"HTTP/1.1 503 ")
     urls.go_on.set()
-    assert all(one_answer(client).startswith(SERVED) for client in busy)
+    assert all(read_response(client).startswith(SERVED) for client in busy)
 
 
 def test_oauth_clients_hold_up_no_page_no_call_and_no_sign_in(
@@ -149,7 +149,7 @@ def test_oauth_clients_hold_up_no_page_no_call_and_no_sign_in(
     others = [sign_ins("corp"), *map(served.connected, (PAGE, CALL, CONSENT, DOCUMENT))]
     wait_until(lambda: len(urls.reached) == PLACES + len(others), "all others are served")
     served.advance(PROVIDER_QUEUE_TIMEOUT + 0.5)
-    got = one_answer(late)
+    got = read_response(late)
     assert got.startswith(b"HTTP/1.1 503 ")
     # In the one form after which a client keeps its tokens.
     assert b'"error": "temporarily_unavailable"' in got
@@ -177,9 +177,9 @@ def test_consents_hold_up_no_program_and_documents_no_consent(
     served.advance(PROVIDER_QUEUE_TIMEOUT - 1)
     assert is_open(late)
     served.advance(1.5)
-    assert one_answer(late).startswith(b"HTTP/1.1 503 ")
+    assert read_response(late).startswith(b"HTTP/1.1 503 ")
     urls.go_on.set()
-    assert all(one_answer(each).startswith(b"HTTP/1.1 200 ") for each in clients)
+    assert all(read_response(each).startswith(b"HTTP/1.1 200 ") for each in clients)
 
 
 def test_two_slow_providers_hold_up_no_client_that_refreshes(
@@ -191,7 +191,7 @@ def test_two_slow_providers_hold_up_no_client_that_refreshes(
     client = served.connected(CLIENT)
     wait_until(lambda: "/oauth/token" in urls.reached, "the client is served")
     urls.go_on.set()
-    assert one_answer(client).startswith(b"HTTP/1.1 200 ")
+    assert read_response(client).startswith(b"HTTP/1.1 200 ")
 
 
 def test_made_up_providers_share_one_line(sign_ins: Callable[[str], socket.socket]) -> None:
@@ -239,7 +239,7 @@ def test_health_is_answered_while_all_is_busy(served: Served) -> None:
     all_busy_calls = [served.connected(CALL) for _ in range(PLACES)]
     waiting = [served.connected(each) for each in (PAGE, CALL) * 20]
     for _ in range(3):
-        assert answer(served.connected(HEALTH)).startswith(b"HTTP/1.1 200 ")
+        assert read_all(served.connected(HEALTH)).startswith(b"HTTP/1.1 200 ")
     assert all(is_open(client) for client in [*waiting, *all_busy_calls])
 
 
@@ -253,7 +253,7 @@ def test_client_that_left_while_waiting_uses_no_thread(served: Served) -> None:
     last = served.connected(PAGE)
     served.settle()
     urls.go_on.set()
-    assert one_answer(last).startswith(b"HTTP/1.1 200 ")
+    assert read_response(last).startswith(b"HTTP/1.1 200 ")
     assert len(urls.reached) == PLACES + 1
 
 
@@ -261,7 +261,7 @@ def test_missing_body_occupies_no_thread_and_times_out(served: Served) -> None:
     slow = [served.connected(POST + b"h") for _ in range(2 * PLACES)]
     urls.go_on.set()
     served.settle()
-    assert one_answer(served.connected(PAGE)).endswith(b"page of 0")
+    assert read_response(served.connected(PAGE)).endswith(b"page of 0")
     for _ in range(3):
         served.advance(9)
         for client in slow:
@@ -293,7 +293,7 @@ def test_flood_of_bodies_ends_waiting_requests_but_none_that_is_running(
     assert [each.getMessage().split()[2] for each in caplog.records][-1:] == ["408"]
     urls.go_on.set()
     for client in [*working, waiting[1]]:
-        assert one_answer(client).endswith(b"page of 9000")
+        assert read_response(client).endswith(b"page of 9000")
     assert len(urls.reached) == PLACES + 1
 
 
@@ -304,7 +304,7 @@ def test_page_gets_the_arrival_time_of_its_request(served: Served) -> None:
     before = perf_counter()
     client.sendall(b"llo")
     urls.go_on.set()
-    assert one_answer(client).endswith(b"page of 5")
+    assert read_response(client).endswith(b"page of 5")
     (arrived,) = urls.arrivals
     assert arrived < before
 
@@ -314,7 +314,7 @@ def test_body_that_arrives_in_time_is_the_pages(served: Served) -> None:
     client = served.connected(POST + b"he")
     served.advance(25)
     client.sendall(b"llo")
-    assert one_answer(client).endswith(b"page of 5")
+    assert read_response(client).endswith(b"page of 5")
 
 
 @pytest.mark.parametrize("path", [b"/page", b"/healthz"])
@@ -325,7 +325,7 @@ def test_health_waits_for_a_body_no_longer_than_a_page(served: Served, path: byt
 
 
 def test_page_may_be_a_stream(served: Served) -> None:
-    got = answer(served.connected(b"GET /streamed HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"))
+    got = read_all(served.connected(b"GET /streamed HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"))
     assert b"one, " in got
     assert b"two" in got
 

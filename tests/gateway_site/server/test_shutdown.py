@@ -15,7 +15,13 @@ from gateway_site.edge.shutdown import RESULT_TIME, shutdown_of
 from gateway_site.health import draining
 from gateway_site.server import lifespan, protocol
 from gateway_site.server.protocol import LAST_HEAD_TIME
-from tests.gateway_site.server.served import advance, answer, on_moved_clock, one_answer, serving
+from tests.gateway_site.server.served import (
+    advance,
+    on_moved_clock,
+    read_all,
+    read_response,
+    serving,
+)
 
 GET = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n"
@@ -102,7 +108,7 @@ async def application(_scope: Any, _receive: Any, send: Any) -> None:
 def test_draining_server_answers_each_request_and_closes_its_connection() -> None:
     with serving(application) as served:
         for request in (GET, POST):
-            found = answer(served.connected(request))
+            found = read_all(served.connected(request))
             assert found.endswith(b"\r\n\r\nok")
             assert found.count(b"connection: close\r\n") == 1
 
@@ -110,11 +116,11 @@ def test_draining_server_answers_each_request_and_closes_its_connection() -> Non
 def test_connection_stays_open_before_that_and_an_idle_one_while_draining() -> None:
     with serving(application) as served:
         client = served.connected(GET)
-        assert b"connection: close" not in one_answer(client)
+        assert b"connection: close" not in read_response(client)
         draining.set()
         try:
             client.sendall(GET)
-            assert answer(client).endswith(b"\r\n\r\nok")
+            assert read_all(client).endswith(b"\r\n\r\nok")
         finally:
             draining.clear()
 
@@ -129,13 +135,13 @@ def test_stopping_server_answers_a_request_that_is_on_its_way_and_waits_for_no_o
     with serving(application, timeout_graceful_shutdown=60) as served:
         used, new, half = (served.connected(sent) for sent in (GET, b"", GET[:9]))
         silent = served.connected()
-        assert one_answer(used).endswith(b"ok")
+        assert read_response(used).endswith(b"ok")
         served.settle()
         served.stop()
         assert used.recv(1) == b"", "an idle connection is closed at once"
         for client, sent in ((new, GET), (half, GET[9:])):
             client.sendall(sent)
-            found = answer(client)
+            found = read_all(client)
             assert found.endswith(b"\r\n\r\nok")
             assert b"connection: close\r\n" in found
         served.move(LAST_HEAD_TIME + 1)
@@ -171,13 +177,13 @@ def test_stopping_server_ends_streams_at_once_and_results_after_their_time(
         for _ in range(2):
             assert streams.open.acquire(timeout=20)
         served.stop()
-        assert b"\r\nGET\r\n" in answer(stream)
+        assert b"\r\nGET\r\n" in read_all(stream)
         served.advance(RESULT_TIME - 1)
         call.setblocking(False)
         assert b"POST" not in call.recv(65536)
         call.settimeout(20)
         served.move(2)
-        assert b"\r\nPOST\r\n" in answer(call)
+        assert b"\r\nPOST\r\n" in read_all(call)
 
 
 def test_stop_of_a_server_without_a_lifespan_never_begins() -> None:

@@ -16,9 +16,9 @@ from gateway_site.server.protocol import HEAD_TIME, LINGER, BoundedProtocol
 from tests.gateway_site.server.served import (
     Application,
     Served,
-    answer,
     is_open,
-    one_answer,
+    read_all,
+    read_response,
     read_to_end,
 )
 
@@ -51,7 +51,7 @@ def test_each_byte_of_a_head_that_trickles_gains_no_time(
 ) -> None:
     client = served.connected(before)
     if before:
-        one_answer(client)
+        read_response(client)
     for number in range(int(HEAD_TIME)):
         client.sendall(GET[number : number + 1])
         served.advance(1)
@@ -70,11 +70,11 @@ def test_empty_line_gains_no_time(served: Served) -> None:
 
 def test_idle_connection_is_kept_as_long_as_usual_and_then_closed_silently(served: Served) -> None:
     client = served.connected(GET)
-    one_answer(client)
+    read_response(client)
     served.advance(KEPT - 1)
     assert is_open(client)
     client.sendall(GET)
-    one_answer(client)
+    read_response(client)
     served.advance(KEPT + SWEEP)
     assert read_to_end(client) == b""
 
@@ -88,9 +88,9 @@ def test_request_under_way_outlasts_every_time_of_a_head(
     assert is_open(client)
     assert application.release is not None
     served.loop.call_soon_threadsafe(application.release.set)
-    assert one_answer(client).endswith(b"answer to /held")
+    assert read_response(client).endswith(b"response to /held")
     client.sendall(GET[20:])
-    assert one_answer(client).endswith(b"answer to /x")
+    assert read_response(client).endswith(b"response to /x")
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 1000000000", b"Transfer-Encoding: chunked"])
@@ -100,7 +100,7 @@ def test_unread_body_ends_with_the_response(
     """Else it could trickle on for ever, past every bound, on a connection that was answered."""
     client = served.connected(b"POST /x HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n\r\n")
     client.settimeout(20)
-    got = answer(client)  # the server's side is closed, the client's not yet
+    got = read_all(client)  # the server's side is closed, the client's not yet
     assert got.startswith(b"HTTP/1.1 200 ")
     assert b"connection: close" in got
     served.advance(LINGER + SWEEP)
@@ -112,7 +112,7 @@ def test_client_that_still_sends_after_its_response_is_closed_before_an_idle_one
     served: Served,
 ) -> None:
     client = served.connected(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n")
-    answer(client)
+    read_all(client)
     served.settle()
     [there] = [each for each in connections._of_servers.values() if each._loop is served.loop]
     before = len(there)
@@ -136,7 +136,7 @@ def test_refused_client_can_send_on_and_still_read_why(served: Served) -> None:
     """A reset, which unread bytes would cause, would take the response away from it."""
     client = served.connected(b"POST / HTTP/1.1\r\n\r\n")
     client.sendall(b"x" * 1_000_000)
-    assert answer(client).startswith(b"HTTP/1.1 400 ")
+    assert read_all(client).startswith(b"HTTP/1.1 400 ")
 
 
 def wait_until_full(served: Served, application: Application) -> None:
@@ -152,7 +152,7 @@ def test_response_that_is_not_received_is_aborted(served: Served, application: A
     wait_until_full(served, application)
     served.advance(RESPONSE_TIME + 2 * SWEEP)
     assert application.gone.wait(20)
-    assert len(answer(client)) < 100_000_000  # what the system held for it, of 1 GB
+    assert len(read_all(client)) < 100_000_000  # what the system held for it, of 1 GB
 
 
 def test_slowly_received_response_continues(served: Served, application: Application) -> None:
@@ -174,7 +174,7 @@ def test_last_response_of_a_connection_is_aborted_too(served: Served, version: b
     client = served.connected(GET.replace(b"/x", b"/heavy").replace(b"1.1", version))
     begun = len(client.recv(65536))
     served.advance(KEPT + RESPONSE_TIME + 3 * SWEEP)
-    assert begun + len(answer(client)) < 30_000_000
+    assert begun + len(read_all(client)) < 30_000_000
 
 
 def test_disconnect_ends_the_request_despite_pipelined_data(

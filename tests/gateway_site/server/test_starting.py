@@ -14,7 +14,7 @@ import uvicorn
 from gateway_site import server as product
 from gateway_site.edge.descriptors import RESERVED
 from gateway_site.server import APPLICATION, OPTIONS, arguments, default_timeouts
-from tests.gateway_site.server.served import answer
+from tests.gateway_site.server.served import read_all
 from tests.gateway_site.server.starting import (
     DESCRIPTORS,
     HEALTH,
@@ -50,7 +50,7 @@ def test_more_silent_connections_than_descriptors_leave_health_and_pages_answeri
         if number % 50 == 0:
             assert_healthy(server)
     assert_healthy(server)
-    assert answer(server.connected(PAGE)).startswith(b"HTTP/1.1 404 ")
+    assert read_all(server.connected(PAGE)).startswith(b"HTTP/1.1 404 ")
 
 
 def test_more_working_connections_than_descriptors_leave_health_answering(
@@ -63,21 +63,21 @@ def test_more_working_connections_than_descriptors_leave_health_answering(
             if number % 50 == 0:
                 assert_healthy(server)
         assert_healthy(server)
-        return answer(server.connected(PAGE)).startswith(b"HTTP/1.1 503 ")
+        return read_all(server.connected(PAGE)).startswith(b"HTTP/1.1 503 ")
 
     # On a busy machine the first ones are over, as slow clients, before the last ones come.
     wait_until(is_full, "it rejects requests")
 
 
 def assert_healthy(server: Started) -> None:
-    assert answer(server.connected(HEALTH)).startswith(b"HTTP/1.1 200 ")
+    assert read_all(server.connected(HEALTH)).startswith(b"HTTP/1.1 200 ")
     assert server.process.num_fds() <= DESCRIPTORS - RESERVED
 
 
 @pytest.mark.parametrize("header", [b"Host: a\r\nHost: b", b"X: y"], ids=["two hosts", "no host"])
 def test_rules_of_our_own_protocol_hold(server: Started, header: bytes) -> None:
     request = b"GET /healthz HTTP/1.1\r\n" + header + b"\r\n\r\n"
-    assert answer(server.connected(request)).startswith(b"HTTP/1.1 400 ")
+    assert read_all(server.connected(request)).startswith(b"HTTP/1.1 400 ")
 
 
 def test_each_request_is_one_line_of_the_log_without_its_query_and_a_health_check_none(
@@ -90,7 +90,7 @@ def test_each_request_is_one_line_of_the_log_without_its_query_and_a_health_chec
         b"/two?code=canary",
         b"/last",
     ):
-        answer(server.connected(PAGE.replace(b"/nothing", path)))
+        read_all(server.connected(PAGE.replace(b"/nothing", path)))
     wait_until(lambda: "/last" in server.log.read_text("utf-8"), "the last request is logged")
     log = server.log.read_text("utf-8")
     lines = {path: log.count(path) for path in ("/one", "/two", "/healthz", "/readyz")}
@@ -166,10 +166,10 @@ def test_draining_process_is_not_ready_but_serves_until_the_time_is_over(
     with start(tmp_path, *workers, DRAIN_SECONDS="4") as started:
         ready = HEALTH.replace(b"healthz", b"readyz")
         started.process.send_signal(signal.SIGTERM)
-        while b"draining" not in (told := answer(started.connected(ready))):
+        while b"draining" not in (told := read_all(started.connected(ready))):
             time.sleep(0.01)
         assert told.startswith(b"HTTP/1.1 503 ")
-        assert answer(started.connected(PAGE)).startswith(b"HTTP/1.1 404 ")
+        assert read_all(started.connected(PAGE)).startswith(b"HTTP/1.1 404 ")
         started.process.wait(30)
 
 
@@ -200,7 +200,7 @@ def test_each_of_several_workers_is_bounded(tmp_path: Path) -> None:
         for number in range(2 * DESCRIPTORS + 100):
             started.connected(source=f"127.0.1.{number % 250 + 1}")
         for _ in range(20):
-            assert answer(started.connected(HEALTH)).startswith(b"HTTP/1.1 200 ")
+            assert read_all(started.connected(HEALTH)).startswith(b"HTTP/1.1 200 ")
         workers = started.process.children()
         bounded = [each for each in workers if each.num_fds() > 20]
         assert len(bounded) >= 2
@@ -215,10 +215,10 @@ def test_slow_clients_are_closed_in_real_time(tmp_path: Path) -> None:
         silent, half = started.connected(), started.connected(b"GET / HTTP/1.1\r\nHo")
         working = started.connected(WORKING)
         working.settimeout(60)  # it is answered twenty seconds after the others
-        assert answer(silent) == b""
-        assert answer(half).startswith(b"HTTP/1.1 408 ")
+        assert read_all(silent) == b""
+        assert read_all(half).startswith(b"HTTP/1.1 408 ")
         assert time.monotonic() - began >= 10
-        assert answer(working).startswith(b"HTTP/1.1 408 ")
+        assert read_all(working).startswith(b"HTTP/1.1 408 ")
         assert time.monotonic() - began >= 30
 
 

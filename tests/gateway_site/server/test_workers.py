@@ -23,7 +23,7 @@ from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.supervisors import multiprocess
 
 from gateway_site.server import workers
-from tests.gateway_site.server.served import answer
+from tests.gateway_site.server.served import read_all
 from tests.gateway_site.server.starting import WORKING, environment
 from tests.support.processes import (
     free_port,
@@ -93,15 +93,15 @@ class Site:
     def _call_on(self) -> None:
         while not self._is_over.is_set():
             try:
-                self.outcomes.append(self._answer(CALL)[:13])
-                self.draining += b"draining" in self._answer(IS_READY)
+                self.outcomes.append(self._response(CALL)[:13])
+                self.draining += b"draining" in self._response(IS_READY)
             except OSError as error:
                 self.outcomes.append(repr(error).encode())
 
-    def _answer(self, request: bytes) -> bytes:
+    def _response(self, request: bytes) -> bytes:
         with socket.create_connection(("127.0.0.1", self.port), timeout=60) as client:
             client.sendall(request)
-            return answer(client)
+            return read_all(client)
 
     def count(self, line: str) -> int:
         return self.log.read_text(encoding="utf-8").count(line)
@@ -350,7 +350,7 @@ def test_worker_that_is_killed_while_the_file_is_faulty_leaves_the_other(tmp_pat
         told = "A worker that has ended is not replaced: UPSTREAM_ONE_MAX_BODY must be"
         wait_until(lambda: site.count(told) > 0, "told", 100)
         assert workers_of(parent) == {other}
-        assert site._answer(CALL)[:13] == b"HTTP/1.1 401 "
+        assert site._response(CALL)[:13] == b"HTTP/1.1 401 "
         file.write_text(TWO)
         wait_until(lambda: site.count("Application startup complete") == 3, "replaced", 100)
         assert site.count("Traceback") == 0
@@ -416,10 +416,10 @@ def test_workers_agree_after_twenty_reloads_of_changing_configuration_files(tmp_
     }
 
     def statuses(upstream: str) -> set[bytes]:
-        """Return the answers about an upstream, on enough connections to reach each worker."""
+        """Return the responses about an upstream, on enough connections to reach each worker."""
         path = f"/.well-known/oauth-protected-resource/gateway/{upstream}"
         request = CALL.replace(b"/gateway/notes/x", path.encode())
-        return {site._answer(request)[:13] for _ in range(30)}
+        return {site._response(request)[:13] for _ in range(30)}
 
     found, missing = {b"HTTP/1.1 200 "}, {b"HTTP/1.1 404 "}
     with site.serving(SERVE, "--workers", "2") as parent:
@@ -561,7 +561,7 @@ def test_draining_parent_leaves_the_port_to_its_workers(tmp_path: Path) -> None:
         wait_until(lambda: site.count("Application startup complete") == 2, "both serve", 100)
         with socket.create_connection(("127.0.0.1", site.port)) as client:
             client.sendall(WORKING)  # it keeps its worker for 25 seconds
-            site._answer(CALL)
+            site._response(CALL)
             process.send_signal(signal.SIGTERM)
             wait_until(lambda: is_refusing(site.port), "the port is closed")
             client.setblocking(False)

@@ -38,7 +38,7 @@ class Connection:
         with self.peer:
             try:
                 while head := self._head():
-                    self._answer(head)
+                    self._response(head)
             except OSError:
                 return
 
@@ -52,7 +52,7 @@ class Connection:
         start = head.rfind(b"GET /planted/")  # skips bytes before it, such as a chunk's length
         return head[start:] if start > 0 else head
 
-    def _answer(self, head: bytes) -> None:
+    def _response(self, head: bytes) -> None:
         line, *headers = head.split(b"\r\n")
         _, way, mark = line.split(b" ")[1].split(b"/")[-3:]
         token = next((h[14:].strip() for h in headers if h.lower()[:14] == b"authorization:"), b"")

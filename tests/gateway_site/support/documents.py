@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from tests import ROOT
 from tests.gateway_site.support.gateways import OPTIONS, upstream_variables
 from tests.oauth.support import hostile
-from tests.oauth.support.hostile import Answer, HostileProvider, certificates, good
+from tests.oauth.support.hostile import HostileProvider, Response, certificates, good
 from tests.support.processes import free_ports, is_listening, module, started
 from tests.support.waiting import wait_until
 
@@ -30,7 +30,7 @@ class DocumentSite(HostileProvider):
         super().__init__()
         self.release = threading.Event()
 
-    def answer(self, path: str, form: dict[str, str]) -> Answer:
+    def respond(self, path: str, form: dict[str, str]) -> Response:
         self.asked.append(path)
         if path.startswith("/slow/"):
             self.release.wait(TIMEOUT)

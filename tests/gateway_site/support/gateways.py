@@ -134,7 +134,7 @@ class CannedServer:
     """Sends the bytes that a test set for a path, then closes."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, bytes] = {}
+        self.responses: dict[str, bytes] = {}
         self.requests: list[bytes] = []
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.listener.getsockname()[1]
@@ -148,9 +148,9 @@ class CannedServer:
                 return
             with connection:
                 connection.settimeout(5)
-                self._answer(connection)
+                self._response(connection)
 
-    def _answer(self, connection: socket.socket) -> None:
+    def _response(self, connection: socket.socket) -> None:
         request = b""
         while b"\r\n\r\n" not in request:
             piece = connection.recv(65536)
@@ -159,7 +159,7 @@ class CannedServer:
             request += piece
         self.requests.append(request)
         path = request.split(b" ", 2)[1].decode().partition("?")[0]
-        connection.sendall(self.answers.get(path, b"HTTP/1.1 404 Not Found\r\n\r\n"))
+        connection.sendall(self.responses.get(path, b"HTTP/1.1 404 Not Found\r\n\r\n"))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from gateway_site.forwarding.asgi import GatewayHandler
 from sessions_kms.backend import SessionStore
 
-Answer = tuple[int, bytes, list[tuple[bytes, bytes]]]
+Response = tuple[int, bytes, list[tuple[bytes, bytes]]]
 TIMEOUT = 30  # seconds until a test that waits forever fails
 
 
@@ -51,7 +51,7 @@ async def ask(
     *,
     method: str = "GET",
     token: str | None = None,
-) -> Answer:
+) -> Response:
     """Return status, content and headers of a raw ASGI call."""
     where, _, query = address.partition("?")
     told: list[dict[str, Any]] = []

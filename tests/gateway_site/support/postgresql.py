@@ -68,7 +68,7 @@ class PostgreSQL:
             stderr=subprocess.DEVNULL,
         )
         wait_until(
-            lambda: server.poll() is not None or self._answers(), "PostgreSQL answers or has ended"
+            lambda: server.poll() is not None or self._responds(), "PostgreSQL answers or has ended"
         )
         return server.poll() is None
 
@@ -110,7 +110,7 @@ class PostgreSQL:
         assert row is not None
         return int(row[0])
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         try:
             psycopg.connect(self.url, connect_timeout=2).close()
         except psycopg.OperationalError:

@@ -39,7 +39,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     path = scope["raw_path"].decode()
     query = dict(parse_qsl(scope["query_string"].decode(), keep_blank_values=True))
     if path == "/_state":
-        await answer(send, json.dumps(state).encode())
+        await respond(send, json.dumps(state).encode())
         return
     state["calls"] += 1
     state[path] += 1
@@ -53,7 +53,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         "/events": events,
         "/hang": hang,
         "/half": half,
-        "/answer": given_answer,
+        "/answer": respond_as,
         "/message": message,
         "/go": go,
         "/guarded": guarded,
@@ -63,7 +63,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     await routes.get(path, echo)(scope, receive, send, query)
 
 
-async def answer(
+async def respond(
     send: Send, body: bytes, *, status: int = 200, headers: list[tuple[str, str]] | None = None
 ) -> None:
     named = headers if headers is not None else [("content-type", "application/json")]
@@ -92,7 +92,7 @@ async def echo(scope: Scope, receive: Receive, send: Send, query: dict[str, str]
         "headers": [[name.decode("latin-1"), v.decode("latin-1")] for name, v in scope["headers"]],
         "body": body.decode("latin-1"),
     }
-    await answer(send, json.dumps(got).encode())
+    await respond(send, json.dumps(got).encode())
 
 
 async def download(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) -> None:
@@ -122,7 +122,7 @@ async def upload(scope: Scope, receive: Receive, send: Send, query: dict[str, st
         size += len(message.get("body", b""))
         state[f"bytes taken {case}"] = size
         more = message.get("more_body", False)
-    await answer(send, json.dumps({"size": size, "sha256": digest.hexdigest()}).encode())
+    await respond(send, json.dumps({"size": size, "sha256": digest.hexdigest()}).encode())
 
 
 async def stalled_upload(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) -> None:
@@ -133,7 +133,7 @@ async def stalled_upload(scope: Scope, receive: Receive, send: Send, query: dict
 
 async def go(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) -> None:
     told_to_go.set()
-    await answer(send, b"")
+    await respond(send, b"")
 
 
 async def events(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) -> None:
@@ -179,12 +179,14 @@ async def half(scope: Scope, receive: Receive, send: Send, query: dict[str, str]
         await hang(scope, receive, send, query)
 
 
-async def given_answer(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) -> None:
+async def respond_as(
+    scope: Scope, receive: Receive, send: Send, query: dict[str, str]
+) -> None:
     """Send the response in the query: `status`, `body`, and `headers` as a JSON list of pairs."""
     await body_of(receive)
     headers = [(name, value) for name, value in json.loads(query.get("headers", "[]"))]
     body = query.get("body", "").encode("latin-1")
-    await answer(send, body, status=int(query.get("status", "200")), headers=headers)
+    await respond(send, body, status=int(query.get("status", "200")), headers=headers)
 
 
 async def message(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) -> None:
@@ -192,7 +194,7 @@ async def message(scope: Scope, receive: Receive, send: Send, query: dict[str, s
     body = await body_of(receive)
     headers = [[name.decode("latin-1"), v.decode("latin-1")] for name, v in scope["headers"]]
     result = {"method": scope["method"], "headers": headers, "body": body.decode("latin-1")}
-    await answer(send, json.dumps({"jsonrpc": "2.0", "id": 1, "result": result}).encode())
+    await respond(send, json.dumps({"jsonrpc": "2.0", "id": 1, "result": result}).encode())
 
 
 async def guarded(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) -> None:
@@ -201,14 +203,14 @@ async def guarded(scope: Scope, receive: Receive, send: Send, query: dict[str, s
     token = dict(scope["headers"]).get(b"authorization", b"").decode()
     if token != f"Bearer {query['token']}":
         state["refused"] += 1
-        await answer(
+        await respond(
             send,
             b"refused",
             status=401,
             headers=[("www-authenticate", 'Bearer error="invalid_token"')],
         )
         return
-    await answer(send, body)
+    await respond(send, body)
 
 
 async def bound(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) -> None:
@@ -234,10 +236,10 @@ async def bound(scope: Scope, receive: Receive, send: Send, query: dict[str, str
         error = refused.error
     if error:
         headers.append(("www-authenticate", f'DPoP error="{error}", algs="ES256"'))
-        await answer(send, error.encode(), status=401, headers=headers)
+        await respond(send, error.encode(), status=401, headers=headers)
         return
     headers.append(("dpop", "the-upstream's-own"))
-    await answer(send, body, headers=headers)
+    await respond(send, body, headers=headers)
 
 
 async def listed(request: Request) -> RedirectResponse:

@@ -163,7 +163,7 @@ HOSTILE = [
 @pytest.mark.parametrize("framing", ["Content-Length: 5", "Transfer-Encoding: chunked"])
 def test_what_leaves_is_known_to_the_byte(gateway: Gateway, framing: str) -> None:
     path = f"/leaves/{framing[:8]}/%C3%A9"
-    gateway.canned.answers[path] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    gateway.canned.responses[path] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
     with gateway.writer() as client:
         csrf = f"X-CSRFToken: {client.headers['X-CSRFToken']!s}"
         extra = f"; gateway_csrftoken={client.cookies['gateway_csrftoken']}"

@@ -57,7 +57,7 @@ def read(response: bytes, *, method: str = "GET", size: int = 0, closed: bool = 
     ],
     ids=lambda value: repr(value[:50]) if isinstance(value, bytes) else None,
 )
-def test_answer_is_read_however_it_is_cut(
+def test_response_is_read_however_it_is_cut(
     response: bytes, method: str, status: int, body: bytes, size: int
 ) -> None:
     found = read(response, method=method, size=size)
@@ -109,7 +109,7 @@ def test_byte_too_many_is_noted_and_changes_nothing(
     ],
     ids=repr,
 )
-def test_answer_after_which_sides_may_disagree_is_noted(response: bytes) -> None:
+def test_response_after_which_sides_may_disagree_is_noted(response: bytes) -> None:
     assert not read(response).is_unmistakable
 
 
@@ -264,9 +264,9 @@ def read_by_h11(response: bytes, method: str) -> Read | None:
 
 @given(st.sampled_from([PLAIN, CHUNKED, EARLY + PLAIN]), st.sampled_from(["GET", "HEAD"]), CHANGES)
 def test_what_another_parser_reads_as_well_it_reads_alike(
-    answer: bytes, method: str, changes: list[tuple[int, int, bytes]]
+    response: bytes, method: str, changes: list[tuple[int, int, bytes]]
 ) -> None:
-    given = change_bytes(answer, changes)
+    given = change_bytes(response, changes)
     try:
         ours = read(given, method=method)
     except (RemoteProtocolError, AssertionError):  # rejected, or incomplete

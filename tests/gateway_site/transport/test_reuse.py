@@ -43,11 +43,11 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\n"
 
 @dataclass
 class Server:
-    """Answers each request with what is next in `answers`, then with PLAIN."""
+    """Answers each request with what is next in `responses`, then with PLAIN."""
 
     scheme: str
-    answers: list[bytes] = field(default_factory=list)
-    answers_first: bool = False  # and reads the body, if there is one, then
+    responses: list[bytes] = field(default_factory=list)
+    responses_first: bool = False  # and reads the body, if there is one, then
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
     asked: int = 0
     answered: int = 0
@@ -59,16 +59,16 @@ class Server:
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
-                if not self.answers_first:
+                if not self.responses_first:
                     await _read_body(reader, head)
                 self.asked += 1
-                response = self.answers.pop(0) if self.answers else PLAIN
+                response = self.responses.pop(0) if self.responses else PLAIN
                 writer.write(response.removesuffix(HANG_UP))
                 await writer.drain()
                 if response.endswith(HANG_UP):
                     break
                 self.answered += 1
-                if self.answers_first:
+                if self.responses_first:
                     await _read_body(reader, head)
         self.gone += 1
         writer.close()
@@ -183,7 +183,7 @@ async def pieces_of(*pieces: bytes) -> AsyncIterator[bytes]:
 async def test_clean_exchange_keeps_the_connection(
     server: Server, method: str, body: bytes, response: bytes
 ) -> None:
-    server.answers = [response] * 2
+    server.responses = [response] * 2
     for _ in range(2):
         await make_call(server, method, body)
     assert await make_call(server) == b"plain"
@@ -220,7 +220,7 @@ async def test_clean_exchange_keeps_the_connection(
 async def test_unclear_exchange_ends_the_connection(
     server: Server, method: str, body: bytes, response: bytes
 ) -> None:
-    server.answers = [response]
+    server.responses = [response]
     await make_call(server, method, body)
     assert await make_call(server) == b"plain"
     assert server.count == 2
@@ -254,10 +254,10 @@ async def test_idle_connection_keeps_nothing_of_the_call_that_opened_it(server: 
 @pytest.mark.parametrize(
     "framing", [(b"content-length", b"6"), (b"transfer-encoding", b"chunked")], ids=repr
 )
-async def test_answer_before_the_request_is_out_ends_the_connection(
+async def test_response_before_the_request_is_out_ends_the_connection(
     server: Server, framing: tuple[bytes, bytes]
 ) -> None:
-    server.answers_first = True
+    server.responses_first = True
 
     async def body() -> AsyncIterator[bytes]:
         yield b"abc"
@@ -274,8 +274,8 @@ async def test_answer_before_the_request_is_out_ends_the_connection(
 
 
 @pytest.mark.parametrize("server", ["http"], indirect=True)  # TLS encrypts a piece at once.
-async def test_answer_while_the_last_piece_is_written_ends_the_connection(server: Server) -> None:
-    server.answers_first = True
+async def test_response_while_the_last_piece_is_written_ends_the_connection(server: Server) -> None:
+    server.responses_first = True
     assert await make_call(server, "POST", b"x" * 5_000_000) == b"plain"
     assert await make_call(server) == b"plain"
     assert server.count == 2
@@ -312,7 +312,7 @@ async def test_what_changes_nothing_is_asked_again_where_an_idle_connection_was_
     for response in responses:
         await all_of(response)
         response.close()
-    server.answers = [HANG_UP]
+    server.responses = [HANG_UP]
     assert await make_call(server, method) == (b"" if method == "HEAD" else b"plain")
     assert server.count == 3
 
@@ -325,7 +325,7 @@ async def test_what_may_change_something_is_asked_once(
     server: Server, method: str, body: bytes
 ) -> None:
     await make_call(server)
-    server.answers = [HANG_UP]
+    server.responses = [HANG_UP]
     with pytest.raises(UpstreamFailed):
         await make_call(server, method, body)
     assert (server.count, server.asked) == (1, 2)
@@ -334,26 +334,26 @@ async def test_what_may_change_something_is_asked_once(
 @pytest.mark.parametrize("beginning", [b"H", OK, b"nonsense"])
 async def test_what_had_a_response_in_part_is_asked_once(server: Server, beginning: bytes) -> None:
     await make_call(server)
-    server.answers = [beginning + HANG_UP]
+    server.responses = [beginning + HANG_UP]
     with pytest.raises(UpstreamFailed):
         await make_call(server)
     assert (server.count, server.asked) == (1, 2)
 
 
 async def test_new_connection_without_a_response_is_the_last_try(server: Server) -> None:
-    server.answers = [HANG_UP]
+    server.responses = [HANG_UP]
     with pytest.raises(UpstreamFailed):
         await make_call(server)
     assert server.asked == 1
     await make_call(server)
-    server.answers = [HANG_UP, HANG_UP]
+    server.responses = [HANG_UP, HANG_UP]
     with pytest.raises(UpstreamFailed):
         await make_call(server)
     assert (server.count, server.asked) == (3, 4)
 
 
-async def test_answer_that_has_not_come_to_its_end_ends_the_connection(server: Server) -> None:
-    server.answers = [PLAIN[:-1]]
+async def test_response_that_has_not_come_to_its_end_ends_the_connection(server: Server) -> None:
+    server.responses = [PLAIN[:-1]]
     response = await begin_call(server)
     response.close()
     assert await make_call(server) == b"plain"
@@ -362,7 +362,7 @@ async def test_answer_that_has_not_come_to_its_end_ends_the_connection(server: S
 
 async def test_unread_response_reaches_no_other_caller(server: Server) -> None:
     """As the refused call's, before the token is refreshed."""
-    server.answers = [EXTRA]
+    server.responses = [EXTRA]
     response = await begin_call(server)
     await until(lambda: response._reader.has_ended)
     response.close()
@@ -385,9 +385,9 @@ async def test_response_closed_twice_returns_its_connection_once(server: Server)
 @pytest.mark.parametrize("beginning", [b"", OK, PLAIN[:-2]], ids=repr)
 async def test_cancelled_call_ends_the_connection(server: Server, beginning: bytes) -> None:
     """Before the response, in its head and in its body."""
-    server.answers = [beginning]
+    server.responses = [beginning]
     task = asyncio.create_task(make_call(server))
-    await until(lambda: server.count == 1 and not server.answers)
+    await until(lambda: server.count == 1 and not server.responses)
     task.cancel()
     await asyncio.wait([task])
     assert await make_call(server) == b"plain"
@@ -411,8 +411,8 @@ async def test_call_cancelled_as_its_connection_opens_leaves_none_open(server: S
 @pytest.mark.parametrize(
     "broken", [b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\nab"], ids=repr
 )
-async def test_broken_answer_ends_the_connection(server: Server, broken: bytes) -> None:
-    server.answers = [broken]
+async def test_broken_response_ends_the_connection(server: Server, broken: bytes) -> None:
+    server.responses = [broken]
     with pytest.raises(RemoteProtocolError):
         await make_call(server)
     assert await make_call(server) == b"plain"
@@ -422,7 +422,7 @@ async def test_broken_answer_ends_the_connection(server: Server, broken: bytes) 
 async def test_response_in_tiny_pieces_does_not_block_the_loop(server: Server) -> None:
     """Each read is one piece, after which other tasks run."""
     chunks = b"1\r\na\r\n" * 200_000
-    server.answers = [OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"]
+    server.responses = [OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"]
     turns = 0
 
     async def another() -> None:
@@ -444,14 +444,14 @@ async def test_response_in_tiny_pieces_does_not_block_the_loop(server: Server) -
 
 async def test_response_without_a_length_ends_with_the_connection(server: Server) -> None:
     """Over TLS, cutting the connection must not end a response early."""
-    server.answers = [OK + b"\r\nall of it"]
+    server.responses = [OK + b"\r\nall of it"]
     response = await begin_call(server)
     await until(lambda: server.answered == 1)
     server.writers[0].close()
     assert await all_of(response) == b"all of it"
     response.close()
 
-    server.answers = [OK + b"\r\nonly a par"]
+    server.responses = [OK + b"\r\nonly a par"]
     response = await begin_call(server)
     assert await response.read_piece(TIMEOUT)
     plain = server.writers[1].get_extra_info("socket")
@@ -467,17 +467,17 @@ async def test_response_without_a_length_ends_with_the_connection(server: Server
     assert server.count == 3
 
 
-async def test_body_that_fails_after_an_early_answer_ends_the_connection(server: Server) -> None:
-    server.answers_first = True
+async def test_body_that_fails_after_an_early_response_ends_the_connection(server: Server) -> None:
+    server.responses_first = True
 
-    def has_answered() -> bool:
+    def has_responded() -> bool:
         [lease] = client.pool()._in_use
         reader = lease.connection._reader
         return reader is not None and reader.has_ended
 
     async def body() -> AsyncIterator[bytes]:
         yield b"abc"
-        await until(has_answered)
+        await until(has_responded)
         raise LookupError
 
     with pytest.raises(LookupError):

@@ -19,7 +19,7 @@ PAGES_MAX = 12  # of one connection
 # The page that leads to the authorization server does so by itself: a policy for forms would apply
 # to the redirects after it.
 ONWARD = re.compile(r'<meta http-equiv="refresh" content="0; url=([^"]*)">')
-ANSWERS = {"login": "ada", "password": "any", "action": "approve"}  # on the servers' pages
+RESPONSES = {"login": "ada", "password": "any", "action": "approve"}  # on the servers' pages
 
 
 class Visitor:
@@ -47,7 +47,7 @@ class Visitor:
             elif page.url.startswith(self.stack.url):
                 return page
             else:
-                page = submit(self.client, page, follow=True, timeout=TIMEOUT, **ANSWERS)
+                page = submit(self.client, page, follow=True, timeout=TIMEOUT, **RESPONSES)
         raise AssertionError(f"Too many pages; the last one is {page.url}")
 
     def disconnect(self, server: McpServer) -> requests.Response:
@@ -65,7 +65,7 @@ class Visitor:
         return self._post(server, INITIALIZE)
 
     def call(self, server: McpServer, tool: str, arguments: dict[str, Any] | None = None) -> str:
-        """Return the text of a tool's answer."""
+        """Return the text of a tool's response."""
         response = self.post_tool(server, tool, arguments)
         assert response.status_code == 200, response.text
         (result,) = (each["result"] for each in _messages(response) if "result" in each)

@@ -24,7 +24,7 @@ AWS = f"https://kms.{REGION}.amazonaws.com"
 
 
 @pytest.mark.parametrize("engine", ["local", "moto"])
-def test_answers_agree_with_moto_where_moto_is_right(server: LocalKMS, engine: str) -> None:
+def test_responses_agree_with_moto_where_moto_is_right(server: LocalKMS, engine: str) -> None:
     with mock_aws():
         kms = client(server.url if engine == "local" else AWS)
         try:

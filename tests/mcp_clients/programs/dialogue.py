@@ -39,16 +39,16 @@ class Dialogue:
         with suppress(BrokenPipeError):  # a last line that the program did not live to read
             self._open.close()
 
-    def ask(self, line: str, is_answer: Callable[[str], bool] = lambda _: True) -> str:
+    def ask(self, line: str, is_response: Callable[[str], bool] = lambda _: True) -> str:
         """Give it a line; return the first that answers. Raises CallFailed where none does."""
         ending = Timer(TIMEOUT, self._process.kill)
         ending.start()
         try:
-            return self._answer(line, is_answer)
+            return self._response(line, is_response)
         finally:
             ending.cancel()
 
-    def _answer(self, line: str, is_answer: Callable[[str], bool]) -> str:
+    def _response(self, line: str, is_response: Callable[[str], bool]) -> str:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -56,7 +56,7 @@ class Dialogue:
             self._process.stdin.flush()
         except BrokenPipeError:
             raise CallFailed("The program has ended.") from None
-        response = next(filter(is_answer, self._process.stdout), None)
+        response = next(filter(is_response, self._process.stdout), None)
         if response is None:
             raise CallFailed("The program has ended, or does not answer.")
         return response

@@ -18,10 +18,10 @@ from fastmcp import Client
 async def main(url: str) -> None:
     async with Client(url, auth="oauth") as client:
         while line := await asyncio.to_thread(sys.stdin.readline):
-            print(json.dumps(await answer(client, **json.loads(line))), flush=True)  # noqa: T201
+            print(json.dumps(await call_tool(client, **json.loads(line))), flush=True)  # noqa: T201
 
 
-async def answer(client: Client[Any], tool: str, arguments: dict[str, Any]) -> dict[str, str]:
+async def call_tool(client: Client[Any], tool: str, arguments: dict[str, Any]) -> dict[str, str]:
     try:
         if not tool:
             return {"text": " ".join(each.name for each in await client.list_tools())}

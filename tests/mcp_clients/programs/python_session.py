@@ -26,10 +26,10 @@ async def main(url: str, mode: str = "auto") -> None:
             Client(streamable_http_client(url, http_client=http), mode=mode) as client,
         ):
             while line := await asyncio.to_thread(sys.stdin.readline):
-                print(json.dumps(await answer(client, **json.loads(line))), flush=True)  # noqa: T201
+                print(json.dumps(await call_tool(client, **json.loads(line))), flush=True)  # noqa: T201
 
 
-async def answer(client: Client, tool: str, arguments: dict[str, Any]) -> dict[str, str]:
+async def call_tool(client: Client, tool: str, arguments: dict[str, Any]) -> dict[str, str]:
     try:
         if not tool:
             return {"text": " ".join([name async for name in names(client)])}

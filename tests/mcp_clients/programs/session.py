@@ -1,4 +1,4 @@
-"""A client that stays open from call to call: a line of JSON asks, a line of JSON answers."""
+"""A client that stays open from call to call: a line of JSON asks, a line of JSON responses."""
 
 import json
 from abc import abstractmethod

@@ -12,7 +12,7 @@ from tests.oauth.support.requests import stored_tokens
 @pytest.fixture
 def api(github: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> GitHubApi:
     api = GitHubApi(github)
-    monkeypatch.setattr(github, "answer", api.answer)
+    monkeypatch.setattr(github, "respond_at", api.respond_at)
     return api
 
 

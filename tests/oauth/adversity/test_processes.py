@@ -183,7 +183,7 @@ def running(settings: dict[str, Any], count: int) -> Iterator[list[Worker]]:
             processes.enter_context(worker)
             worker.tell("ready")
         for worker in workers:
-            assert worker.answer() is True
+            assert worker.read_result() is True
         yield workers
 
 
@@ -191,7 +191,7 @@ def ask_all(workers: list[Worker], key: str, ways: list[str]) -> list[str]:
     """Ask 50 times at one moment."""
     for worker, way, count in zip(workers, ways, SHARES, strict=False):
         worker.tell(way, key=key, count=count)
-    return [outcome for worker in workers for outcome in worker.answer()]
+    return [outcome for worker in workers for outcome in worker.read_result()]
 
 
 def assert_one_grant_serves_all(fleet: Fleet, responses: list[str]) -> None:
@@ -223,13 +223,13 @@ def test_winner_killed_in_the_middle_costs_no_request_and_no_grant(
     winner, *others = fleet.workers
     winner.ask("freeze", before=before)
     winner.tell("threads", key=fleet.key, count=13)
-    assert winner.answer() == FROZEN
+    assert winner.read_result() == FROZEN
 
     for worker in others:
         worker.tell("threads", key=fleet.key, count=17)
     winner.kill()
     fleet.advance(TAKEN_OVER)
-    responses = [outcome for worker in others for outcome in worker.answer()]
+    responses = [outcome for worker in others for outcome in worker.read_result()]
 
     assert len(responses) == 34
     assert_one_grant_serves_all(fleet, responses)
@@ -241,13 +241,13 @@ def test_winner_killed_before_the_sealing_costs_one_sign_in(fleet: Fleet) -> Non
     winner, *others = fleet.workers
     winner.ask("freeze", before="seal")
     winner.tell("threads", key=fleet.key, count=1)
-    assert winner.answer() == FROZEN
+    assert winner.read_result() == FROZEN
     winner.kill()
     fleet.advance(TAKEN_OVER)
 
     for worker in others:
         worker.tell("threads", key=fleet.key, count=17)
-    responses = [outcome for worker in others for outcome in worker.answer()]
+    responses = [outcome for worker in others for outcome in worker.read_result()]
 
     assert set(responses) == {"ReauthenticationRequired"}
     assert fleet.toolkit.refreshes() == [200, 400]

@@ -177,15 +177,15 @@ def end_by_no_second_use_of_a_code(patch: pytest.MonkeyPatch, scene: Interleavin
     patch.setattr(token_redemption, "CODE_GRACE", 1_000_000)
 
 
-def answer_a_code_as_before(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
+def respond_to_a_code_as_before(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
     again = token_redemption.TokenRedemption._handle_spent
 
-    async def answered(self: token_redemption.TokenRedemption, found: Any, spent: Any) -> Any:
+    async def respond_again(self: token_redemption.TokenRedemption, found: Any, spent: Any) -> Any:
         if token_pair.is_token(self._presented.token, token_pair.CODE):
             return await self._repeat_response()
         return await again(self, found, spent)
 
-    patch.setattr(token_redemption.TokenRedemption, "_handle_spent", answered)
+    patch.setattr(token_redemption.TokenRedemption, "_handle_spent", respond_again)
 
 
 def judge_a_code_before_its_verifier(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
@@ -210,7 +210,7 @@ def spend_unconditionally(patch: pytest.MonkeyPatch, scene: Interleaving) -> Non
     patch.setattr(tokens, "equal", lambda *_: None)
 
 
-def answer_before_the_end_is_sure(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
+def respond_before_the_end_is_sure(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
     async def unsure(*args: Any) -> None:
         with suppress(StoreUnavailable):
             await end_grant_by_id(*args)
@@ -296,11 +296,11 @@ PARTS = [
     (bury_codes, ("H L", "refresh", 0, 1)),
     (end_by_any_second_use_of_a_code, ("H H", "code", 0, 0)),
     (end_by_no_second_use_of_a_code, ("H V", "code", 0, 1)),
-    (answer_a_code_as_before, ("H H", "code", 0, 0)),
+    (respond_to_a_code_as_before, ("H H", "code", 0, 0)),
     (judge_a_code_before_its_verifier, ("H L", "code", 0, 1)),
     (count_to_the_reading, ("H H", "code", 0, 1)),
     (spend_unconditionally, ("H H", "refresh", 0, 0)),
-    (answer_before_the_end_is_sure, ("T", "old", 3, 2)),
+    (respond_before_the_end_is_sure, ("T", "old", 3, 2)),
     (stamp_all_exchanges_alike, ("H H", "refresh", 0, 0)),
 ]
 

@@ -24,7 +24,7 @@ from sessions_kms.sealed_items.tokens import Tokens
 from tests.gateway_site.support.client_tokens import CLIENT_ID, REDIRECT_URI
 from tests.gateway_site.support.reborn import Reborn, running_reborn
 from tests.oauth.support.grants import ASKED, BACKEND, CONSENT, TOKENS, VERIFIER, PeopleInMemory
-from tests.sessions_kms.support.faults import Answer, Dropped, Exchange, FaultProxy, running_proxy
+from tests.sessions_kms.support.faults import Dropped, Exchange, FaultProxy, Response, running_proxy
 from tests.sessions_kms.support.stacks import Stack, aws_stack, install, settings_of
 from tests.support.clock import FakeClock
 from tests.support.waiting import wait_until
@@ -49,7 +49,7 @@ class Killing:
     goes: threading.Event = field(default_factory=threading.Event)
     arrived: threading.Event = field(default_factory=threading.Event)
 
-    def __call__(self, exchange: Exchange) -> Answer:
+    def __call__(self, exchange: Exchange) -> Response:
         self.left -= 1
         if self.left != -1:
             return exchange.forward()

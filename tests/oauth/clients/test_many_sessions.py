@@ -37,14 +37,14 @@ def test_consent_of_a_person_with_hundreds_of_sessions_is_fast_enough(
     passing = FakeClock()
     monkeypatch.setattr(deadline, "monotonic", passing)
 
-    def answered_slowly(handle: Handle) -> object:
+    def respond_slowly(handle: Handle) -> object:
         passing.advance(ROUND_TRIP)
         return handle()
 
     for _ in range(500):
         saved_id("7")
     for call in READS:
-        one.world.table.on(call, answered_slowly)
+        one.world.table.on(call, respond_slowly)
     began = passing()
     with deadline.request():
         assert one.lives(one.begin())

@@ -141,8 +141,8 @@ def test_keys_are_cached_like_documents_limited_and_without_redirects(
         (200, b'{"keys": {}}'),
         (404, b'{"keys": []}'),
     ]
-    for answer in failing:
-        site.paths["/jwks.json"] = lambda _, given=answer: given  # type: ignore[misc]
+    for response in failing:
+        site.paths["/jwks.json"] = lambda _, given=response: given  # type: ignore[misc]
         with pytest.raises(DocumentUnavailable):
             load()
     site.paths["/jwks.json"] = lambda _: (200, b'{"keys": []' + b" " * (63 * 1024) + b"}")

@@ -66,7 +66,7 @@ def begin_grant(workers: list[GrantWorker]) -> dict[str, Any]:
 def race(workers: list[GrantWorker], token: str) -> list[Any]:
     for worker in workers:
         worker.tell("refresh_many", token=token, threads=THREADS)
-    return [each for worker in workers for each in worker.answer()]
+    return [each for worker in workers for each in worker.read_result()]
 
 
 def test_concurrent_refreshes_of_one_token_get_one_pair(workers: list[GrantWorker]) -> None:
@@ -89,7 +89,7 @@ def test_code_redeemed_in_all_processes_at_once_yields_one_working_pair(
     code = result_of(workers[0], "allow")
     for worker in workers:
         worker.tell("redeem", code=code)
-    outcomes = [worker.answer() for worker in workers]
+    outcomes = [worker.read_result() for worker in workers]
     pairs = [each for each in outcomes if isinstance(each, dict)]
     assert len(pairs) <= 1
     assert {each for each in outcomes if isinstance(each, str)} <= {"InvalidGrant", *UNTOLD}
@@ -102,7 +102,7 @@ def test_grant_that_its_person_ends_in_the_middle_stays_ended(workers: list[Gran
     for worker in racing:
         worker.tell("refresh_many", token=issued["refresh_token"], threads=THREADS)
     assert result_of(ends, "end") <= 1  # 0 where an end whose response was lost had been one
-    outcomes = [each for worker in racing for each in worker.answer()]
+    outcomes = [each for worker in racing for each in worker.read_result()]
     assert {each for each in outcomes if isinstance(each, str)} <= {"InvalidGrant", *UNTOLD}
     for each in (issued, *(each for each in outcomes if isinstance(each, dict))):
         assert not is_alive(ends, each)

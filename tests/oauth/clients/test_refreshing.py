@@ -34,7 +34,7 @@ from tests.sessions_kms.support.wire import (
 )
 from tests.support.signals import record_signal
 
-FIRST = "TransactWriteItems token answer token token answer"  # the code's answer goes
+FIRST = "TransactWriteItems token answer token token answer"  # the code's response goes
 LATER = "TransactWriteItems token answer token token token answer"  # and a token is buried
 GRACE = 120
 START = 1_800_000_000

@@ -18,7 +18,7 @@ from sessions_kms import SessionStore, StoreUnavailable
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
 from tests.oauth.support.connecting import Connecting
-from tests.oauth.support.fake_provider import Answer
+from tests.oauth.support.fake_provider import Response
 from tests.oauth.support.logout_fixtures import wait_until_settled
 
 
@@ -159,7 +159,7 @@ def test_connection_that_is_made_before_an_older_one_is_revoked_is_not_ended(
     server = notes.resource.authorization
     is_connected_again, arrivals = threading.Event(), threading.Semaphore(0)
 
-    def fail() -> Answer:
+    def fail() -> Response:
         arrivals.release()
         assert is_connected_again.wait(10)
         return 503, "text/plain", b""

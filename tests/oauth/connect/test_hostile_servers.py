@@ -15,7 +15,7 @@ from oauth.exceptions import OAuthError
 from oauth.mcp.servers import find_server
 from oauth.tokens import vault
 from tests.oauth.support.connecting import Connecting, declare, query_of
-from tests.oauth.support.fake_provider import Answer
+from tests.oauth.support.fake_provider import Response
 from tests.oauth.support.mcp_server import serving_mcp, serving_mcp_with_issuer_elsewhere
 from tests.oauth.support.requests import get_token, request_of
 
@@ -78,7 +78,7 @@ def redirect_to(honest: Connecting, notes: Connecting) -> str:
 def test_redirect_to_another_authorization_server_is_noticed_by_its_iss(
     notes: Connecting, honest: Connecting
 ) -> None:
-    """The hostile server has the honest one answer to its own callback ("mix-up")."""
+    """The hostile server has the honest one response to its own callback ("mix-up")."""
     notes.resource.authorization.states_issuer = False  # It does not announce what would reveal it.
     page = notes.back(redirect_to(honest, notes))
     assert (page.status_code, b"response_issuer" in page.content) == (400, True)
@@ -137,7 +137,7 @@ def test_issuer_may_be_missing_where_none_was_announced(notes: Connecting) -> No
     assert notes.held.issuer == notes.resource.authorization.issuer
 
 
-def test_answer_is_used_once_by_its_person_in_time_and_only_if_it_is_unambiguous(
+def test_response_is_used_once_by_its_person_in_time_and_only_if_it_is_unambiguous(
     notes: Connecting, store: Any
 ) -> None:
     server = notes.resource.authorization
@@ -152,7 +152,7 @@ def test_answer_is_used_once_by_its_person_in_time_and_only_if_it_is_unambiguous
     assert len(server.forms) == 1
 
 
-def test_answer_that_arrives_twice_at_once_sends_its_code_once(notes: Connecting) -> None:
+def test_response_that_arrives_twice_at_once_sends_its_code_once(notes: Connecting) -> None:
     location = notes.resource.authorization.consent(notes.begin())
     second = request_of(notes.visitor, query=query_of(location))
     second.user = get_user(second)  # This loads the session before the first one is saved.
@@ -200,7 +200,7 @@ def test_absurd_lifetime_is_bounded_or_refused(notes: Connecting, name: str) -> 
     assert statuses == {302, 503}
 
 
-ODD: dict[str, Callable[[], Answer]] = {
+ODD: dict[str, Callable[[], Response]] = {
     "html": lambda: (200, "text/html", CANARY.encode()),
     "null": lambda: (200, "application/json", b"null"),
     "no token": lambda: (200, "application/json", b"{}"),
@@ -214,7 +214,7 @@ ODD: dict[str, Callable[[], Answer]] = {
 }
 
 
-def test_odd_answer_of_the_token_endpoint_is_an_error_page(
+def test_odd_response_of_the_token_endpoint_is_an_error_page(
     notes: Connecting, caplog: pytest.LogCaptureFixture
 ) -> None:
     for what, response in ODD.items():
@@ -226,7 +226,7 @@ def test_odd_answer_of_the_token_endpoint_is_an_error_page(
     assert CANARY not in caplog.text
 
 
-def _json(content: dict[str, Any]) -> Answer:
+def _json(content: dict[str, Any]) -> Response:
     return 200, "application/json", json.dumps(content).encode()
 
 

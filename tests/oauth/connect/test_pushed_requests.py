@@ -10,7 +10,7 @@ import pytest
 
 from oauth.connect.state import load_states
 from tests.oauth.support.connecting import Connecting, query_of
-from tests.oauth.support.fake_provider import Answer
+from tests.oauth.support.fake_provider import Response
 
 SENT = {
     "response_type", "client_id", "redirect_uri", "state", "code_challenge",
@@ -41,7 +41,7 @@ def test_request_that_need_not_be_pushed_is_not(notes: Connecting) -> None:
     assert notes.resource.authorization.pushed == {}
 
 
-def _json(content: bytes, status: int = 201) -> Answer:
+def _json(content: bytes, status: int = 201) -> Response:
     return status, "application/json", content
 
 
@@ -60,7 +60,7 @@ def _json(content: bytes, status: int = 201) -> Answer:
     ],
 )
 def test_request_that_cannot_be_pushed_is_a_page_with_the_code_and_leaves_no_state(
-    strict: Connecting, response: Callable[[], Answer], status: int, code: str
+    strict: Connecting, response: Callable[[], Response], status: int, code: str
 ) -> None:
     server = strict.resource.authorization
     server.failing["/par"] = response

@@ -117,10 +117,10 @@ def test_silent_server_delays_a_sign_out_for_a_bounded_time_only(
     monkeypatch.setattr(deferred_revocation, "CONNECTIONS_WAIT", 0.2)
     notes.connect()
     files.connect()
-    may_answer = threading.Event()
+    may_response = threading.Event()
 
     def hang() -> None:
-        may_answer.wait(20)
+        may_response.wait(20)
 
     notes.resource.authorization.hooks["/revoke"] = hang
     response: Any = sign_out(notes.visitor)
@@ -128,7 +128,7 @@ def test_silent_server_delays_a_sign_out_for_a_bounded_time_only(
     assert notes.visitor.user_id is None
     assert ("notes", "late") in counted
     assert "A connection to notes is not revoked yet: late." in caplog.text
-    may_answer.set()
+    may_response.set()
     wait_until_settled()  # It continues in the background.
     assert len(notes.resource.authorization.revocations) == 2
 

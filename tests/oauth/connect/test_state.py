@@ -42,18 +42,18 @@ def test_state_is_returned_once(session: SessionStore) -> None:
     assert "canary" not in repr(BEGUN)
 
 
-def test_answer_in_one_tab_keeps_what_another_tab_begins_meanwhile(session: SessionStore) -> None:
+def test_response_in_one_tab_keeps_what_another_tab_begins_meanwhile(session: SessionStore) -> None:
     first = store_state(session, BEGUN)
     session.save()
     key = session.session_key
-    answering, beginning, second_beginning = SessionStore(key), SessionStore(key), SessionStore(key)
-    for each in (answering, beginning, second_beginning):
+    respond, beginning, second_beginning = SessionStore(key), SessionStore(key), SessionStore(key)
+    for each in (respond, beginning, second_beginning):
         each.load()
     names = [store_state(each, BEGUN) for each in (beginning, second_beginning)]
     beginning.save()
     second_beginning.save()
-    assert take(answering, first) == BEGUN
-    answering.save()
+    assert take(respond, first) == BEGUN
+    respond.save()
     stored = SessionStore(key)
     assert [take(stored, each) for each in (*names, first)] == [BEGUN, BEGUN, None]
 

@@ -14,7 +14,7 @@ from pytest_django import Settings
 from oauth.network import http
 from oauth.provider import metadata
 from tests.oauth.support import fake_provider
-from tests.oauth.support.fake_provider import CLIENT_SECRET, Answer
+from tests.oauth.support.fake_provider import CLIENT_SECRET, Response
 from tests.oauth.support.fixtures import configure, environment
 from tests.oauth.support.logout_provider import LogoutProvider
 from tests.sessions_kms.support.commands import run
@@ -34,13 +34,13 @@ class AskingProvider(LogoutProvider):
     asked: list[str] = field(default_factory=list)  # the paths of all requests
     resources: set[tuple[str, str | None]] = field(default_factory=set)  # of these paths
 
-    def respond(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
+    def respond(self, path: str, parameters: dict[str, str], authorization: str) -> Response:
         self.asked.append(path)
         if parameters:
             self.resources.add((path, parameters.get("resource")))
         return super().respond(path, parameters, authorization)
 
-    def authorize(self, query: dict[str, str]) -> Answer:
+    def authorize(self, query: dict[str, str]) -> Response:
         if self.supports_par:
             query = self.pushed.get(query.get("request_uri", ""), {})
         if self.signs_in_first and "prompt" not in query:
@@ -54,7 +54,7 @@ class AskingProvider(LogoutProvider):
             return 302, f"{query['redirect_uri']}?{told}", b""
         return 200, "text/html", b"who is there?"
 
-    def push(self, form: dict[str, str], authorization: str) -> Answer:
+    def push(self, form: dict[str, str], authorization: str) -> Response:
         if self._authenticated(form, authorization):
             if form.get("redirect_uri") not in self.redirect_uris:
                 return 400, "application/json", b'{"error": "invalid_request"}'

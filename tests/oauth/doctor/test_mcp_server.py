@@ -126,7 +126,7 @@ def test_server_that_cannot_be_used_is_failing_with_a_remedy(world: World) -> No
     world.publish_server(code_challenge_methods_supported=[])
     level, text = fault(world, "discovery")
     assert (level, "metadata_pkce" in text) == (Level.FAILING, True)
-    del world.mcp.answers[WITH_PATH]
+    del world.mcp.responses[WITH_PATH]
     assert "Correct UPSTREAM_NOTES_MCP" in fault(world, "discovery")[1]
 
 
@@ -149,7 +149,7 @@ def test_check_providers_names_each_server(world: World, settings: Settings) -> 
     assert [each["name"] for each in found.json["providers"]["notes"]][:3] == [
         "discovery", "resource", "issuer",
     ]  # fmt: skip
-    world.login.answers.pop(SERVER_PATH)
+    world.login.responses.pop(SERVER_PATH)
     world.forget()
     assert run("check_providers", "notes").status == 1
     assert "Did you mean notes?" in run("check_providers", "note").err

@@ -223,16 +223,16 @@ def test_provider_that_hangs_delays_the_sign_out_by_a_second(
 ) -> None:
     visitor.sign_in(leading)
     metadata.clear_metadata_cache()
-    may_answer, gave_up = threading.Event(), threading.Event()
+    may_response, gave_up = threading.Event(), threading.Event()
 
     def hang() -> None:
-        if not may_answer.wait(METADATA_WAIT + 60):
+        if not may_response.wait(METADATA_WAIT + 60):
             gave_up.set()
 
     leading.hooks[DISCOVERY] = hang
     response = sign_out(visitor)
     assert not gave_up.is_set()  # The provider has not answered yet.
-    may_answer.set()
+    may_response.set()
     assert response["Location"] == "/"
     assert visitor.user_id is None
 

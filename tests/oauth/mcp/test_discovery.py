@@ -52,7 +52,7 @@ def test_address_in_the_challenge_comes_first(world: World) -> None:
 def test_without_it_the_path_comes_before_the_root(world: World) -> None:
     world.publish_resource(path=RESOURCE_PATH, scopes_supported=["root"])
     assert world.look().scopes == ()
-    del world.mcp.answers[WITH_PATH]
+    del world.mcp.responses[WITH_PATH]
     world.forget()
     assert world.look().scopes == ("root",)
 
@@ -72,7 +72,7 @@ def test_page_for_every_unknown_address_counts_as_no_document(
 
 
 def test_server_without_a_document_can_be_used_if_the_issuer_is_set(world: World) -> None:
-    del world.mcp.answers[WITH_PATH]
+    del world.mcp.responses[WITH_PATH]
     assert failure(world) is Code.RESOURCE_STATUS
     world.declare(issuer=ISSUER)
     found = world.look()
@@ -92,7 +92,7 @@ def test_metadata_is_looked_for_in_the_order_of_mcp(
     world: World, issuer: str, paths: list[str]
 ) -> None:
     world.publish_resource(authorization_servers=[issuer])
-    world.login.answers.clear()
+    world.login.responses.clear()
     world.publish_server(path=paths[-1], issuer=issuer)
     assert world.look().issuer == issuer
     assert world.login.requests == paths

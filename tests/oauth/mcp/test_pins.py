@@ -164,11 +164,11 @@ def test_pin_that_cannot_be_read_stops_everything_until_it_is_accepted(
 def test_slower_of_two_processes_compares_with_what_the_faster_one_pinned(world: World) -> None:
     other = Pin(issuer=world.mcp.origin, resource=f"{URL}/", scopes=(), hosts=())
 
-    def answer() -> tuple[int, dict[str, str], bytes]:
+    def respond() -> tuple[int, dict[str, str], bytes]:
         assert pins.add_pin(world.server, other)
         return document(server_document(world.mcp.origin))
 
     world.publish_resource(authorization_servers=[world.mcp.origin])
-    world.mcp.answers[SERVER_PATH] = answer
+    world.mcp.responses[SERVER_PATH] = respond
     assert mismatch(world) is Code.PINNED_RESOURCE
     assert pins.load_pin(world.server) == other

@@ -75,7 +75,7 @@ def test_processes_that_register_at_once_get_one_client(
     def wait(_: float) -> None:
         assert not theirs, "it is stored when the other process has it"
         is_over.set()
-        theirs.append(worker.answer())
+        theirs.append(worker.read_result())
 
     install(replace(servers.services, sleep=wait))
     ours = registration_for(idp.find(), CALLBACK)

@@ -26,7 +26,7 @@ from oauth.network.concurrency import ConcurrencyLimit
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.sealed_items.documents import SealedDocuments
 from tests.oauth.support import fake_provider
-from tests.oauth.support.fake_provider import JSON, Answer
+from tests.oauth.support.fake_provider import JSON, Response
 from tests.oauth.support.mcp_server import AuthorizationServer
 from tests.oauth.support.registering import (
     CALLBACK,
@@ -201,7 +201,7 @@ def test_expired_secret_is_replaced_once_an_hour_at_most(
     ],
     ids=str,
 )
-def test_answer_that_must_not_be_used_is_not_asked_for_again_within_the_hour(
+def test_response_that_must_not_be_used_is_not_asked_for_again_within_the_hour(
     idp: AuthorizationServer, store: Stack, changes: dict[str, Any]
 ) -> None:
     idp.change = lambda response: response | changes
@@ -239,7 +239,7 @@ def test_server_that_registers_nobody_is_asked_once_a_minute(
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"{", b"[" * 100_000, b'{"client_id": "' + b"x" * 70_000]
 )
-def test_odd_answers_are_rejected(idp: AuthorizationServer, body: bytes) -> None:
+def test_odd_responses_are_rejected(idp: AuthorizationServer, body: bytes) -> None:
     idp.failing["/register"] = lambda: (201, JSON, body)
     assert code_of(idp.find()) in {Code.REGISTRATION_UNUSABLE, Code.ANSWER_TOO_LONG}
 
@@ -303,7 +303,7 @@ def test_all_scopes_of_the_server_are_registered_so_that_more_can_be_requested(
 def test_only_the_requested_scopes_are_registered_if_all_are_refused_or_too_many(
     idp: AuthorizationServer, is_refused: bool
 ) -> None:
-    def refuse_once() -> Answer:
+    def refuse_once() -> Response:
         del idp.failing["/register"]
         return 400, JSON, b"{}"
 

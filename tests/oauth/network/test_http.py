@@ -19,7 +19,7 @@ from tests.support.cases import each_case
 SECRET = "canary-in-the-form"
 
 
-def test_answer_is_read() -> None:
+def test_response_is_read() -> None:
     with serving_bytes(say(HEAD + b"Content-Length: 9\r\n\r\n", b'{"a": 1}\n')) as url:
         response = http.post(url, {"a": SECRET}, {}, reach=ANYWHERE)
     assert (response.status, response.media_type, response.parse()) == (

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from allauth.socialaccount.models import SocialAccount
 
-from tests.oauth.support.fake_provider import Answer
+from tests.oauth.support.fake_provider import Response
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.logout_fixtures import (
     revoked_tokens,
@@ -19,7 +19,7 @@ from tests.oauth.support.requests import stored_tokens
 from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.stacks import Stack
 
-FAILING: dict[str, Callable[[], Answer]] = {
+FAILING: dict[str, Callable[[], Response]] = {
     "server error": lambda: (500, "text/plain", b"canary-of-the-body"),
     "overloaded": lambda: (429, "text/plain", b""),
 }
@@ -72,17 +72,17 @@ def test_provider_that_hangs_does_not_delay_the_sign_out(
     idp: LogoutProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(idp)
-    may_answer, gave_up = threading.Event(), threading.Event()
+    may_response, gave_up = threading.Event(), threading.Event()
 
     def hang() -> None:
-        if not may_answer.wait(60):
+        if not may_response.wait(60):
             gave_up.set()
 
     idp.hooks["/revoke"] = hang
     sign_out(visitor)
     assert not gave_up.is_set()  # The provider has not answered yet.
     assert visitor.user_id is None
-    may_answer.set()
+    may_response.set()
     wait_until_settled()
 
 

@@ -103,7 +103,7 @@ def log(caplog: Log) -> Log:
 def calls_of(stage: Stage, departure: Departure) -> list[str]:
     """Depart once without a fault, and return the calls that it takes."""
     with stage.set_up(departure.person):
-        assert stage.answer(departure.act) in SUCCESS
+        assert stage.run(departure.act) in SUCCESS
         calls = list(stage.world.wire.calls)
     assert len(calls) < MAX_CALLS
     assert calls.count("POST /revoke") == len(departure.leaves)
@@ -131,7 +131,7 @@ def struck(stage: Stage, departure: Departure, number: int, fault: str) -> Itera
         if fault.startswith("killed"):  # A process that was killed calls nobody any more.
             for later in range(number + 1, MAX_CALLS):
                 wire.strike(later, FAULTS["killed"])
-        response = stage.answer(departure.act)
+        response = stage.run(departure.act)
         call = wire.calls[number]
         stage.begin_anew()
         try:
@@ -189,7 +189,7 @@ def check_second_try(stage: Stage, departure: Departure) -> None:
     left = [name for name in stage.grants(stage.key) if name in departure.leaves]
     stood = stage.stands
     stage.world.clock.advance(DISTURBED_FOR + 1)
-    response = stage.answer(departure.again)
+    response = stage.run(departure.again)
     already = (response == REFUSED and not stood and not departure.reads) or (
         response == NOT_FOUND and not left  # as an account is that was disconnected
     )

@@ -67,11 +67,11 @@ def test_refresh_under_way_at_the_sign_out_leaves_no_live_grant(
 ) -> None:
     visitor.sign_in(idp)
     held = stored_tokens(visitor)
-    asked, may_answer = threading.Event(), threading.Event()
+    asked, may_response = threading.Event(), threading.Event()
 
     def slow() -> None:
         asked.set()
-        assert may_answer.wait(10)
+        assert may_response.wait(10)
 
     idp.hooks["/token"] = slow
     found: list[TokenSet] = []
@@ -80,7 +80,7 @@ def test_refresh_under_way_at_the_sign_out_leaves_no_live_grant(
     assert asked.wait(10)
     sign_out(visitor)
     assert idp.revocations == []
-    may_answer.set()
+    may_response.set()
     refreshing.join(10)
     assert revoked_tokens(idp) == [found[0].refresh_token]
     assert idp.refresh_tokens == set()

@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from oauth.network import http
 from oauth.provider import metadata as endpoints
-from tests.oauth.support.fake_provider import Answer, FakeProvider
+from tests.oauth.support.fake_provider import FakeProvider, Response
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.provider_failures import (
     CANARY,
@@ -147,7 +147,7 @@ def test_bad_token_endpoint_is_a_page(corp: FakeProvider, visitor: Visitor, what
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "content",
     [
         {"expires_in": "soon"},
         {"expires_in": 1e400},
@@ -160,16 +160,16 @@ def test_bad_token_endpoint_is_a_page(corp: FakeProvider, visitor: Visitor, what
     ],
 )
 def test_malformed_token_response_is_a_page(
-    corp: FakeProvider, visitor: Visitor, answer: dict[str, Any]
+    corp: FakeProvider, visitor: Visitor, content: dict[str, Any]
 ) -> None:
-    corp.more_of_token_response = answer
+    corp.more_of_token_response = content
     response = visitor.sign_in(corp)
     assert response.status_code in {401, 503}
     assert visitor.user_id is None
 
 
 @pytest.mark.parametrize(
-    "response",
+    "content",
     [
         {"expires_in": "3600"},
         {"expires_in": "3599.5"},
@@ -186,9 +186,9 @@ def test_malformed_token_response_is_a_page(
     ],
 )
 def test_unusual_token_response_signs_in(
-    corp: FakeProvider, visitor: Visitor, response: dict[str, Any]
+    corp: FakeProvider, visitor: Visitor, content: dict[str, Any]
 ) -> None:
-    corp.more_of_token_response = response
+    corp.more_of_token_response = content
     assert visitor.sign_in(corp)["Location"] == "/"
     assert visitor.client.get("/").status_code == 200
     held = stored_tokens(visitor)
@@ -228,7 +228,7 @@ def test_redirected_token_request_carries_the_code_nowhere(
 ) -> None:
     asked: list[str] = []
 
-    def elsewhere() -> Answer:
+    def elsewhere() -> Response:
         asked.append("elsewhere")
         return 200, "application/json", b"{}"
 
@@ -304,7 +304,7 @@ def test_slow_provider_times_out(
     monkeypatch.setattr(http, "GET_TIMEOUT", 0.1)
     end_of_test = threading.Event()
 
-    def wait() -> Answer:
+    def wait() -> Response:
         end_of_test.wait(10)
         return 200, "application/json", b"{}"
 
@@ -378,7 +378,7 @@ def test_failed_sign_in_leaves_the_one_before_alone(corp: FakeProvider, visitor:
     assert visitor.held() == held
 
 
-def test_github_error_in_a_good_answer_is_a_page(github: FakeProvider, visitor: Visitor) -> None:
+def test_github_error_in_a_good_response_is_a_page(github: FakeProvider, visitor: Visitor) -> None:
     body = f"error=bad_verification_code&error_description={CANARY}".encode()
     github.failing["/login/oauth/access_token"] = respond_with(
         200, body, "application/x-www-form-urlencoded"

@@ -166,7 +166,7 @@ def test_state_is_valid_once(corp: FakeProvider, visitor: Visitor) -> None:
     assert visitor.held() == held
 
 
-def test_answer_of_another_issuer_is_refused(corp: FakeProvider, visitor: Visitor) -> None:
+def test_response_of_another_issuer_is_refused(corp: FakeProvider, visitor: Visitor) -> None:
     url = visitor.callback_address(corp)
     response = visitor.client.get(url + "&iss=https%3A%2F%2Fevil.example")
     assert response.status_code == 401
@@ -174,7 +174,7 @@ def test_answer_of_another_issuer_is_refused(corp: FakeProvider, visitor: Visito
     assert len(corp.codes) == 1  # the code was not sent
 
 
-def test_answer_without_an_issuer_is_refused_where_one_is_announced(
+def test_response_without_an_issuer_is_refused_where_one_is_announced(
     corp: FakeProvider, visitor: Visitor
 ) -> None:
     corp.more_of_metadata = {"authorization_response_iss_parameter_supported": True}
@@ -188,7 +188,7 @@ def test_answer_without_an_issuer_is_refused_where_one_is_announced(
     assert visitor.client.get(named, {"iss": corp.issuer, **_query(named)}).status_code == 302
 
 
-def test_answer_of_the_expected_issuer_is_accepted(corp: FakeProvider, visitor: Visitor) -> None:
+def test_response_of_the_expected_issuer_is_accepted(corp: FakeProvider, visitor: Visitor) -> None:
     url = visitor.callback_address(corp)
     assert visitor.client.get(url, {"iss": corp.issuer, **_query(url)}).status_code == 302
     assert visitor.held() is not None

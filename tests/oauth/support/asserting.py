@@ -10,7 +10,7 @@ from joserfc.errors import JoseError
 from pytest_django import Settings
 
 from tests.oauth.support.connecting import declare
-from tests.oauth.support.fake_provider import CLIENT_ID, Answer, serving
+from tests.oauth.support.fake_provider import CLIENT_ID, Response, serving
 from tests.oauth.support.fixtures import configure, environment
 from tests.oauth.support.id_jag_provider import IdJagProvider
 from tests.oauth.support.mcp_server import AuthorizationServer, McpResource, serving_mcp
@@ -26,7 +26,7 @@ class AssertionServer(AuthorizationServer):
 
     provider: IdJagProvider = field(default_factory=IdJagProvider)
     used: set[str] = field(default_factory=set)
-    error: str | None = None  # the answer to assertions
+    error: str | None = None  # the response to assertions
     checks_resource: bool = True  # whether an assertion has to name it
 
     def metadata(self) -> dict[str, Any]:
@@ -34,7 +34,7 @@ class AssertionServer(AuthorizationServer):
         announced = {"authorization_grant_profiles_supported": profiles}
         return super().metadata() | announced | self.more_of_metadata
 
-    def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Answer:
+    def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Response:
         if form.get("grant_type") != JWT_BEARER:
             return super().token(form, authorization, github=github)
         self.forms.append(form)

@@ -23,7 +23,7 @@ import jwt
 from tests.oauth.support.dpop_checker import ProofChecker, Refused
 from tests.support.http_server import QuietHandler, serve
 
-Answer = tuple[int, str, bytes]
+Response = tuple[int, str, bytes]
 CLIENT_ID = "gateway-client"
 CLIENT_SECRET = "gateway-secret-canary"
 JSON = "application/json"
@@ -45,7 +45,7 @@ class FakeProvider:
     more_of_metadata: dict[str, Any] = field(default_factory=dict)
     more_of_userinfo: dict[str, Any] = field(default_factory=dict)
     more_of_id_token: dict[str, Any] = field(default_factory=dict)
-    failing: dict[str, Callable[[], Answer]] = field(default_factory=dict)
+    failing: dict[str, Callable[[], Response]] = field(default_factory=dict)
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
     people_of_tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
     authorizations: list[dict[str, str]] = field(default_factory=list)
@@ -90,13 +90,13 @@ class FakeProvider:
             **more,
         } | self.more_of_metadata
 
-    def respond(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
+    def respond(self, path: str, parameters: dict[str, str], authorization: str) -> Response:
         """Respond to a request, unless it was configured to fail there."""
         if path in self.hooks:
             self.hooks[path]()
         if path in self.failing:
             return self.failing[path]()
-        routes: dict[str, Callable[[], Answer]] = {
+        routes: dict[str, Callable[[], Response]] = {
             "/.well-known/openid-configuration": lambda: _json(self.metadata()),
             "/authorize": lambda: self.authorize(parameters),
             "/token": lambda: self._token(parameters, authorization),
@@ -108,7 +108,7 @@ class FakeProvider:
         }
         if path in routes:
             return routes[path]()
-        return self.answer(path, parameters, authorization)
+        return self.respond_at(path, parameters, authorization)
 
     def consent(self, url: str, *, error: str | None = None) -> str:
         """Act as the browser at the provider; return the URL of the redirect back."""
@@ -120,7 +120,7 @@ class FakeProvider:
         assert status == 302, body
         return location
 
-    def authorize(self, query: dict[str, str]) -> Answer:
+    def authorize(self, query: dict[str, str]) -> Response:
         if "request_uri" in query or self.requires_par:
             pushed = self.pushed.pop(query.get("request_uri", ""), {})
             is_whole = query.keys() == {"client_id", "request_uri"}
@@ -147,7 +147,7 @@ class FakeProvider:
         response = parameters | {"state": query["state"]}
         return f"{query['redirect_uri']}?{urlencode(response)}"
 
-    def push(self, form: dict[str, str], authorization: str) -> Answer:
+    def push(self, form: dict[str, str], authorization: str) -> Response:
         """Take a pushed request (RFC 9126 section 2)."""
         if not self.supports_par:
             return 404, "text/plain", b""
@@ -160,7 +160,7 @@ class FakeProvider:
         self.pushed[reference] = {"client_id": self.client_id} | form
         return _json({"request_uri": reference, "expires_in": 60}, 201)
 
-    def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Answer:
+    def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Response:
         if not self._authenticated(form, authorization):
             return 401, JSON, b'{"error": "invalid_client"}'
         refreshes = form.get("grant_type") == "refresh_token"
@@ -216,11 +216,11 @@ class FakeProvider:
             return "client_secret" not in form and claims["aud"] == audience
         return form.get("client_secret") == CLIENT_SECRET
 
-    def _token(self, form: dict[str, str], authorization: str) -> Answer:
+    def _token(self, form: dict[str, str], authorization: str) -> Response:
         if not self.requires_proofs:
             return self.token(form, authorization)
 
-        def respond(jkt: str) -> Answer:
+        def respond(jkt: str) -> Response:
             if self.bound_tokens.get(form.get("refresh_token", ""), jkt) != jkt:
                 return 400, JSON, b'{"error": "invalid_grant"}'
             status, kind, body = self.token(form, authorization)
@@ -233,21 +233,21 @@ class FakeProvider:
 
         return self._with_proof(400, None, respond)
 
-    def _userinfo(self, authorization: str) -> Answer:
+    def _userinfo(self, authorization: str) -> Response:
         if not self.requires_proofs or self.sends_bearer:
             return self.userinfo(authorization)
         scheme, _, token = authorization.partition(" ")
         if scheme != "DPoP" or token not in self.bound_tokens:
             return 401, "text/plain", b""
 
-        def respond(jkt: str) -> Answer:
+        def respond(jkt: str) -> Response:
             return self.userinfo(f"Bearer {token}" if jkt == self.bound_tokens[token] else "")
 
         return self._with_proof(401, token, respond)
 
     def _with_proof(
-        self, refusal: int, access_token: str | None, response: Callable[[str], Answer]
-    ) -> Answer:
+        self, refusal: int, access_token: str | None, response: Callable[[str], Response]
+    ) -> Response:
         request = self.request
         if self.checker.nonce is not None:
             request.more["DPoP-Nonce"] = self.checker.nonce
@@ -261,13 +261,13 @@ class FakeProvider:
             return _json({"error": exc.error}, refusal)
         return response(jkt)
 
-    def userinfo(self, authorization: str) -> Answer:
+    def userinfo(self, authorization: str) -> Response:
         person = self.people_of_tokens.get(authorization.partition(" ")[2])
         if person is None:
             return 401, "text/plain", b""
         return _json(person | self.more_of_userinfo)
 
-    def answer(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
+    def respond_at(self, path: str, parameters: dict[str, str], authorization: str) -> Response:
         """Respond at other URLs; subclasses override it."""
         return 404, "text/plain", b""
 
@@ -301,7 +301,7 @@ class FakeProvider:
         return secret
 
 
-def _json(data: Any, status: int = 200) -> Answer:
+def _json(data: Any, status: int = 200) -> Response:
     return status, JSON, json.dumps(data).encode()
 
 

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.oauth.support.fake_provider import Answer, FakeProvider
+from tests.oauth.support.fake_provider import FakeProvider, Response
 
 RESTRICTED = {
     "message": "Although you appear to have the correct authorization credentials, the `acme` "
@@ -30,7 +30,7 @@ class GitHubApi:
     limited: bool = False
     asked: list[str] = field(default_factory=list)
 
-    def answer(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
+    def respond_at(self, path: str, parameters: dict[str, str], authorization: str) -> Response:
         """Respond to requests that the provider itself does not handle."""
         self.asked.append(path)
         kind, _, token = authorization.partition(" ")
@@ -47,14 +47,14 @@ class GitHubApi:
                 return self._membership(organisation, f"{organisation}/{team}")
         return _json(404, {"message": "Not Found"})
 
-    def _emails(self, parameters: dict[str, str]) -> Answer:
+    def _emails(self, parameters: dict[str, str]) -> Response:
         if "user:email" not in self._scopes():
             return _json(404, {"message": "Not Found"})
         size = min(int(parameters.get("per_page", 30)), 100)
         start = (int(parameters.get("page", 1)) - 1) * size
         return _json(200, self.emails[start : start + size])
 
-    def _membership(self, organisation: str, group: str) -> Answer:
+    def _membership(self, organisation: str, group: str) -> Response:
         if "read:org" not in self._scopes():
             return _json(403, {"message": "You need at least read:org scope."})
         if organisation in self.restricted:
@@ -71,5 +71,5 @@ def mail(address: str, *, verified: bool = True) -> dict[str, Any]:
     return {"email": address, "primary": False, "verified": verified, "visibility": None}
 
 
-def _json(status: int, content: Any) -> Answer:
+def _json(status: int, content: Any) -> Response:
     return status, "application/json", json.dumps(content).encode()

@@ -29,8 +29,8 @@ from tests.support.http_server import QuietHandler, TlsServer, serve
 HOST = "login.hostile.example"
 ADDRESS, ANOTHER_ADDRESS = "93.184.215.14", "93.184.215.15"  # globally reachable
 CLIENT_ID = "gateway-client"
-Answer = tuple[int, bytes]
-Behaviour = Callable[[dict[str, str]], Answer]
+Response = tuple[int, bytes]
+Behaviour = Callable[[dict[str, str]], Response]
 
 
 class Internet:
@@ -112,12 +112,12 @@ class HostileProvider:
             "id_token": jwt.encode(claims, secrets.token_bytes(32), "HS256"),
         }
 
-    def answer(self, path: str, form: dict[str, str]) -> Answer:
+    def respond(self, path: str, form: dict[str, str]) -> Response:
         self.asked.append(path)
         return self.paths[path](form) if path in self.paths else (404, b"")
 
 
-def good(document: object) -> Answer:
+def good(document: object) -> Response:
     return 200, json.dumps(document).encode()
 
 
@@ -152,13 +152,13 @@ class _Handler(QuietHandler):
     provider: HostileProvider
 
     def do_GET(self) -> None:
-        self._send(self.provider.answer(urlsplit(self.path).path, {}))
+        self._send(self.provider.respond(urlsplit(self.path).path, {}))
 
     def do_POST(self) -> None:
         form = self.read_body().decode()
-        self._send(self.provider.answer(urlsplit(self.path).path, dict(parse_qsl(form))))
+        self._send(self.provider.respond(urlsplit(self.path).path, dict(parse_qsl(form))))
 
-    def _send(self, response: Answer) -> None:
+    def _send(self, response: Response) -> None:
         status, body = response
         self.respond(status, body, headers={"Location": body.decode()} if status == 302 else {})
 

@@ -9,7 +9,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from tests.oauth.support.fake_provider import Answer, FakeProvider
+from tests.oauth.support.fake_provider import FakeProvider, Response
 
 ABSENT: Any = object()  # as a claim: omit it
 ID_JAG = "urn:ietf:params:oauth:token-type:id-jag"
@@ -43,13 +43,13 @@ class IdJagProvider(FakeProvider):
         issued = {"identity_chaining_requested_token_types_supported": [ID_JAG]}
         return super().metadata() | required | issued | self.more_of_metadata
 
-    def answer(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
+    def respond_at(self, path: str, parameters: dict[str, str], authorization: str) -> Response:
         if path != "/jwks":
-            return super().answer(path, parameters, authorization)
+            return super().respond_at(path, parameters, authorization)
         self.key_fetches += 1
         return _json(200, {"keys": [self.key.as_dict(private=False)]})
 
-    def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Answer:
+    def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Response:
         if form.get("grant_type") != EXCHANGE:
             self.request.is_refresh = form.get("grant_type") == "refresh_token"
             return super().token(form, authorization, github=github)
@@ -57,7 +57,7 @@ class IdJagProvider(FakeProvider):
             return _json(401, {"error": "invalid_client"})
         return self.exchange(form)
 
-    def exchange(self, form: dict[str, str]) -> Answer:
+    def exchange(self, form: dict[str, str]) -> Response:
         """Exchange an id token for an assertion (RFC 8693 section 2; ID-JAG section 4.3)."""
         self.exchanges.append(form)
         try:
@@ -105,5 +105,5 @@ def _without_absent(members: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not ABSENT}
 
 
-def _json(status: int, document: dict[str, Any]) -> Answer:
+def _json(status: int, document: dict[str, Any]) -> Response:
     return status, "application/json", json.dumps(document).encode()

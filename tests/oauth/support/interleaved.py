@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sessions_kms.aws.table_client import call_table
 from sessions_kms.concurrency.waits import Wait, run_sync
 
-NO_ANSWER, UNKNOWN = FAULTS = ("no answer", "unknown")  # for a read, for a write
+NO_RESPONSE, UNKNOWN = FAULTS = ("no answer", "unknown")  # for a read, for a write
 
 Items = dict[str, Any]
 

@@ -36,7 +36,7 @@ from tests.oauth.support import access_promises
 from tests.oauth.support.access_promises import Deletion, promise_of
 from tests.oauth.support.grants import ASKED, CONSENT, VERIFIER, GrantWorld
 from tests.oauth.support.interleaved import (
-    NO_ANSWER,
+    NO_RESPONSE,
     UNKNOWN,
     Client,
     Explored,
@@ -203,7 +203,7 @@ class Interleaving:
         less = went._replace(items=state.items, was_ended=state.was_ended)
         less = less._replace(faults=state.faults - 1)
         if send.operation == "get_item":
-            failed = Result(NO_ANSWER, None, TableUnavailable(), state.tick)
+            failed = Result(NO_RESPONSE, None, TableUnavailable(), state.tick)
             yield f"{label}: no answer", self._told(less, number, each, failed)
             return
         unknown = Result(UNKNOWN, None, FateUnknown(), state.tick)

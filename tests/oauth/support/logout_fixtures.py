@@ -45,9 +45,9 @@ def assert_refused(response: Any) -> None:
     assert response.status_code == 400, response.content
     assert response["Cache-Control"] == "no-store"
     assert response["Content-Type"] == "application/json"
-    answer = response.json()
-    assert answer["error"] == "invalid_request"
-    assert answer["error_description"]
+    response = response.json()
+    assert response["error"] == "invalid_request"
+    assert response["error_description"]
 
 
 def sign_out(visitor: Visitor) -> Any:

@@ -17,7 +17,7 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from tests.oauth.support.fake_provider import Answer, FakeProvider
+from tests.oauth.support.fake_provider import FakeProvider, Response
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 ABSENT: Any = object()  # as a claim: omit it
@@ -72,14 +72,14 @@ class LogoutProvider(FakeProvider):
             | self.more_of_metadata
         )
 
-    def answer(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
+    def respond_at(self, path: str, parameters: dict[str, str], authorization: str) -> Response:
         if path == "/jwks":
             self.key_fetches += 1
             body = json.dumps({"keys": [key.jwk() for key in self.keys]})
             return 200, "application/json", body.encode()
         if path == "/revoke":
             return self._revoke(parameters, authorization)
-        return super().answer(path, parameters, authorization)
+        return super().respond_at(path, parameters, authorization)
 
     def logout_token(
         self, header: dict[str, Any] | None = None, key: Any = None, **claims: Any
@@ -103,7 +103,7 @@ class LogoutProvider(FakeProvider):
         algorithm = fields.pop("alg", own.algorithm)
         return sign(content, own.private if key is None else key, algorithm, fields)
 
-    def _revoke(self, form: dict[str, str], authorization: str) -> Answer:
+    def _revoke(self, form: dict[str, str], authorization: str) -> Response:
         if not self._authenticated(form, authorization):
             return 401, "application/json", b'{"error": "invalid_client"}'
         with self._lock:

@@ -28,10 +28,10 @@ RESOURCE_PATH = "/.well-known/oauth-protected-resource"
 WITH_PATH = f"{RESOURCE_PATH}/team/mcp"
 SERVER_PATH = "/.well-known/oauth-authorization-server"
 OPENID_PATH = "/.well-known/openid-configuration"
-Answer = tuple[int, dict[str, str], bytes]
+Response = tuple[int, dict[str, str], bytes]
 
 
-def document(content: object, status: int = 200, media_type: str = "application/json") -> Answer:
+def document(content: object, status: int = 200, media_type: str = "application/json") -> Response:
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     return status, {"Content-Type": media_type}, body
 
@@ -41,16 +41,16 @@ class Site:
 
     def __init__(self, host: str) -> None:
         self.origin = f"https://{host}"
-        self.answers: dict[str, Callable[[], Answer]] = {}
+        self.responses: dict[str, Callable[[], Response]] = {}
         self.requests: list[str] = []  # the path of each, without HEAD
 
-    def put(self, path: str, response: Answer) -> None:
-        self.answers[path] = lambda: response
+    def put(self, path: str, response: Response) -> None:
+        self.responses[path] = lambda: response
 
-    def answer(self, method: str, path: str) -> Answer:
+    def respond(self, method: str, path: str) -> Response:
         if method != "HEAD":
             self.requests.append(path)
-        return self.answers[path]() if path in self.answers else (404, {}, b"")
+        return self.responses[path]() if path in self.responses else (404, {}, b"")
 
 
 class _Handler(QuietHandler):
@@ -59,7 +59,7 @@ class _Handler(QuietHandler):
     def do_GET(self) -> None:
         self.read_body()
         site = self.sites[self.headers["Host"].removesuffix(":443")]
-        status, headers, body = site.answer(self.command, self.path)
+        status, headers, body = site.respond(self.command, self.path)
         self.respond(status, body, headers=headers)
 
     do_HEAD = do_POST = do_GET

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from oauth.mcp.discovery import Discovered
-from tests.oauth.support.fake_provider import JSON, Answer, FakeProvider, serving
+from tests.oauth.support.fake_provider import JSON, FakeProvider, Response, serving
 from tests.oauth.support.registering import discovered_at
 
 
@@ -56,7 +56,7 @@ class AuthorizationServer(FakeProvider):
         """Return what discovery would find."""
         return discovered_at(self.issuer, **changes)
 
-    def answer(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
+    def respond_at(self, path: str, parameters: dict[str, str], authorization: str) -> Response:
         if path == "/.well-known/oauth-authorization-server":
             return 200, JSON, json.dumps(self.metadata()).encode()
         if path == "/register":
@@ -65,7 +65,7 @@ class AuthorizationServer(FakeProvider):
             return self.revoke(parameters)
         return 404, "text/plain", b""
 
-    def register(self, content: dict[str, Any]) -> Answer:
+    def register(self, content: dict[str, Any]) -> Response:
         with self._lock:
             self.registrations.append(content)
             client_id = f"client-{len(self.registrations)}"
@@ -92,7 +92,7 @@ class AuthorizationServer(FakeProvider):
         iss = {"iss": self.issuer} if self.states_issuer else {}
         return super()._back(query, parameters | iss | self.more_of_response)
 
-    def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Answer:
+    def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Response:
         self.forms.append(form)
         response = super().token(form, authorization, github=github)
         if response[0] == 200:
@@ -119,7 +119,7 @@ class AuthorizationServer(FakeProvider):
             response.pop("id_token")
         return response
 
-    def revoke(self, form: dict[str, str]) -> Answer:
+    def revoke(self, form: dict[str, str]) -> Response:
         self.revocations.append(form)
         self.refresh_tokens.discard(form.get("token", ""))
         self.people_of_tokens.pop(form.get("token", ""), None)
@@ -143,12 +143,12 @@ class McpResource(FakeProvider):
     def url(self) -> str:
         return f"{self.issuer}/mcp"
 
-    def respond(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
+    def respond(self, path: str, parameters: dict[str, str], authorization: str) -> Response:
         if path.rstrip("/") == "/mcp" or path.startswith("/.well-known/oauth-protected-resource"):
             return super().respond(path, parameters, authorization)
         return self.authorization.respond(path, parameters, authorization)
 
-    def answer(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
+    def respond_at(self, path: str, parameters: dict[str, str], authorization: str) -> Response:
         if path == "/.well-known/oauth-protected-resource/mcp":
             content = {
                 "resource": self.url,
@@ -165,7 +165,7 @@ class McpResource(FakeProvider):
             return self._challenge(403, "insufficient_scope", self.demanded)
         return 200, JSON, b'{"jsonrpc": "2.0"}'
 
-    def _challenge(self, status: int, error: str, scope: str) -> Answer:
+    def _challenge(self, status: int, error: str, scope: str) -> Response:
         document = f"{self.issuer}/.well-known/oauth-protected-resource/mcp"
         challenge = f'Bearer resource_metadata="{document}", error="{error}"'
         challenge += f', scope="{scope}"' if scope else ""

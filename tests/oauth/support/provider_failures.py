@@ -3,14 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
-from tests.oauth.support.fake_provider import Answer
+from tests.oauth.support.fake_provider import Response
 
 CANARY = "canary-in-the-body-of-the-answer"
 
 DISCOVERY = "/.well-known/openid-configuration"
 
 
-def respond_with(status: int, body: bytes, kind: str = "application/json") -> Callable[[], Answer]:
+def respond_with(
+    status: int, body: bytes, kind: str = "application/json"
+) -> Callable[[], Response]:
     return lambda: (status, kind, body)
 
 

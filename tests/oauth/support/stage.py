@@ -26,14 +26,14 @@ from oauth.network import concurrency, http
 from oauth.network.responses import ProviderResponse
 from oauth.provider import jwks, metadata
 from oauth.tokens import vault
-from tests.oauth.support.fake_provider import Answer, FakeProvider
+from tests.oauth.support.fake_provider import FakeProvider, Response
 from tests.oauth.support.fixtures import BOB, Visitor
 from tests.oauth.support.logout_provider import LogoutProvider
 from tests.sessions_kms.model.world import World
 from tests.sessions_kms.support.wire import Killed, Wire
 
-OVERLOADED: Answer = (429, "text/plain", b"")
-CUT_SHORT: Answer = (200, "application/json", b"")
+OVERLOADED: Response = (429, "text/plain", b"")
+CUT_SHORT: Response = (200, "application/json", b"")
 
 
 class WiredProviders:
@@ -53,20 +53,20 @@ class WiredProviders:
             method: str, url: str, headers: Mapping[str, str], body: bytes | None, **_: Any
         ) -> ProviderResponse:
             form = dict(parse_qsl((body or b"").decode()))
-            status, kind, content = self.answer(method, url, form, headers)
+            status, kind, content = self.respond(method, url, form, headers)
             return ProviderResponse(status, kind, content)
 
         monkeypatch.setattr(http, "_send", ask)
 
-    def answer(
+    def respond(
         self, method: str, url: str, form: dict[str, str], headers: Mapping[str, str]
-    ) -> Answer:
+    ) -> Response:
         parts = urlsplit(url)
         provider = self._providers[f"{parts.scheme}://{parts.netloc}"]
         authorization = headers.get("Authorization", "")
         parameters = form | dict(parse_qsl(parts.query))
         try:
-            response: Answer | None = self._wire.send(
+            response: Response | None = self._wire.send(
                 f"{method} {parts.path}",
                 lambda: provider.respond(parts.path, parameters, authorization),
             )
@@ -145,7 +145,7 @@ class Stage:
         metadata.clear_metadata_cache()
         jwks._key_sets.clear()
 
-    def answer(self, act: Callable[[Stage], Any]) -> Outcome:
+    def run(self, act: Callable[[Stage], Any]) -> Outcome:
         with self.world.running(0):
             try:
                 status: int = act(self).status_code

@@ -24,7 +24,7 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import services
-from tests.oauth.support.fake_provider import Answer, FakeProvider
+from tests.oauth.support.fake_provider import FakeProvider, Response
 from tests.oauth.support.fixtures import BOB, Visitor
 from tests.oauth.support.provider_failures import NONSENSE, respond_with
 from tests.oauth.support.requests import (
@@ -257,7 +257,7 @@ def test_one_account_does_not_occupy_all_threads_of_a_slow_provider(
     go_on, lock, response = threading.Event(), threading.Lock(), corp.token
     asked: list[bool] = []
 
-    def slow(form: dict[str, str], authorization: str, **more: Any) -> Answer:
+    def slow(form: dict[str, str], authorization: str, **more: Any) -> Response:
         is_theirs = form["refresh_token"] in theirs
         asked.append(is_theirs)
         assert not is_theirs or go_on.wait(30)

@@ -75,7 +75,7 @@ def test_refreshed_token_survives_an_error_of_the_view(
     assert "half" not in expired.session
 
 
-def test_refreshed_token_survives_a_5xx_answer_of_an_async_view(
+def test_refreshed_token_survives_a_5xx_response_of_an_async_view(
     corp: FakeProvider, expired: Visitor
 ) -> None:
     client = AsyncClient()

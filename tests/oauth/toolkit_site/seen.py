@@ -10,13 +10,13 @@ refreshes: list[int] = []  # the status of each response
 def count_refreshes(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[..., HttpResponse]:
-    def answer(request: HttpRequest) -> HttpResponse:
+    def respond(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
         if request.POST.get("grant_type") == "refresh_token":
             refreshes.append(response.status_code)
         return response
 
-    return answer
+    return respond
 
 
 def seen(request: HttpRequest) -> JsonResponse:

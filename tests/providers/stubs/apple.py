@@ -12,7 +12,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.oauth.support.fake_provider import Answer
+from tests.oauth.support.fake_provider import Response
 from tests.providers.stubs.stub import Stub, query_of
 
 TEAM_ID, KEY_ID = "TEAM123456", "KEY1234567"
@@ -51,7 +51,7 @@ class Apple(Stub):
             return "invalid_request"
         return super().fault_of(query)
 
-    def authorize(self, query: dict[str, str]) -> Answer:
+    def authorize(self, query: dict[str, str]) -> Response:
         """Answer with a page that posts itself, and with the name the first time."""
         status, location, body = super().authorize(query)
         if status != 302 or query.get("response_mode") != "form_post":

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tests.oauth.support.fake_provider import Answer
+from tests.oauth.support.fake_provider import Response
 from tests.providers.stubs.stub import Stub
 
 POOL = "/eu-central-1_EXAMPLE"
@@ -37,13 +37,13 @@ class Cognito(Stub):
             "userinfo_endpoint": f"{pages}/userInfo",
         }
 
-    def respond(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
+    def respond(self, path: str, parameters: dict[str, str], authorization: str) -> Response:
         own = {"/oauth2/authorize": "/authorize", "/oauth2/token": "/token"}
         own |= {"/oauth2/userInfo": "/userinfo"}
         path = self.base + own[path] if path in own else path
         return super().respond(path, parameters, authorization)
 
-    def userinfo(self, authorization: str) -> Answer:
+    def userinfo(self, authorization: str) -> Response:
         """https://docs.aws.amazon.com/cognito/latest/developerguide/userinfo-endpoint.html."""
         self.more_of_userinfo = {"email_verified": "true", "username": "ada"}
         return super().userinfo(authorization)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from tests.oauth.support.fake_provider import Answer
+from tests.oauth.support.fake_provider import Response
 from tests.providers.stubs.stub import Stub
 
 TENANT = "aaaabbbb-0000-cccc-1111-dddd2222eeee"
@@ -40,7 +40,7 @@ class Entra(Stub):
         """AADSTS901002: https://learn.microsoft.com/entra/identity-platform/reference-error-codes."""
         return "invalid_request" if "resource" in query else super().fault_of(query)
 
-    def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Answer:
+    def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Response:
         if "resource" in form:
             self.refused.append("invalid_request")
             return 400, "application/json", b'{"error": "invalid_request"}'
@@ -55,7 +55,7 @@ class Entra(Stub):
         issuer = f"https://{self.host}/{self.tenant}/v2.0"
         self.more_of_id_token = {"iss": issuer, **with_profile}
 
-    def userinfo(self, authorization: str) -> Answer:
+    def userinfo(self, authorization: str) -> Response:
         """It is Graph's: https://learn.microsoft.com/entra/identity-platform/userinfo."""
         if not self.audience_is_graph:
             return 401, "application/json", b'{"error": {"code": "InvalidAuthenticationToken"}}'

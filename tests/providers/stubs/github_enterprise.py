@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from tests.oauth.support.fake_provider import Answer
+from tests.oauth.support.fake_provider import Response
 from tests.providers.stubs.stub import Stub
 
 URL = "https://github.example.com"
@@ -11,7 +11,7 @@ URL = "https://github.example.com"
 
 @dataclass
 class GitHubEnterprise(Stub):
-    """No OpenID Connect: answers are forms, ids are numbers, errors come with status 200."""
+    """No OpenID Connect: responses are forms, ids are numbers, errors come with status 200."""
 
     name: ClassVar[str] = "ghe"
     host: ClassVar[str] = "github.example.com"
@@ -31,12 +31,12 @@ class GitHubEnterprise(Stub):
         default_factory=lambda: {"id": 77, "login": "ada", "email": None, "name": "Ada Lovelace"}
     )
 
-    def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Answer:
+    def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Response:
         """https://docs.github.com/apps/oauth-apps/maintaining-oauth-apps/troubleshooting-oauth-app-access-token-request-errors."""
         status, kind, body = super().token(form, authorization, github=True)
         if status == 200:
             return status, kind, body
         return 200, "application/x-www-form-urlencoded", b"error=bad_verification_code"
 
-    def answer(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
+    def response(self, path: str, parameters: dict[str, str], authorization: str) -> Response:
         return self.userinfo(authorization) if path == "/api/v3/user" else (404, "text/plain", b"")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-from tests.oauth.support.fake_provider import Answer
+from tests.oauth.support.fake_provider import Response
 from tests.providers.stubs.stub import Stub
 
 
@@ -28,7 +28,7 @@ class Keycloak(Stub):
         }
         return super().metadata() | more | self.more_of_metadata
 
-    def authorize(self, query: dict[str, str]) -> Answer:
+    def authorize(self, query: dict[str, str]) -> Response:
         status, location, body = super().authorize(query)
         if status != 302:
             return status, location, body

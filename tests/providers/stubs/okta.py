@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tests.oauth.support.fake_provider import Answer
+from tests.oauth.support.fake_provider import Response
 from tests.providers.stubs.stub import Stub
 
 
@@ -23,7 +23,7 @@ class Okta(Stub):
     }
     auth_method: str = "client_secret_basic"
 
-    def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Answer:
+    def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Response:
         """https://developer.okta.com/docs/api/openapi/okta-oauth/guides/client-auth/."""
         if authorization and {"client_id", "client_secret"} & set(form):
             self.refused.append("invalid_request")

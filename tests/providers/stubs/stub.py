@@ -12,9 +12,9 @@ import requests
 from tests.oauth.support.fake_provider import (
     CLIENT_ID,
     CLIENT_SECRET,
-    Answer,
     FakeProvider,
     Handler,
+    Response,
 )
 from tests.oauth.support.hostile import Internet, certificates
 from tests.support.http_server import TlsServer, serve
@@ -48,12 +48,12 @@ class Stub(FakeProvider):
         """The one that is registered: providers compare it letter by letter."""
         return f"{GATEWAY}/accounts/oidc/{self.name}/login/callback/"
 
-    def respond(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
+    def respond(self, path: str, parameters: dict[str, str], authorization: str) -> Response:
         if not path.startswith(self.base):
             return 404, "text/plain", b""
         return super().respond(path.removeprefix(self.base), parameters, authorization)
 
-    def authorize(self, query: dict[str, str]) -> Answer:
+    def authorize(self, query: dict[str, str]) -> Response:
         """Show a page for an address that is not registered, else send the error back."""
         if query.get("redirect_uri") != self.redirect_uri:
             return 400, "text/plain", b"redirect_uri_mismatch"
@@ -69,7 +69,7 @@ class Stub(FakeProvider):
         unknown = set(query.get("scope", "").split()) - self.scopes_known
         return "invalid_scope" if unknown else None
 
-    def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Answer:
+    def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Response:
         if asked := self.codes.get(form.get("code", "")):
             self.note(asked)
         return super().token(form, authorization, github=github)

@@ -23,9 +23,9 @@ from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import id_of, services
 from sessions_kms.storage.session_items import Conflict
 from tests.sessions_kms.support.faults import (
-    Answer,
     Exchange,
     Fault,
+    Response,
     apply_and,
     change_response,
     drop_connection,
@@ -69,7 +69,7 @@ def with_item(change: Callable[[dict[str, Any]], object]) -> Fault:
 def add_checksum(change: Callable[[bytes], bytes]) -> Fault:
     """Forward, and change the bytes of the response, with the checksum of what was sent."""
 
-    def altered(exchange: Exchange) -> Answer:
+    def altered(exchange: Exchange) -> Response:
         honest = exchange.forward()
         headers = honest.headers | {"x-amz-crc32": str(zlib.crc32(honest.body))}
         return honest._replace(body=change(honest.body), headers=headers)
@@ -122,7 +122,7 @@ def refused_with_item(
 ) -> Fault:
     """Return the stored item with a failed condition, as AWS does, but changed."""
 
-    def refused(exchange: Exchange) -> Answer:
+    def refused(exchange: Exchange) -> Response:
         stands = faulty.stack.items()[id_of(key)]
         item: dict[str, Any] = {
             name: {kind: base64.b64encode(value).decode() if kind == "B" else value}
@@ -228,7 +228,7 @@ def test_wrong_item_of_a_failed_condition_is_read_again(
             content["Item"]["id"] = {"S": "A" * 43}
         return json.dumps(content).encode()
 
-    def altered(exchange: Exchange) -> Answer:
+    def altered(exchange: Exchange) -> Response:
         honest = exchange.forward()
         return honest._replace(body=misled(honest.body))
 

@@ -51,7 +51,7 @@ def scheme(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize("manner", MANNERS)
-def test_answer_without_end_is_unavailable(
+def test_response_without_end_is_unavailable(
     manner: Manner, scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trusted = tmp_path / "certificate.pem"

@@ -19,11 +19,10 @@ from sessions_kms.exceptions import (
     TableUnavailable,
 )
 from tests.sessions_kms.support.faults import (
-    Answer,
     Exchange,
     Fault,
     FaultProxy,
-    answer,
+    Response,
     apply_and,
     change_response,
     claim_shorter,
@@ -32,6 +31,7 @@ from tests.sessions_kms.support.faults import (
     drop_connection,
     error,
     hold_exchange,
+    respond_with,
 )
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
@@ -108,11 +108,11 @@ NOT_RETRIED: dict[str, Fault] = {
     "JSON null": change_response(lambda _: b"null"),
     "JSON 1": change_response(lambda _: b"1"),
     "JSON text": change_response(lambda _: b'"text"'),
-    "error without a type": answer(b"{}", 400),
-    "error is a list": answer(b"[]", 400),
-    "error's type is a number": answer(b'{"__type": 5}', 400),
-    "error is not UTF-8": answer(b"\xff<html>", 403),
-    "redirected": answer(b"", 307),
+    "error without a type": respond_with(b"{}", 400),
+    "error is a list": respond_with(b"[]", 400),
+    "error's type is a number": respond_with(b'{"__type": 5}', 400),
+    "error is not UTF-8": respond_with(b"\xff<html>", 403),
+    "redirected": respond_with(b"", 307),
     "canceled for no reason": error("TransactionCanceledException"),
     "canceled for null": error("TransactionCanceledException", CancellationReasons=None),
     "canceled for nulls": error("TransactionCanceledException", CancellationReasons=[None]),
@@ -264,7 +264,7 @@ def test_write_outlasts_a_transaction_on_its_item(make_faulty: MakeFaulty, name:
 def test_delete_rejects_incomplete_responses(make_faulty: MakeFaulty) -> None:
     faulty = make_faulty()
     session = save_session(**OLD)
-    faulty.table.on("DeleteItem", answer(b"{}"))
+    faulty.table.on("DeleteItem", respond_with(b"{}"))
     with pytest.raises(TableUnavailable):
         session.delete()
     assert stored_item(session.session_key) == OLD
@@ -305,7 +305,7 @@ def test_hanging_call_ends_at_the_timeout(
 ) -> None:
     patient = deadline.HASTY
 
-    def hang(exchange: Exchange) -> Answer:
+    def hang(exchange: Exchange) -> Response:
         if times:  # On a busy machine, the responses that follow take their time.
             monkeypatch.setattr(deadline, "HASTY", patient)
         return fault(exchange)
@@ -336,7 +336,7 @@ def test_get_item_cut_anywhere_is_no_miss(make_faulty: MakeFaulty, live: bool) -
     faulty = make_faulty()
     key = save_session(**OLD).session_key if live else "k" * 32
     SessionStore(key).load()
-    whole = max(len(body) for body in faulty.table.answers)
+    whole = max(len(body) for body in faulty.table.responses)
     for length in range(0, whole, 23 if live else 1):
         faulty.table.heal()
         faulty.table.on("GetItem", cut_after(length))

@@ -18,7 +18,7 @@ from sessions_kms.aws import calls
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from tests.sessions_kms.model.world import World
-from tests.sessions_kms.support.operations import OPERATIONS, Answer, Scene, check, prepare
+from tests.sessions_kms.support.operations import OPERATIONS, Response, Scene, check, prepare
 from tests.sessions_kms.support.wire import FAULTS, Killed, stray
 
 STRAY = "an answer to another request"
@@ -49,16 +49,16 @@ class Stage:
         """Run the operation once, and return the calls that it makes."""
         self._set_up()
         first = len(self.world.wire.calls)
-        assert self._answer(copy.deepcopy(self.before)) == "ok"
+        assert self._response(copy.deepcopy(self.before)) == "ok"
         return self.world.wire.calls[first:]
 
-    def strike(self, *faults: tuple[int, str]) -> Answer:
+    def strike(self, *faults: tuple[int, str]) -> Response:
         """Inject faults into calls of the operation, and check what is stored afterwards."""
         self._set_up()
         for call, fault in faults:
             self.world.wire.strike(call, stray if fault == STRAY else FAULTS[fault])
         scene = replace(copy.deepcopy(self.before), faults=len(faults))
-        response = self._answer(scene)
+        response = self._response(scene)
         self.world.wire.heal()
         self.world.restart(1)
         with self.world.running(1):
@@ -76,7 +76,7 @@ class Stage:
                 run_sync(world.processes[0].sealing_key())
                 run_sync(world.processes[0].not_before.moment())
 
-    def _answer(self, scene: Scene) -> Answer:
+    def _response(self, scene: Scene) -> Response:
         with self.world.running(0):
             try:
                 self.act(scene)

@@ -14,7 +14,7 @@ from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.operations.ending import end_linked
 from sessions_kms.services import services
 from sessions_kms.session.links import LINKS
-from tests.sessions_kms.support.faults import Answer, Dropped, Exchange
+from tests.sessions_kms.support.faults import Dropped, Exchange, Response
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.sessions import saved_key, stored_item
@@ -24,12 +24,12 @@ make_faulty = make_faulty_fixture
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 
 
-def lose_next_answer(
+def lose_next_response(
     faulty: FaultyStack, operation: str, meanwhile: Callable[[], object] = lambda: None
 ) -> None:
     """Have the next such write applied, and something else done before its sender knows."""
 
-    def lost(exchange: Exchange) -> Answer:
+    def lost(exchange: Exchange) -> Response:
         exchange.forward()
         with another_process():
             meanwhile()
@@ -72,7 +72,7 @@ def test_save_whose_response_is_lost_is_not_laid_over_a_later_acknowledged_one(
         others_change(theirs)
         theirs.save()
 
-    lose_next_answer(faulty, "PutItem", meanwhile)
+    lose_next_response(faulty, "PutItem", meanwhile)
     mine.save()
     assert stored_item(key) == expected
 
@@ -83,7 +83,7 @@ def test_lost_response_to_a_key_change_keeps_everyone_signed_in(make_faulty: Mak
     for _ in range(20):
         key = saved_key(_auth_user_id="7")
         session = SessionStore(key)
-        lose_next_answer(faulty, "TransactWriteItems")
+        lose_next_response(faulty, "TransactWriteItems")
         try:
             session.cycle_key()
         except StoreUnavailable:
@@ -108,7 +108,7 @@ def test_save_that_a_program_without_ancestors_outran_is_not_merged(
         (item,) = faulty.stack.sessions().values()
         faulty.stack.put_item({name: item[name] for name in item if name != "ancestors"})
 
-    lose_next_answer(faulty, "PutItem", meanwhile)
+    lose_next_response(faulty, "PutItem", meanwhile)
     with pytest.raises(StoreUnavailable):
         mine.save()
     assert stored_item(key) == {"a": "theirs"}
@@ -129,7 +129,7 @@ def test_save_that_sixteen_others_followed_is_recognised_and_seventeen_are_not(
                 theirs["n"] = number + 1
                 theirs.save()
 
-        lose_next_answer(faulty, "PutItem", meanwhile)
+        lose_next_response(faulty, "PutItem", meanwhile)
         if told:
             with pytest.raises(told):
                 mine.save()
@@ -149,7 +149,7 @@ def test_second_save_after_a_lost_response_loses_nothing_of_others(make_faulty: 
         theirs["a"], theirs["b"] = 2, 2
         theirs.save()
 
-    lose_next_answer(faulty, "PutItem", meanwhile)
+    lose_next_response(faulty, "PutItem", meanwhile)
     mine.save()
     mine["c"] = 3
     mine.save()
@@ -169,7 +169,7 @@ def test_name_that_another_added_again_after_a_lost_response_still_ends_the_sess
         theirs[LINKS] = [link]
         theirs.save()
 
-    lose_next_answer(faulty, "PutItem", meanwhile)
+    lose_next_response(faulty, "PutItem", meanwhile)
     mine.save()
     assert stored_item(key)[LINKS] == [link]
     assert end_linked(services(), link) == 1

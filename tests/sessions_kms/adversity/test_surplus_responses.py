@@ -31,7 +31,7 @@ from tests.support.waiting import until
 Body = dict[str, Any]
 
 
-def answer(body: Body, status: int = 200) -> bytes:
+def make_response(body: Body, status: int = 200) -> bytes:
     """Return a whole HTTP/1.1 response in DynamoDB's format."""
     content = json.dumps(body, separators=(",", ":")).encode()
     head = (
@@ -100,7 +100,7 @@ def load(request: pytest.FixtureRequest) -> Iterator[Load]:
 
 
 def others(behind: Behind) -> dict[str, bytes]:
-    """Return answers to other requests, as DynamoDB gives them."""
+    """Return responses to other requests, as DynamoDB gives them."""
     capacity, other = behind.capacity, {"id": {"S": "A" * 43}}
     detailed = capacity["ConsumedCapacity"] | {"Table": {"CapacityUnits": 1.0}}
     of_another = {"ConsumedCapacity": {"CapacityUnits": 1.0, "TableName": "another"}}
@@ -110,17 +110,17 @@ def others(behind: Behind) -> dict[str, bytes]:
         "CancellationReasons": [{"Code": "ConditionalCheckFailed"}],
     }
     return {
-        "a miss": answer(capacity),
-        "a put or a delete": answer({"ConsumedCapacity": detailed}),
-        "a put that replaced": answer({"Attributes": other, **capacity}),
-        "another item": answer({**capacity, "Item": other}),
-        "a transaction": answer({"ConsumedCapacity": [capacity["ConsumedCapacity"]]}),
-        "an empty query": answer({**capacity, "Count": 0, "Items": [], "ScannedCount": 0}),
-        "a batch": answer({"Responses": {}, "UnprocessedKeys": {}, **capacity}),
-        "a miss of another table": answer(of_another),
-        "nothing": answer({}),
-        "a failed condition": answer(refused, 400),
-        "a canceled transaction": answer(canceled, 400),
+        "a miss": make_response(capacity),
+        "a put or a delete": make_response({"ConsumedCapacity": detailed}),
+        "a put that replaced": make_response({"Attributes": other, **capacity}),
+        "another item": make_response({**capacity, "Item": other}),
+        "a transaction": make_response({"ConsumedCapacity": [capacity["ConsumedCapacity"]]}),
+        "an empty query": make_response({**capacity, "Count": 0, "Items": [], "ScannedCount": 0}),
+        "a batch": make_response({"Responses": {}, "UnprocessedKeys": {}, **capacity}),
+        "a miss of another table": make_response(of_another),
+        "nothing": make_response({}),
+        "a failed condition": make_response(refused, 400),
+        "a canceled transaction": make_response(canceled, 400),
     }
 
 
@@ -185,7 +185,7 @@ def test_sign_out_is_no_success_by_the_response_to_an_earlier_save(behind: Behin
     session.save()
     old = {name: before[name] for name in ("id", "ttl")} | {"salt": {"B": "A" * 22 + "=="}}
     behind.proxy.swallows = True
-    behind.proxy.strike("DeleteItem", answer({"Attributes": old, **behind.capacity}))
+    behind.proxy.strike("DeleteItem", make_response({"Attributes": old, **behind.capacity}))
     session.delete()
     assert not behind.stands(key)
 

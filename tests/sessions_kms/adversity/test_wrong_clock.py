@@ -18,7 +18,7 @@ from sessions_kms.aws.clock import ServerClock, set_clock
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.services import Services
-from tests.sessions_kms.support.faults import Answer, Exchange, FaultProxy, error
+from tests.sessions_kms.support.faults import Exchange, FaultProxy, Response, error
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.stacks import install
@@ -31,7 +31,7 @@ KMS_OPERATIONS = ("GenerateDataKey", "Decrypt")
 MINUTES, DAYS = 60, 86_400
 
 
-def as_aws(exchange: Exchange) -> Answer:
+def as_aws(exchange: Exchange) -> Response:
     """Refuse what was signed at another time, as AWS does."""
     signed = datetime.strptime(exchange.signed_at, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     if abs(signed.timestamp() - time.time()) > 5 * MINUTES:

@@ -59,7 +59,7 @@ def ask(service: Service, *ends: Callable[[], Exception], attempts: int = 1) -> 
     [((), 1), ((rejection,), 1), ((timeout_error,), 2)],
     ids=["at once", "by an error", "at the second attempt"],
 )
-def test_answer_between_time_outs_keeps_the_circuit_closed(
+def test_response_between_time_outs_keeps_the_circuit_closed(
     ends: tuple[Callable[[], Exception], ...], attempts: int, service: Service
 ) -> None:
     for _ in range(TIMEOUTS_MAX - 2):

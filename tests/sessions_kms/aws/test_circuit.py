@@ -14,7 +14,7 @@ from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.waits import Wait, run_sync
 from tests.support.clock import FakeClock
 
-ANSWERED, TIMED_OUT, FAILED = Outcome.RESPONSE, Outcome.TIMEOUT, Outcome.FAILURE
+RESPONDED, TIMED_OUT, FAILED = Outcome.RESPONSE, Outcome.TIMEOUT, Outcome.FAILURE
 
 
 class Threads:
@@ -63,7 +63,7 @@ class InALoop(Wait):
 
     def __init__(self) -> None:
         self.count = 0
-        self.is_asked, self.may_answer = asyncio.Event(), asyncio.Event()
+        self.is_asked, self.may_response = asyncio.Event(), asyncio.Event()
 
     def block(self) -> Any:
         pytest.fail("The event loop would wait here.")
@@ -71,7 +71,7 @@ class InALoop(Wait):
     async def suspend(self) -> Any:
         self.count += 1
         self.is_asked.set()
-        await self.may_answer.wait()
+        await self.may_response.wait()
         return {"asked": self.count}
 
 
@@ -104,7 +104,7 @@ def test_five_time_outs_in_a_row_open_it_and_four_do_not(
 ) -> None:
     never = Probed()
     times_out(circuit, TIMEOUTS_MAX - 1, never)
-    circuit.record(ANSWERED, never)
+    circuit.record(RESPONDED, never)
     times_out(circuit, TIMEOUTS_MAX - 1, never)
     circuit.record(FAILED, never)  # Refused at once: it holds nobody up, and proves nothing.
     assert not is_refused(circuit, never)
@@ -117,7 +117,7 @@ def test_five_time_outs_in_a_row_open_it_and_four_do_not(
 def test_one_thread_probes_every_half_second_until_there_is_a_response(
     circuit: Circuit, threads: Threads, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    probe = Probed(TIMED_OUT, FAILED, ANSWERED)
+    probe = Probed(TIMED_OUT, FAILED, RESPONDED)
     times_out(circuit, 3 * TIMEOUTS_MAX, probe)
     for _ in range(100):
         assert is_refused(circuit, probe)
@@ -134,7 +134,7 @@ def test_without_threads_the_next_call_probes_once_it_is_due(
     circuit: Circuit, threads: Threads, clock: FakeClock
 ) -> None:
     threads.none = True
-    probe = Probed(TIMED_OUT, ANSWERED)
+    probe = Probed(TIMED_OUT, RESPONDED)
     times_out(circuit, TIMEOUTS_MAX, probe)
     assert is_refused(circuit, probe)
     assert probe.count == 0
@@ -160,7 +160,7 @@ async def test_event_loop_without_threads_continues_during_a_probe(
     await ask.is_asked.wait()
     with pytest.raises(CircuitOpen):  # Another one does not wait for it.
         await service.call(ask)
-    ask.may_answer.set()
+    ask.may_response.set()
     assert await call == {"asked": 2}
 
 
@@ -183,7 +183,7 @@ def test_call_whose_probe_took_its_time_is_not_begun(
 
 def test_it_opens_again_after_five_more(circuit: Circuit) -> None:
     times_out(circuit, TIMEOUTS_MAX, Probed())
-    circuit._probe_until_response(Probed(ANSWERED))
+    circuit._probe_until_response(Probed(RESPONDED))
     times_out(circuit, TIMEOUTS_MAX - 1, Probed())
     assert not circuit.is_open
     times_out(circuit, 1, Probed())
@@ -203,7 +203,7 @@ def test_probe_that_breaks_ends_no_circuit_for_good(
         circuit._probe_until_response(broken)
     clock.advance(PROBE_EVERY)
     threads.waiting.clear()
-    assert is_refused(circuit, Probed(ANSWERED))
+    assert is_refused(circuit, Probed(RESPONDED))
     assert len(threads.waiting) == 1
 
 

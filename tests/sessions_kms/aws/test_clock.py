@@ -104,7 +104,7 @@ def test_first_response_counts(local: FakeClock, offset: int) -> None:
         ((600, 0, 0), 600),  # nor do three that differ
         ((600, 0, 0, 0), 0),
         ((600, 600, 601, 604, 606), 601),  # the median of five
-        ((0, 0, 0, 0, 0, 600), 0),  # one odd answer
+        ((0, 0, 0, 0, 0, 600), 0),  # one odd response
         ((0, 0, 0, 0, 0, 600, 600), 0),
         ((0, 0, 0, 0, 0, 600, 600, 600), 600),  # the machine's clock was set
         ((0, 0, 0, 0, 0, 600, 600, 0, 600), 0),  # never three in a row
@@ -174,7 +174,7 @@ def test_date_is_that_of_rfc_9110() -> None:
     assert parse_date("Fri, 15 Jan 2027 08:00:00 GMT") == NOW + 0.5
 
 
-async def test_answer_of_another_task_is_no_witness(local: FakeClock) -> None:
+async def test_response_of_another_task_is_no_witness(local: FakeClock) -> None:
     heard = hear_offsets(local, 600, 600, 600)
 
     async def another() -> None:

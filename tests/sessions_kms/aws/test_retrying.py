@@ -26,7 +26,7 @@ from tests.sessions_kms.support.scripted_server import Said, Server, running_by_
 from tests.support.cases import each_case
 
 THROTTLED = Failure("ThrottlingException", 400)
-NO_ANSWER = Failure()
+NO_RESPONSE = Failure()
 
 
 def pauses(
@@ -40,7 +40,7 @@ def pauses(
 @each_case(
     "failure",
     [
-        NO_ANSWER,
+        NO_RESPONSE,
         THROTTLED,
         Failure("ProvisionedThroughputExceededException", 400),
         Failure("RequestTimeout", 408),
@@ -68,10 +68,10 @@ def test_what_will_not_fare_better_is_asked_once(failure: Failure) -> None:
 
 
 def test_pauses_grow_and_are_spread_by_chance() -> None:
-    assert pauses(NO_ANSWER, NO_ANSWER) == [0.025, 0.05]
-    assert pauses(NO_ANSWER, NO_ANSWER, service="kms eu-west-1") == [0.05, 0.1]
+    assert pauses(NO_RESPONSE, NO_RESPONSE) == [0.025, 0.05]
+    assert pauses(NO_RESPONSE, NO_RESPONSE, service="kms eu-west-1") == [0.05, 0.1]
     assert pauses(THROTTLED, THROTTLED) == [1, 2]
-    assert pauses(NO_ANSWER, chance=0.5) == [0.0125]
+    assert pauses(NO_RESPONSE, chance=0.5) == [0.0125]
 
 
 def test_service_may_request_a_longer_pause() -> None:
@@ -88,18 +88,18 @@ def test_invalid_retry_after_is_ignored(header: str, seconds: float | None) -> N
     assert retry_after({}) is None
 
 
-def test_outage_uses_retries_up_and_answers_bring_them_back() -> None:
+def test_outage_uses_retries_up_and_responses_bring_them_back() -> None:
     spent = RetryQuota("dynamodb", chance=lambda: 1)
     made = 0
-    while Retries(spent).pause_after(NO_ANSWER) is not None:
+    while Retries(spent).pause_after(NO_RESPONSE) is not None:
         made += 1
     assert made == 35  # 500 tokens, 14 each
     for _ in range(4):  # 10 are left
         Retries(spent).succeed()
     again = Retries(spent)
-    assert again.pause_after(NO_ANSWER) is not None
+    assert again.pause_after(NO_RESPONSE) is not None
     again.succeed()
-    assert Retries(spent).pause_after(NO_ANSWER) is not None
+    assert Retries(spent).pause_after(NO_RESPONSE) is not None
 
 
 # The same calls, answered by the same script, of boto's client and of ours.

@@ -204,7 +204,7 @@ def signing_time(headers: dict[str, str]) -> float:
 def test_signature_refused_for_its_time_is_made_once_more_by_the_time_of_the_refusal(
     server: Server, drive: Drive
 ) -> None:
-    for _ in range(3):  # A single answer that says otherwise is not believed.
+    for _ in range(3):  # A single response that says otherwise is not believed.
         current_clock().observe(formatdate(usegmt=True))
     there = time.time() + 3600
     server.script = [rejection_at(there), TRANSACTED]
@@ -266,7 +266,7 @@ def test_desynchronized_connection_is_closed(monkeypatch: pytest.MonkeyPatch, dr
             found = {} if key["id"]["S"] == "missing" else {"Item": key}
             right = found | dict(WHOLE)
             said = last if peer.number == 0 else right
-            peer.send(scripted.answer(json.dumps(said).encode()))
+            peer.send(scripted.make_response(json.dumps(said).encode()))
             last = right
 
     with scripted.Server(one_behind) as running:

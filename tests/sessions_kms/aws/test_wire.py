@@ -84,7 +84,7 @@ def test_wire_and_table_hold_no_secret(visitor: Visitor) -> None:
         for data in binaries(body)
     ]
     answered = [
-        data for body in faulty.table.answers for data in (body, *binaries(json.loads(body)))
+        data for body in faulty.table.responses for data in (body, *binaries(json.loads(body)))
     ]
     kept = [repr(item).encode() for item in faulty.stack.items().values()]
     kept += [

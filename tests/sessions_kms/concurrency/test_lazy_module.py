@@ -24,15 +24,15 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LazyModu
 def test_nothing_is_imported_before_a_name_is_used(module: LazyModule) -> None:
     assert not is_imported(module)
     assert NAME not in sys.modules
-    response = module.answer
+    response = module.response
     assert is_imported(module)
-    assert response is sys.modules[NAME].answer
+    assert response is sys.modules[NAME].response
 
 
 def test_later_uses_find_an_attribute(module: LazyModule, monkeypatch: pytest.MonkeyPatch) -> None:
-    response = module.answer
+    response = module.response
     monkeypatch.delattr(LazyModule, "__getattr__")
-    assert module.answer is response
+    assert module.response is response
 
 
 def test_missing_name_is_reported_with_the_module(module: LazyModule) -> None:
@@ -44,10 +44,10 @@ def test_failed_import_is_tried_again(tmp_path: Path, module: LazyModule) -> Non
     source = tmp_path / f"{NAME}.py"
     source.write_text("raise ImportError('not yet')", encoding="utf-8")
     with pytest.raises(ImportError, match="not yet"):
-        module.answer  # noqa: B018 - that is the test
+        module.response  # noqa: B018 - that is the test
     assert not is_imported(module)
     source.write_text(SOURCE + "# of another length\n", encoding="utf-8")
-    assert module.answer is sys.modules[NAME].answer
+    assert module.response is sys.modules[NAME].response
 
 
 def test_concurrent_first_uses_get_the_same_complete_module(module: LazyModule) -> None:
@@ -56,11 +56,11 @@ def test_concurrent_first_uses_get_the_same_complete_module(module: LazyModule) 
 
     def ask() -> None:
         together.wait()
-        found.append(module.answer)
+        found.append(module.response)
 
     threads = [threading.Thread(target=ask) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [sys.modules[NAME].answer] * 16
+    assert found == [sys.modules[NAME].response] * 16

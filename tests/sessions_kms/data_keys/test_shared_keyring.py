@@ -93,7 +93,7 @@ def test_crash_between_generating_and_publishing_leaves_no_trace(
 def test_lost_response_of_a_publish_is_recognised_without_unwrapping(
     kms: FakeKMS, table: FakeDataKeyTable
 ) -> None:
-    table.losing_answers = True
+    table.losing_responses = True
     key = run_sync(shared_keyring(kms_keyring(kms), table).generate(PERIOD))
     assert table.keys[PERIOD].encrypted == key.encrypted
     assert kms.count("decrypt") == 1
@@ -150,7 +150,7 @@ def test_lost_response_of_a_replacement_is_recognised(
     kms: FakeKMS, table: FakeDataKeyTable
 ) -> None:
     plant(table, b"forged")
-    table.losing_answers = True
+    table.losing_responses = True
     key = run_sync(shared_keyring(kms_keyring(kms), table).generate(PERIOD))
     assert table.keys[PERIOD].encrypted == key.encrypted
     assert kms.count("decrypt") == 2

@@ -22,13 +22,13 @@ from tests.sessions_kms.support import checked_store
 from tests.sessions_kms.support.check_ids import CHECKS
 from tests.sessions_kms.support.checked_store import REGION, Store, check, client, proxied, troubles
 from tests.sessions_kms.support.faults import (
-    Answer,
     Exchange,
     Fault,
     FaultProxy,
-    answer,
+    Response,
     error,
     hold_exchange,
+    respond_with,
 )
 from tests.sessions_kms.support.stacks import on_aws
 from tests.support.processes import started
@@ -53,7 +53,7 @@ def after(count: int, fault: Fault) -> Fault:
     """Let the first ones through."""
     seen = 0
 
-    def strike(exchange: Exchange) -> Answer:
+    def strike(exchange: Exchange) -> Response:
         nonlocal seen
         seen += 1
         return fault(exchange) if seen > count else exchange.forward()
@@ -78,7 +78,7 @@ def without_condition(url: str) -> Fault:
 def change_response(url: str, change: Callable[[dict[str, Any]], None]) -> Fault:
     """Have another request carried out than was sent."""
 
-    def forward(exchange: Exchange) -> Answer:
+    def forward(exchange: Exchange) -> Response:
         body = json.loads(exchange.body)
         change(body)
         return send_request(url, exchange.operation, body)
@@ -86,7 +86,7 @@ def change_response(url: str, change: Callable[[dict[str, Any]], None]) -> Fault
     return forward
 
 
-def send_request(url: str, operation: str, body: dict[str, Any]) -> Answer:
+def send_request(url: str, operation: str, body: dict[str, Any]) -> Response:
     connection = HTTPConnection(urlsplit(url).netloc, timeout=10)
     try:
         headers = {
@@ -97,7 +97,7 @@ def send_request(url: str, operation: str, body: dict[str, Any]) -> Answer:
         }
         connection.request("POST", "/", json.dumps(body), headers)
         got = connection.getresponse()
-        return Answer(got.status, {}, got.read())
+        return Response(got.status, {}, got.read())
     finally:
         connection.close()
 
@@ -105,12 +105,12 @@ def send_request(url: str, operation: str, body: dict[str, Any]) -> Answer:
 def claim_applied(url: str) -> Fault:
     """Answer a put as applied, with the item that it would have replaced, and do nothing."""
 
-    def pretend(exchange: Exchange) -> Answer:
+    def pretend(exchange: Exchange) -> Response:
         body = json.loads(exchange.body)
         read = {"TableName": body["TableName"], "Key": {"id": body["Item"]["id"]}}
         stands = json.loads(send_request(url, "GetItem", read).body)
         told = {"Attributes": stands["Item"], "ConsumedCapacity": {"CapacityUnits": 1.0}}
-        return Answer(200, {}, json.dumps(told).encode())
+        return Response(200, {}, json.dumps(told).encode())
 
     return pretend
 
@@ -147,14 +147,14 @@ def test_lost_update_is_found(store: Store, proxy: FaultProxy, roto_url: str) ->
 def test_record_taken_though_it_was_changed_is_found(store: Store, proxy: FaultProxy) -> None:
     store.configure(**BELIEVING)
     # The write that tampers is lost, so that what is read is whole: a record that opens.
-    found = troubles_under(store, proxy, "PutItem", unconditional(answer(APPLIED)))
+    found = troubles_under(store, proxy, "PutItem", unconditional(respond_with(APPLIED)))
     assert list(found) == ["canary tamper"]
     assert found["canary tamper"].level == "failing"
     assert "Please report" in found["canary tamper"].remedy
 
 
 def unconditional(fault: Fault) -> Fault:
-    def strike(exchange: Exchange) -> Answer:
+    def strike(exchange: Exchange) -> Response:
         strikes = b"encryptedData" in exchange.body and b"Condition" not in exchange.body
         return fault(exchange) if strikes else exchange.forward()
 
@@ -178,7 +178,7 @@ def test_session_that_outlives_its_time_is_found(
 def test_session_that_is_not_deleted_is_found_and_ends_by_itself(
     store: Store, proxy: FaultProxy
 ) -> None:
-    proxy.on("DeleteItem", answer(APPLIED), matching=b"ReturnConsumedCapacity")
+    proxy.on("DeleteItem", respond_with(APPLIED), matching=b"ReturnConsumedCapacity")
     found = troubles(canary=True)
     assert list(found) == ["canary link", "canary delete"]
     assert {each.level for each in found.values()} == {"failing"}
@@ -232,7 +232,7 @@ def test_falsely_confirmed_transaction_is_found(
 ) -> None:
     store.configure(CLIENT=client)
     applied = json.dumps({"ConsumedCapacity": [{"CapacityUnits": 1.0}]}).encode()
-    found = troubles_under(store, proxy, "TransactWriteItems", answer(applied))
+    found = troubles_under(store, proxy, "TransactWriteItems", respond_with(applied))
     assert next(iter(found)) == "canary cycle"
     assert "transactions" in found["canary cycle"].remedy
 
@@ -287,7 +287,7 @@ def test_examination_leaves_nothing_of_any_kind(store: Store) -> None:
 @servers
 def test_body_of_a_response_is_reported_nowhere(store: Store, proxy: FaultProxy) -> None:
     secret = b"the-secret-that-an-answer-holds"
-    found = troubles_under(store, proxy, "PutItem", answer(secret, 400), SAVE)
+    found = troubles_under(store, proxy, "PutItem", respond_with(secret, 400), SAVE)
     assert found["canary conflict"].detail
     assert secret.decode() not in repr(found)
 

@@ -70,7 +70,7 @@ class Ledger:
             if each.seen.base is not None and each.seen.base_salt not in self.salts
         )
         there = [self.content_of(new) for _, new in done]
-        sure = [each.answer not in UNKNOWN for each, _ in done]
+        sure = [each.outcome not in UNKNOWN for each, _ in done]
         assert any(
             after == (stands.content if stands else None) and agree(sure, moved, there)
             for after, moved in in_any_order(told, held, saw)
@@ -81,7 +81,7 @@ class Ledger:
             self.dead.add(key)
         elif key is not None and stands is not None:
             self.live[key] = stands
-            if len(told) == 1 and told[0].answer == OK:
+            if len(told) == 1 and told[0].outcome == OK:
                 self.check_times(told[0], held, stands)
 
     def content_of(self, key: str | None) -> Any:
@@ -124,4 +124,4 @@ def may_have_been_applied(told: Result) -> Result:
 
     After a lost response, a missing session does not show which.
     """
-    return replace(told, answer=UNAVAILABLE) if told.answer == INTERRUPTED else told
+    return replace(told, outcome=UNAVAILABLE) if told.outcome == INTERRUPTED else told

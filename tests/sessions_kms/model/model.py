@@ -55,7 +55,7 @@ class Seen:
 class Effect:
     """One possible effect of an action: the result, the stored session, and one with a new key."""
 
-    answer: str
+    outcome: str
     stands: Stored | None
     moved: Content | None = None
 
@@ -116,7 +116,7 @@ class Result:
 
     seen: Seen
     action: str
-    answer: str
+    outcome: str
 
 
 def outcomes(told: Sequence[Result], before: Stored | None) -> Iterator[tuple[Any, list[Any]]]:
@@ -132,10 +132,10 @@ def outcomes(told: Sequence[Result], before: Stored | None) -> Iterator[tuple[An
 
 def _possible(told: Result, before: Stored | None) -> Iterator[Effect]:
     for effect in effects(told.seen, told.action, before):
-        if told.answer in (effect.answer, *UNKNOWN):
+        if told.outcome in (effect.outcome, *UNKNOWN):
             yield effect
-    if told.answer in UNKNOWN:
-        yield Effect(told.answer, before)
+    if told.outcome in UNKNOWN:
+        yield Effect(told.outcome, before)
 
 
 def in_any_order(

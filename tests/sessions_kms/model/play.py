@@ -266,17 +266,17 @@ class Play(Ledger):
 
         for call, fault in troubles.items():
             self.strike(call, fault)
-        responses = self.answers(visits, rival_acts, troubles.get(0))
+        responses = self.save_at_once(visits, rival_acts, troubles.get(0))
         saves = [Result(each, "save", responses[number]) for number, each in enumerate(seen)]
-        self.undecided += [told for told in saves if told.answer in UNKNOWN]
+        self.undecided += [told for told in saves if told.outcome in UNKNOWN]
         done += [(told, None) for told in saves]
         self.settle(before, [each for each in done if each[0].action != "nothing"])
         for visit, told in zip(visits, saves, strict=True):
-            self.follow(visit, "save", told.answer)
-            if told.answer != OK:
-                self.finish(visit, told.answer)
+            self.follow(visit, "save", told.outcome)
+            if told.outcome != OK:
+                self.finish(visit, told.outcome)
 
-    def answers(
+    def save_at_once(
         self, visits: list[Visit], meanwhile: Callable[[], None], fault: Fault | None
     ) -> dict[int, str]:
         """Save in one request, and in the others at its first call; return each result."""
@@ -284,7 +284,7 @@ class Play(Ledger):
         crowd = Crowd(self.world.processes[visits[0].process])
 
         def save(number: int) -> None:
-            responses[number] = self.answered(visits[number].session.save)
+            responses[number] = self.outcome_of(visits[number].session.save)
 
         def others_come(handle: Handle) -> Any:
             for number in range(1, len(visits)):
@@ -322,26 +322,26 @@ class Play(Ledger):
             "flush": session.flush,
             "end": lambda: self.middleware(response).process_response(visit.request, response),
         }
-        answer = self.told(visit, calls[action])
-        if answer == OK and action == "end":
+        outcome = self.told(visit, calls[action])
+        if outcome == OK and action == "end":
             self.set_cookie(visit, response)
         kind = action
         if action == "end":
             saves = seen.modified or settings.SESSION_SAVE_EVERY_REQUEST
             kind = "save" if saves and (seen.key or seen.ours) else "nothing"
-        told = Result(seen, kind, answer)
-        if answer in UNKNOWN and kind != "nothing":
+        told = Result(seen, kind, outcome)
+        if outcome in UNKNOWN and kind != "nothing":
             self.undecided.append(told)
         done.append((told, self.moved_to(visit, told)))
-        self.follow(visit, kind, answer)
-        if action == "end" or answer != OK:
-            self.finish(visit, answer)
+        self.follow(visit, kind, outcome)
+        if action == "end" or outcome != OK:
+            self.finish(visit, outcome)
 
     def told(self, visit: Visit, call: Any) -> str:
         with self.world.running(visit.process):
-            return self.answered(call)
+            return self.outcome_of(call)
 
-    def answered(self, call: Callable[[], object]) -> str:
+    def outcome_of(self, call: Callable[[], object]) -> str:
         try:
             call()
         except (UpdateError, SessionInterrupted):
@@ -382,7 +382,7 @@ class Play(Ledger):
     def moved_to(self, visit: Visit, told: Result) -> str | None:
         """Return the new key of a session that was created or cycled."""
         key: str | None = visit.session.session_key
-        done = told.answer == OK and told.action != "flush"
+        done = told.outcome == OK and told.action != "flush"
         return key if done and key != told.seen.key else None
 
     def finish(self, visit: Visit, response: str) -> None:

@@ -75,7 +75,7 @@ LOST: dict[str, Fault] = {
 
 @servers_only
 @pytest.mark.parametrize("lost", LOST)
-def test_answer_that_was_lost_is_made_up_for(make_faulty: MakeFaulty, lost: str) -> None:
+def test_response_that_was_lost_is_made_up_for(make_faulty: MakeFaulty, lost: str) -> None:
     faulty = make_faulty()
     records = faulty.stack.services.session_items
     first = create_record(records)

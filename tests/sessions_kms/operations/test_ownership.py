@@ -18,7 +18,7 @@ from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.stepping import run_blocking
 
 
-class Answering:
+class FixedKeyring:
     """A keyring that counts what it is asked, and always answers the same."""
 
     def __init__(self, error: Exception | None) -> None:
@@ -47,7 +47,7 @@ def anonymous(stack: Stack) -> SessionRecord:
     return record
 
 
-def ownership_check(stack: Stack, keyring: Answering) -> Callable[[SessionRecord], bool]:
+def ownership_check(stack: Stack, keyring: FixedKeyring) -> Callable[[SessionRecord], bool]:
     return run_blocking(Ownership(replace(stack.services, keyring=keyring)).is_ours)
 
 
@@ -55,8 +55,8 @@ def ownership_check(stack: Stack, keyring: Answering) -> Callable[[SessionRecord
     ("error", "ours"),
     [(None, True), (InvalidRecord("encrypted_key"), False), (IncorrectKey(), False)],
 )
-def test_answer_is_remembered(fake: Stack, error: Exception | None, ours: bool) -> None:
-    keyring = Answering(error)
+def test_response_is_remembered(fake: Stack, error: Exception | None, ours: bool) -> None:
+    keyring = FixedKeyring(error)
     belongs = ownership_check(fake, keyring)
     assert [belongs(anonymous(fake)) for _ in range(3)] == [ours] * 3
     assert keyring.asked == 1
@@ -64,7 +64,7 @@ def test_answer_is_remembered(fake: Stack, error: Exception | None, ours: bool) 
 
 @pytest.mark.parametrize("error", [KMSUnavailable(), KMSUnavailable(refused_key="arn")])
 def test_unknown_outcome_is_checked_again(fake: Stack, error: StoreUnavailable) -> None:
-    keyring = Answering(error)
+    keyring = FixedKeyring(error)
     belongs, record = ownership_check(fake, keyring), anonymous(fake)
     for _ in range(2):
         with pytest.raises(KMSUnavailable):
@@ -76,7 +76,7 @@ def test_data_keys_remembered_are_bounded_in_number(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wrapped_keys, "REMEMBERED", 2)
-    keyring = Answering(None)
+    keyring = FixedKeyring(None)
     belongs, record = ownership_check(fake, keyring), anonymous(fake)
     for blob in (b"1", b"2", b"3", b"3", b"2", b"1"):
         assert belongs(replace(record, encrypted_key=blob))
@@ -84,7 +84,7 @@ def test_data_keys_remembered_are_bounded_in_number(
 
 
 def test_owner_is_known_without_kms(fake: Stack) -> None:
-    keyring = Answering(KMSUnavailable())
+    keyring = FixedKeyring(KMSUnavailable())
     belongs, record = ownership_check(fake, keyring), anonymous(fake)
     assert belongs(replace(record, owner="user#django#7"))
     assert not belongs(replace(record, owner="user#django2#7"))

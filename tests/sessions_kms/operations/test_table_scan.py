@@ -13,7 +13,7 @@ from sessions_kms.operations.rewrapping import Holder, put_wrapped
 from sessions_kms.operations.table_scan import PAUSES, TableScan
 from sessions_kms.storage.table import Table
 from sessions_kms.storage.writes import ended_until
-from tests.sessions_kms.support.faults import Fault, answer, apply_and, drop_connection, error
+from tests.sessions_kms.support.faults import Fault, apply_and, drop_connection, error, respond_with
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.stacks import Stack
@@ -124,7 +124,7 @@ def test_refused_kms_key_is_not_used_again(fake: Stack) -> None:
 
 
 @pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
-@pytest.mark.parametrize("fault", [apply_and(drop_connection), apply_and(answer(b"{}"))])
+@pytest.mark.parametrize("fault", [apply_and(drop_connection), apply_and(respond_with(b"{}"))])
 def test_write_whose_response_was_lost_is_not_made_twice(
     make_faulty: MakeFaulty, fault: Fault
 ) -> None:
@@ -158,6 +158,6 @@ def test_write_with_an_incomplete_response_is_an_error(
 ) -> None:
     faulty = make_faulty()
     faulty.stack.put_item(ITEM)
-    faulty.table.on(operation, answer(b"{}"))
+    faulty.table.on(operation, respond_with(b"{}"))
     with pytest.raises(TableUnavailable):
         do(faulty.stack.services.table)

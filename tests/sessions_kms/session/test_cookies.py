@@ -60,7 +60,7 @@ def session_of(person: str) -> bytes:
     return str(session.session_key).encode()
 
 
-def answer(port: int, *cookies: bytes, path: str = "/read/", more: bytes = b"") -> bytes:
+def fetch(port: int, *cookies: bytes, path: str = "/read/", more: bytes = b"") -> bytes:
     """Send a request with these Cookie headers as they are; give all that comes back."""
     method = b"POST" if more else b"GET"
     request = [method + b" " + path.encode() + b" HTTP/1.0", b"Host: localhost"]
@@ -89,8 +89,8 @@ def a_third_of_disguises(name: bytes) -> Iterator[bytes]:
 
 def test_disguised_session_cookie_opens_no_session(port: int) -> None:
     attackers = session_of("mallory")
-    assert b"name=mallory" in answer(port, NAME + b"=" + attackers)
-    responses = {name: answer(port, name + b"=" + attackers) for name in disguises(NAME)}
+    assert b"name=mallory" in fetch(port, NAME + b"=" + attackers)
+    responses = {name: fetch(port, name + b"=" + attackers) for name in disguises(NAME)}
     assert [name for name, found in responses.items() if b"mallory" in found] == []
     passed = {name for name, found in responses.items() if b"name=None" in found}
     assert {b"\x85" + NAME, NAME + b"\xa0", b"\xe3\x80\x80" + NAME} <= passed
@@ -101,16 +101,16 @@ def test_disguised_session_cookie_does_not_replace_the_own_session(port: int) ->
     for name in a_third_of_disguises(NAME):
         planted = name + b"=" + attackers
         for cookie in (planted + b"; " + hers, hers + b"; " + planted):
-            found = answer(port, cookie)
+            found = fetch(port, cookie)
             assert b"name=ada" in found or b" 400 " in found.splitlines()[0], cookie
 
 
 def test_disguised_csrf_cookie_is_ignored(port: int) -> None:
     token = b"a" * 32
     header = b"X-CSRFToken: " + token
-    assert b"name=None" in answer(port, b"__Host-csrftoken=" + token, more=header)
+    assert b"name=None" in fetch(port, b"__Host-csrftoken=" + token, more=header)
     for name in a_third_of_disguises(b"__Host-csrftoken"):
-        status = answer(port, name + b"=" + token, more=header).splitlines()[0]
+        status = fetch(port, name + b"=" + token, more=header).splitlines()[0]
         assert b" 403 " in status or b" 400 " in status, name
 
 
@@ -118,7 +118,7 @@ def test_session_cookie_sent_twice_is_ignored(port: int) -> None:
     attackers, hers = session_of("mallory"), session_of("ada")
     pairs = NAME + b"=" + hers, NAME + b"=" + attackers
     for cookie in (b"; ".join(pairs), b";".join(reversed(pairs)), b"; a=1; ".join(pairs)):
-        assert b"name=None" in answer(port, cookie), cookie
+        assert b"name=None" in fetch(port, cookie), cookie
 
 
 @pytest.mark.parametrize("http", ["httptools", "h11"])
@@ -126,10 +126,10 @@ def test_cookies_in_headers_of_their_own_are_joined_as_one(http: str) -> None:
     """So HTTP/2 splits them (RFC 9113, section 8.2.3)."""
     attackers, hers = session_of("mallory"), session_of("ada")
     with SERVERS[http]() as port:
-        assert b"name=ada" in answer(port, b"a=1", NAME + b"=" + hers, b"b=2")
-        twice = answer(port, NAME + b"=" + hers, NAME + b"=" + attackers)
+        assert b"name=ada" in fetch(port, b"a=1", NAME + b"=" + hers, b"b=2")
+        twice = fetch(port, NAME + b"=" + hers, NAME + b"=" + attackers)
         assert b"name=None" in twice
-        planted = answer(port, b"\xa0" + NAME + b"=" + attackers, NAME + b"=" + hers)
+        planted = fetch(port, b"\xa0" + NAME + b"=" + attackers, NAME + b"=" + hers)
         assert b"name=ada" in planted
 
 
@@ -140,7 +140,7 @@ def ask_wsgi(cookie: bytes, path: str) -> Any:
 def ask_server(serve: Serve, cookie: bytes) -> Any:
     """Give what a server's page could read of the request's cookies."""
     with serve() as port:
-        found = answer(port, cookie, path="/cookies/")
+        found = fetch(port, cookie, path="/cookies/")
     return json.loads(found[found.index(b"[") : found.rindex(b"]") + 1])
 
 

@@ -276,7 +276,7 @@ def test_change_of_an_anonymous_sessions_key_sets_no_next_cookie(world: World) -
     assert len(next_cookies(browser().ask("login"))) == 1
 
 
-def test_answer_carries_the_key_that_its_request_changed_to_whatever_its_status(
+def test_response_carries_the_key_that_its_request_changed_to_whatever_its_status(
     world: World,
 ) -> None:
     ada = browser(**{USER_ID: ADA})

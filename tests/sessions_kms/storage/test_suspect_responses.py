@@ -46,7 +46,7 @@ def test_fifty_confirmations_are_allowed_in_any_second(
     assert not limit.allows("half a second after the others")
 
 
-def test_item_missing_by_two_answers_is_not_read_again_for_two_seconds(
+def test_item_missing_by_two_responses_is_not_read_again_for_two_seconds(
     clock: FakeClock, limit: ConfirmationLimit
 ) -> None:
     limit.confirmed("a")

@@ -28,7 +28,7 @@ class State(Enum):
     REFUSING = auto()  # disabled, denied, pending deletion or not found: one error of ours
     UNREACHABLE = auto()
     CUTTING = auto()  # responses with a plaintext cut short
-    MISNAMING = auto()  # answers in the name of another KMS key
+    MISNAMING = auto()  # responses in the name of another KMS key
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class FakeKMS(MemoryKMS):
 
     def generate_data_key(self, key_id: str, context: Mapping[str, str]) -> DataKeyResponse:
         state = self._asked("generate_data_key", key_id, context)
-        return _answer(state, super().generate_data_key(key_id, context))
+        return _response(state, super().generate_data_key(key_id, context))
 
     def decrypt(
         self, key_id: str, ciphertext: bytes, context: Mapping[str, str]
     ) -> DataKeyResponse:
         state = self._asked("decrypt", key_id, context)
-        return _answer(state, super().decrypt(key_id, ciphertext, context))
+        return _response(state, super().decrypt(key_id, ciphertext, context))
 
     def _asked(self, operation: str, key_id: str, context: Mapping[str, str]) -> State:
         call = Call(operation, key_id, dict(context))
@@ -83,7 +83,7 @@ class FakeKMS(MemoryKMS):
         return state
 
 
-def _answer(state: State, response: DataKeyResponse) -> DataKeyResponse:
+def _response(state: State, response: DataKeyResponse) -> DataKeyResponse:
     """Return the response of a key in a state."""
     if state is State.CUTTING:
         return replace(response, plaintext=response.plaintext[:-1])
@@ -94,7 +94,7 @@ class FakeDataKeyTable:
     """The published data keys of one namespace, with the conditions of the real table.
 
     ``reachable`` off makes each call raise; a period in ``malformed`` is an item
-    that is not what the format says; ``losing_answers`` reports each put as lost
+    that is not what the format says; ``losing_responses`` reports each put as lost
     to another, as the table does when its response was lost on the way.
     ``before_put`` runs before each put takes effect.
     """
@@ -104,7 +104,7 @@ class FakeDataKeyTable:
         self.keys: dict[int, PublishedKey] = {}
         self.malformed: set[int] = set()
         self.reachable = True
-        self.losing_answers = False
+        self.losing_responses = False
         self.before_put: Callable[[PublishedKey], object] = lambda _key: None
         self.puts = 0
 
@@ -134,7 +134,7 @@ class FakeDataKeyTable:
                 return False
             self.keys[key.period] = key
             self.puts += 1
-        return not self.losing_answers
+        return not self.losing_responses
 
     def _check_reachable(self) -> None:
         if not self.reachable:

@@ -20,7 +20,7 @@ from tests.support.http_server import serve
 HOLD_MAX = 30  # seconds after which a held request ends
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """An HTTP response; ``length`` is its Content-Length, if it differs from the body's."""
 
     status: int
@@ -39,12 +39,12 @@ class Exchange:
 
     operation: str
     body: bytes
-    forward: Callable[[], Answer]
+    forward: Callable[[], Response]
     closing: threading.Event
     signed_at: str = ""  # the date in SigV4's format
 
 
-Fault = Callable[[Exchange], Answer]
+Fault = Callable[[Exchange], Response]
 
 
 @dataclass
@@ -59,14 +59,14 @@ class _Rule:
 class FaultProxy:
     """A running proxy: ``operations`` are the requested operations, ``wire`` all their bytes.
 
-    ``answers`` are the bodies from the service, before faults changed them.
+    ``responses`` are the bodies from the service, before faults changed them.
     """
 
     url: str
     operations: list[str] = field(default_factory=list)
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     wire: list[bytes] = field(default_factory=list)
-    answers: list[bytes] = field(default_factory=list)
+    responses: list[bytes] = field(default_factory=list)
     _rules: list[_Rule] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -79,10 +79,10 @@ class FaultProxy:
     def heal(self) -> None:
         """Remove all rules and records."""
         with self._lock:
-            for record in (self._rules, self.operations, self.requests, self.wire, self.answers):
+            for record in (self._rules, self.operations, self.requests, self.wire, self.responses):
                 record.clear()
 
-    def handle(self, exchange: Exchange) -> Answer:
+    def handle(self, exchange: Exchange) -> Response:
         with self._lock:
             self.operations.append(exchange.operation)
             self.requests.append((exchange.operation, json.loads(exchange.body)))
@@ -105,18 +105,20 @@ class FaultProxy:
 
 def error(code: str, status: int = 400, **members: Any) -> Fault:
     """Respond with an error of AWS; the service does not get the request."""
-    return answer(json.dumps({"__type": code, "message": "injected", **members}).encode(), status)
+    return respond_with(
+        json.dumps({"__type": code, "message": "injected", **members}).encode(), status
+    )
 
 
-def answer(body: bytes, status: int = 200) -> Fault:
+def respond_with(body: bytes, status: int = 200) -> Fault:
     """Respond with these bytes; the service does not get the request."""
-    return lambda _: Answer(status, {}, body)
+    return lambda _: Response(status, {}, body)
 
 
 def apply_and(fault: Fault) -> Fault:
     """Forward the request, then apply the fault to the response."""
 
-    def after_the_fact(exchange: Exchange) -> Answer:
+    def after_the_fact(exchange: Exchange) -> Response:
         exchange.forward()
         return fault(exchange)
 
@@ -126,35 +128,35 @@ def apply_and(fault: Fault) -> Fault:
 def change_response(change: Callable[[bytes], bytes], *, status: int | None = None) -> Fault:
     """Forward, and change the bytes of the response."""
 
-    def change_answer(exchange: Exchange) -> Answer:
+    def change_response(exchange: Exchange) -> Response:
         honest = exchange.forward()
         return honest._replace(body=change(honest.body), status=status or honest.status)
 
-    return change_answer
+    return change_response
 
 
-def cut_off(exchange: Exchange) -> Answer:
+def cut_off(exchange: Exchange) -> Response:
     """Forward, and close the connection in the middle of the response."""
     honest = exchange.forward()
     return honest._replace(body=honest.body[: len(honest.body) // 2], length=len(honest.body))
 
 
-def claim_shorter(exchange: Exchange) -> Answer:
+def claim_shorter(exchange: Exchange) -> Response:
     """Forward, with a Content-Length one byte short: the rest stays in the connection."""
     honest = exchange.forward()
     return honest._replace(length=len(honest.body) - 1)
 
 
-def delay(exchange: Exchange) -> Answer:
+def delay(exchange: Exchange) -> Response:
     exchange.closing.wait(0.05)
     return exchange.forward()
 
 
-def drop_connection(exchange: Exchange) -> Answer:
+def drop_connection(exchange: Exchange) -> Response:
     raise Dropped
 
 
-def hold_exchange(exchange: Exchange) -> Answer:
+def hold_exchange(exchange: Exchange) -> Response:
     """Do not respond until the proxy ends."""
     exchange.closing.wait(HOLD_MAX)
     raise Dropped
@@ -232,7 +234,7 @@ class _Handler(BaseHTTPRequestHandler):
         except Dropped:
             self.close_connection = True
 
-    def _forward(self, request: bytes) -> Answer:
+    def _forward(self, request: bytes) -> Response:
         headers = {name: text for name, text in self.headers.items() if name != "Connection"}
         headers["Host"] = self.server.upstream
         self._upstream.request("POST", self.path, request, headers)
@@ -240,10 +242,10 @@ class _Handler(BaseHTTPRequestHandler):
         kept = {name: text for name, text in got.getheaders() if name.startswith("x-amz")}
         kept.pop("x-amz-crc32", None)  # It would reveal each fault, if the service sends it.
         body = got.read()
-        self.server.proxy.answers.append(body)
-        return Answer(got.status, kept, body)
+        self.server.proxy.responses.append(body)
+        return Response(got.status, kept, body)
 
-    def _send(self, made: Answer) -> None:
+    def _send(self, made: Response) -> None:
         length = len(made.body) if made.length is None else made.length
         if length > len(made.body):
             self.close_connection = True  # The rest of the body never comes.

@@ -100,7 +100,7 @@ class Visitor:
 
     def learn(self) -> None:
         """Add the data keys from KMS to the secrets."""
-        for body in self.faulty.kms.answers:
+        for body in self.faulty.kms.responses:
             if plaintext := json.loads(body).get("Plaintext"):
                 self.secrets.add("data key", base64.b64decode(plaintext))
 

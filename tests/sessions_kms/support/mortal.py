@@ -11,7 +11,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from tests.sessions_kms.support.faults import Answer, Dropped, Exchange, Fault
+from tests.sessions_kms.support.faults import Dropped, Exchange, Fault, Response
 from tests.sessions_kms.support.operations import OPERATIONS, Scene
 from tests.sessions_kms.support.worker import ENVIRONMENT
 from tests.support.talking_process import TalkingProcess, say
@@ -27,9 +27,9 @@ class Mortals(TalkingProcess):
     def run(self, operation: str, scene: Scene) -> tuple[str, Scene]:
         """Run an operation in a child; return its result and the scene reported last."""
         self.tell(operation, scene=asdict(scene))
-        self._pids.put(self.answer())
-        told = self.answer()
-        return told["answer"], Scene(**told["scene"])
+        self._pids.put(self.read_result())
+        told = self.read_result()
+        return told["result"], Scene(**told["scene"])
 
     def kill_child(self) -> None:
         """Kill the current child (kill -9)."""
@@ -44,7 +44,7 @@ class Mortals(TalkingProcess):
 def kill_at(mortals: Mortals, *, applied: bool) -> Fault:
     """Kill the child that made this call, before or after the service has handled it."""
 
-    def fault(exchange: Exchange) -> Answer:
+    def fault(exchange: Exchange) -> Response:
         if applied:
             exchange.forward()
         mortals.kill_child()
@@ -58,10 +58,10 @@ def act(operation: str, scene: Scene) -> None:
     say(os.getpid())
     try:
         OPERATIONS[operation][0](scene)
-        response = "ok"
+        result = "ok"
     except Exception as exc:  # noqa: BLE001 - handed to the test
-        response = type(exc).__name__
-    say({"answer": response, "scene": asdict(scene)})
+        result = type(exc).__name__
+    say({"result": result, "scene": asdict(scene)})
 
 
 def main() -> None:

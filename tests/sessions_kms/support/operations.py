@@ -30,7 +30,7 @@ RESULT = b"result"
 WORDS = {"browser": "Firefox"}
 OLD = {USER_ID: ADA, LINKS: [FIRST], ABOUT: WORDS, "token": "old", "other": 1}
 ANONYMOUS = {"cart": 1}
-Answer = Literal["ok", "unavailable", "killed"]
+Response = Literal["ok", "unavailable", "killed"]
 
 
 @dataclass
@@ -141,17 +141,17 @@ def work_once(scene: Scene) -> None:
 # The allowed states afterwards
 
 
-def check_unchanged(scene: Scene, response: Answer) -> None:
+def check_unchanged(scene: Scene, response: Response) -> None:
     assert stored_item(scene.ada) == OLD
 
 
-def check_created(scene: Scene, response: Answer) -> None:
+def check_created(scene: Scene, response: Response) -> None:
     check_unchanged(scene, response)
     if response == "ok":
         assert stored_item(scene.moved) == {"token": "new"}
 
 
-def check_changed(scene: Scene, response: Answer) -> None:
+def check_changed(scene: Scene, response: Response) -> None:
     found, new = stored_item(scene.ada), OLD | {"token": "new"}
     if response == "ok":
         assert found == new | scene.acknowledged
@@ -160,14 +160,14 @@ def check_changed(scene: Scene, response: Answer) -> None:
     assert found.items() >= scene.acknowledged.items(), "what was acknowledged is lost"
 
 
-def check_linked(scene: Scene, response: Answer) -> None:
+def check_linked(scene: Scene, response: Response) -> None:
     found, new = stored_item(scene.ada), OLD | {"token": "new", LINKS: [SECOND]}
     assert found in ([new] if response == "ok" else [OLD, new])
     end_linked(services(), found[LINKS][0])
     assert stored_item(scene.ada) == {}, "what a session lists does not end it"
 
 
-def check_cycled(scene: Scene, response: Answer) -> None:
+def check_cycled(scene: Scene, response: Response) -> None:
     new = OLD | {"token": "new"}
     if response == "ok":
         assert stored_item(scene.moved) == new
@@ -184,7 +184,7 @@ def check_cycled(scene: Scene, response: Answer) -> None:
         assert stored_item(scene.ada) in (OLD, {})
 
 
-def check_signed_in(scene: Scene, response: Answer) -> None:
+def check_signed_in(scene: Scene, response: Response) -> None:
     check_unchanged(scene, response)
     if response == "ok":
         assert stored_item(scene.moved) == ANONYMOUS | {USER_ID: ADA}
@@ -194,24 +194,24 @@ def check_signed_in(scene: Scene, response: Answer) -> None:
         assert stored_item(scene.anonymous) in (ANONYMOUS, {})
 
 
-def check_flushed(scene: Scene, response: Answer) -> None:
+def check_flushed(scene: Scene, response: Response) -> None:
     assert stored_item(scene.ada) in ([{}] if response == "ok" else [OLD, {}])
 
 
-def check_ended(scene: Scene, response: Answer) -> None:
+def check_ended(scene: Scene, response: Response) -> None:
     if response != "ok":
         end_sessions_of(services(), ADA)  # Repeating it completes it.
     assert stored_item(scene.ada) == stored_item(scene.also_ada) == {}
 
 
-def ended_by_link(scene: Scene, response: Answer) -> None:
+def ended_by_link(scene: Scene, response: Response) -> None:
     if response != "ok":
         end_linked(services(), FIRST)
     assert stored_item(scene.ada) == {}
     assert stored_item(scene.also_ada)
 
 
-def check_worked(scene: Scene, response: Answer, advance: Callable[[float], None]) -> None:
+def check_worked(scene: Scene, response: Response, advance: Callable[[float], None]) -> None:
     """The next process finds the result, or can take over the work after the lease."""
     claim = run_sync(Leases(services()).claim(scene.secret, "next", seconds=LEASE))
     if response == "ok":
@@ -242,7 +242,7 @@ OPERATIONS: dict[str, tuple[Act, Callable[..., None]]] = {
 }
 
 
-def check(name: str, scene: Scene, response: Answer, advance: Callable[[float], None]) -> None:
+def check(name: str, scene: Scene, response: Response, advance: Callable[[float], None]) -> None:
     """Compare the stored state after an operation with the states that the design allows."""
     hold = OPERATIONS[name][1]
     if hold is check_worked:

@@ -170,7 +170,7 @@ def _client(service: str, endpoints: tuple[str | None, ...]) -> Any:
 
 
 def aws_stack(kind: Kind, clock: FakeClock, **config: Any) -> Stack:
-    """Wire the engine to whatever answers at the endpoints in force, with a key and a table."""
+    """Wire the engine to whatever responses at the endpoints in force, with a key and a table."""
     key = kept_client("kms").create_key()["KeyMetadata"]["Arn"]
     table = f"sessions-{uuid.uuid4().hex[:12]}"
     client = kept_client("dynamodb")
@@ -197,11 +197,11 @@ def _one_at_a_time(response: Callable[..., Any]) -> Callable[..., Any]:
     """Answer calls in turn: moto, in process, tests a condition and writes without a lock."""
     lock = threading.Lock()
 
-    def answered(*args: Any, **kwargs: Any) -> Any:
+    def respond_in_turn(*args: Any, **kwargs: Any) -> Any:
         with lock:
             return response(*args, **kwargs)
 
-    return answered
+    return respond_in_turn
 
 
 @contextmanager

@@ -30,7 +30,7 @@ def at_once(*told: tuple[Worker, str, dict[str, Any]]) -> list[Any]:
     """Send commands to several processes at once, then return their results."""
     for worker, do, arguments in told:
         worker.tell(do, **arguments)
-    return [worker.answer() for worker, _, _ in told]
+    return [worker.read_result() for worker, _, _ in told]
 
 
 @dataclass(frozen=True)

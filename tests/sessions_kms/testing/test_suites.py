@@ -90,8 +90,8 @@ class Served(SessionStoreMixin, LiveServerTestCase):
         from http.cookies import SimpleCookie
         from urllib.request import Request, urlopen
 
-        answer = urlopen(self.live_server_url + "/count")
-        key = SimpleCookie(answer.headers["Set-Cookie"])["sessionid"].value
+        response = urlopen(self.live_server_url + "/count")
+        key = SimpleCookie(response.headers["Set-Cookie"])["sessionid"].value
         self.assertEqual(content_of(key), {"n": 1})
         request = Request(self.live_server_url + "/count", headers={"Cookie": f"sessionid={key}"})
         self.assertEqual(urlopen(request).read(), b"2")

@@ -36,7 +36,7 @@ class Connection(asyncio.Protocol):
                 self.transport.write(response)
 
 
-def answer(body: bytes, kind: bytes, *headers: bytes) -> bytes:
+def make_response(body: bytes, kind: bytes, *headers: bytes) -> bytes:
     """Return a whole response with status 200."""
     return b"\r\n".join(
         [

@@ -11,7 +11,7 @@ import re
 import zlib
 from typing import Any
 
-from tests.support.production.http_server import Connection, answer, serve
+from tests.support.production.http_server import Connection, make_response, serve
 
 TARGET = re.compile(rb"\r\nx-amz-target: *DynamoDB_\d+\.(\w+)", re.IGNORECASE)
 CONTENT_TYPE = b"application/x-amz-json-1.0"
@@ -73,7 +73,7 @@ def _response(document: dict[str, Any]) -> bytes:
     body = json.dumps(document, separators=(",", ":")).encode()
     checksum = b"x-amz-crc32: %d" % zlib.crc32(body)
     request_id = b"x-amzn-requestid: 0123456789ABCDEF0123456789ABCDEF"
-    return answer(body, CONTENT_TYPE, checksum, request_id)
+    return make_response(body, CONTENT_TYPE, checksum, request_id)
 
 
 if __name__ == "__main__":

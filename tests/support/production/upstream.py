@@ -2,12 +2,12 @@
 
 import asyncio
 
-from tests.support.production.http_server import Connection, answer, serve
+from tests.support.production.http_server import Connection, make_response, serve
 
 TEXT = b'{"text": "' + b"x" * 1012 + b'"}'
-DOCUMENT = answer(TEXT, b"application/json")
+DOCUMENT = make_response(TEXT, b"application/json")
 CONTENT = b'{"content":[{"type":"text","text":"' + b"x" * 960 + b'"}]}'
-RESULT = answer(b'{"jsonrpc":"2.0","id":1,"result":' + CONTENT + b"}", b"application/json")
+RESULT = make_response(b'{"jsonrpc":"2.0","id":1,"result":' + CONTENT + b"}", b"application/json")
 EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 EVENT = b"9\r\ndata: x\n\n\r\n"
 INTERVAL = 1.0  # seconds

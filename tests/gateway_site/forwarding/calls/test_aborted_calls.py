@@ -46,7 +46,7 @@ class Aborted:
     path: str
     upload: bool = False  # half a body
     waits: bool = True  # until the upstream has the call
-    reads: bool = False  # the beginning of the answer
+    reads: bool = False  # the beginning of the response
     resets: bool = False
 
 
@@ -145,7 +145,7 @@ def production_gateway(folder: Path, upstream: int) -> Iterator[Production]:
             yield Production(process.pid, **json.loads(process.said))
 
 
-def abort_before_answer(gateway: Production, upstream: socket.socket) -> int:
+def abort_before_response(gateway: Production, upstream: socket.socket) -> int:
     """Have calls under way at one time, and leave all; return how many the upstream had got.
 
     Others may be answered 503 on a machine that is too busy for its stand-ins.
@@ -173,7 +173,7 @@ def abort_before_answer(gateway: Production, upstream: socket.socket) -> int:
 def memory_after(calls: int, gateway: Production, upstream: socket.socket) -> int:
     """Return the bytes of memory that the gateway has once so many calls more were aborted."""
     while calls > 0:
-        calls -= abort_before_answer(gateway, upstream)
+        calls -= abort_before_response(gateway, upstream)
     return int(psutil.Process(gateway.pid).memory_info().rss)
 
 

@@ -22,7 +22,7 @@ import requests
 from gateway_site.local.kms import LocalKMS
 from tests.gateway_site.support.keyed import KeyedFleet, keyed_fleet
 from tests.oauth.clients.support.asserting import JWT_BEARER, SECRET, write_clients
-from tests.oauth.support.fake_provider import Answer
+from tests.oauth.support.fake_provider import Response
 from tests.oauth.support.id_jag_provider import IdJagProvider
 from tests.support.keys import write_key
 
@@ -35,9 +35,9 @@ SECONDS = 30
 class EchoingProvider(IdJagProvider):
     """It is the upstream as well, and repeats the token that it got."""
 
-    def answer(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
+    def respond_at(self, path: str, parameters: dict[str, str], authorization: str) -> Response:
         if path != "/echo":
-            return super().answer(path, parameters, authorization)
+            return super().respond_at(path, parameters, authorization)
         return 200, "application/json", json.dumps({"authorization": authorization}).encode()
 
 

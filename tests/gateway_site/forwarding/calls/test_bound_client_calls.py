@@ -50,9 +50,9 @@ class BoundCaller:
     def trade(self, form: dict[str, str]) -> None:
         url = f"{self.gateway.url}/oauth/token"
         sent = {"DPoP": self.key.proof("POST", url)}
-        answer = requests.post(url, form | {"client_id": CLIENT_ID}, headers=sent, timeout=20)
-        assert answer.status_code == 200, answer.text
-        self.tokens = answer.json()
+        response = requests.post(url, form | {"client_id": CLIENT_ID}, headers=sent, timeout=20)
+        assert response.status_code == 200, response.text
+        self.tokens = response.json()
         assert self.tokens["token_type"] == "DPoP"
 
     @property
@@ -194,11 +194,11 @@ def test_two_proofs_or_two_tokens_are_rejected(bound: BoundCaller) -> None:
     one, two = f"DPoP: {bound.proof()}", f"dpop: {bound.proof()}"
     assert send(token, one).startswith(b"HTTP/1.1 200")
     for lines in ((token, one, two), (token, two, two), (token, two, "DPoP: x")):
-        answer = send(*lines).decode()
-        assert answer.startswith("HTTP/1.1 401"), answer
+        response = send(*lines).decode()
+        assert response.startswith("HTTP/1.1 401"), response
         assert re.search(
             r'(?i)\r\nwww-authenticate: DPoP error="invalid_dpop_proof", .*resource_metadata="',
-            answer,
+            response,
         )
     assert send(token, token, two).startswith(b"HTTP/1.1 401")
 

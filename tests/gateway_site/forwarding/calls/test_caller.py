@@ -40,7 +40,7 @@ from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.outages import Outage
 from tests.gateway_site.support.gateways import upstream_variables
 from tests.gateway_site.support.in_process import (
-    Answer,
+    Response,
     ask,
     forward_call,
     in_a_new_loop,
@@ -84,35 +84,35 @@ async def not_forwarded(call: UpstreamCall) -> Problem | None:
 
 
 @pytest.fixture
-def called(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
+def called(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Response]:
     """Return a function that calls with a token; `forward` is what admitted calls do."""
 
-    def call(token: str, forward: Forward = not_forwarded) -> Answer:
+    def call(token: str, forward: Forward = not_forwarded) -> Response:
         async def instead(call: UpstreamCall, *_: object) -> Problem | None:
             return await forward(call)
 
         monkeypatch.setattr(calls, "make_call", instead)
         handler = gateway()
-        answer: Answer = in_a_new_loop(
+        response: Response = in_a_new_loop(
             lambda: ask(handler, "/gateway/tools/x", method="POST", token=token)
         )
-        return answer
+        return response
 
     return call
 
 
-def header(answer: Answer, name: bytes) -> str | None:
-    found = [value.decode() for each, value in answer[2] if each.lower() == name]
+def header(response: Response, name: bytes) -> str | None:
+    found = [value.decode() for each, value in response[2] if each.lower() == name]
     return found[0] if found else None
 
 
-def code_of(answer: Answer) -> tuple[int, str]:
-    return answer[0], json.loads(answer[1])["code"]
+def code_of(response: Response) -> tuple[int, str]:
+    return response[0], json.loads(response[1])["code"]
 
 
 def test_process_that_lacks_a_newer_key_of_djangos_has_a_program_try_again(
     token: str,
-    called: Callable[..., Answer],
+    called: Callable[..., Response],
     store: Stack,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
@@ -121,14 +121,14 @@ def test_process_that_lacks_a_newer_key_of_djangos_has_a_program_try_again(
     monkeypatch.setattr(session_user, "started_at", 0.0)
     before = store.items()
     settings.SECRET_KEY = "another-" + settings.SECRET_KEY
-    answer = called(token)
-    assert code_of(answer) == (503, "key_missing")
-    assert int(header(answer, b"retry-after") or "") > 0
-    assert header(answer, b"www-authenticate") is None
+    response = called(token)
+    assert code_of(response) == (503, "key_missing")
+    assert int(header(response, b"retry-after") or "") > 0
+    assert header(response, b"www-authenticate") is None
     monkeypatch.setattr(session_user, "started_at", time.time() + 1)
-    answer = called(token)
-    assert code_of(answer) == (401, "signed_out")
-    assert (header(answer, b"www-authenticate") or "").startswith("Bearer")
+    response = called(token)
+    assert code_of(response) == (401, "signed_out")
+    assert (header(response, b"www-authenticate") or "").startswith("Bearer")
     assert store.items() == before
 
 
@@ -141,7 +141,7 @@ def changed_key(token: str, settings: Settings, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_what_changed_in_a_grant_is_saved_and_its_key_never_a_cookie(
-    token: str, called: Callable[..., Answer], changed_key: None
+    token: str, called: Callable[..., Response], changed_key: None
 ) -> None:
     before = run_sync(grants().open(token, upstream="tools"))
 
@@ -154,9 +154,9 @@ def test_what_changed_in_a_grant_is_saved_and_its_key_never_a_cookie(
         assert not response.cookies
         return Problem(418, "admitted", "It would be forwarded.")
 
-    answer = called(token, change)
-    assert code_of(answer) == (418, "admitted")
-    assert header(answer, b"set-cookie") is None
+    response = called(token, change)
+    assert code_of(response) == (418, "admitted")
+    assert header(response, b"set-cookie") is None
     stored = run_sync(grants().open(token, upstream="tools"))
     assert stored is not None
     assert before is not None
@@ -164,7 +164,7 @@ def test_what_changed_in_a_grant_is_saved_and_its_key_never_a_cookie(
 
 
 def test_grant_that_ended_meanwhile_is_not_stored_again(
-    token: str, called: Callable[..., Answer], changed_key: None, monkeypatch: pytest.MonkeyPatch
+    token: str, called: Callable[..., Response], changed_key: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save = GrantStore.asave
 
@@ -219,17 +219,19 @@ async def test_grant_of_no_use_that_cannot_be_ended_now_is_an_outage(code: str) 
 
 
 def test_grant_that_a_new_password_ends_leaves_nothing_behind(
-    token: str, called: Callable[..., Answer], store: Stack
+    token: str, called: Callable[..., Response], store: Stack
 ) -> None:
     User.objects.update(password="another")
-    answer = called(token)
-    assert answer[0] == 401
-    assert (header(answer, b"www-authenticate") or "").startswith('Bearer error="invalid_token", ')
+    response = called(token)
+    assert response[0] == 401
+    assert (header(response, b"www-authenticate") or "").startswith(
+        'Bearer error="invalid_token", '
+    )
     assert [each for each in store.items() if "#" not in each] == []
 
 
 def test_calls_that_interleave_have_each_its_own_session(
-    token: str, called: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+    token: str, called: Callable[..., Response], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A token that opens nothing does not get what another has just opened."""
     monkeypatch.setattr(calls, "make_call", forward_call)

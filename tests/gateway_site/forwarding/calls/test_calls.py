@@ -103,7 +103,7 @@ def test_head_has_the_headers_and_no_body(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_answer_without_body_ends_properly(gateway: Gateway, status: int) -> None:
+def test_response_without_body_ends_properly(gateway: Gateway, status: int) -> None:
     headers = json.dumps([["etag", '"1"'], ["content-length", "0"]])
     with gateway.client() as client:
         for _ in range(2):  # the connection is good for another request
@@ -117,24 +117,24 @@ def test_answer_without_body_ends_properly(gateway: Gateway, status: int) -> Non
 
 
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
-def test_answer_without_body_has_no_length(gateway: Gateway, status: str) -> None:
-    """Whoever believed it would take the beginning of the next answer for this one's body."""
-    answer = f'HTTP/1.1 {status}\r\nETag: "1"\r\nContent-Length: 5\r\n\r\n'
-    gateway.canned.answers["/bodiless"] = answer.encode()
+def test_response_without_body_has_no_length(gateway: Gateway, status: str) -> None:
+    """Whoever believed it would take the beginning of the next response for this one's body."""
+    sent = f'HTTP/1.1 {status}\r\nETag: "1"\r\nContent-Length: 5\r\n\r\n'
+    gateway.canned.responses["/bodiless"] = sent.encode()
     response = gateway.get("canned/bodiless")
     assert response.headers["ETag"] == '"1"'
     assert "Content-Length" not in response.headers
 
 
-def test_compressed_answer_stays_as_it_is(gateway: Gateway) -> None:
+def test_compressed_response_stays_as_it_is(gateway: Gateway) -> None:
     headers = json.dumps([["content-encoding", "gzip"], ["content-type", "text/plain"]])
-    gateway_answer = gateway.raw(
+    gateway_response = gateway.raw(
         b"GET /gateway/echo/answer?body=not-really-gzip&headers="
         + quote(headers).encode()
         + b" HTTP/1.1\r\nHost: {host}\r\n{cookie}\r\nConnection: close\r\n\r\n"
     )
-    assert b"content-encoding: gzip" in gateway_answer
-    assert b"not-really-gzip" in gateway_answer
+    assert b"content-encoding: gzip" in gateway_response
+    assert b"not-really-gzip" in gateway_response
 
 
 def test_errors_of_the_upstream_pass(gateway: Gateway) -> None:
@@ -185,7 +185,7 @@ def test_call_without_a_descriptor_left_is_busy_and_no_failure_of_the_upstream(
 
 
 @each_case(
-    "answer",
+    "response",
     [
         b"",
         b"nonsense\r\n\r\n",
@@ -211,13 +211,13 @@ def test_call_without_a_descriptor_left_is_busy_and_no_failure_of_the_upstream(
         "huge",
     ],
 )
-def test_response_that_is_not_http_is_a_bad_gateway(gateway: Gateway, answer: bytes) -> None:
-    gateway.canned.answers["/odd"] = answer
+def test_response_that_is_not_http_is_a_bad_gateway(gateway: Gateway, response: bytes) -> None:
+    gateway.canned.responses["/odd"] = response
     assert_problem(gateway.get("canned/odd"), 502, "upstream_failed")
 
 
 @pytest.mark.parametrize("framing", ["", "?length"])
-def test_answer_that_breaks_off_is_not_ended_cleanly(gateway: Gateway, framing: str) -> None:
+def test_response_that_breaks_off_is_not_ended_cleanly(gateway: Gateway, framing: str) -> None:
     with gateway.client() as client:
         url = f"{gateway.url}/gateway/echo/half{framing}"
         with client.get(url, stream=True, timeout=10) as response:
@@ -226,7 +226,7 @@ def test_answer_that_breaks_off_is_not_ended_cleanly(gateway: Gateway, framing: 
                 list(response.iter_content(100))
 
 
-def test_answer_that_stalls_is_aborted(gateway: Gateway) -> None:
+def test_response_that_stalls_is_aborted(gateway: Gateway) -> None:
     with (
         gateway.client() as client,
         client.get(f"{gateway.url}/gateway/hasty/half?silent", stream=True, timeout=10) as response,
@@ -278,7 +278,7 @@ def test_refused_token_is_refreshed_once_and_the_call_made_again(gateway: Gatewa
     assert hashlib.sha256(response.content).digest() == hashlib.sha256(body).digest()
 
 
-def test_refresh_renews_the_cookie_with_the_answer(gateway: Gateway) -> None:
+def test_refresh_renews_the_cookie_with_the_response(gateway: Gateway) -> None:
     path = f"echo/guarded?token={TOKEN}-2"
     assert "Set-Cookie" not in gateway.get(path).headers
     response = gateway.get(path, headers={"X-Test-Refresh": "stored"})

@@ -23,7 +23,7 @@ from tests.support.waiting import wait_until
 
 __all__ = ["tools"]
 GRANTED = "token-of-a-grant"
-CHALLENGED = (  # and closed, as the server of these answers does
+CHALLENGED = (  # and closed, as the server of these responses does
     b"HTTP/1.1 %d X\r\nConnection: close\r\nContent-Length: 2\r\n"
     b'WWW-Authenticate: Bearer resource_metadata="https://evil.example/.well-known/oauth-protected-resource"\r\n\r\nno'
 )
@@ -137,18 +137,18 @@ def test_token_outside_the_authorization_header_is_ignored(
 ) -> None:
     token = caller.access_token
     url = f"{gateway.url}/gateway/open/"
-    for answer in (
+    for response in (
         requests.get(f"{url}?{urlencode({'access_token': token})}", timeout=10),
         requests.post(url, {"access_token": token}, timeout=10),
         requests.get(url, headers={"X-Authorization": f"Bearer {token}"}, timeout=10),
         requests.get(url, headers={"Proxy-Authorization": f"Bearer {token}"}, timeout=10),
         requests.get(url, auth=("user", token), timeout=10),
     ):
-        assert answer.status_code == 401
-        assert token not in answer.text
+        assert response.status_code == 401
+        assert token not in response.text
     for name in ("gateway_sessionid", "Authorization", "access_token"):
-        answer = requests.get(url, cookies={name: token}, timeout=10)
-        assert answer.status_code == 401
+        response = requests.get(url, cookies={name: token}, timeout=10)
+        assert response.status_code == 401
 
 
 def test_token_is_for_its_own_upstream_alone(gateway: Gateway, caller: Caller) -> None:
@@ -188,7 +188,7 @@ def test_page_of_another_site_cannot_call_though_it_had_the_token(
 def test_challenge_of_an_upstream_does_not_reach_the_client(
     gateway: Gateway, status: int, comes: int
 ) -> None:
-    gateway.canned.answers["/challenged"] = CHALLENGED % status
+    gateway.canned.responses["/challenged"] = CHALLENGED % status
     response = Caller.allowed(gateway, "led").call("led/challenged")
     assert response.status_code == comes
     assert "evil.example" not in str(response.headers)

@@ -81,8 +81,8 @@ def test_program_with_credentials_is_not_redirected(
     shown = {name: token if name == "Authorization" else cookie}
     with pytest.raises(HTTPError) as caught:
         program.open(urllib.request.Request(url, headers=shown), timeout=20)  # noqa: S310
-    with caught.value as answer:
-        assert (answer.code, answer.headers["X-Gateway-Problem"]) == (502, "misdirected")
+    with caught.value as response:
+        assert (response.code, response.headers["X-Gateway-Problem"]) == (502, "misdirected")
     assert not thief.asked
     # And it would have gone there, with all it has.
     program.open(urllib.request.Request(thief.url, headers=shown), timeout=20).close()  # noqa: S310
@@ -105,10 +105,10 @@ def test_every_redirect_elsewhere_is_a_bad_gateway(callers: dict[str, Caller], s
     cases = [("GET", location) for location in elsewhere]
     cases += [(method, "https://evil.example/") for method in ("GET", "HEAD", "POST")]
     for method, location in cases:
-        answer = get_redirected(callers["open"], location, status, method=method)
-        assert answer.status_code == 502, (location, method)
-        assert answer.headers["X-Gateway-Problem"] == "misdirected"
-        assert "Location" not in answer.headers
+        response = get_redirected(callers["open"], location, status, method=method)
+        assert response.status_code == 502, (location, method)
+        assert response.headers["X-Gateway-Problem"] == "misdirected"
+        assert "Location" not in response.headers
 
 
 @pytest.mark.parametrize(
@@ -126,15 +126,15 @@ def test_client_is_led_to_listed_hosts_alone_whatever_else_it_sends(
     """A browser keeps the session cookie to the gateway, but some took Authorization along."""
     for upstream, comes in (("open", 502), ("stored", 302)):
         path = address(upstream, 302, [["location", LISTED]])
-        answer = callers[upstream].call(path, headers=headers, allow_redirects=False)
-        assert answer.status_code == comes
+        response = callers[upstream].call(path, headers=headers, allow_redirects=False)
+        assert response.status_code == comes
 
 
 def test_redirect_with_two_locations_is_a_bad_gateway(callers: dict[str, Caller]) -> None:
     for status in EVERY_REDIRECT:
         path = address("open", status, [["Location", "/x"], ["location", "https://evil.example/"]])
-        answer = callers["open"].call(path, allow_redirects=False)
-        assert_problem(answer, 502, "misdirected")
+        response = callers["open"].call(path, allow_redirects=False)
+        assert_problem(response, 502, "misdirected")
 
 
 def test_redirect_within_the_upstream_is_returned(
@@ -142,8 +142,11 @@ def test_redirect_within_the_upstream_is_returned(
 ) -> None:
     for status in EVERY_REDIRECT:
         for location in ("/x", f"http://127.0.0.1:{gateway.upstream_port}/x"):
-            answer = get_redirected(callers["open"], location, status)
-            assert (answer.status_code, answer.headers["Location"]) == (status, "/gateway/open/x")
+            response = get_redirected(callers["open"], location, status)
+            assert (response.status_code, response.headers["Location"]) == (
+                status,
+                "/gateway/open/x",
+            )
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
@@ -152,8 +155,8 @@ def test_redirect_to_a_host_that_the_operator_lists_is_returned(
     callers: dict[str, Caller], method: str, status: int
 ) -> None:
     for location in (LISTED, LISTED.replace(".com/", ".com:443/"), LISTED.replace("f", "F", 1)):
-        answer = get_redirected(callers["stored"], location, status, method=method, at="stored")
-        assert (answer.status_code, answer.headers["Location"]) == (status, location)
+        response = get_redirected(callers["stored"], location, status, method=method, at="stored")
+        assert (response.status_code, response.headers["Location"]) == (status, location)
 
 
 @pytest.mark.parametrize(
@@ -175,8 +178,8 @@ def test_redirect_to_a_host_that_the_operator_lists_is_returned(
 def test_only_listed_hosts_are_passed_on(
     callers: dict[str, Caller], location: str, method: str
 ) -> None:
-    answer = get_redirected(callers["stored"], location, method=method, at="stored")
-    assert_problem(answer, 502, "misdirected")
+    response = get_redirected(callers["stored"], location, method=method, at="stored")
+    assert_problem(response, 502, "misdirected")
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 206, 404, 409, 500])
@@ -203,9 +206,9 @@ def test_other_status_stays_and_an_address_elsewhere_does_not(
         }
         sent = [[name, values.get(name, f"{origin}/a,b")] for name in named]
         for method in ("GET", "POST"):
-            answer = callers["stored"].call(address("stored", status, sent), method)
-            assert answer.status_code == status
-            found = {name: answer.headers[name] for name in named if name in answer.headers}
+            response = callers["stored"].call(address("stored", status, sent), method)
+            assert response.status_code == status
+            found = {name: response.headers[name] for name in named if name in response.headers}
             assert found == comes
 
 
@@ -232,10 +235,10 @@ def test_other_redirecting_headers_are_removed(
         ["Refresh", "1"],
         ["X-Kept", "1"],
     ]
-    answer = callers["open"].call(address("open", 200, sent))
-    assert answer.headers["X-Kept"] == "1"
-    assert "evil.example" not in str(answer.headers)
-    assert "Refresh" not in answer.headers
+    response = callers["open"].call(address("open", 200, sent))
+    assert response.headers["X-Kept"] == "1"
+    assert "evil.example" not in str(response.headers)
+    assert "Refresh" not in response.headers
 
 
 def test_interim_responses_and_trailers_are_dropped(
@@ -243,7 +246,7 @@ def test_interim_responses_and_trailers_are_dropped(
 ) -> None:
     """Interim answers (RFC 8297) and trailers may have `Link` and `Location`, too."""
     links = b"Link: <https://evil.example/>; rel=preload\r\nLocation: https://evil.example/\r\n\r\n"
-    gateway.canned.answers["/hinting"] = (
+    gateway.canned.responses["/hinting"] = (
         b"HTTP/1.1 103 Early Hints\r\n" + links + b"HTTP/1.1 104 Upload Resumption Supported\r\n"
         + links + b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
         b"Trailer: Link, Location\r\n\r\n2\r\nok\r\n0\r\n" + links
@@ -275,10 +278,10 @@ def test_pages_of_a_list_are_found_by_their_links(
     headers = {"Authorization": f"Bearer {callers['open'].access_token}"}
     url, bodies = f"{gateway.url}/gateway/open{first}", []
     while url:
-        answer = requests.get(url, headers=headers, timeout=20)
-        assert answer.status_code == 200, answer.text
-        bodies.append(answer.text)
-        assert "help" not in answer.links
-        url = answer.links.get("next", {}).get("url", "")
+        response = requests.get(url, headers=headers, timeout=20)
+        assert response.status_code == 200, response.text
+        bodies.append(response.text)
+        assert "help" not in response.links
+        url = response.links.get("next", {}).get("url", "")
         assert not url or url.startswith(gateway.url)  # many programs do not resolve it
     assert bodies == ["first", "second", "third"]

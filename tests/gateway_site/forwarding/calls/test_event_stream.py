@@ -130,9 +130,9 @@ async def test_result_that_comes_with_the_end_of_its_response_is_not_dropped() -
 def test_streams_may_end_early_where_events_can_be_seen_and_no_length_is_promised(
     headers: list[tuple[bytes, bytes]], readable: bool
 ) -> None:
-    answer = Upstream()
-    answer.headers = headers
-    assert has_readable_events(cast("Response", answer)) is readable
+    response = Upstream()
+    response.headers = headers
+    assert has_readable_events(cast("Response", response)) is readable
 
 
 @pytest.fixture

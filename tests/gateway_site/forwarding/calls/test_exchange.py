@@ -61,8 +61,8 @@ def entry() -> Iterator[LogEntry]:
 
 
 @asynccontextmanager
-async def upstream_saying(answer: bytes) -> AsyncIterator[str]:
-    """Serve an upstream that gives one answer to each request, and give its address."""
+async def upstream_saying(response: bytes) -> AsyncIterator[str]:
+    """Serve an upstream that gives one response to each request, and give its address."""
 
     serving: dict[asyncio.StreamWriter, asyncio.Event] = {}
 
@@ -71,8 +71,8 @@ async def upstream_saying(answer: bytes) -> AsyncIterator[str]:
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 await reader.readuntil(b"\r\n\r\n")
-                writer.write(answer)
-                if not answer:
+                writer.write(response)
+                if not response:
                     break
         writer.close()
         serving[writer].set()
@@ -173,9 +173,9 @@ async def test_complete_response_is_sent_in_one_piece() -> None:
     ]
 
 
-@pytest.mark.parametrize("answer", [b"", PLAIN[:-1], STREAM + b"x\r\n", b"HTTP/1.1 101 \r\n\r\n"])
-async def test_failed_and_cancelled_calls_leave_nothing_open(answer: bytes) -> None:
-    async with upstream_saying(answer) as url:
+@pytest.mark.parametrize("response", [b"", PLAIN[:-1], STREAM + b"x\r\n", b"HTTP/1.1 101 \r\n\r\n"])
+async def test_failed_and_cancelled_calls_leave_nothing_open(response: bytes) -> None:
+    async with upstream_saying(response) as url:
         server = Server()
         task = asyncio.create_task(make_call(call_of(url), server.client, server.send, []))
         await asyncio.wait([task], timeout=0.05)
@@ -185,12 +185,12 @@ async def test_failed_and_cancelled_calls_leave_nothing_open(answer: bytes) -> N
     assert not len(slots)
 
 
-@pytest.mark.parametrize(("answer", "problem"), [(PLAIN, None), (b"", "upstream_failed")])
+@pytest.mark.parametrize(("response", "problem"), [(PLAIN, None), (b"", "upstream_failed")])
 async def test_entry_says_that_the_upstream_may_have_received_the_call(
-    entry: LogEntry, answer: bytes, problem: str | None
+    entry: LogEntry, response: bytes, problem: str | None
 ) -> None:
-    """Also one without an answer; without a free connection none was sent."""
-    async with upstream_saying(answer) as url:
+    """Also one without a response; without a free connection none was sent."""
+    async with upstream_saying(response) as url:
         server = Server()
         found = await make_call(call_of(url), server.client, server.send, [])
     code = found.code if isinstance(found, Problem) else None

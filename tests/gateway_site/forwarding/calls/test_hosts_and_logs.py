@@ -32,29 +32,31 @@ def test_other_host_is_refused_before_any_call(gateway: Gateway, host: str) -> N
 def test_outage_has_a_line_a_request_with_its_id_and_one_traceback(gateway: Gateway) -> None:
     before = gateway.log.stat().st_size
     with gateway.client() as client:
-        answers = [
+        responses = [
             client.get(f"{gateway.url}/{path}", timeout=20)
             for path in ("gateway/echo/x", "", "sessions/", "gateway/")
             for _ in range(25)
         ]
-    assert {answer.status_code for answer in answers} == {503}
+    assert {response.status_code for response in responses} == {503}
 
     def logged() -> str:
         return gateway.log.read_text(encoding="utf-8")[before:]
 
-    ids = [answer.headers["X-Request-ID"] for answer in answers]
+    ids = [response.headers["X-Request-ID"] for response in responses]
     wait_until(lambda: all(each in logged() for each in ids), "each has its line")
     log = logged()
     assert len(log.splitlines()) < 110, log
-    for answer in answers:
-        [line] = [line for line in log.splitlines() if answer.headers["X-Request-ID"] in line][-1:]
+    for response in responses:
+        [line] = [line for line in log.splitlines() if response.headers["X-Request-ID"] in line][
+            -1:
+        ]
         assert " 503 user=" in line
     assert log.count("Traceback") <= 1  # none where another test began it
 
 
 def test_call_is_logged_with_user_and_path_and_without_its_query(gateway: Gateway) -> None:
-    answer = gateway.get("echo/x?secret=canary", headers={"X-Request-ID": "of-the-proxy"})
-    request_id = answer.headers["X-Request-ID"]
+    response = gateway.get("echo/x?secret=canary", headers={"X-Request-ID": "of-the-proxy"})
+    request_id = response.headers["X-Request-ID"]
     assert request_id == "of-the-proxy"  # which loopback is trusted to be here
     wait_until(lambda: request_id in gateway.log.read_text(encoding="utf-8"), "it is logged")
     log = gateway.log.read_text(encoding="utf-8")

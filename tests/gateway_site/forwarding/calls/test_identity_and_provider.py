@@ -29,7 +29,7 @@ from sessions_kms.telemetry import telemetry as engine_telemetry
 from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.app import ISSUER, SERVER, App, WayBack
 from tests.oauth.clients.support.consent import decide
-from tests.oauth.support.fake_provider import Answer, FakeProvider
+from tests.oauth.support.fake_provider import FakeProvider, Response
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.github_api import GitHubApi
 from tests.oauth.support.requests import stored_tokens
@@ -49,7 +49,7 @@ class Server:
     status: int = 200
     seen: list[dict[str, Any]] = field(default_factory=list)
 
-    def answer(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
+    def respond_at(self, path: str, parameters: dict[str, str], authorization: str) -> Response:
         token = authorization.removeprefix("Bearer ")
         self.seen.append(jwt.decode(token, options={"verify_signature": False}))
         return self.status, "text/plain", b"the server's answer"
@@ -73,12 +73,12 @@ def declare(
     claims = find_stored_claims(settings.UPSTREAMS.values())
     configure(settings, variables, stored_claims=claims)
     server = Server()
-    at.answer = server.answer  # type: ignore[method-assign]
+    at.respond_at = server.respond_at  # type: ignore[method-assign]
     return server
 
 
 def call(visitor: Visitor) -> str:
-    """Call it as a browser does, through the whole gateway; return the page with the answer."""
+    """Call it as a browser does, through the whole gateway; return the page with the response."""
     response: Any = visitor.client.get("/try/who/", headers={"Host": "testserver"})
     page: str = response.content.decode()
     return page
@@ -216,7 +216,7 @@ def test_client_names_the_user_as_its_own_consent_did_until_that_grant_ends(
     app.register()
     corp.person |= {"email": "ada@new.example", "name": "Ada King"}
     led = decide(visitor, app.address(resource=resource))["Location"]
-    code = WayBack.of(visitor.client.get(corp.consent(led))).answer["code"]
+    code = WayBack.of(visitor.client.get(corp.consent(led))).response["code"]
     token = app.redeem(code, resource=resource).json()["access_token"]
     corp.person |= {"email": "ada@newest.example", "name": "Ada"}
     visitor.sign_in(corp)
@@ -247,11 +247,11 @@ def test_githubs_primary_address_counts_unless_another_one_admits(
     ]
     api = GitHubApi(github, emails)
 
-    def answer(path: str, parameters: dict[str, str], authorization: str) -> Answer:
+    def respond_at(path: str, parameters: dict[str, str], authorization: str) -> Response:
         is_upstream = path.startswith("/who")
-        return (server if is_upstream else api).answer(path, parameters, authorization)
+        return (server if is_upstream else api).respond_at(path, parameters, authorization)
 
-    github.answer = answer  # type: ignore[method-assign]
+    github.respond_at = respond_at  # type: ignore[method-assign]
     visitor.sign_in(github, "github")
     call(visitor)
     assert server.seen[-1]["email"] == address

@@ -98,10 +98,10 @@ def test_rejected_token_is_neither_refreshed_nor_sent_again(gateway: Gateway) ->
 )
 def test_no_header_of_a_client_names_the_user(gateway: Gateway, name: str) -> None:
     request = b"GET /gateway/who/a HTTP/1.1\r\nHost: {host}\r\n{cookie}\r\nConnection: close\r\n"
-    answer = gateway.raw(request + f"{name}: Basic forged-by-a-client\r\n\r\n".encode())
-    assert answer.startswith(b"HTTP/1.1 200"), answer
-    assert b"forged-by-a-client" not in answer
-    assert b"Bearer ey" in answer
+    response = gateway.raw(request + f"{name}: Basic forged-by-a-client\r\n\r\n".encode())
+    assert response.startswith(b"HTTP/1.1 200"), response
+    assert b"forged-by-a-client" not in response
+    assert b"Bearer ey" in response
 
 
 def test_trial_page_hides_the_token_that_an_upstream_repeats(gateway: Gateway) -> None:

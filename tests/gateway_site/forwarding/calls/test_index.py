@@ -152,14 +152,14 @@ def test_index_reads_the_session_once_and_writes_nothing(gateway: Gateway) -> No
 
 
 def test_signed_out_browser_learns_only_where_to_sign_in(gateway: Gateway) -> None:
-    answer = gateway.raw(
+    response = gateway.raw(
         b"GET /gateway/ HTTP/1.1\r\nHost: {host}\r\nSec-Fetch-Site: same-origin\r\n"
         b"Connection: close\r\n\r\n",
         signed_in=False,
     )
-    assert answer.startswith(b"HTTP/1.1 401 ")
-    assert b'"sign_in_url"' in answer
-    assert b'"user"' not in answer
+    assert response.startswith(b"HTTP/1.1 401 ")
+    assert b'"sign_in_url"' in response
+    assert b'"user"' not in response
 
 
 @pytest.mark.parametrize("cache_age", [3600, 0])

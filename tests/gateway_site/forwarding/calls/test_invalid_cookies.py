@@ -17,6 +17,6 @@ def test_no_request_has_the_gateway_read_more_than_twice(
         cookies = "; ".join(f"{name}={value}" for name, value in shape(NAME).items())
         head = f"GET {page} HTTP/1.1\r\nHost: {{host}}\r\nConnection: close\r\nCookie: {cookies}"
         before = int(gateway.control("all-reads"))
-        answer = gateway.raw(f"{head}\r\n\r\n".encode(), signed_in=False)
-        assert answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 302", b"HTTP/1.1 401")), page
+        response = gateway.raw(f"{head}\r\n\r\n".encode(), signed_in=False)
+        assert response.startswith((b"HTTP/1.1 200", b"HTTP/1.1 302", b"HTTP/1.1 401")), page
         assert 1 <= int(gateway.control("all-reads")) - before <= 2, page

@@ -67,19 +67,19 @@ class Person:
 
     async def open(self, url: str) -> None:
         """Open the address that a client asks for, and go on until it leads back to it."""
-        answer = self.browser.get(url, timeout=TIMEOUT)
-        if urlsplit(answer.url).path == "/accounts/login/":
-            answer = self.press(answer, "Corp")
+        response = self.browser.get(url, timeout=TIMEOUT)
+        if urlsplit(response.url).path == "/accounts/login/":
+            response = self.press(response, "Corp")
         self.asked += 1
-        answer = self.press(answer, "Allow")
+        response = self.press(response, "Allow")
         (refresh,) = [
             each
-            for each in parse(answer.text).all("meta")
+            for each in parse(response.text).all("meta")
             if each.attributes.get("http-equiv") == "refresh"
         ]
         self.came_back.append(refresh.attributes["content"].partition("url=")[2])
 
-    async def answer(self) -> AuthorizationCodeResult:
+    async def wait_for_code(self) -> AuthorizationCodeResult:
         query = {k: v[0] for k, v in parse_qs(urlsplit(self.came_back[-1]).query).items()}
         return AuthorizationCodeResult(
             code=query["code"], state=query["state"], iss=query.get("iss")
@@ -123,7 +123,7 @@ def oauth_provider_of(person: Person, storage: Storage) -> OAuthClientProvider:
         ),
         storage=storage,
         redirect_handler=person.open,
-        callback_handler=person.answer,
+        callback_handler=person.wait_for_code,
     )
 
 
@@ -162,8 +162,8 @@ async def test_client_whose_grant_has_ended_signs_in_once_more(person: Person) -
     assert storage.tokens is not None
     assert storage.client is not None
     form = {"token": storage.tokens.access_token, "client_id": str(storage.client.client_id)}
-    answer = person.browser.post(f"{person.gateway.url}/oauth/revoke", form, timeout=TIMEOUT)
-    assert answer.status_code == 200
+    response = person.browser.post(f"{person.gateway.url}/oauth/revoke", form, timeout=TIMEOUT)
+    assert response.status_code == 200
     second = await call_a_tool(oauth_provider_of(person, storage))
     assert second != first
     assert person.asked == 2

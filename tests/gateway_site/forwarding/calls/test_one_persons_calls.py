@@ -19,8 +19,8 @@ GRANTS, EACH = 33, 64  # all connections of an upstream, 2,048, are fewer than t
 
 
 @dataclass
-class Answer:
-    """The head of an answer, and the connection on which its body is still to come."""
+class Response:
+    """The head of a response, and the connection on which its body is still to come."""
 
     head: bytes
     writer: asyncio.StreamWriter
@@ -31,17 +31,17 @@ class Answer:
 
     @property
     def problem(self) -> str:
-        """The problem's code, which tells the gateway's answers from an upstream's."""
+        """The problem's code, which tells the gateway's responses from an upstream's."""
         _, there, rest = self.head.lower().partition(b"\r\nx-gateway-problem: ")
         return rest.partition(b"\r\n")[0].decode() if there else ""
 
 
-async def send_call(gateway: Gateway, path: str, *headers: str) -> Answer:
-    """Make a call by a connection of its own; return the answer once its head is there."""
+async def send_call(gateway: Gateway, path: str, *headers: str) -> Response:
+    """Make a call by a connection of its own; return the response once its head is there."""
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     lines = [f"GET /gateway/{path} HTTP/1.1", f"Host: 127.0.0.1:{gateway.port}", *headers]
     writer.write("\r\n".join([*lines, "\r\n"]).encode())
-    return Answer(await reader.readuntil(b"\r\n\r\n"), writer)
+    return Response(await reader.readuntil(b"\r\n\r\n"), writer)
 
 
 def bearer(token: str) -> str:
@@ -58,7 +58,7 @@ def tokens(gateway: Gateway, upstream: str, count: int) -> list[str]:
 
 
 @asynccontextmanager
-async def calling(calls: Sequence[asyncio.Task[Answer]]) -> AsyncIterator[None]:
+async def calling(calls: Sequence[asyncio.Task[Response]]) -> AsyncIterator[None]:
     """End all calls with the block."""
     try:
         yield
@@ -70,7 +70,7 @@ async def calling(calls: Sequence[asyncio.Task[Answer]]) -> AsyncIterator[None]:
         await asyncio.wait(calls)
 
 
-def calls_of(gateway: Gateway, path: str, shown: Sequence[str]) -> list[asyncio.Task[Answer]]:
+def calls_of(gateway: Gateway, path: str, shown: Sequence[str]) -> list[asyncio.Task[Response]]:
     return [asyncio.ensure_future(send_call(gateway, path, each)) for each in shown]
 
 
@@ -89,10 +89,10 @@ async def test_apps_of_one_person_share_twice_the_limit_of_one_app(gateway: Gate
     async with calling(calls):
         another = await send_call(gateway, "scarce/x", cookie(gateway, -1))
         another.writer.close()
-        answers = await asyncio.gather(*calls)
-        counted = Counter((each.status, each.problem) for each in answers)
+        responses = await asyncio.gather(*calls)
+        counted = Counter((each.status, each.problem) for each in responses)
         assert counted == {(200, ""): PERSON_MAY, (503, "busy"): len(shown) - PERSON_MAY}
-        assert all(b"retry-after: 5" in each.head.lower() for each in answers if each.problem)
+        assert all(b"retry-after: 5" in each.head.lower() for each in responses if each.problem)
         assert gateway.state()["open streams of one person"] == PERSON_MAY
         assert (another.status, another.problem) == (200, "")
 
@@ -106,8 +106,8 @@ async def test_call_behind_open_streams_is_made_when_one_ends(gateway: Gateway) 
         async with calling(short):
             assert not (await asyncio.wait(short, timeout=0.1))[0]
             ended.writer.close()
-            answer = await short[0]
-            assert (answer.status, answer.problem) == (200, "")
+            response = await short[0]
+            assert (response.status, response.problem) == (200, "")
 
 
 async def test_sessions_apps_and_addresses_of_a_person_count_together(gateway: Gateway) -> None:
@@ -145,20 +145,20 @@ async def test_33_apps_with_64_calls_each_delay_nobody(tmp_path: Path) -> None:
     usual = {"UPSTREAM_OPEN_MAX_CONCURRENT": str(EACH)}
     with running_gateway(tmp_path, variables=usual) as gateway:
         shown = [bearer(each) for each in tokens(gateway, "open", GRANTS) for _ in range(EACH)]
-        held: list[asyncio.Task[Answer]] = []
+        held: list[asyncio.Task[Response]] = []
         async with calling(held):
             for first in range(0, len(shown), EACH):
                 held += calls_of(gateway, "open/events", shown[first : first + EACH])
                 await call_as_another(gateway)
-            answers = await asyncio.gather(*held)
-            open_ = [each for each in answers if each.status == 200]
+            responses = await asyncio.gather(*held)
+            open_ = [each for each in responses if each.status == 200]
             assert len(open_) == gateway.state()["open streams"] == 2 * EACH
-            assert {each.problem for each in answers if each not in open_} == {"busy"}
+            assert {each.problem for each in responses if each not in open_} == {"busy"}
             for _ in range(20):
                 await call_as_another(gateway)
 
 
 async def call_as_another(gateway: Gateway) -> None:
-    answer = await send_call(gateway, "open/x", cookie(gateway, -1))
-    answer.writer.close()
-    assert (answer.status, answer.problem) == (200, "")
+    response = await send_call(gateway, "open/x", cookie(gateway, -1))
+    response.writer.close()
+    assert (response.status, response.problem) == (200, "")

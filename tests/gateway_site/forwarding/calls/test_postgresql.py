@@ -58,8 +58,8 @@ def call(gateway: Gateway, number: int = 0) -> int:
 @pytest.mark.slow
 def test_calls_at_once_share_the_pool(gateway: Gateway, postgresql: PostgreSQL) -> None:
     with ThreadPoolExecutor(48) as threads:
-        answers = list(threads.map(lambda _: call(gateway), range(200)))
-    assert answers == [200] * 200
+        responses = list(threads.map(lambda _: call(gateway), range(200)))
+    assert responses == [200] * 200
     assert 1 <= postgresql.connections() <= POOL["max_size"]
 
 
@@ -68,8 +68,8 @@ def test_open_streams_hold_no_connection(gateway: Gateway) -> None:
     with ExitStack() as streams:
         for _ in range(POOL["max_size"] + 8):
             client = streams.enter_context(gateway.client())
-            answer = streams.enter_context(client.get(url, stream=True, timeout=20))
-            assert answer.status_code == 200
+            response = streams.enter_context(client.get(url, stream=True, timeout=20))
+            assert response.status_code == 200
         assert call(gateway) == 200
 
 
@@ -137,11 +137,11 @@ def test_statement_is_ended_by_the_server_and_silence_by_the_client(
 
 def assert_unavailable(gateway: Gateway, path: str) -> None:
     with gateway.client() as client:
-        answer = client.get(f"{gateway.url}{path}", timeout=30)
-        assert answer.status_code == 503, answer.text
-        assert int(answer.headers["Retry-After"]) > 0
-        assert "Set-Cookie" not in answer.headers
-        is_problem = answer.headers["Content-Type"] == "application/problem+json"
+        response = client.get(f"{gateway.url}{path}", timeout=30)
+        assert response.status_code == 503, response.text
+        assert int(response.headers["Retry-After"]) > 0
+        assert "Set-Cookie" not in response.headers
+        is_problem = response.headers["Content-Type"] == "application/problem+json"
         assert is_problem == path.startswith("/gateway/")
 
 

@@ -103,12 +103,12 @@ def test_sessions_of_one_person_share_the_rate_of_any_upstream(gateway: Gateway)
     url = f"{gateway.url}/gateway/ratedapi/echo"
     with gateway.client(0) as first, gateway.client(1) as second:
         callers = (first, second, first, second)
-        answers = [each.get(url, timeout=20) for each in callers]
+        responses = [each.get(url, timeout=20) for each in callers]
         page = first.get(url, headers={"Sec-Fetch-Dest": "document"}, timeout=20)
-    assert [each.status_code for each in answers] == [200, 200, 429, 429]
+    assert [each.status_code for each in responses] == [200, 200, 429, 429]
     assert (page.status_code, "<h1>Too many requests</h1>" in page.text) == (429, True)
     assert int(page.headers["Retry-After"]) > 0
-    refused = answers[-1]
+    refused = responses[-1]
     assert refused.json()["code"] == refused.headers["X-Gateway-Problem"] == "rate_exceeded"
     assert refused.headers["RateLimit-Policy"] == '"calls";q=2;w=3600'
 

@@ -70,11 +70,14 @@ def test_redirect_to_the_forwarded_scheme_stays_within_the_upstream(
     https://www.uvicorn.org/deployment/#proxies-and-forwarded-headers
     """
     told = {"X-Forwarded-Proto": scheme}
-    answer = gateway.get("echo/routed/items", headers=told, allow_redirects=False)
-    assert (answer.status_code, answer.headers["Location"]) == (307, "/gateway/echo/routed/items/")
-    answer = gateway.get("echo/routed/listed", headers=told, allow_redirects=False)
-    assert (answer.status_code, answer.headers["X-Scheme"]) == (307, scheme)
-    assert answer.headers["Location"] == "/gateway/echo/routed/items/"
+    response = gateway.get("echo/routed/items", headers=told, allow_redirects=False)
+    assert (response.status_code, response.headers["Location"]) == (
+        307,
+        "/gateway/echo/routed/items/",
+    )
+    response = gateway.get("echo/routed/listed", headers=told, allow_redirects=False)
+    assert (response.status_code, response.headers["X-Scheme"]) == (307, scheme)
+    assert response.headers["Location"] == "/gateway/echo/routed/items/"
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

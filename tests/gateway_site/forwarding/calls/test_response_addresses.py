@@ -91,7 +91,7 @@ def call(upstream: Upstream, *, client: bool = True, method: str = "GET") -> Ups
 
 
 def header(text: str) -> bytes:
-    """Return text as a header's value, without what no answer can have in one."""
+    """Return text as a header's value, without what no response can have in one."""
     return re.sub(r"[^\t -~\x80-\xff]", "", text).strip(" \t").encode("latin-1")
 
 
@@ -122,8 +122,8 @@ def assert_within(upstream: Upstream, reference: str) -> None:
 def link_targets(value: str) -> Iterator[str]:
     """Yield each address that a program may take from a `Link` header."""
     yield from (each["url"] for each in parse_header_links(value))
-    answer = httpx2.Response(200, headers=[(b"Link", value.encode("latin-1"))])
-    yield from (each["url"] for each in answer.links.values())
+    response = httpx2.Response(200, headers=[(b"Link", value.encode("latin-1"))])
+    yield from (each["url"] for each in response.links.values())
     yield from re.findall(r"<([^>]*)>", value)
     yield from re.findall(r'anchor="([^"]*)"', value)
     # Cut at each comma, then at each semicolon, as many a script does.
@@ -205,7 +205,7 @@ def test_links_lead_to_the_upstream_however_they_are_read(fields: list[str]) -> 
                 assert_within(upstream, address)
 
 
-def test_addresses_of_one_answer_are_resolved_up_to_a_bound(
+def test_addresses_of_one_response_are_resolved_up_to_a_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each is relative to the call's own address, which may be long."""

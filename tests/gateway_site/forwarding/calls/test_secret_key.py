@@ -29,10 +29,12 @@ def test_cookies_and_tokens_are_valid_after_lost_responses(gateway: Gateway, way
         for _ in range(2):
             gateway.control("swap-secret-keys/")
             for send in (*requests_of_people, partial(caller.call, "open/x")):
-                answers = [send() for _ in range(3)]
-                assert [each.status_code for each in answers] == [200, 200, 200], answers[-1].text
-                assert all("Sign in" not in each.text for each in answers)
-                keys = {each.cookies.get("gateway_sessionid") for each in answers}
+                responses = [send() for _ in range(3)]
+                assert [each.status_code for each in responses] == [200, 200, 200], responses[
+                    -1
+                ].text
+                assert all("Sign in" not in each.text for each in responses)
+                keys = {each.cookies.get("gateway_sessionid") for each in responses}
                 assert keys <= {None, *gateway.keys}
     finally:
         gateway.control("way/loop")

@@ -37,7 +37,7 @@ from sessions_kms.concurrency.threads import executor, in_thread
 from tests.gateway_site.support.gateways import upstream_variables
 from tests.gateway_site.support.in_process import (
     TIMEOUT,
-    Answer,
+    Response,
     a_session,
     ask,
     forward_call,
@@ -62,7 +62,7 @@ def test_calls_that_interleave_leave_no_mark_on_each_other(monkeypatch: pytest.M
     handler = GatewayHandler()
     read = SessionStore.aget
 
-    async def both() -> list[Answer]:
+    async def both() -> list[Response]:
         waits, go_on = asyncio.Event(), asyncio.Event()
 
         async def slowly(self: SessionStore, *args: Any) -> Any:
@@ -94,7 +94,7 @@ def test_call_waiting_for_a_thread_delays_no_call_without_one(
     threads = handler._calls._users._threads
     run = threads._threads.submit(go_on.wait, TIMEOUT)  # the only thread
 
-    async def both() -> Answer:
+    async def both() -> Response:
         waiting = asyncio.create_task(ask(handler, "/gateway/api/x", key))
         try:
             while threads._semaphore._free:  # noqa: ASYNC110 - it has no event to wait for

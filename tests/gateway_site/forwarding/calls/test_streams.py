@@ -19,7 +19,7 @@ AT_ONCE = 16  # that are asked for: as many as find a thread without waiting
 
 
 def open_stream(gateway: Gateway, path: str, *, receive_buffer: int = 0) -> socket.socket:
-    """Send a signed-in GET and return the connection, nothing of the answer read."""
+    """Send a signed-in GET and return the connection, nothing of the response read."""
     connection = socket.socket()
     if receive_buffer:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -60,8 +60,8 @@ def test_last_event_id_is_forwarded(gateway: Gateway) -> None:
         assert next(response.iter_lines(chunk_size=1)) == b"id: 42"
 
 
-def test_event_stream_may_be_silent_for_longer_than_an_answer(gateway: Gateway) -> None:
-    """The upstream allows 1 s of silence to an answer, and 3 s to a stream of events."""
+def test_event_stream_may_be_silent_for_longer_than_an_response(gateway: Gateway) -> None:
+    """The upstream allows 1 s of silence to a response, and 3 s to a stream of events."""
     with open_stream(gateway, "hasty/events") as connection:
         connection.settimeout(2)
         while b"event 1\n\n" not in connection.recv(65536):
@@ -113,7 +113,7 @@ def test_slow_reader_slows_the_upstream(gateway: Gateway) -> None:
 
 @pytest.mark.long
 def test_reader_that_receives_nothing_is_disconnected_at_any_point(gateway: Gateway) -> None:
-    """In the middle, and where all of the answer but its end has been handed to the server."""
+    """In the middle, and where all of the response but its end has been handed to the server."""
     gateway.control("reader/0.5")
     try:
         with contextlib.ExitStack() as stack:
@@ -146,10 +146,10 @@ def test_slow_upstream_slows_the_client(gateway: Gateway) -> None:
         requests.get(f"http://127.0.0.1:{gateway.upstream_port}/go", timeout=10)
         connection.settimeout(20)
         connection.sendall(body[sent:])
-        answer = b""
+        response = b""
         while piece := connection.recv(65536):
-            answer += piece
-    assert hashlib.sha256(body).hexdigest().encode() in answer
+            response += piece
+    assert hashlib.sha256(body).hexdigest().encode() in response
 
 
 def test_large_transfers_take_no_memory(gateway: Gateway) -> None:

@@ -14,7 +14,7 @@ from pytest_django import Settings
 from gateway_site.rules.upstream import find_resources, read_upstreams
 from oauth.sign_in import prompts
 from tests.oauth.support import fake_provider
-from tests.oauth.support.fake_provider import Answer, FakeProvider
+from tests.oauth.support.fake_provider import FakeProvider, Response
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.requests import stored_tokens
 from tests.sessions_kms.support.stacks import Stack
@@ -39,21 +39,21 @@ class ResourceProvider(FakeProvider):
     audiences: dict[str, str | None] = field(default_factory=dict)
     resources: list[tuple[str, str | None]] = field(default_factory=list)
 
-    def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Answer:
+    def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Response:
         code, resource = self.codes.get(form.get("code", "")), form.get("resource")
         self.resources.append((form["grant_type"], resource))
         granted = code.get("resource") if code else self.grants.get(form.get("refresh_token", ""))
         if resource != granted:
             return INVALID_TARGET
         status, kind, body = super().token(form, authorization, github=github)
-        answer = json.loads(body)
-        self.audiences[answer.get("access_token", "")] = resource
-        self.grants[answer.get("refresh_token", "")] = resource
+        response = json.loads(body)
+        self.audiences[response.get("access_token", "")] = resource
+        self.grants[response.get("refresh_token", "")] = resource
         return status, kind, body
 
-    def answer(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
+    def respond_at(self, path: str, parameters: dict[str, str], authorization: str) -> Response:
         if path != "/mcp":
-            return super().answer(path, parameters, authorization)
+            return super().respond_at(path, parameters, authorization)
         is_for_us = self.audiences.get(authorization.removeprefix("Bearer ")) == RESOURCE
         return (200 if is_for_us else 401), "text/plain", b""
 
@@ -79,7 +79,7 @@ def declare(settings: Settings, provider: FakeProvider, name: str = "corp", **mo
 
 
 def call(visitor: Visitor) -> str:
-    """Call the upstream through the gateway; return the whole page with its answer."""
+    """Call the upstream through the gateway; return the whole page with its response."""
     response: Any = visitor.client.get("/try/tools/", headers={"Host": "testserver"})
     assert response.status_code == 200
     return " ".join(re.sub("<[^>]*>", " ", response.content.decode()).split())

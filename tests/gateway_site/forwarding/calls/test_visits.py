@@ -49,14 +49,16 @@ class Browser:
         self.http.cookies.clear()
         headers = {"Cookie": f"{NAME}={self.key}"}
         url = f"{self.gateway.url}/{path}"
-        answer = self.http.get(url, headers=headers, allow_redirects=False, timeout=20, stream=True)
-        if "text/event-stream" in answer.headers.get("Content-Type", ""):
-            answer.close()  # It stays open.
-        for value in answer.raw.headers.getlist("Set-Cookie"):
+        response = self.http.get(
+            url, headers=headers, allow_redirects=False, timeout=20, stream=True
+        )
+        if "text/event-stream" in response.headers.get("Content-Type", ""):
+            response.close()  # It stays open.
+        for value in response.raw.headers.getlist("Set-Cookie"):
             if (cookie := SimpleCookie(value).get(NAME)) is not None:
                 assert cookie.value in {self.key, ""}
                 self.cookie_age = int(cookie["max-age"])
-        return answer
+        return response
 
     def seconds_left(self) -> int:
         return int(self.gateway.control(f"seconds-left/{self.key}"))
@@ -106,11 +108,11 @@ def test_request_that_is_rejected_or_shows_nothing_is_no_visit(
     browser: Browser, passed: list[int], path: str
 ) -> None:
     for _ in range(3):  # more than the rate of one of them allows
-        answer = browser.get(path)
+        response = browser.get(path)
     pass_time(browser, passed, IDLE - 10)
     browser.cookie_age = None
-    answer = browser.get(path)
-    assert answer.status_code >= 400 or path in {"gateway/", "healthz"}
+    response = browser.get(path)
+    assert response.status_code >= 400 or path in {"gateway/", "healthz"}
     assert (browser.seconds_left(), browser.cookie_age) == (10, None)
     pass_time(browser, passed, 10)
     assert browser.get("").text.count("Sign out") == 0
@@ -134,9 +136,9 @@ def test_visit_that_cannot_be_written_changes_no_response(
     browser.gateway.control("writes/down")
     try:
         for _ in range(3):
-            answer = browser.get(path)
-            assert answer.status_code == 200
-            assert answer.headers.keys() == expected.headers.keys()
+            response = browser.get(path)
+            assert response.status_code == 200
+            assert response.headers.keys() == expected.headers.keys()
             assert (browser.seconds_left(), browser.cookie_age) == (IDLE // 2, None)
     finally:
         browser.gateway.control("writes/up")
@@ -163,9 +165,9 @@ def test_call_that_outlasts_its_session_does_not_renew_the_cookie(
     for is_ended in (False, True):
         pass_time(browser, passed, IDLE // 2)
         url = f"{gateway.url}/gateway/echo/x"
-        answer = requests.post(url, data=body(), headers=csrf, cookies=cookies, timeout=20)
-        assert answer.json()["body"] == "first, second"
-        assert (NAME in answer.cookies) is not is_ended
+        response = requests.post(url, data=body(), headers=csrf, cookies=cookies, timeout=20)
+        assert response.json()["body"] == "first, second"
+        assert (NAME in response.cookies) is not is_ended
 
 
 def test_call_with_a_clients_token_extends_no_grant(

@@ -74,11 +74,11 @@ def test_app_is_allowed_at_the_provider_and_calls_at_both_processes(fleet: Fleet
     program = Program.allowed(ada, fleet.places[0], "notes")
     token = program.tokens["access_token"]
     for place in fleet.places:
-        answer = requests.get(
+        response = requests.get(
             f"{place}/gateway/notes",
             headers={"Authorization": f"Bearer {token}"},
             timeout=SECONDS,
         )
-        assert answer.status_code == 200, answer.text
+        assert response.status_code == 200, response.text
     assert len(fleet.server.forms) == 1
     assert not fleet.server.authorizations

@@ -1,6 +1,7 @@
 """The maximum size of a page's body, tested by raw clients.
 
-That a body was read is told by the answer: 403, since no CSRF token is sent, or what the page says.
+That a body was read is told by the response: 403, since no CSRF token is sent, or what the page
+says.
 """
 
 import socket
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.gateway_site.server.served import answer
+from tests.gateway_site.server.served import read_all
 from tests.gateway_site.support.gateways import Gateway
 from tests.support.cases import each_case
 
@@ -30,7 +31,7 @@ def staff(gateway: Gateway) -> Iterator[None]:
 def status(
     gateway: Gateway, path: str, size: int, *, cookie: str = "", is_chunked: bool = False
 ) -> int:
-    """Send a whole body, and give the answer's status."""
+    """Send a whole body, and give the response's status."""
     framing = "Transfer-Encoding: chunked" if is_chunked else f"Content-Length: {size}"
     body = b"x" * size
     if is_chunked:
@@ -51,7 +52,7 @@ def raw(gateway: Gateway, path: str, fields: str, body: bytes, cookie: str = "")
     )
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as client:
         client.sendall(head.encode() + body)
-        return answer(client)
+        return read_all(client)
 
 
 @each_case("is_chunked", [False, True])

@@ -41,23 +41,23 @@ def open_page(gateway: DocumentGateway, client_id: str, key: str | None) -> int:
         if key:
             browser.cookies.set("gateway_sessionid", key)
         address, headers = gateway.authorization(client_id), {"Sec-Fetch-Site": "none"}
-        answer = browser.get(address, headers=headers, allow_redirects=False, timeout=WAIT)
-        return answer.status_code
+        response = browser.get(address, headers=headers, allow_redirects=False, timeout=WAIT)
+        return response.status_code
 
 
 def register(gateway: DocumentGateway) -> str:
     metadata = {"client_name": "Registered", "redirect_uris": [REDIRECT_URI]}
-    answer = requests.post(f"{gateway.url}/oauth/register", json=metadata, timeout=WAIT)
-    client_id: str = answer.json()["client_id"]
+    response = requests.post(f"{gateway.url}/oauth/register", json=metadata, timeout=WAIT)
+    client_id: str = response.json()["client_id"]
     return client_id
 
 
 def refresh(gateway: DocumentGateway, client_id: str) -> str:
     form = {"grant_type": "refresh_token", "refresh_token": "gwr_" + "a" * 32}
-    answer = requests.post(
+    response = requests.post(
         f"{gateway.url}/oauth/token", form | {"client_id": client_id}, timeout=WAIT
     )
-    error: str = answer.json()["error"]
+    error: str = response.json()["error"]
     return error
 
 

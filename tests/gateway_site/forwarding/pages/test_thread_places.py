@@ -17,7 +17,7 @@ from gateway_site.forwarding.asgi import GatewayHandler
 from gateway_site.forwarding.pages.pages import SIGN_IN_PAGE
 from gateway_site.forwarding.thread_pools import THREADS, personal
 from sessions_kms import StoreUnavailable
-from tests.gateway_site.support.in_process import Answer, a_session, ask, in_a_new_loop
+from tests.gateway_site.support.in_process import Response, a_session, ask, in_a_new_loop
 from tests.sessions_kms.support.stacks import fake_stack, install
 from tests.support.clock import FakeClock
 
@@ -82,15 +82,15 @@ def busy(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gatewa
     go_on.set()
 
 
-async def beside_slow_pages(handler: GatewayHandler, address: str) -> Answer:
+async def beside_slow_pages(handler: GatewayHandler, address: str) -> Response:
     """Return the response at an address while slow pages have all places."""
     slow_pages = [asyncio.create_task(ask(handler, "/slow")) for _ in range(THREADS)]
     while handler._pages._pages._semaphore._free:  # noqa: ASYNC110 - it has no event to wait for
         await asyncio.sleep(0.001)
-    answer = await ask(handler, address)
+    response = await ask(handler, address)
     go_on.set()
     assert {status for status, *_ in await asyncio.gather(*slow_pages)} == {200}
-    return answer
+    return response
 
 
 def test_sign_in_page_does_not_wait_for_slow_pages(busy: GatewayHandler) -> None:

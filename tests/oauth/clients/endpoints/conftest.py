@@ -61,6 +61,6 @@ def known(ada: Visitor, corp: FakeProvider, app: App, site: Site) -> Consented:
 
     def consent() -> str:
         assert ada.client.get(app.address(), headers=TYPED).status_code == 200
-        return WayBack.of(allow(ada, app, corp)).answer["code"]
+        return WayBack.of(allow(ada, app, corp)).response["code"]
 
     return Consented(app, site, consent)

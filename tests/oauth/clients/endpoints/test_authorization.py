@@ -46,9 +46,9 @@ def test_full_flow_from_registration_to_tokens(corp: FakeProvider, ada: Visitor,
 
     assert back.is_led
     assert back.address == app.redirect_uri
-    assert back.answer.keys() == {"code", "state", "iss"}
-    assert (back.answer["state"], back.answer["iss"]) == (app.state, ISSUER)
-    response = app.redeem(back.answer["code"])
+    assert back.response.keys() == {"code", "state", "iss"}
+    assert (back.response["state"], back.response["iss"]) == (app.state, ISSUER)
+    response = app.redeem(back.response["code"])
     assert response.status_code == 200
     tokens = response.json()
     assert tokens["access_token"].startswith("gwa_")
@@ -235,7 +235,7 @@ def test_grant_is_sealed_with_the_tokens_of_its_own_exchange(
     """The browser's refresh token stays the browser's, and its session as it was."""
     app.register()
     before, corp.gives_refresh_token = ada.held(), gives_one
-    code = WayBack.of(allow(ada, app, corp)).answer["code"]
+    code = WayBack.of(allow(ada, app, corp)).response["code"]
     token = app.redeem(code).json()["access_token"]
     stored = run_sync(grants().open(token, upstream="tools"))
     assert stored is not None
@@ -257,7 +257,7 @@ def test_grant_keeps_the_claims_of_its_own_consent(
     wanted = frozenset({"email", "name"})
     configure(settings, environment("corp", corp), stored_claims={"corp": wanted})
     corp.more_of_userinfo = {"email_verified": True, "email": "ada@new.example"}
-    code = WayBack.of(allow(ada, app, corp)).answer["code"]
+    code = WayBack.of(allow(ada, app, corp)).response["code"]
     token = app.redeem(code).json()["access_token"]
     stored = run_sync(grants().open(token, upstream="tools"))
     assert stored is not None
@@ -275,9 +275,9 @@ def test_two_tabs_do_not_swap_their_clients(corp: FakeProvider, ada: Visitor) ->
     led = [decide(ada, each.address())["Location"] for each in (first, second)]
     responses = [WayBack.of(ada.client.get(corp.consent(each))) for each in reversed(led)]
     assert [each.address for each in responses] == [second.redirect_uri, first.redirect_uri]
-    assert second.redeem(responses[1].answer["code"]).json()["error"] == "invalid_grant"
-    assert first.redeem(responses[1].answer["code"]).status_code == 200
-    assert second.redeem(responses[0].answer["code"]).status_code == 200
+    assert second.redeem(responses[1].response["code"]).json()["error"] == "invalid_grant"
+    assert first.redeem(responses[1].response["code"]).status_code == 200
+    assert second.redeem(responses[0].response["code"]).status_code == 200
 
 
 def test_consent_is_valid_once_and_only_in_its_own_browser(
@@ -291,7 +291,7 @@ def test_consent_is_valid_once_and_only_in_its_own_browser(
         response = browser.client.get(callback)
         assert response.status_code == 302
         assert "code=" not in response["Location"]
-    assert "code" in WayBack.of(ada.client.get(callback)).answer
+    assert "code" in WayBack.of(ada.client.get(callback)).response
     again = ada.client.get(callback)
     assert again.status_code == 302
     assert again["Location"] == "/"
@@ -300,7 +300,7 @@ def test_consent_is_valid_once_and_only_in_its_own_browser(
 def test_two_consents_at_once_create_two_grants(corp: FakeProvider, ada: Visitor, app: App) -> None:
     app.register()
     led = [decide(ada, app.address())["Location"] for _ in range(2)]
-    codes = [WayBack.of(ada.client.get(corp.consent(each))).answer["code"] for each in led]
+    codes = [WayBack.of(ada.client.get(corp.consent(each))).response["code"] for each in led]
     assert len(set(codes)) == 2
     assert [app.redeem(code).status_code for code in codes] == [200, 200]
 
@@ -312,7 +312,7 @@ def test_at_most_ten_consents_are_pending_and_the_oldest_is_dropped(
     led = [decide(ada, app.address())["Location"] for _ in range(12)]
     assert len(ada.session["socialaccount_states"]) <= 10
     assert ada.client.get(corp.consent(led[0])).status_code == 302
-    assert "code" in WayBack.of(ada.client.get(corp.consent(led[-1]))).answer
+    assert "code" in WayBack.of(ada.client.get(corp.consent(led[-1]))).response
 
 
 @pytest.mark.parametrize("is_known", [True, False])
@@ -376,8 +376,8 @@ def test_deny_returns_to_the_client_with_the_error(
     assert "You did not allow it." in assert_accessible(response.content.decode()).text
     back = WayBack.of(response)
     assert back.is_led
-    assert back.answer.pop("error_description")
-    assert back.answer == {"error": "access_denied", "state": app.state, "iss": ISSUER}
+    assert back.response.pop("error_description")
+    assert back.response == {"error": "access_denied", "state": app.state, "iss": ISSUER}
     assert not corp.authorizations
 
 
@@ -499,8 +499,8 @@ def assert_errors_redirect_as_they_should(
         assert back.is_led is is_led
         assert response.status_code == (200 if is_led else 400)
         assert back.address == redirect_uri
-        assert back.answer["error"]
-        assert (back.answer["state"], back.answer["iss"]) == (app.state, ISSUER)
+        assert back.response["error"]
+        assert (back.response["state"], back.response["iss"]) == (app.state, ISSUER)
         if not is_led:
             text = response.content.decode()
             assert str(urlsplit(redirect_uri).hostname) in text.partition('class="host">')[2]
@@ -580,7 +580,7 @@ def test_tokens_of_a_code_stay_out_of_the_log(
 ) -> None:
     caplog.set_level("DEBUG")
     app.register()
-    code = WayBack.of(allow(ada, app, corp)).answer["code"]
+    code = WayBack.of(allow(ada, app, corp)).response["code"]
     tokens = app.redeem(code).json()
     for secret in (code, tokens["access_token"], tokens["refresh_token"], app.verifier):
         assert secret not in caplog.text
@@ -616,7 +616,7 @@ def test_page_names_the_grants_that_were_ended_to_make_room(
     first = App(name="Used least lately")
     for each in (first, app):
         each.register()
-        tokens = each.redeem(WayBack.of(allow(ada, each, corp)).answer["code"])
+        tokens = each.redeem(WayBack.of(allow(ada, each, corp)).response["code"])
         assert tokens.status_code == 200
         store.clock.advance(10)
     third = App(name="Third")
@@ -628,4 +628,4 @@ def test_page_names_the_grants_that_were_ended_to_make_room(
     assert not back.is_led
     (ended,) = [each for each in page.all("li") if each.all("bdi")]
     assert ended.all("bdi")[0].text == "Used least lately"
-    assert third.redeem(back.answer["code"]).status_code == 200
+    assert third.redeem(back.response["code"]).status_code == 200

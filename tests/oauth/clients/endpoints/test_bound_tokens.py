@@ -76,7 +76,7 @@ def app(server: AuthorizationServer) -> BoundApp:
 @pytest.fixture
 def consent(ada: Visitor, corp: FakeProvider, app: BoundApp) -> Callable[[], str]:
     app.register()
-    return lambda: WayBack.of(allow(ada, app, corp)).answer["code"]
+    return lambda: WayBack.of(allow(ada, app, corp)).response["code"]
 
 
 def with_proof(app: App, key: ProofKey | None, **changes: Any) -> BoundApp:
@@ -86,22 +86,22 @@ def with_proof(app: App, key: ProofKey | None, **changes: Any) -> BoundApp:
 
 
 def refresh(app: App, tokens: dict[str, Any], key: ProofKey | None, **form: Any) -> dict[str, Any]:
-    answer = with_proof(app, key).refresh(tokens["refresh_token"], **form)
-    assert answer.status_code == 200, answer.content
-    assert answer.json()["token_type"] == ("Bearer" if key is None else "DPoP")
-    return dict(answer.json())
+    response = with_proof(app, key).refresh(tokens["refresh_token"], **form)
+    assert response.status_code == 200, response.content
+    assert response.json()["token_type"] == ("Bearer" if key is None else "DPoP")
+    return dict(response.json())
 
 
 def begin(app: App, code: str, key: ProofKey | None, **form: Any) -> dict[str, Any]:
-    answer = with_proof(app, key).redeem(code, **form)
-    assert answer.status_code == 200, answer.content
-    assert answer.json()["token_type"] == ("Bearer" if key is None else "DPoP")
-    return dict(answer.json())
+    response = with_proof(app, key).redeem(code, **form)
+    assert response.status_code == 200, response.content
+    assert response.json()["token_type"] == ("Bearer" if key is None else "DPoP")
+    return dict(response.json())
 
 
-def error_of(answer: Any) -> str:
-    assert answer.status_code in {400, 401}, answer.content
-    return str(answer.json()["error"])
+def error_of(response: Any) -> str:
+    assert response.status_code in {400, 401}, response.content
+    return str(response.json()["error"])
 
 
 def lives(tokens: dict[str, Any], key: ProofKey | None) -> bool:
@@ -205,8 +205,8 @@ def test_repetition_within_the_grace_needs_the_same_key(
     assert refresh(app, plain, key)["refresh_token"] == bound["refresh_token"]
     assert error_of(with_proof(app, None).refresh(plain["refresh_token"])) == "invalid_dpop_proof"
     for _ in range(2):
-        answer = with_proof(app, make_key()).refresh(plain["refresh_token"])
-        assert error_of(answer) == "invalid_grant"
+        response = with_proof(app, make_key()).refresh(plain["refresh_token"])
+        assert error_of(response) == "invalid_grant"
     assert lives(bound, key)
     later = begin(app, consent(), None)
     unbound = refresh(app, later, None)
@@ -237,10 +237,10 @@ def test_authenticated_client_may_change_its_key_but_needs_a_proof(
     assert (lives(first, one), lives(second, two)) == (True, True)
     with pytest.raises(Exception, match="another key"):
         lives(second, one)
-    answer = with_proof(app, None).refresh(second["refresh_token"], **client.proof())
-    assert error_of(answer) == "invalid_dpop_proof"
-    answer = with_proof(app, two).refresh(second["refresh_token"])
-    assert error_of(answer) == "invalid_client"
+    response = with_proof(app, None).refresh(second["refresh_token"], **client.proof())
+    assert error_of(response) == "invalid_dpop_proof"
+    response = with_proof(app, two).refresh(second["refresh_token"])
+    assert error_of(response) == "invalid_client"
     refresh(app, second, one, **client.proof())
 
 
@@ -275,7 +275,7 @@ def test_listed_client_that_wants_bound_tokens_needs_a_proof_for_older_grants_to
     entry = {"client_id": "our-tool", "redirect_uris": [REDIRECT_URI]}
     install(settings, listed=read_client_list([entry], DEFAULT_URIS))
     app.client_id = "our-tool"
-    old = begin(app, WayBack.of(allow(ada, app, corp)).answer["code"], None)
+    old = begin(app, WayBack.of(allow(ada, app, corp)).response["code"], None)
     entry = {**entry, "dpop_bound_access_tokens": True}  # type: ignore[dict-item]
     install(settings, listed=read_client_list([entry], DEFAULT_URIS))
     assert error_of(with_proof(app, None).refresh(old["refresh_token"])) == "invalid_dpop_proof"
@@ -339,9 +339,9 @@ def test_wrong_proof_is_named_and_uses_up_nothing(
     app: BoundApp, consent: Callable[[], str], header: dict[str, Any], changes: dict[str, Any]
 ) -> None:
     key, code = make_key(), consent()
-    answer = with_proof(app, key, header=header, **changes).redeem(code)
-    assert error_of(answer) == "invalid_dpop_proof"
-    assert answer.json()["error_description"]
+    response = with_proof(app, key, header=header, **changes).redeem(code)
+    assert error_of(response) == "invalid_dpop_proof"
+    assert response.json()["error_description"]
     begin(app, code, key)
 
 
@@ -389,18 +389,18 @@ def test_proof_is_valid_for_five_minutes_either_way(
         key,
     )
     for late in (301, -302):
-        answer = with_proof(app, key, iat=now + late).refresh(tokens["refresh_token"])
-        assert error_of(answer) == "invalid_dpop_proof"
+        response = with_proof(app, key, iat=now + late).refresh(tokens["refresh_token"])
+        assert error_of(response) == "invalid_dpop_proof"
     for late in (299, -299):
-        answer = with_proof(app, key, iat=now + late).refresh(tokens["refresh_token"])
-        assert answer.status_code == 200
+        response = with_proof(app, key, iat=now + late).refresh(tokens["refresh_token"])
+        assert response.status_code == 200
 
 
 def test_url_is_compared_in_its_normal_form(app: BoundApp, consent: Callable[[], str]) -> None:
     for url in ("HTTP://TestServer:80/oauth/token", f"{ISSUER}/oauth/%74oken?a=b#c"):
-        answer = with_proof(app, make_key(), htu=url).redeem(consent())
-        assert answer.status_code == 200, answer.content
-    form = {"grant_type": "refresh_token", "refresh_token": answer.json()["refresh_token"]}
+        response = with_proof(app, make_key(), htu=url).redeem(consent())
+        assert response.status_code == 200, response.content
+    form = {"grant_type": "refresh_token", "refresh_token": response.json()["refresh_token"]}
     with_proof(app, make_key(), htu=f"{ISSUER}/token")  # the former address, in its own name
     assert error_of(app.post("/token", form | {"client_id": app.client_id})) == "invalid_grant"
 
@@ -430,8 +430,8 @@ def test_unknown_token_causes_no_verification(
     monkeypatch.setattr(
         "oauth.clients.authentication.key_binding.read_proof", lambda *_, **__: read.append("it")
     )
-    answer = with_proof(app, make_key()).refresh("gwr_" + "a" * 32)
-    assert (error_of(answer), read) == ("invalid_grant", [])
+    response = with_proof(app, make_key()).refresh("gwr_" + "a" * 32)
+    assert (error_of(response), read) == ("invalid_grant", [])
 
 
 def test_flood_of_proofs_is_bounded_and_the_last_ones_stay_remembered(

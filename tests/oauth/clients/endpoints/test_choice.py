@@ -75,8 +75,8 @@ def test_tokens_are_for_the_upstream_that_was_chosen(
     led = post(ada, app.address(**UNNAMED), upstream=name)
     back = WayBack.of(ada.client.get(corp.consent(led["Location"])))
     other = FILES if name == "tools" else RESOURCE
-    assert app.redeem(back.answer["code"], resource=other).json()["error"] == "invalid_target"
-    response = app.redeem(back.answer["code"], resource=None)
+    assert app.redeem(back.response["code"], resource=other).json()["error"] == "invalid_target"
+    response = app.redeem(back.response["code"], resource=None)
     assert (response.status_code, response.json()["scope"]) == (200, name)
     refresh_token = response.json()["refresh_token"]
     assert app.refresh(refresh_token, resource=other).status_code == 400
@@ -133,7 +133,7 @@ def test_request_with_an_upstream_shows_no_choice(
     assert radios(ada.client.get(app.address(**named))) == {}
     led = post(ada, app.address(**named), upstream="files")
     back = WayBack.of(ada.client.get(corp.consent(led["Location"])))
-    assert app.redeem(back.answer["code"], resource=None).json()["scope"] == "tools"
+    assert app.redeem(back.response["code"], resource=None).json()["scope"] == "tools"
 
 
 def test_single_upstream_needs_no_choice(
@@ -143,7 +143,7 @@ def test_single_upstream_needs_no_choice(
     assert radios(ada.client.get(app.address(**UNNAMED))) == {}
     led = post(ada, app.address(**UNNAMED))
     back = WayBack.of(ada.client.get(corp.consent(led["Location"])))
-    assert app.redeem(back.answer["code"], resource=None).json()["scope"] == "files"
+    assert app.redeem(back.response["code"], resource=None).json()["scope"] == "files"
 
 
 def test_choices_of_two_tabs_and_two_clients_do_not_mix(
@@ -156,7 +156,7 @@ def test_choices_of_two_tabs_and_two_clients_do_not_mix(
     for name, each in reversed(ways.items()):
         back = WayBack.of(ada.client.get(corp.consent(led[name]["Location"])))
         assert back.address == each.redirect_uri
-        assert each.redeem(back.answer["code"], resource=None).json()["scope"] == name
+        assert each.redeem(back.response["code"], resource=None).json()["scope"] == name
 
 
 @pytest.mark.parametrize("left", [{"tools": "corp"}, {"tools": "corp", "wiki": "corp"}])
@@ -166,8 +166,8 @@ def test_choice_that_is_no_longer_offered_issues_nothing(
     led = post(ada, app.address(**UNNAMED), upstream="files")
     offer(settings, **left)
     back = WayBack.of(ada.client.get(corp.consent(led["Location"])))
-    assert back.answer["error"] == "invalid_target"
-    assert "code" not in back.answer
+    assert back.response["error"] == "invalid_target"
+    assert "code" not in back.response
 
 
 def test_upstream_added_meanwhile_is_not_part_of_the_consent(
@@ -177,7 +177,7 @@ def test_upstream_added_meanwhile_is_not_part_of_the_consent(
     led = post(ada, app.address(**UNNAMED))
     offer(settings, aaa="corp", tools="corp")
     back = WayBack.of(ada.client.get(corp.consent(led["Location"])))
-    assert back.answer["error"] == "invalid_target"
+    assert back.response["error"] == "invalid_target"
 
 
 def test_upstream_whose_account_is_not_connected_cannot_be_chosen(
@@ -198,7 +198,7 @@ def test_upstream_whose_account_is_not_connected_cannot_be_chosen(
     led = post(ada, address, upstream="files")
     assert led["Location"].startswith(other.issuer)
     back = WayBack.of(ada.client.get(other.consent(led["Location"])))
-    assert app.redeem(back.answer["code"], resource=None).json()["scope"] == "files"
+    assert app.redeem(back.response["code"], resource=None).json()["scope"] == "files"
 
 
 @pytest.mark.parametrize("wrong", [{"code_challenge": None}, {"response_type": "token"}])

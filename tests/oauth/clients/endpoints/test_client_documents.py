@@ -75,7 +75,7 @@ def test_chatgpt_signs_in_as_a_public_client_and_its_key_is_not_fetched(
     assert_accessible(page)
     assert "ChatGPT" in page
     assert "chatgpt.com" in page
-    response = chatgpt.redeem(WayBack.of(allow(ada, chatgpt, corp)).answer["code"])
+    response = chatgpt.redeem(WayBack.of(allow(ada, chatgpt, corp)).response["code"])
     assert response.status_code == 200, response.content
     first = response.json()
     assert lives(first)
@@ -110,7 +110,7 @@ def test_pinned_chatgpt_signs_in_with_and_without_its_keys_in_the_entry(
     def proof() -> dict[str, str]:
         return key.proof(iss=chatgpt.client_id, sub=chatgpt.client_id)
 
-    code = WayBack.of(allow(ada, chatgpt, corp)).answer["code"]
+    code = WayBack.of(allow(ada, chatgpt, corp)).response["code"]
     response = chatgpt.redeem(code, **proof())
     assert response.status_code == 200, response.content
     response = chatgpt.refresh(response.json()["refresh_token"], **proof())

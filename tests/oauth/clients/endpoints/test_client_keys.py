@@ -47,9 +47,9 @@ def lives(tokens: dict[str, Any]) -> bool:
     return run_sync(grants().open(tokens["access_token"], upstream="tools")) is not None
 
 
-def assert_not_authenticated(answer: Any) -> None:
-    assert answer.status_code == 401, answer.content
-    assert answer.json()["error"] == "invalid_client"
+def assert_not_authenticated(response: Any) -> None:
+    assert response.status_code == 401, response.content
+    assert response.json()["error"] == "invalid_client"
 
 
 def test_client_with_a_key_signs_in_refreshes_and_revokes(known: Consented) -> None:
@@ -84,8 +84,8 @@ def test_stolen_token_of_a_client_with_a_key_is_useless_and_ends_nothing(
         store.clock.advance(later)
         for each in tokens:
             for proof in ({}, thief.proof()):
-                answer = known.app.refresh(each["refresh_token"], **proof)
-                assert answer.json()["error"] in {"invalid_client", "invalid_grant"}
+                response = known.app.refresh(each["refresh_token"], **proof)
+                assert response.json()["error"] in {"invalid_client", "invalid_grant"}
     assert lives(tokens[-1])
     known.refresh(tokens[-1], **key.proof())
 
@@ -170,8 +170,8 @@ def test_unknown_token_causes_neither_fetch_nor_verification(
     monkeypatch.setattr(jwt.PyJWS, "_verify_signature", None)
     for kind in ("gwr_", "gwr_x"):
         unknown = (kind + secrets.token_hex(16))[:36]
-        answer = known.app.refresh(unknown, **proof)
-        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+        response = known.app.refresh(unknown, **proof)
+        assert (response.status_code, response.json()["error"]) == (400, "invalid_grant")
         assert known.revoke(unknown, **proof).status_code == 200
     assert known.site.fetched == []
 
@@ -188,9 +188,11 @@ def test_flood_of_assertions_with_unknown_tokens_costs_little(
     for _ in range(number):
         form["refresh_token"] = ("gwr_" + secrets.token_hex(16))[:36]
         began = time.process_time()
-        answer = known.app.http.post("/oauth/token", urlencode(form), FORM, headers={"DPoP": sent})
+        response = known.app.http.post(
+            "/oauth/token", urlencode(form), FORM, headers={"DPoP": sent}
+        )
         took.append(time.process_time() - began)
-        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+        assert (response.status_code, response.json()["error"]) == (400, "invalid_grant")
     assert median(took) < 0.02
     assert known.site.fetched == []
 
@@ -198,10 +200,10 @@ def test_flood_of_assertions_with_unknown_tokens_costs_little(
 def test_another_clients_token_causes_no_fetch(known: Consented, ada: Visitor, corp: Any) -> None:
     other = App()
     other.register()
-    tokens = other.redeem(WayBack.of(allow(ada, other, corp)).answer["code"]).json()
+    tokens = other.redeem(WayBack.of(allow(ada, other, corp)).response["code"]).json()
     del known.site.fetched[:]
-    answer = known.app.refresh(tokens["refresh_token"], client_id=CLIENT_ID, **Key().proof())
-    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+    response = known.app.refresh(tokens["refresh_token"], client_id=CLIENT_ID, **Key().proof())
+    assert (response.status_code, response.json()["error"]) == (400, "invalid_grant")
     assert known.site.fetched == []
     assert lives(tokens)
 
@@ -209,9 +211,9 @@ def test_another_clients_token_causes_no_fetch(known: Consented, ada: Visitor, c
 def test_unavailable_keys_are_a_503_that_uses_up_nothing(known: Consented) -> None:
     code, proof = known.consent(), known.site.key.proof()
     known.site.down.add(KEYS_URL)
-    answer = known.app.redeem(code, **proof)
-    assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
-    assert int(answer["Retry-After"]) > 0
+    response = known.app.redeem(code, **proof)
+    assert (response.status_code, response.json()["error"]) == (503, "temporarily_unavailable")
+    assert int(response["Retry-After"]) > 0
     known.site.down.clear()
     assert known.app.redeem(code, **proof).status_code == 200
 
@@ -269,8 +271,8 @@ def test_two_ways_to_authenticate_or_another_type_are_rejected(known: Consented)
     assert_not_authenticated(known.app.redeem(code, client_secret="x", **proof))
     named = {"Authorization": f"Basic {b64encode(f'{quote_plus(CLIENT_ID)}:'.encode()).decode()}"}
     form = {"grant_type": "authorization_code", "code": code, "code_verifier": known.app.verifier}
-    answer = known.app.http.post("/oauth/token", urlencode(form | proof), FORM, headers=named)
-    assert_not_authenticated(answer)
+    response = known.app.http.post("/oauth/token", urlencode(form | proof), FORM, headers=named)
+    assert_not_authenticated(response)
     assert known.app.redeem(code, **proof).status_code == 200
 
 
@@ -305,9 +307,9 @@ def test_listed_client_with_a_key_is_never_public(
         )
 
     install(public)
-    old = app.redeem(WayBack.of(allow(ada, app, corp)).answer["code"]).json()
+    old = app.redeem(WayBack.of(allow(ada, app, corp)).response["code"]).json()
     install(public | {"jwks": {"keys": [key.jwk]}})
-    code = WayBack.of(allow(ada, app, corp)).answer["code"]
+    code = WayBack.of(allow(ada, app, corp)).response["code"]
     assert_not_authenticated(app.redeem(code))
     assert_not_authenticated(app.redeem(code, **Key().proof()))
     assert_not_authenticated(app.refresh(old["refresh_token"]))

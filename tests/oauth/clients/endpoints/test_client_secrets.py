@@ -67,7 +67,7 @@ def test_each_way_to_send_the_secret_is_accepted(
     app, secret = tool
     methods = app.http.get(METADATA).json()[METHODS]
     assert methods == ["none", "private_key_jwt", "client_secret_post", "client_secret_basic"]
-    code = WayBack.of(allow(ada, app, corp)).answer["code"]
+    code = WayBack.of(allow(ada, app, corp)).response["code"]
     tokens = app.redeem(code, client_secret=secret).json()
     all_encoded = "".join(f"%{byte:02X}" for byte in secret.encode())
     for headers in (
@@ -76,13 +76,13 @@ def test_each_way_to_send_the_secret_is_accepted(
         basic(app.client_id, all_encoded),
     ):
         form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
-        answer = send(app, "/oauth/token", form, headers)
-        assert answer.status_code == 200, answer.content
-        tokens = answer.json()
+        response = send(app, "/oauth/token", form, headers)
+        assert response.status_code == 200, response.content
+        tokens = response.json()
     form = {"token": tokens["refresh_token"]}
     assert send(app, "/oauth/revoke", form, basic(app.client_id, secret)).status_code == 200
-    answer = app.refresh(tokens["refresh_token"], client_secret=secret)
-    assert answer.json()["error"] == "invalid_grant"
+    response = app.refresh(tokens["refresh_token"], client_secret=secret)
+    assert response.json()["error"] == "invalid_grant"
 
 
 def test_wrong_missing_or_repeated_secret_is_rejected_and_uses_up_nothing(
@@ -95,7 +95,7 @@ def test_wrong_missing_or_repeated_secret_is_rejected_and_uses_up_nothing(
     caplog.set_level(logging.DEBUG)
     app, secret = tool
     wrong, digest = made_secret()
-    code = WayBack.of(allow(ada, app, corp)).answer["code"]
+    code = WayBack.of(allow(ada, app, corp)).response["code"]
     tokens = app.redeem(code, client_secret=secret).json()
     assertion = {"client_assertion": "a.b.c", "client_assertion_type": "x"}
     client = {"client_id": app.client_id}
@@ -119,10 +119,12 @@ def test_wrong_missing_or_repeated_secret_is_rejected_and_uses_up_nothing(
             ("/oauth/revoke", {"token": tokens["refresh_token"]}),
             ("/oauth/revoke", {"token": tokens["access_token"]}),
         ):
-            answer = send(app, path, form | fields, headers)
-            assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client"), fields
-            assert ("WWW-Authenticate" in answer) is bool(headers)
-            assert secret not in answer.content.decode()
+            response = send(app, path, form | fields, headers)
+            assert (response.status_code, response.json()["error"]) == (401, "invalid_client"), (
+                fields
+            )
+            assert ("WWW-Authenticate" in response) is bool(headers)
+            assert secret not in response.content.decode()
     settings.AUTHORIZATION_SERVER = replace(settings.AUTHORIZATION_SERVER, private_key_jwt=False)
     both = app.refresh(tokens["refresh_token"], client_secret=secret, **assertion)
     assert both.json()["error"] == "invalid_client", "two kinds of credentials, one of them is off"
@@ -134,8 +136,8 @@ def test_wrong_missing_or_repeated_secret_is_rejected_and_uses_up_nothing(
 def test_secret_is_not_compared_for_an_unknown_token(tool: tuple[App, str], store: Stack) -> None:
     app, secret = tool
     for sent in (secret, "wrong"):
-        answer = app.refresh("gwr_" + "a" * 32, client_secret=sent)
-        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+        response = app.refresh("gwr_" + "a" * 32, client_secret=sent)
+        assert (response.status_code, response.json()["error"]) == (400, "invalid_grant")
 
 
 def test_metadata_lists_no_secret_if_no_entry_has_one(app: App) -> None:

@@ -30,7 +30,7 @@ def code(corp_ada: Visitor, app: App, corp: FakeProvider) -> str:
     """Have a client allowed by a process that has the new key."""
     app.register()
     with SWAPPED.serving(at=200):
-        return WayBack.of(allow(corp_ada, app, corp)).answer["code"]
+        return WayBack.of(allow(corp_ada, app, corp)).response["code"]
 
 
 def assert_not_now(response: Any) -> None:

@@ -27,7 +27,7 @@ from oauth.tokens import revocation
 from tests.oauth.clients.support.app import SERVER, App, WayBack
 from tests.oauth.clients.support.consent import allow
 from tests.oauth.support import fake_provider
-from tests.oauth.support.fake_provider import Answer
+from tests.oauth.support.fake_provider import Response
 from tests.oauth.support.fixtures import BOB, Visitor, configure, environment
 from tests.oauth.support.logout_fixtures import (
     revoked_tokens,
@@ -51,7 +51,7 @@ class OneGrantProvider(LogoutProvider):
 
     ended: list[str] = field(default_factory=list)
 
-    def _revoke(self, form: dict[str, str], authorization: str) -> Answer:
+    def _revoke(self, form: dict[str, str], authorization: str) -> Response:
         response = super()._revoke(form, authorization)
         self.ended += self.refresh_tokens
         self.refresh_tokens.clear()
@@ -92,7 +92,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def allow_app(app: App, person: Visitor, corp: OneGrantProvider) -> dict[str, Any]:
     """Allow an app; return its tokens."""
     app.register()
-    code = WayBack.of(allow(person, app, corp)).answer["code"]
+    code = WayBack.of(allow(person, app, corp)).response["code"]
     tokens: dict[str, Any] = app.redeem(code).json()
     return tokens
 
@@ -437,7 +437,7 @@ def test_sign_in_while_the_provider_cannot_revoke_is_not_ended(
 ) -> None:
     pause = Pause()
 
-    def fail_once() -> Answer:
+    def fail_once() -> Response:
         del corp.failing["/revoke"]
         pause()
         return 503, "text/plain", b""

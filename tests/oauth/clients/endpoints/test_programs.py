@@ -36,7 +36,7 @@ GRACE = 120
 def pair(corp: FakeProvider, ada: Visitor, app: App) -> dict[str, Any]:
     """Have a client allowed, and return its tokens."""
     app.register()
-    found: dict[str, Any] = app.redeem(WayBack.of(allow(ada, app, corp)).answer["code"]).json()
+    found: dict[str, Any] = app.redeem(WayBack.of(allow(ada, app, corp)).response["code"]).json()
     return found
 
 
@@ -218,7 +218,7 @@ def test_client_whose_id_is_a_url_may_use_basic_too(
     found = OAuthClient(app.client_id, "App", (app.redirect_uri,), Source.OPERATOR)
     listed = {"listed": {app.client_id: found}}
     settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER | listed)
-    code = WayBack.of(allow(ada, app, corp)).answer["code"]
+    code = WayBack.of(allow(ada, app, corp)).response["code"]
     form = {"grant_type": "authorization_code", "code": code, "code_verifier": app.verifier}
     headers = basic(app.client_id)
     assert app.http.post("/oauth/token", urlencode(form), FORM, headers=headers).status_code == 200
@@ -295,7 +295,7 @@ def test_redirect_uri_that_is_no_longer_allowed_stops_its_tokens(
     corp: FakeProvider, ada: Visitor, app: App, settings: Settings
 ) -> None:
     app.register(redirect_uris=[app.redirect_uri, "https://other.example/cb"])
-    code = WayBack.of(allow(ada, app, corp)).answer["code"]
+    code = WayBack.of(allow(ada, app, corp)).response["code"]
     refusing = AuthorizationServer(**SERVER | {"refused": frozenset({"localhost"})})
     settings.AUTHORIZATION_SERVER = refusing
     assert app.redeem(code).json()["error"] == "invalid_grant"
@@ -449,7 +449,7 @@ def test_repeated_code_is_rejected_and_the_first_pair_stays_valid(
 ) -> None:
     """A page that submits twice, or a program that tries again: RFC 6749 section 4.1.2."""
     app.register()
-    code = WayBack.of(allow(ada, app, corp)).answer["code"]
+    code = WayBack.of(allow(ada, app, corp)).response["code"]
     pair = app.redeem(code).json()
     for later in (0, 5, 5):
         store.clock.advance(later)
@@ -468,7 +468,7 @@ def test_age_of_a_code_is_measured_at_arrival(
     corp: FakeProvider, ada: Visitor, app: App, store: Stack
 ) -> None:
     app.register()
-    code = WayBack.of(allow(ada, app, corp)).answer["code"]
+    code = WayBack.of(allow(ada, app, corp)).response["code"]
     pair = app.redeem(code).json()
     store.clock.advance(30)
     form = {"grant_type": "authorization_code", "code": code, "code_verifier": app.verifier}

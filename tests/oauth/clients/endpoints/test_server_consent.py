@@ -183,7 +183,7 @@ def test_denial_at_the_server_leads_back_to_the_consent_page(
     assert run_sync(live_grants.list_grants(services(), consent.person.user_id or "")) == []
 
 
-def test_answer_to_a_consent_completes_nothing_for_another_person(
+def test_response_to_a_consent_completes_nothing_for_another_person(
     consent: Consent, notes: McpResource, corp: Any
 ) -> None:
     response = notes.authorization.consent(consent.go_on())
@@ -259,7 +259,7 @@ def test_next_consent_names_and_requests_what_the_server_demanded(
     address = again.go_on()
     assert scope_of(address) == {"notes:read", "notes:delete", "notes:share"}
     new = again.app.redeem(
-        WayBack.of(person.client.get(notes.authorization.consent(address))).answer["code"],
+        WayBack.of(person.client.get(notes.authorization.consent(address))).response["code"],
         resource=RESOURCE,
     ).json()
     assert not demand(new, "notes:delete"), "it was requested already"

@@ -81,7 +81,7 @@ class WayBack:
     """The parameters that a page returns to a client, and whether it redirects by itself."""
 
     address: str
-    answer: dict[str, str]
+    response: dict[str, str]
     is_led: bool
 
     @classmethod
@@ -97,5 +97,5 @@ class WayBack:
         assert refreshes in ([], [f"0; url={address}"])
         query = parse_qs(urlsplit(address).query, strict_parsing=True)
         assert all(len(values) == 1 for values in query.values())
-        answer = {name: values[0] for name, values in query.items()}
-        return cls(address.partition("?")[0], answer, bool(refreshes))
+        response = {name: values[0] for name, values in query.items()}
+        return cls(address.partition("?")[0], response, bool(refreshes))

@@ -69,7 +69,7 @@ class Consent:
         back = self.person.client.get(notes.authorization.consent(self.go_on(**form)))
         way = WayBack.of(back)
         assert way.is_led
-        response = self.app.redeem(way.answer["code"], resource=RESOURCE)
+        response = self.app.redeem(way.response["code"], resource=RESOURCE)
         assert response.status_code == 200, response.content
         return dict(response.json())
 

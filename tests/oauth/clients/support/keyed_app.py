@@ -93,15 +93,15 @@ class Consented:
     consent: Callable[[], str]
 
     def begin(self, **proof: str) -> dict[str, Any]:
-        answer = self.app.redeem(self.consent(), **proof)
-        assert answer.status_code == 200, answer.content
-        tokens: dict[str, Any] = answer.json()
+        response = self.app.redeem(self.consent(), **proof)
+        assert response.status_code == 200, response.content
+        tokens: dict[str, Any] = response.json()
         return tokens
 
     def refresh(self, tokens: dict[str, Any], **proof: str) -> dict[str, Any]:
-        answer = self.app.refresh(tokens["refresh_token"], **proof)
-        assert answer.status_code == 200, answer.content
-        found: dict[str, Any] = answer.json()
+        response = self.app.refresh(tokens["refresh_token"], **proof)
+        assert response.status_code == 200, response.content
+        found: dict[str, Any] = response.json()
         return found
 
     def revoke(self, token: str, **proof: str) -> Any:

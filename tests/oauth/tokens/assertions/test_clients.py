@@ -83,8 +83,8 @@ def test_gateway_registers_nowhere_for_it(
 def test_command_shows_what_both_sides_announce(
     corp: IdJagProvider, notes: McpResource, server: AssertionServer, settings: Settings
 ) -> None:
-    answer = run("discover_upstream", "notes", "--json").json
-    assert answer["id_jag"] == {"issuer": True, "providers": {"corp": True}}
+    response = run("discover_upstream", "notes", "--json").json
+    assert response["id_jag"] == {"issuer": True, "providers": {"corp": True}}
     shown = run("discover_upstream", "notes").out
     assert "ID-JAG      issuer announces it, corp announces it" in shown
     declare_asserted(settings, notes, ID_JAG="")

@@ -63,8 +63,8 @@ def test_processes_share_one_exchange(
         session = signed_in.session
         vault.drop_token_set(session, "notes")
         session.save()
-    answers = in_processes(signed_in, 4)
-    assert answers == [stored_tokens(signed_in, "notes")] * 4
+    responses = in_processes(signed_in, 4)
+    assert responses == [stored_tokens(signed_in, "notes")] * 4
     assert len(corp.exchanges) == len(server.forms) == 2
     assert len(corp.refreshes) == bool(away)
 
@@ -73,8 +73,8 @@ def test_processes_share_one_refusal(
     signed_in: Visitor, corp: IdJagProvider, server: AssertionServer
 ) -> None:
     server.error = "invalid_grant"
-    answers = in_processes(signed_in, 4)
-    assert {type(each) for each in answers} == {AssertionRefused}
+    responses = in_processes(signed_in, 4)
+    assert {type(each) for each in responses} == {AssertionRefused}
     assert len(server.forms) == 1
 
 
@@ -83,8 +83,8 @@ def test_processes_share_one_refresh_that_brings_no_id_token(
 ) -> None:
     corp.renews_id_token = False
     store.clock.advance(61)
-    answers = in_processes(signed_in, 4)
-    assert all(isinstance(each, ReauthenticationRequired) for each in answers)
+    responses = in_processes(signed_in, 4)
+    assert all(isinstance(each, ReauthenticationRequired) for each in responses)
     assert (len(corp.refreshes), corp.exchanges) == (1, [])
 
 
@@ -128,8 +128,8 @@ def test_full_session_waits_after_a_refusal_in_all_processes(
 
 
 def test_threads_share_one_exchange(signed_in: Visitor, server: AssertionServer) -> None:
-    answers = request_in_threads(lambda each: get_token(each, "notes"), [signed_in] * MANY)
-    assert answers == [stored_tokens(signed_in, "notes")] * MANY
+    responses = request_in_threads(lambda each: get_token(each, "notes"), [signed_in] * MANY)
+    assert responses == [stored_tokens(signed_in, "notes")] * MANY
     assert len(server.forms) == 1
 
 
@@ -139,8 +139,8 @@ def test_tasks_share_one_exchange(signed_in: Visitor, server: AssertionServer) -
     async def in_tasks() -> list[TokenSet]:
         return await asyncio.gather(*(oauth.aget_token(each, "notes") for each in requests))
 
-    answers = asyncio.run(in_tasks())
-    assert answers == [stored_tokens(signed_in, "notes")] * MANY
+    responses = asyncio.run(in_tasks())
+    assert responses == [stored_tokens(signed_in, "notes")] * MANY
     assert len(server.forms) == 1
 
 

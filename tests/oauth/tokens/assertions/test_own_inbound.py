@@ -11,7 +11,7 @@ from tests.oauth.clients.support.asserting import DIGEST, SECRET
 from tests.oauth.support.accepting import AcceptingServer
 from tests.oauth.support.accepting_promises import *  # noqa: F403
 from tests.oauth.support.asserting import JWT_BEARER
-from tests.oauth.support.fake_provider import CLIENT_ID, Answer
+from tests.oauth.support.fake_provider import CLIENT_ID, Response
 from tests.oauth.support.id_jag_provider import IdJagProvider
 from tests.support.keys import write_key
 
@@ -23,9 +23,9 @@ KEY = "key-" * 20
 class UpstreamToo(IdJagProvider):
     """The MCP server behind our own inbound side."""
 
-    def answer(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
+    def respond_at(self, path: str, parameters: dict[str, str], authorization: str) -> Response:
         if path.rstrip("/") != "/mcp":
-            return super().answer(path, parameters, authorization)
+            return super().respond_at(path, parameters, authorization)
         return 200, "application/json", b'{"jsonrpc": "2.0"}'
 
 

@@ -42,11 +42,11 @@ class Boto:
             ),
         )
         events: Any = self._client.meta.events
-        events.register("before-send.dynamodb", self._answer)
+        events.register("before-send.dynamodb", self._response)
         self._told = Response(200, {}, b"{}", keep_alive=True)
         self.sent_body = b""
 
-    def _answer(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+    def _response(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
         self.sent_body = bytes(request.body or b"")  # type: ignore[arg-type]
         raw, headers = _Raw(self._told.body), cast("Any", HeadersDict(self._told.headers))
         return AWSResponse(request.url, self._told.status, headers, raw)

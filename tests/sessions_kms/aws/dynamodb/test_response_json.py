@@ -20,7 +20,7 @@ from sessions_kms.aws.http_client.response import Response
 from tests.sessions_kms.aws.dynamodb.boto_reading import Boto
 from tests.support.cases import each_case
 
-ANSWERS_READ = 100_000 if os.environ.get("FUZZ_EXAMPLES") else 1_500
+RESPONSES_READ = 100_000 if os.environ.get("FUZZ_EXAMPLES") else 1_500
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def boto() -> Boto:
     return Boto()
 
 
-def answer(body: Any, status: int = 200, **headers: str) -> Response:
+def make_response(body: Any, status: int = 200, **headers: str) -> Response:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     told = {"x-amzn-requestid": "R", "content-type": "application/x-amz-json-1.0"}
     return Response(status, told | headers, raw, keep_alive=True)
@@ -102,12 +102,12 @@ def error(name: str, prefix: str = "com.amazonaws.dynamodb.v20120810#") -> dict[
 def test_whole_response_is_read_as_boto_reads_it(operation: str, boto: Boto) -> None:
     body = BODIES[operation]
     assert body.keys() == RESPONSES[operation].members.keys()
-    whole = answer(body)
+    whole = make_response(body)
     for told in (
         whole,
-        answer({}),
-        answer(dict.fromkeys(body)),
-        answer(body | {"Unknown": [{"a": 1}]}),
+        make_response({}),
+        make_response(dict.fromkeys(body)),
+        make_response(body | {"Unknown": [{"a": 1}]}),
         replace(whole, headers={}),
         replace(whole, headers={"x-amz-crc32": str(zlib.crc32(whole.body))}),
     ):
@@ -119,14 +119,14 @@ def test_whole_response_is_read_as_boto_reads_it(operation: str, boto: Boto) -> 
 @each_case("name", [*ERRORS, "AccessDeniedException", "NoSuchError", ""])
 def test_error_is_the_one_that_boto_raises(name: str, boto: Boto) -> None:
     for told in (
-        answer(error(name), 400),
-        answer(error(name, prefix=""), 500),
-        answer(error(name, prefix="aws.protocoltests#") | {"message": ""}, 400),
-        answer(error(f"{name}:http://internal.amazon.com/coral/"), 403),
-        answer({"__type": name}, 400),
-        answer(error(name), 400, **{"x-amzn-query-error": "Older;Sender"}),
-        answer(error(name), 400, **{"x-amzn-query-error": ";Sender"}),
-        answer(error(name), 400, **{"x-amzn-query-error": "a;b;c"}),
+        make_response(error(name), 400),
+        make_response(error(name, prefix=""), 500),
+        make_response(error(name, prefix="aws.protocoltests#") | {"message": ""}, 400),
+        make_response(error(f"{name}:http://internal.amazon.com/coral/"), 403),
+        make_response({"__type": name}, 400),
+        make_response(error(name), 400, **{"x-amzn-query-error": "Older;Sender"}),
+        make_response(error(name), 400, **{"x-amzn-query-error": ";Sender"}),
+        make_response(error(name), 400, **{"x-amzn-query-error": "a;b;c"}),
     ):
         assert ours("PutItem", told) == boto.read("PutItem", told)
 
@@ -142,7 +142,7 @@ def test_error_is_the_one_that_boto_raises(name: str, boto: Boto) -> None:
 def test_error_without_a_name_is_the_one_that_boto_raises(
     status: int, body: bytes, boto: Boto
 ) -> None:
-    told = answer(body, status)
+    told = make_response(body, status)
     assert ours("GetItem", told) == boto.read("GetItem", told)
 
 
@@ -169,7 +169,7 @@ def test_error_without_a_name_is_the_one_that_boto_raises(
     ],
 )
 def test_text_other_than_one_complete_object_is_rejected(body: bytes) -> None:
-    assert ours("GetItem", answer(body)) is InvalidResponse
+    assert ours("GetItem", make_response(body)) is InvalidResponse
 
 
 @each_case(
@@ -210,17 +210,17 @@ def test_text_other_than_one_complete_object_is_rejected(body: bytes) -> None:
     ],
 )
 def test_value_that_is_not_of_its_one_type_is_refused(value: Any) -> None:
-    assert ours("GetItem", answer({"Item": {"a": value}})) is InvalidResponse
+    assert ours("GetItem", make_response({"Item": {"a": value}})) is InvalidResponse
 
 
 @each_case("status", [100, 101, 201, 204, 206, 300, 301, 304, 307, 399, 600])
 def test_status_that_dynamodb_does_not_answer_is_refused(status: int) -> None:
-    assert ours("GetItem", answer(BODIES["GetItem"], status)) is InvalidResponse
+    assert ours("GetItem", make_response(BODIES["GetItem"], status)) is InvalidResponse
 
 
 @pytest.mark.parametrize("status", [200, 400, 500])
 def test_body_of_another_checksum_is_refused(status: int) -> None:
-    told = answer(error("InternalServerError"), status)
+    told = make_response(error("InternalServerError"), status)
     right = zlib.crc32(told.body)
     for checksum in (str(right ^ 1), f"0{right}", "", "x", f"{right} "):
         wrong = replace(told, headers={"x-amz-crc32": checksum})
@@ -232,7 +232,7 @@ def test_error_does_not_refer_to_the_body() -> None:
 
     for body in (b'{"Item":"\xffSECRET"}', b'{"SECRET"', b'{"Item":{"a":{"B":"SECRET!"}}}'):
         with pytest.raises(InvalidResponse) as caught:
-            response_json.parse("GetItem", answer(body))
+            response_json.parse("GetItem", make_response(body))
         assert caught.value.__context__ is None
         shown = "".join(TracebackException.from_exception(caught.value).format())
         assert "SECRET" not in shown
@@ -340,7 +340,7 @@ def forms(monkeypatch: pytest.MonkeyPatch) -> ItemForms:
     monkeypatch.setattr(response_json, "forms", fresh)
     for each in EXAMPLES:
         assert compact_json.with_item_last(compact(each).decode()) is None
-        ours("GetItem", answer(compact(each)))
+        ours("GetItem", make_response(compact(each)))
     return fresh
 
 
@@ -349,14 +349,14 @@ def test_item_that_comes_last_is_read_as_boto_reads_it(
     body: bytes, boto: Boto, forms: ItemForms
 ) -> None:
     assert (compact_json.with_item_last(body.decode()) is not None) is (body in READ_FAST)
-    read = ours("GetItem", answer(body))
-    assert read == boto.read("GetItem", answer(body))
+    read = ours("GetItem", make_response(body))
+    assert read == boto.read("GetItem", make_response(body))
     assert read["ResponseMetadata"]["HTTPStatusCode"] == 200
 
 
 @pytest.mark.parametrize("body", REFUSED)
 def test_item_that_comes_last_and_is_garbled_is_refused(body: bytes, forms: ItemForms) -> None:
-    assert ours("GetItem", answer(body)) is InvalidResponse
+    assert ours("GetItem", make_response(body)) is InvalidResponse
 
 
 @pytest.mark.parametrize("body", [*OLD_READ_FAST, *OLD_READ_BY_JSON])
@@ -365,20 +365,20 @@ def test_old_item_is_read_as_boto_reads_it(
     body: bytes, operation: str, boto: Boto, forms: ItemForms
 ) -> None:
     assert (compact_json.with_old_item_first(body.decode()) is not None) is (body in OLD_READ_FAST)
-    boto_read = boto.read(operation, answer(body))
+    boto_read = boto.read(operation, make_response(body))
     if body in OLD_READ_FAST:
         boto_read["Attributes"].pop("long", None)
-    assert ours(operation, answer(body)) == boto_read
+    assert ours(operation, make_response(body)) == boto_read
 
 
 @pytest.mark.parametrize("body", OLD_REFUSED)
 def test_old_item_that_is_garbled_is_refused(body: bytes, forms: ItemForms) -> None:
-    assert ours("PutItem", answer(body)) is InvalidResponse
+    assert ours("PutItem", make_response(body)) is InvalidResponse
 
 
 @pytest.mark.parametrize("operation", ["GetItem", "Query", "TransactWriteItems"])
 def test_old_item_is_none_for_operations_without_one(operation: str, forms: ItemForms) -> None:
-    assert all(ours(operation, answer(body)) is InvalidResponse for body in OLD_READ_FAST)
+    assert all(ours(operation, make_response(body)) is InvalidResponse for body in OLD_READ_FAST)
 
 
 def test_as_many_forms_are_learnt_as_are_bounded_and_the_last_used_is_first() -> None:
@@ -417,23 +417,23 @@ def test_no_other_item_is_learnt(item: Any) -> None:
 def test_long_values_of_an_old_item_are_left_out(forms: ItemForms) -> None:
     at_most, longer = ("A" * size for size in (OLD_MAX, OLD_MAX + 4))
     body = with_old(f'"id":{{"S":"x"}},"a":{{"B":"{at_most}"}},"b":{{"B":"{longer}"}}')
-    assert ours("PutItem", answer(body))["Attributes"].keys() == {"id", "a", "b"}  # by JSON
-    assert ours("PutItem", answer(body))["Attributes"].keys() == {"id", "a"}
+    assert ours("PutItem", make_response(body))["Attributes"].keys() == {"id", "a", "b"}  # by JSON
+    assert ours("PutItem", make_response(body))["Attributes"].keys() == {"id", "a"}
 
 
-def test_answers_share_nothing_that_their_readers_change() -> None:
+def test_responses_share_nothing_that_their_readers_change() -> None:
     for body in (compact('"id":{"S":"x"}'), b'{"ConsumedCapacity":{}}'):
-        one, other = (ours("GetItem", answer(body)) for _ in range(2))
+        one, other = (ours("GetItem", make_response(body)) for _ in range(2))
         one["more"] = 1
         assert "more" not in other
-        assert "more" not in ours("GetItem", answer(body))
-    one, other = (ours("Query", answer({"Items": []})) for _ in range(2))
+        assert "more" not in ours("GetItem", make_response(body))
+    one, other = (ours("Query", make_response({"Items": []})) for _ in range(2))
     one["Items"].append({})
     assert other["Items"] == []
 
 
 def test_text_under_the_name_of_a_type_is_no_value_of_it(boto: Boto) -> None:
-    told = answer(error("ResourceNotFoundException") | {"B": "not base64!"}, 400)
+    told = make_response(error("ResourceNotFoundException") | {"B": "not base64!"}, 400)
     assert ours("GetItem", told) == boto.read("GetItem", told)
     assert ours("GetItem", told)["Error"]["Code"] == "ResourceNotFoundException"
 
@@ -488,7 +488,7 @@ def as_dynamodb_writes(body: dict[str, Any]) -> bytes:
     return json.dumps(told, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
 
 
-def any_answer(chance: random.Random) -> tuple[str, Response]:
+def any_response(chance: random.Random) -> tuple[str, Response]:
     operation = chance.choice(list(RESPONSES))
     fails = chance.random() < 0.3
     body = error(chance.choice(list(ERRORS))) if fails else BODIES[operation]
@@ -503,7 +503,7 @@ def any_answer(chance: random.Random) -> tuple[str, Response]:
     if chance.random() < 0.4:
         raw = damaged_bytes(raw, chance)
     status = chance.choice((400, 400, 429, 500, 503)) if fails else 200
-    return operation, answer(raw, chance.choice((status,) * 9 + (200, 301, 400)))
+    return operation, make_response(raw, chance.choice((status,) * 9 + (200, 301, 400)))
 
 
 def known_fields(response: Any) -> Any:
@@ -515,14 +515,14 @@ def known_fields(response: Any) -> Any:
 
 
 @pytest.mark.slow
-def test_damaged_answer_is_read_as_boto_reads_it_or_refused(boto: Boto) -> None:
+def test_damaged_response_is_read_as_boto_reads_it_or_refused(boto: Boto) -> None:
     chance = random.Random(15)  # noqa: S311 - to be told again
     refused = 0
-    for _ in range(ANSWERS_READ):
-        operation, told = any_answer(chance)
+    for _ in range(RESPONSES_READ):
+        operation, told = any_response(chance)
         read = ours(operation, told)
         if read is InvalidResponse:
             refused += 1
         else:
             assert read == known_fields(boto.read(operation, told)), told
-    assert 0.2 < refused / ANSWERS_READ < 0.8
+    assert 0.2 < refused / RESPONSES_READ < 0.8

@@ -19,11 +19,13 @@ TWICE = b"HTTP/1.1 299 A\xe9\tB\r\nvary: a\r\nVary:b\r\nempty:\r\nContent-Length
 ALL = (SIZED, CHUNKED, INTERIM, CLOSING, OLD, TWICE)
 
 
-def answer(*headers: bytes, status: bytes = b"HTTP/1.1 200 OK", body: bytes = b"{}") -> bytes:
+def make_response(
+    *headers: bytes, status: bytes = b"HTTP/1.1 200 OK", body: bytes = b"{}"
+) -> bytes:
     """Return a response of these header lines."""
     return b"\r\n".join([status, *headers, b"", body])
 
 
 def chunk(*pieces: bytes, trailers: Iterable[bytes] = ()) -> bytes:
     """Return a response whose body is these bytes, framed by the caller."""
-    return answer(b"Transfer-Encoding: chunked", body=b"".join([*pieces, *trailers]))
+    return make_response(b"Transfer-Encoding: chunked", body=b"".join([*pieces, *trailers]))

@@ -20,7 +20,7 @@ def request(body: bytes = b"", path: bytes = b"/") -> bytes:
     return b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (path, len(body)) + body
 
 
-def answer(body: bytes = b"", *headers: bytes) -> bytes:
+def make_response(body: bytes = b"", *headers: bytes) -> bytes:
     """Return a response of this body."""
     lines = [b"HTTP/1.1 200 OK", b"Content-Length: %d" % len(body), *headers, b"", b""]
     return b"\r\n".join(lines) + body
@@ -81,7 +81,7 @@ def echoes(peer: Peer) -> None:
     while True:
         body = peer.request()
         assert not peer.says_more(), "asked before it had answered"
-        peer.send(answer(body, b"Connection-Number: %d" % peer.number))
+        peer.send(make_response(body, b"Connection-Number: %d" % peer.number))
 
 
 class Server:

@@ -112,7 +112,7 @@ def join_fields(response: HTTPResponse, name: str) -> str:
     return ", ".join(response.headers.get_all(name, ()))
 
 
-def test_altered_answers_are_read_as_http_client_reads_them_or_refused() -> None:
+def test_altered_responses_are_read_as_http_client_reads_them_or_refused() -> None:
     read = 0
     for _ in range(EXAMPLES):
         data = random_response()

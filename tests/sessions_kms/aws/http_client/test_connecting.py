@@ -19,7 +19,7 @@ from sessions_kms.concurrency.deadline import Limits
 from sessions_kms.http import connecting
 from sessions_kms.http.connecting import Address, Origin, Resolver
 from tests.sessions_kms.aws.http_client.conftest import PATIENT, Transport
-from tests.sessions_kms.aws.http_client.scripted import Peer, Server, answer, echoes, request
+from tests.sessions_kms.aws.http_client.scripted import Peer, Server, echoes, make_response, request
 from tests.support.certificates import server_context
 from tests.support.clock import FakeClock
 from tests.support.processes import free_port
@@ -162,8 +162,8 @@ def test_tls_is_spoken_and_its_sessions_are_resumed(
     def plays(peer: Peer) -> None:
         assert isinstance(peer.socket, ssl.SSLSocket)
         resumed.append(peer.socket.session_reused is True)
-        peer.send(answer(peer.request()))
-        peer.send(answer(peer.request(), b"Connection: close"))
+        peer.send(make_response(peer.request()))
+        peer.send(make_response(peer.request(), b"Connection: close"))
 
     with Server(plays, tls) as server:
         asks = transport(secure(server), str(certificate))
@@ -189,7 +189,7 @@ def test_session_of_tls_is_kept_once_it_can_be_resumed(
 
     def plays(peer: Peer) -> None:
         for _ in range(5):
-            peer.send(answer(peer.request()))
+            peer.send(make_response(peer.request()))
 
     with Server(plays, tls) as server:
         asks = transport(secure(server), str(certificate))
@@ -206,14 +206,14 @@ def test_unsolicited_tls_data_is_discarded(
     read = threading.Event()
 
     def plays(peer: Peer) -> None:
-        mine = answer(peer.request())
+        mine = make_response(peer.request())
         if peer.number == 0:
-            peer.send(mine + answer(b"hers"))
+            peer.send(mine + make_response(b"hers"))
         else:
             peer.send(mine)
             if peer.number == 2:
                 read.wait(30)
-            peer.send(answer(b"hers"))
+            peer.send(make_response(b"hers"))
         said.release()
         peer.wait_for_the_end()
 
@@ -226,14 +226,14 @@ def test_unsolicited_tls_data_is_discarded(
             assert said.acquire(timeout=30)
 
 
-def test_answer_that_is_cut_under_tls_is_garbled(
+def test_response_that_is_cut_under_tls_is_garbled(
     transport: Transport, tls: ssl.SSLContext, certificate: Path
 ) -> None:
     """With the end that TLS has for it, and without."""
 
     def cuts(peer: Peer) -> None:
         peer.request()
-        peer.send(answer(b"abc")[:-1])
+        peer.send(make_response(b"abc")[:-1])
         assert isinstance(peer.socket, ssl.SSLSocket)
         if peer.number:
             peer.socket.setblocking(False)
@@ -298,12 +298,12 @@ def test_server_without_tls_is_not_spoken_to_in_the_clear(
 ) -> None:
     heard: list[bytes] = []
 
-    def answers_in_the_clear(peer: Peer) -> None:
+    def respond_in_the_clear(peer: Peer) -> None:
         heard.append(peer.socket.recv(65536))
-        peer.send(answer(b"{}"))
+        peer.send(make_response(b"{}"))
         peer.wait_for_the_end()
 
-    with Server(answers_in_the_clear) as server:
+    with Server(respond_in_the_clear) as server:
         asks = transport(secure(server), str(certificate))
         with pytest.raises(SSLError):
             asks.send(request(b"secret"))

@@ -10,7 +10,7 @@ from sessions_kms.aws.http_client.response import Response
 from sessions_kms.concurrency.deadline import Limits
 from tests.sessions_kms.aws.http_client import responses
 from tests.sessions_kms.aws.http_client.conftest import PATIENT, Transport
-from tests.sessions_kms.aws.http_client.scripted import Peer, Server, answer, echoes, request
+from tests.sessions_kms.aws.http_client.scripted import Peer, Server, echoes, make_response, request
 
 
 def test_connection_serves_one_request_after_the_other(transport: Transport) -> None:
@@ -23,7 +23,7 @@ def test_connection_serves_one_request_after_the_other(transport: Transport) -> 
 
 
 @pytest.mark.parametrize("size", [400_000, 4_000_000])
-def test_large_requests_and_answers_pass(transport: Transport, size: int) -> None:
+def test_large_requests_and_responses_pass(transport: Transport, size: int) -> None:
     body = bytes(range(256)) * (size // 256)
     with Server(echoes) as server:
         asks = transport(server.port)
@@ -33,7 +33,7 @@ def test_large_requests_and_answers_pass(transport: Transport, size: int) -> Non
 
 
 def test_every_cut_is_an_error_and_the_next_call_is_answered(transport: Transport) -> None:
-    whole = answer(b"{}")
+    whole = make_response(b"{}")
 
     def cuts(peer: Peer) -> None:
         peer.request()
@@ -50,10 +50,10 @@ def test_every_cut_is_an_error_and_the_next_call_is_answered(transport: Transpor
         assert server.connections == len(whole) + 1
 
 
-def test_answer_in_single_bytes_is_one(transport: Transport) -> None:
+def test_response_in_single_bytes_is_one(transport: Transport) -> None:
     def dribbles(peer: Peer) -> None:
         body = peer.request()
-        for byte in responses.INTERIM + answer(body):
+        for byte in responses.INTERIM + make_response(body):
             peer.send(bytes([byte]))
         peer.wait_for_the_end()
 
@@ -69,7 +69,7 @@ def test_answer_in_single_bytes_is_one(transport: Transport) -> None:
         (responses.SIZED, responses.BODY),
     ],
 )
-def test_answer_of_any_form_keeps_the_connection(
+def test_response_of_any_form_keeps_the_connection(
     transport: Transport, said: bytes, body: bytes
 ) -> None:
     def plays(peer: Peer) -> None:
@@ -103,7 +103,7 @@ def test_surplus_response_is_discarded(transport: Transport) -> None:
     def doubles(peer: Peer) -> None:
         while True:
             body = peer.request()
-            peer.send(answer(body) + answer(b"hers"))
+            peer.send(make_response(body) + make_response(b"hers"))
 
     with Server(doubles) as server:
         asks = transport(server.port)
@@ -133,13 +133,13 @@ def test_implausible_response_closes_the_connection(transport: Transport) -> Non
             assert server.connections == number
 
 
-@pytest.mark.parametrize("late", [answer(b"hers"), b"H", b"\r\n"])
+@pytest.mark.parametrize("late", [make_response(b"hers"), b"H", b"\r\n"])
 def test_data_between_two_calls_is_discarded(transport: Transport, late: bytes) -> None:
     called, said = threading.Event(), threading.Event()
 
     def speaks_unasked(peer: Peer) -> None:
         while True:
-            peer.send(answer(peer.request()))
+            peer.send(make_response(peer.request()))
             if peer.number == 0:
                 called.wait(10)
                 peer.send(late)
@@ -158,7 +158,7 @@ def test_server_that_closes_between_two_calls_costs_nothing(transport: Transport
     closed = threading.Semaphore(0)
 
     def closes(peer: Peer) -> None:
-        peer.send(answer(peer.request()))
+        peer.send(make_response(peer.request()))
         peer.socket.close()
         closed.release()
 
@@ -179,7 +179,7 @@ def test_restarted_server_is_called_again(transport: Transport) -> None:
 
 def test_request_that_a_closing_server_never_read_may_have_been_read(transport: Transport) -> None:
     def reads_and_closes(peer: Peer) -> None:
-        peer.send(answer(peer.request()))
+        peer.send(make_response(peer.request()))
         peer.request()
 
     with Server(reads_and_closes) as server:
@@ -202,12 +202,12 @@ def test_silence_ends(transport: Transport) -> None:
             asks.send(request())
 
 
-def test_answer_that_trickles_ends(transport: Transport) -> None:
+def test_response_that_trickles_ends(transport: Transport) -> None:
     """Each wait is short, but their sum is not; it would come to an end, and be right."""
 
     def trickles(peer: Peer) -> None:
         peer.request()
-        for byte in answer(b"a" * 200):
+        for byte in make_response(b"a" * 200):
             peer.send(bytes([byte]))
             threading.Event().wait(0.01)
 
@@ -230,11 +230,11 @@ def test_unread_request_ends(transport: Transport) -> None:
         over.set()
 
 
-def test_answer_that_has_begun_may_pause(transport: Transport) -> None:
+def test_response_that_has_begun_may_pause(transport: Transport) -> None:
     """What is bounded is the silence before it, and then the whole."""
 
     def pauses(peer: Peer) -> None:
-        whole = answer(peer.request())
+        whole = make_response(peer.request())
         peer.send(whole[:9])
         threading.Event().wait(1.2)
         peer.send(whole[9:])

@@ -23,8 +23,8 @@ from tests.sessions_kms.aws.http_client.responses import (
     OLD,
     SIZED,
     TWICE,
-    answer,
     chunk,
+    make_response,
 )
 from tests.support.cases import each_case
 
@@ -51,7 +51,7 @@ def is_rejected(*pieces: bytes) -> bool:
         return True
 
 
-def test_answer_of_dynamodb_is_read() -> None:
+def test_response_of_dynamodb_is_read() -> None:
     assert read(SIZED) == Response(
         200,
         {
@@ -99,7 +99,7 @@ def test_response_truncated_at_any_byte_is_garbled(whole: bytes) -> None:
             read(whole[:cut])
 
 
-def test_connection_that_ends_before_any_byte_is_no_garbled_answer() -> None:
+def test_connection_that_ends_before_any_byte_is_no_garbled_response() -> None:
     assert read() is None
 
 
@@ -138,7 +138,7 @@ def test_what_follows_a_response_ends_the_connection_and_changes_nothing(whole: 
     ],
 )
 def test_ambiguous_length_is_garbled(headers: tuple[bytes, ...]) -> None:
-    assert is_rejected(answer(*headers))
+    assert is_rejected(make_response(*headers))
 
 
 @each_case(
@@ -161,8 +161,8 @@ def test_ambiguous_length_is_garbled(headers: tuple[bytes, ...]) -> None:
     ],
 )
 def test_ambiguous_header_is_garbled(line: bytes) -> None:
-    assert is_rejected(answer(LENGTH, line))
-    assert is_rejected(answer(line, LENGTH))
+    assert is_rejected(make_response(LENGTH, line))
+    assert is_rejected(make_response(line, LENGTH))
     assert is_rejected(chunk(LAST[:-2], line + b"\r\n\r\n"))
 
 
@@ -189,25 +189,25 @@ def test_ambiguous_header_is_garbled(line: bytes) -> None:
     ],
 )
 def test_invalid_status_line_is_garbled(status: bytes) -> None:
-    assert is_rejected(answer(LENGTH, status=status))
+    assert is_rejected(make_response(LENGTH, status=status))
 
 
 @pytest.mark.parametrize("status", [b"HTTP/1.1 204 No Content", b"HTTP/1.1 304 Not Modified"])
-def test_answer_that_may_have_no_body_is_garbled(status: bytes) -> None:
-    assert is_rejected(answer(LENGTH, status=status))
-    assert is_rejected(answer(status=status, body=b""))
+def test_response_that_may_have_no_body_is_garbled(status: bytes) -> None:
+    assert is_rejected(make_response(LENGTH, status=status))
+    assert is_rejected(make_response(status=status, body=b""))
 
 
 def test_old_version_has_no_chunks() -> None:
     chunks = [b"Transfer-Encoding: chunked"]
-    assert is_rejected(answer(*chunks, status=b"HTTP/1.0 200 OK", body=LAST))
+    assert is_rejected(make_response(*chunks, status=b"HTTP/1.0 200 OK", body=LAST))
 
 
 @pytest.mark.parametrize(
     "said", [b"close", b"CLOSE", b"x ,\tclose", b"keep-alive\r\nConnection: close"]
 )
 def test_close_is_recognised_in_any_position(said: bytes) -> None:
-    found = read(answer(LENGTH, b"Connection: " + said))
+    found = read(make_response(LENGTH, b"Connection: " + said))
     assert found is not None
     assert not found.keep_alive
 
@@ -255,11 +255,11 @@ def test_invalid_chunk_is_garbled(piece: bytes) -> None:
 def test_heads_are_bounded_while_they_come() -> None:
     for endless in (b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 C"):
         assert is_rejected(endless, *[b"a" * 1024] * (HEAD_MAX // 1024))
-    padding = b"X: " + b"a" * (HEAD_MAX - len(answer(LENGTH, b"X: ")) + 2)
-    assert read(answer(LENGTH, padding)) is not None
-    assert is_rejected(answer(LENGTH, padding + b"a"))
-    assert read(answer(LENGTH, *[b"a:"] * (LINES_MAX - 2))) is not None
-    assert is_rejected(answer(LENGTH, *[b"a:"] * (LINES_MAX - 1)))
+    padding = b"X: " + b"a" * (HEAD_MAX - len(make_response(LENGTH, b"X: ")) + 2)
+    assert read(make_response(LENGTH, padding)) is not None
+    assert is_rejected(make_response(LENGTH, padding + b"a"))
+    assert read(make_response(LENGTH, *[b"a:"] * (LINES_MAX - 2))) is not None
+    assert is_rejected(make_response(LENGTH, *[b"a:"] * (LINES_MAX - 1)))
     hint = b"HTTP/1.1 103 Early\r\nX: " + b"a" * (HEAD_MAX // 3) + b"\r\n\r\n"
     assert read(hint * 2 + SIZED) is not None
     assert is_rejected(hint * 3 + SIZED)
@@ -268,12 +268,12 @@ def test_heads_are_bounded_while_they_come() -> None:
 def test_head_without_headers_is_rejected_in_linear_time() -> None:
     began = time.process_time()
     for _ in range(20):
-        assert is_rejected(answer(LENGTH, b"a" * (HEAD_MAX - 100)))
+        assert is_rejected(make_response(LENGTH, b"a" * (HEAD_MAX - 100)))
     assert time.process_time() - began < 2  # linear: milliseconds; quadratic: ten seconds
 
 
 def test_bodies_are_bounded_before_they_come() -> None:
-    assert is_rejected(answer(b"Content-Length: %d" % (BODY_MAX + 1), body=b""))
+    assert is_rejected(make_response(b"Content-Length: %d" % (BODY_MAX + 1), body=b""))
     assert is_rejected(chunk(b"%x\r\n" % (BODY_MAX + 1)))
     assert is_rejected(chunk(b"ffffffff\r\n"))
     large = read(chunk(b"%x\r\n" % (BODY_MAX - 1), b"a" * (BODY_MAX - 1), b"\r\n1\r\na\r\n", LAST))
@@ -292,7 +292,7 @@ def test_data_between_chunks_is_bounded() -> None:
 
 def test_large_body_in_single_bytes_costs_no_more_memory_than_its_bound() -> None:
     reader = ResponseReader()
-    reader.receive_data(answer(b"Transfer-Encoding: chunked", body=b""))
+    reader.receive_data(make_response(b"Transfer-Encoding: chunked", body=b""))
     tracemalloc.start()
     for _ in range(2000):
         reader.receive_data(b"10;" + b"a" * 100 + b"\r\n" + b"b" * 16 + b"\r\n")
@@ -303,9 +303,9 @@ def test_large_body_in_single_bytes_costs_no_more_memory_than_its_bound() -> Non
 
 def test_repr_and_error_contain_nothing_of_a_response() -> None:
     secret = b"c2VjcmV0"
-    found = read(answer(b"Content-Length: 8", body=secret))
+    found = read(make_response(b"Content-Length: 8", body=secret))
     assert secret.decode() not in repr(found)
-    for garbled in (answer(b"X : " + secret), chunk(secret), answer(LENGTH, secret)):
+    for garbled in (make_response(b"X : " + secret), chunk(secret), make_response(LENGTH, secret)):
         with pytest.raises(InvalidResponse) as caught:
             read(garbled)
         assert secret.decode() not in f"{caught.value!r}{caught.value.__context__!r}"

@@ -19,7 +19,7 @@ from sessions_kms.aws.http_client.blocking import BlockingPool
 from sessions_kms.concurrency.deadline import Attempt, OutOfTime
 from sessions_kms.http.connecting import Origin
 from tests.sessions_kms.aws.http_client.conftest import PATIENT
-from tests.sessions_kms.aws.http_client.scripted import Peer, Server, answer, echoes, request
+from tests.sessions_kms.aws.http_client.scripted import Peer, Server, echoes, make_response, request
 from tests.support.forking import in_child
 from tests.support.waiting import until
 
@@ -113,7 +113,7 @@ def test_thread_without_a_free_connection_waits_and_gets_not_applied() -> None:
             body = peer.request()
             asked.set()
             over.wait(30)
-            peer.send(answer(body))
+            peer.send(make_response(body))
 
     with Server(holds) as server, ThreadPoolExecutor(2) as pool:
         blocking = BlockingPool(endpoint(server), limits=SOON, connections=1)
@@ -136,7 +136,7 @@ async def test_task_without_a_free_connection_waits_and_gets_not_applied() -> No
         while True:
             body = peer.request()
             over.wait(30)
-            peer.send(answer(body))
+            peer.send(make_response(body))
 
     with Server(holds) as server:
         looping = AsyncPool(endpoint(server), limits=SOON, connections=1)
@@ -156,17 +156,17 @@ async def test_cancelled_task_closes_its_connection(turns: int) -> None:
     """After any number of turns of its loop: the server answers no sooner than the next asks."""
     cancelled = threading.Event()
 
-    def answers_late(peer: Peer) -> None:
+    def respond_late(peer: Peer) -> None:
         while True:
             body = peer.request()
             if body == b"hers":
-                peer.send(answer(body)[:20])
+                peer.send(make_response(body)[:20])
                 cancelled.wait(30)
-                peer.send(answer(body)[20:])
+                peer.send(make_response(body)[20:])
             else:
-                peer.send(answer(body))
+                peer.send(make_response(body))
 
-    with Server(answers_late) as server:
+    with Server(respond_late) as server:
         looping = AsyncPool(endpoint(server), limits=PATIENT, connections=1)
         task = asyncio.ensure_future(looping.send(request(b"hers")))
         for _ in range(turns):
@@ -185,9 +185,9 @@ async def test_task_cancelled_within_the_response_closes_its_connection() -> Non
     def begins(peer: Peer) -> None:
         body = peer.request()
         if peer.number:
-            peer.send(answer(body))
+            peer.send(make_response(body))
             return
-        peer.send(answer(body)[:20])
+        peer.send(make_response(body)[:20])
         begun.set()
         peer.wait_for_the_end()
         closed.set()
@@ -224,10 +224,10 @@ async def test_data_on_an_idle_connection_closes_it_immediately() -> None:
     answered, closed = threading.Event(), threading.Event()
 
     def speaks_unasked(peer: Peer) -> None:
-        peer.send(answer(peer.request()))
+        peer.send(make_response(peer.request()))
         if peer.number == 0:
             answered.wait(30)
-            peer.send(answer(b"hers"))
+            peer.send(make_response(b"hers"))
             peer.wait_for_the_end()
             closed.set()
 
@@ -306,7 +306,7 @@ def test_forked_child_has_all_places_although_the_parent_used_them() -> None:
         asked.set()
         if body == b"parent":
             over.wait(30)
-        peer.send(answer(body))
+        peer.send(make_response(body))
 
     with Server(holds) as server, ThreadPoolExecutor(1) as pool:
         blocking = BlockingPool(endpoint(server), limits=SOON, connections=1)

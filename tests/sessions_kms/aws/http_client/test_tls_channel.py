@@ -9,7 +9,7 @@ from sessions_kms.aws.http_client.body import InvalidResponse
 from sessions_kms.aws.http_client.connections import Connection, IdleConnections, TlsChannel
 from sessions_kms.aws.http_client.response import Response, ResponseReader
 from sessions_kms.http.connecting import tls_context
-from tests.sessions_kms.aws.http_client.scripted import answer
+from tests.sessions_kms.aws.http_client.scripted import make_response
 from tests.support.certificates import server_context
 
 
@@ -77,11 +77,11 @@ def test_records_split_anywhere_give_the_same_result(served: tuple[Served, TlsCh
 
 def test_records_behind_the_response_end_the_connection(served: tuple[Served, TlsChannel]) -> None:
     server, channel = served
-    began, found = read(channel, ResponseReader(), server.record(answer(b"a")))
+    began, found = read(channel, ResponseReader(), server.record(make_response(b"a")))
     assert began
     assert found is not None
     assert found.keep_alive
-    two = server.record(answer(b"a")) + server.record(answer(b"hers"))
+    two = server.record(make_response(b"a")) + server.record(make_response(b"hers"))
     _, found = read(channel, ResponseReader(), two)
     assert found is not None
     assert (found.body, found.keep_alive) == (b"a", False)
@@ -89,7 +89,7 @@ def test_records_behind_the_response_end_the_connection(served: tuple[Served, Tl
 
 def test_end_after_the_response_is_detected(served: tuple[Served, TlsChannel]) -> None:
     server, channel = served
-    _, found = read(channel, ResponseReader(), server.record(answer(b"a")) + server.end())
+    _, found = read(channel, ResponseReader(), server.record(make_response(b"a")) + server.end())
     assert found is not None
     assert channel.has_ended
 
@@ -103,7 +103,7 @@ def test_end_before_the_response_is_an_error(served: tuple[Served, TlsChannel]) 
 def test_end_within_the_response_is_garbled(served: tuple[Served, TlsChannel]) -> None:
     server, channel = served
     reader = ResponseReader()
-    assert read(channel, reader, server.record(answer(b"a")[:-1])) == (True, None)
+    assert read(channel, reader, server.record(make_response(b"a")[:-1])) == (True, None)
     with pytest.raises(InvalidResponse):
         read(channel, reader, server.end())
 
@@ -116,7 +116,7 @@ def test_part_of_a_record_is_no_response_yet(served: tuple[Served, TlsChannel]) 
 
 def test_altered_record_is_refused(served: tuple[Served, TlsChannel]) -> None:
     server, channel = served
-    record = bytearray(server.record(answer(b"a")))
+    record = bytearray(server.record(make_response(b"a")))
     record[-1] ^= 1
     with pytest.raises(ssl.SSLError):
         channel.decrypt(bytes(record))

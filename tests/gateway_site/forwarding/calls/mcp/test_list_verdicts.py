@@ -40,7 +40,7 @@ rules_of = lru_cache(read_rules)
 
 
 async def admit(listing: Listing, message: Any = LIST) -> MCPReader | None:
-    """Return the reader of a call whose answer the list is; None if the caller may not begin."""
+    """Return the reader of a call whose response the list is; None if the caller may not begin."""
     clients = frozenset({listing.client} if listing.client else ())
     policy = CallPolicy(rules_of(as_toml(listing.rules)), clients)
     with suppress(Problem):
@@ -55,11 +55,11 @@ async def lists_passed() -> list[Passed]:
         if (reader := await admit(each)) is None:
             continue
         try:
-            answer = await reader.read_response(Pieces([each.message], JSON))
+            response = await reader.read_response(Pieces([each.message], JSON))
         except UnreadableResponse:
             assert each.names is None, each
         else:
-            passed.append((each, answer.read_rest()))
+            passed.append((each, response.read_rest()))
     assert len(passed) > COUNT / 4
     return passed
 
@@ -144,8 +144,8 @@ async def check_cut_everywhere(listing: Listing, message: Any) -> None:
         for breaks, found in ((False, whole), (True, broken)):
             reader = await admit(listing, message)
             assert reader
-            answer = Pieces(pieces[:1] if breaks else list(pieces), EVENTS, breaks=breaks)
-            found.add((await read_to_end(reader, answer))[0])
+            response = Pieces(pieces[:1] if breaks else list(pieces), EVENTS, breaks=breaks)
+            found.add((await read_to_end(reader, response))[0])
     # Of CR and LF, whatever comes later is an empty line of its own.
     assert len({tuple(parse_by_specification(each)) for each in whole}) == 1
     texts = data_of(whole.pop())

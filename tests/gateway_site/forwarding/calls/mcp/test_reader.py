@@ -183,7 +183,7 @@ RESULT = b'{ "jsonrpc":"2.0", "id":1, "result":{"a":1.50} }'
         response_path(RESULT, status=206),
     ],
 )
-def test_answer_that_is_no_readable_message_is_502(
+def test_response_that_is_no_readable_message_is_502(
     gateway: Gateway, client: requests.Session, path: str
 ) -> None:
     found = assert_rejected(post(gateway, client, path=path), 502, -32012)
@@ -191,7 +191,7 @@ def test_answer_that_is_no_readable_message_is_502(
 
 
 @pytest.mark.parametrize("status", [200, 202])
-def test_answer_without_a_body_passes(
+def test_response_without_a_body_passes(
     gateway: Gateway, client: requests.Session, status: int
 ) -> None:
     """As to a notification: some servers say 200."""
@@ -209,7 +209,7 @@ def test_body_of_an_accepted_message_does_not_pass(
 
 
 @pytest.mark.parametrize("status", [300, 400, 404, 500])
-def test_answer_without_a_result_passes(
+def test_response_without_a_result_passes(
     gateway: Gateway, client: requests.Session, status: int
 ) -> None:
     for kind in ("application/json", "text/html"):
@@ -219,7 +219,7 @@ def test_answer_without_a_result_passes(
         assert "X-Gateway-Problem" not in response.headers
 
 
-def test_answer_passes_byte_for_byte(gateway: Gateway, client: requests.Session) -> None:
+def test_response_passes_byte_for_byte(gateway: Gateway, client: requests.Session) -> None:
     response = post(gateway, client, path=response_path(RESULT, content_encoding="identity"))
     assert (response.content, response.headers["Content-Length"]) == (RESULT, str(len(RESULT)))
 

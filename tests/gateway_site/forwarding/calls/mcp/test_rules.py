@@ -124,8 +124,8 @@ def test_lists_have_on_each_page_what_the_caller_may_call(
     member, client = browsers[0], Caller.allowed(gateway, "ruled")
     pages = [page(*TOOLS, cursor="b"), page("other", "search_b", cursor="c"), page("other")]
     expected = [(["search_a", "delete"], "b"), (["search_b"], "c"), ([], None)]
-    for answer, (names, cursor) in zip(pages, expected, strict=True):
-        path = response_path(answer).replace("read/", "ruled/")
+    for response, (names, cursor) in zip(pages, expected, strict=True):
+        path = response_path(response).replace("read/", "ruled/")
         url = f"{gateway.url}/gateway/{path}"
         listing = message("tools/list", cursor="x")
         found = post(member, url, listing)

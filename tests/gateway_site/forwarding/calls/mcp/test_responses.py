@@ -48,11 +48,11 @@ class HideDenied:
         if call.message and call.message.name == "denied":
             raise RPCProblem(403, "denied", "No.", rpc_code=-32602, request_id=call.message.id)
 
-    def rewrite(self, call: MCPCall, answer: Message) -> JSONObject | None:
-        tools = answer.result.get("tools")
+    def rewrite(self, call: MCPCall, response: Message) -> JSONObject | None:
+        tools = response.result.get("tools")
         if tools is None:
             return None
-        return answer.result | {"tools": [each for each in tools if each["name"] != "denied"]}
+        return response.result | {"tools": [each for each in tools if each["name"] != "denied"]}
 
 
 def tools_in(passed: bytes) -> list[list[str]]:
@@ -85,8 +85,8 @@ async def test_stream_that_ends_or_breaks_anywhere_passes_no_part_of_an_event() 
     for cut in range(len(STREAM)):
         for breaks in (True, False):
             reader = await read_call(HideDenied(), request_message("tools/list"))
-            answer = Pieces([STREAM[:cut]], "text/event-stream", breaks=breaks)
-            passed, is_whole = await read_to_end(reader, answer)
+            response = Pieces([STREAM[:cut]], "text/event-stream", breaks=breaks)
+            passed, is_whole = await read_to_end(reader, response)
             assert b"denied" not in passed
             assert not passed or passed.endswith((*ENDS, b":\n"))
             assert not (breaks and is_whole)
@@ -104,8 +104,8 @@ async def test_stream_that_ends_at_the_stop_of_the_server_ends_after_a_whole_eve
     for cut in range(len(STREAM)):
         reader = await read_call(HideDenied(), None)
         pieces = [STREAM[at : at + 1] for at in range(cut)] + [b""]
-        answer = Pieces([*pieces, STREAM[cut:]], "text/event-stream")
-        stream = EventStream(await reader.read_response(answer), has_result=False)
+        response = Pieces([*pieces, STREAM[cut:]], "text/event-stream")
+        stream = EventStream(await reader.read_response(response), has_result=False)
         found, number = b"", 0
         while not stream.has_ended:
             if number == cut:
@@ -135,12 +135,12 @@ async def test_json_is_rewritten_with_its_new_length_and_otherwise_unchanged() -
 
 
 @pytest.mark.parametrize("status", [201, 202, 300, 400, 404, 500])
-async def test_hidden_tool_is_in_no_answer_of_another_status(status: int) -> None:
+async def test_hidden_tool_is_in_no_response_of_another_status(status: int) -> None:
     reader = await read_call(HideDenied(), request_message("tools/list"))
-    answer = Pieces([LIST[:9], LIST[9:]], "application/json")
-    answer.status = status
+    response = Pieces([LIST[:9], LIST[9:]], "application/json")
+    response.status = status
     with suppress(UnreadableResponse):
-        found = await reader.read_response(answer)
+        found = await reader.read_response(response)
         text = found.read_rest()
         assert found.has_ended
         assert b"denied" not in text
@@ -289,7 +289,7 @@ async def test_much_that_arrives_at_once_is_read_in_a_thread(
     assert is_in_loop == [True, True, False, False, False, False]
 
 
-async def test_answer_of_more_than_four_megabytes_passes_nothing() -> None:
+async def test_response_of_more_than_four_megabytes_passes_nothing() -> None:
     large = b'{"jsonrpc":"2.0","id":1,"result":{"a":"%b"}}' % (b"a" * (4 << 20))
     reader = await read_call(HideDenied(), request_message("tools/list"))
     endless = Pieces([large] * 9, "application/json")
@@ -310,10 +310,10 @@ async def test_stream_of_the_old_transport_passes_only_without_rules() -> None:
         assert found == ((stream, True) if accepts else (b"", False))
 
 
-async def test_policy_sees_the_call_and_keeps_no_content_of_it_for_the_answer() -> None:
+async def test_policy_sees_the_call_and_keeps_no_content_of_it_for_the_response() -> None:
     policy = HideDenied()
     seen: list[MCPCall] = []
-    policy.rewrite = lambda call, answer: seen.append(call)  # type: ignore[method-assign]
+    policy.rewrite = lambda call, response: seen.append(call)  # type: ignore[method-assign]
     reader = await read_call(
         policy, request_message("tools/call", name="allowed", arguments={"a": "b"})
     )

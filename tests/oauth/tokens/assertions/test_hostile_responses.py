@@ -8,7 +8,7 @@ import pytest
 from oauth.exceptions import OAuthError, ProviderUnavailable, ReauthenticationRequired
 from oauth.tokens import refresh_coordinator, vault
 from tests.oauth.support.asserting import AT_NOTES, AssertionServer
-from tests.oauth.support.fake_provider import Answer
+from tests.oauth.support.fake_provider import Response
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.id_jag_provider import ABSENT, ID_JAG, IdJagProvider, new_key
 from tests.oauth.support.mcp_server import McpResource
@@ -20,15 +20,15 @@ from tests.support.cases import each_case
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 
 
-def answer_with(corp: IdJagProvider, notes: McpResource, **changes: Any) -> None:
+def respond_with_claims(corp: IdJagProvider, notes: McpResource, **changes: Any) -> None:
     """Have the provider answer an exchange with changed claims, headers or members."""
     header = changes.pop("header", {})
     members = changes.pop("members", {})
     issuer = notes.authorization.issuer
     claims = {"aud": issuer, "client_id": AT_NOTES, "resource": notes.url} | changes
     assertion = corp.assertion(header, **claims)
-    answer = {"issued_token_type": ID_JAG, "access_token": assertion, "token_type": "N_A"}
-    content = {name: each for name, each in (answer | members).items() if each is not ABSENT}
+    response = {"issued_token_type": ID_JAG, "access_token": assertion, "token_type": "N_A"}
+    content = {name: each for name, each in (response | members).items() if each is not ABSENT}
     corp.failing["/token"] = respond_with(200, json.dumps(content).encode())
 
 
@@ -100,7 +100,9 @@ def test_wrong_assertion_is_sent_to_nobody(
     signed_in: Visitor, corp: IdJagProvider, notes: McpResource, server: AssertionServer,
     changes: dict[str, Any],
 ) -> None:  # fmt: skip
-    answer_with(corp, notes, **{name: fill(value, notes) for name, value in changes.items()})
+    respond_with_claims(
+        corp, notes, **{name: fill(value, notes) for name, value in changes.items()}
+    )
     assert_nothing_is_sent(signed_in, server)
 
 
@@ -108,7 +110,7 @@ def test_id_token_in_place_of_an_assertion_is_sent_to_nobody(
     signed_in: Visitor, corp: IdJagProvider, notes: McpResource, server: AssertionServer
 ) -> None:
     id_token = stored_tokens(signed_in).id_token
-    answer_with(corp, notes, members={"access_token": id_token})
+    respond_with_claims(corp, notes, members={"access_token": id_token})
     assert_nothing_is_sent(signed_in, server)
 
 
@@ -119,7 +121,9 @@ def test_assertion_of_another_honest_form_is_accepted(
     signed_in: Visitor, corp: IdJagProvider, notes: McpResource, server: AssertionServer,
     changes: dict[str, Any],
 ) -> None:  # fmt: skip
-    answer_with(corp, notes, **{name: fill(value, notes) for name, value in changes.items()})
+    respond_with_claims(
+        corp, notes, **{name: fill(value, notes) for name, value in changes.items()}
+    )
     server.checks_resource = False
     assert get_token(signed_in, "notes").access_token in server.people_of_tokens
     session = signed_in.session
@@ -191,7 +195,7 @@ ERRORS: list[object] = [
 def test_error_of_oauth_leads_to_connect_without_another_attempt_for_five_minutes(
     signed_in: Visitor, corp: IdJagProvider, server: AssertionServer, store: Stack, where: str
 ) -> None:
-    def refuse() -> Answer:
+    def refuse() -> Response:
         requests.append("")
         return 400, "application/json", json.dumps({"error": errors[-1]}).encode()
 
