@@ -179,9 +179,7 @@ async def half(scope: Scope, receive: Receive, send: Send, query: dict[str, str]
         await hang(scope, receive, send, query)
 
 
-async def respond_as(
-    scope: Scope, receive: Receive, send: Send, query: dict[str, str]
-) -> None:
+async def respond_as(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) -> None:
     """Send the response in the query: `status`, `body`, and `headers` as a JSON list of pairs."""
     await body_of(receive)
     headers = [(name, value) for name, value in json.loads(query.get("headers", "[]"))]

@@ -10,7 +10,7 @@ import pytest
 from sessions_kms.concurrency.lazy_module import LazyModule, is_imported
 
 NAME = "imported_once_at_first_use"
-SOURCE = "answer = object()\n"
+SOURCE = "response = object()\n"
 
 
 @pytest.fixture
