@@ -82,7 +82,7 @@ def main() -> None:
             act(command["do"], scene)
             os._exit(0)
         if os.waitpid(child, 0)[1]:
-            say({"answer": "killed", "scene": asdict(scene)})
+            say({"result": "killed", "scene": asdict(scene)})
 
 
 if __name__ == "__main__":
