@@ -30,6 +30,7 @@ ID_MARK, SECONDS_MARK = "request-id-of-this-page", "seconds-of-this-page"
 SECONDS_DIGITS = 5
 UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
 EXPLAINED = ("", "provider_unavailable", "nonce_required")  # codes with a text of their own
+BOTH = (True, False)
 REJECTED = (400, 408, 414, 431, 501, 505)  # by `server.protocol` and `server.rejections`
 
 
@@ -40,6 +41,7 @@ class _Key(NamedTuple):
     status: int
     code: str = ""
     is_repeatable: bool = False
+    has_id: bool = True
 
 
 class PreparedPages:
@@ -96,8 +98,9 @@ class PreparedPages:
         with languages.of_scope(scope):
             language = translation.get_language()
         cause = code if code in EXPLAINED else ""
-        content = self._contents[_Key(language, status, cause, is_repeatable)]
-        content = content.replace(ID_MARK.encode(), request_id(scope).encode())
+        found = request_id(scope)
+        content = self._contents[_Key(language, status, cause, is_repeatable, bool(found))]
+        content = content.replace(ID_MARK.encode(), found.encode())
         headers = {"Cache-Control": "no-store", "Content-Language": language}
         return HttpResponse(content, status=status, headers=headers)
 
@@ -128,15 +131,15 @@ def request_id(scope: Scope) -> str:
 
 def _list_keys() -> Iterator[_Key]:
     for language, _ in settings.LANGUAGES:
-        for code, is_repeatable in product(EXPLAINED, (True, False)):
-            yield _Key(language, UNAVAILABLE, code, is_repeatable)
-        for status in REJECTED:
-            yield _Key(language, status)
+        for code, is_repeatable, has_id in product(EXPLAINED, BOTH, BOTH):
+            yield _Key(language, UNAVAILABLE, code, is_repeatable, has_id)
+        for status, has_id in product(REJECTED, BOTH):
+            yield _Key(language, status, has_id=has_id)
 
 
 def _render(key: _Key) -> bytes:
     context = {
-        "request_id": ID_MARK,
+        "request_id": ID_MARK if key.has_id else "",
         "problem": {"code": key.code},
         "is_repeatable": key.is_repeatable,
         "reload_after": SECONDS_MARK if key.is_repeatable else None,

@@ -23,6 +23,7 @@ from gateway_site.rules.problems import Problem
 from tests.gateway_site.support.page_requests import assert_accessible, parse
 from tests.support.cases import each_case
 
+FOR_PROGRAMS_ONLY = "A sentence for programs."
 GO_ON = "Go to the start page"
 REPEAT = "Try again"
 NOT_CALLED = "Nothing was called"
@@ -116,8 +117,7 @@ def problem_of(code: str) -> Problem:
     members = {"provider": provider} if code in MEMBERS else {}
     if members and code != "forbidden_upstream":
         members["connect_url"] = "/connect/?a=b"
-    status, detail = EXPLAINED[code][0], "A sentence for programs."
-    return Problem(status, code, detail, headers=None, **members)
+    return Problem(EXPLAINED[code][0], code, FOR_PROGRAMS_ONLY, headers=None, **members)
 
 
 def buttons_of(page: str) -> dict[str, str]:
@@ -129,13 +129,15 @@ def buttons_of(page: str) -> dict[str, str]:
 
 @each_case("code", EXPLAINED)
 def test_page_says_what_happened_what_was_lost_and_what_to_do(code: str) -> None:
-    _, heading, words, button = EXPLAINED[code]
+    status, heading, words, button = EXPLAINED[code]
     page = page_for(problem_of(code))
     assert_accessible(page)
     assert heading == html.unescape(re.findall(r"<h1>(.*?)</h1>", page)[0])
     assert words in " ".join(html.unescape(re.sub(r"<.*?>", "", page)).split())
     assert next(iter(buttons_of(page))) == button
     assert "(request 0123456789abcdef)" in page
+    if (detail := problem_of(code).detail) == FOR_PROGRAMS_ONLY:
+        assert (detail in page) is (status not in {401, 403, 409, 429, 503}), "said in words"
 
 
 def test_every_code_of_the_gateway_has_its_row() -> None:

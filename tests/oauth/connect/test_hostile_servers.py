@@ -47,6 +47,7 @@ def test_issuer_elsewhere_is_asked_nothing_and_the_page_says_who_has_to_act(
         assert (page.status_code, page.headers.get("Retry-After")) == (400, None)
         for text in ("issuer_not_accepted", line, "until the people who run this gateway"):
             assert text in page.content.decode()
+        assert "Try again" not in page.content.decode()
         assert line in caplog.text
         assert (stranger.registrations, stranger.authorizations) == ([], [])
 

@@ -64,8 +64,10 @@ def test_request_that_cannot_be_pushed_is_a_page_with_the_code_and_leaves_no_sta
 ) -> None:
     server = strict.resource.authorization
     server.failing["/par"] = response
-    page = strict.post()
+    page = strict.post(next="/sessions/?a=b")
     assert (page.status_code, code in page.content.decode()) == (status, True)
+    # The person can try again, and would be where they wanted afterwards.
+    assert f'href="{strict.path}?next=%2Fsessions%2F%3Fa%3Db">Try again' in page.content.decode()
     assert load_states(strict.visitor.session) == {}
     assert server.authorizations == []
 
