@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.db import IntegrityError
+from django.db import DataError, IntegrityError
 
 from oauth.admission.decision import StoredClaims, admit_assertion
 from oauth.clients.rules.errors import InvalidAssertion
@@ -82,7 +82,7 @@ def _find_or_create(provider: str, subject: str, profile: Mapping[str, Any]) -> 
     Raises InvalidAssertion, also if the database rejects the user.
     """
     for _ in range(accounts.ATTEMPTS_MAX):
-        with suppress(IntegrityError):
+        with suppress(DataError, IntegrityError):
             return _find(provider, subject) or _create(provider, subject, profile)
     raise InvalidAssertion("The database does not accept its user.")
 

@@ -5,8 +5,8 @@
     → use up the client's own assertion → store the grant → use up this one
 
 What costs nothing comes first. Nothing is fetched for a client before its provider vouched for it,
-so no stranger can cause that. A new account gets its user before rate and use are checked. Whatever
-fails, and whenever, the same request may come again: only the last step uses up the assertion.
+so no stranger can cause that. A new account gets its user before rate and use are checked. After
+any failure the client may repeat its request: only the last step uses up the assertion.
 """
 
 from dataclasses import dataclass, replace

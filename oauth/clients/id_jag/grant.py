@@ -84,7 +84,7 @@ class NewGrant:
 async def start_grant(services: Services, new: NewGrant, use: UseAssertion) -> IssuedAccessToken:
     """Store a grant and return its access token, unless its assertion was used before.
 
-    ``use`` is called last, so whoever fails before can come again with the same assertion. Raises
+    ``use`` is called last: after a failure, the client may send the same assertion again. Raises
     InvalidAssertion and StoreUnavailable.
     """
     __traceback_hide__ = True

@@ -83,7 +83,7 @@ def test_rejection_uses_up_nothing(tool: AssertingClient, corp: IdJagProvider) -
 
 
 def test_failure_of_any_call_uses_up_nothing(tool: AssertingClient, store: Stack) -> None:
-    """Whoever gets a 503 may send the same request again, and finds no grant but the new one."""
+    """After a 503 a client may repeat its request, and there is no other grant than the new one."""
     tool.get_token()
     store.dynamodb.calls.clear()
     tool.get_token()

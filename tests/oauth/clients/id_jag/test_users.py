@@ -8,7 +8,7 @@ import pytest
 from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth.models import User
-from django.db import IntegrityError
+from django.db import DatabaseError, DataError, IntegrityError
 from django.db.models.signals import pre_save
 from pytest_django import Settings
 
@@ -92,12 +92,13 @@ def test_two_requests_at_once_create_one_user(
     assert (User.objects.count(), SocialAccount.objects.count()) == (1, 1)
 
 
+@pytest.mark.parametrize("error", [DataError, IntegrityError])
 def test_user_that_the_database_never_accepts_is_rejected(
-    tool: AssertingClient, caplog: pytest.LogCaptureFixture
+    tool: AssertingClient, caplog: pytest.LogCaptureFixture, error: type[DatabaseError]
 ) -> None:
     def conflict(sender: type, **_: object) -> None:
         if sender is SocialAccount:
-            raise IntegrityError
+            raise error
 
     with connect_receiver(pre_save, conflict):
         response = tool.ask()
