@@ -17,6 +17,7 @@ from gateway_site.audit.event import CHECKPOINT, make_event
 from gateway_site.edge.http_metrics import gateway
 from sessions_kms import ahead
 from sessions_kms.exceptions import InvalidRecord, SessionsKMSError, StoreUnavailable
+from sessions_kms.hints import command
 from sessions_kms.operations.audit_writers import AuditWriter, AuditWriters
 
 logger = logging.getLogger(__name__)
@@ -108,7 +109,12 @@ def try_to(step: str, action: Callable[[], None]) -> bool:
     except Exception as error:  # noqa: BLE001 - the thread has to go on
         # Our own errors say little by design; of others only the type is logged.
         text = str(error) if isinstance(error, SessionsKMSError) else type(error).__name__
-        logger.warning("The audit log has no new checkpoint: could not %s it: %s", step, text)
+        logger.warning(
+            "The audit log has no new checkpoint: could not %s it: %s `%s` checks key and table.",
+            step,
+            text,
+            command("check_session_store"),
+        )
         gateway.count("audit.failures", step=step)
         return False
     return True

@@ -227,7 +227,7 @@ def test_lines_that_somebody_repeats_are_found_even_if_others_are_named(
 
 
 def test_process_that_is_killed_before_its_first_checkpoint_leaves_nothing(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = machine.path.read_bytes()
     killed = Process(machine, "c", is_started=False)
@@ -236,6 +236,7 @@ def test_process_that_is_killed_before_its_first_checkpoint_leaves_nothing(
     monkeypatch.setattr(machine.aws, "sign", lambda _: fail())
     assert not killed.sink._checkpoint(is_last=False)
     assert machine.path.read_bytes() != before, "events are written without KMS"
+    assert "check_session_store` checks key and table." in caplog.text
 
 
 def fail(*_: object) -> None:
