@@ -31,12 +31,12 @@ class StallMeter:
     def _install(self) -> None:
         """Time each callback of the loop."""
 
-        def timed(handle: Any) -> None:
+        def run_timed(handle: Any) -> None:
             began = time.thread_time()
             self._run(handle)
             self._callback = max(self._callback, time.thread_time() - began)
 
-        setattr(events.Handle, "_run", timed)  # noqa: B010 - mypy wants no assignment to a method
+        setattr(events.Handle, "_run", run_timed)  # noqa: B010 - mypy wants no assignment to a method
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self._last is None:

@@ -152,7 +152,7 @@ def test_errors_of_upstreams_set_off_no_alarm_and_those_of_the_gateway_do(tmp_pa
     """Adversary: the careless upstream."""
     with running_gateway(tmp_path, variables={"LOG_FORMAT": "json"}) as gateway:
 
-        def logged(path: str) -> dict[str, Any]:
+        def read_log(path: str) -> dict[str, Any]:
             count = gateway.log.read_text("utf-8").count('"request"')
             gateway.get(path)
             lines: list[str] = []
@@ -178,12 +178,12 @@ def test_errors_of_upstreams_set_off_no_alarm_and_those_of_the_gateway_do(tmp_pa
             "echo/": (200, 200),
         }
         for path, expected in theirs.items():
-            line = logged(path)
+            line = read_log(path)
             assert (line["status"], line["upstream_status"]) == expected, path
             assert alarms_of(line) == []
         gateway.control("store/down")
         try:
-            line = logged("echo/")
+            line = read_log("echo/")
         finally:
             gateway.control("store/up")
         assert (line["status"], line.get("upstream_status")) == (503, None)

@@ -54,7 +54,7 @@ class Site:
     def sibling_url(self) -> str:
         return f"http://{EVIL}:{self.sibling_port}/"
 
-    def received(self, page: Page) -> bytes:
+    def last_cookie_header(self, page: Page) -> bytes:
         """Give the Cookie header that came with the last visit of the home page, by anyone."""
         return page.request.get(f"https://127.0.0.1:{self.port}/_control/cookies").body()
 
@@ -178,7 +178,7 @@ def test_attackers_session_gets_no_account(site: Site, new_page: Callable[[], Pa
         key=key,
     )
     victim.goto(site.url)
-    sent = {pair.partition(b"=")[0] for pair in site.received(victim).split(b"; ")}
+    sent = {pair.partition(b"=")[0] for pair in site.last_cookie_header(victim).split(b"; ")}
     # The browser itself refuses control characters, and from there what begins with the prefix.
     assert sent == {odd + NAME for odd in ODD_BYTES if odd > b"\x1f"}
     expect(victim.get_by_role("button", name="Sign in with corp")).to_be_visible()
@@ -188,7 +188,7 @@ def test_attackers_session_gets_no_account(site: Site, new_page: Callable[[], Pa
     site.other.person = ADA_ELSEWHERE
     confirm(victim.get_by_role("button", name="Connect other"))
     expect(victim.get_by_role("main")).to_contain_text(ADA_ELSEWHERE["email"])
-    assert key in site.received(victim)  # It was sent all along.
+    assert key in site.last_cookie_header(victim)  # It was sent all along.
 
     attacker.goto(site.url)
     expect(attacker.get_by_role("main")).to_contain_text(MALLORY["email"])
@@ -204,5 +204,5 @@ def test_planted_cookie_does_not_end_the_victims_session(
     sign_in(victim, site, ADA)
     plant(site, victim, b"\xa0" + NAME, key=session_key(attacker, site))
     victim.goto(site.url)
-    assert b"\xa0" + NAME in site.received(victim)
+    assert b"\xa0" + NAME in site.last_cookie_header(victim)
     expect(victim.get_by_role("main")).to_contain_text(ADA["email"])

@@ -104,7 +104,7 @@ def test_too_much_is_400_and_not_kept(
 
     bystander = Visitor()
     bystander.sign_in(corp)
-    assert bystander.held() is not None
+    assert bystander.load_tokens() is not None
 
 
 def test_too_much_in_the_address_is_400_and_not_kept(attacker: Attacker, store: Stack) -> None:

@@ -34,11 +34,11 @@ def test_token_is_refreshed_and_its_successor_too(plain: OpenIDProvider, ada: Pe
     ada.sign_in(plain)
     before = len(plain.seen("POST", "/token", "refresh_token"))
 
-    def refreshed(times: int) -> bool:
+    def refresh(times: int) -> bool:
         assert ada.call("plain").status_code == 200
         return len(plain.seen("POST", "/token", "refresh_token")) >= before + times
 
-    wait_until(lambda: refreshed(2), "refreshed twice, the refresh token rotating", 30)
+    wait_until(lambda: refresh(2), "refreshed twice, the refresh token rotating", 30)
     assert set(plain.seen("POST", "/token", "refresh_token")) == {200}
 
 
@@ -56,19 +56,19 @@ def test_sign_out_ends_other_sessions_by_always_and_not_by_last(
     before = len(provider.seen("POST", "/token/revocation"))
     lone.sign_out_here()
 
-    def settled() -> bool:
+    def settle() -> bool:
         revocations = provider.seen("POST", "/token/revocation")[before:]
         return revocations == ([] if name == "plain" else [200])
 
-    wait_until(settled, "revoked, or not", 10)
+    wait_until(settle, "revoked, or not", 10)
     refreshes = len(provider.seen("POST", "/token", "refresh_token"))
 
-    def refreshed() -> bool:
+    def refresh() -> bool:
         response = other.call(name)
         assert response.status_code == 200 or status != 200
         return len(provider.seen("POST", "/token", "refresh_token")) > refreshes
 
-    wait_until(refreshed, "refreshed", 30)
+    wait_until(refresh, "refreshed", 30)
     assert other.call(name).status_code == status
     other.sign_out_here()
     if name == "plain":
@@ -96,12 +96,12 @@ def test_tokens_are_bound_to_a_key_at_sign_in_refresh_and_the_upstream(
     bound = providers["bound"]  # its client only gets bound tokens
     ada.sign_in(bound)
 
-    def refreshed() -> bool:
+    def refresh() -> bool:
         response = ada.call("bound")
         assert (response.status_code, response.json()["sub"]) == (200, "ada")
         return bool(bound.seen("POST", "/token", "refresh_token"))
 
-    wait_until(refreshed, "refreshed with a proof", 30)
+    wait_until(refresh, "refreshed with a proof", 30)
     assert set(bound.seen("POST", "/token", "refresh_token")) == {200}
 
 

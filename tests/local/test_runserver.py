@@ -160,14 +160,14 @@ def test_changed_module_is_reloaded(server: Server) -> None:
         wait_until(lambda: responses("one"), "it answers")
         [serving] = psutil.Process(process.pid).children()
 
-        def noticed() -> bool:
+        def notices() -> bool:
             """Change it again: a change before the reloader's first check is missed."""
             server.site.touch()
             return not serving.is_running()
 
         source = server.site.read_text(encoding="utf-8")
         server.site.write_text(source.replace('"one"', '"two"'), encoding="utf-8")
-        wait_until(noticed, "the reloader has seen it")
+        wait_until(notices, "the reloader has seen it")
         wait_until(lambda: responses("two"), "it answers from the changed module")
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)

@@ -58,7 +58,7 @@ class Person:
             context.set_default_timeout(TIMEOUT)
             while not self._ended.wait(LOOK):
                 self._run_errands(context.new_page)
-                for address in self._asked():
+                for address in self._new_addresses():
                     self._try_to_consent(context.new_page, address)
             chromium.close()
 
@@ -73,7 +73,7 @@ class Person:
                 else:
                     done.set_result(None)
 
-    def _asked(self) -> list[str]:
+    def _new_addresses(self) -> list[str]:
         """Return the addresses that are new, in the order in which they were asked for."""
         files = [file for place in self.places for file in place.asked_folder.iterdir()]
         new = sorted((file for file in files if str(file) not in self._seen), key=lambda f: f.name)

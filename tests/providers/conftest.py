@@ -33,7 +33,7 @@ def serve(store: Stack, settings: Settings, internet: Internet, tmp_path: Path) 
     """Return what serves a stub, and configures it by its environment, with changes."""
     with ExitStack() as stack:
 
-        def served(kind: type[Stub], **changes: str) -> Stub:
+        def serve_request(kind: type[Stub], **changes: str) -> Stub:
             provider = stack.enter_context(serving(kind, internet, tmp_path))
             provider.clock = store.clock
             prefix = f"OAUTH_{kind.name.upper()}_"
@@ -41,4 +41,4 @@ def serve(store: Stack, settings: Settings, internet: Internet, tmp_path: Path) 
             configure(settings, provider.environment | own)
             return provider
 
-        yield served
+        yield serve_request

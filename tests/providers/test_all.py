@@ -18,7 +18,7 @@ REFRESHING = [each for each in ALL if each is not GitHubEnterprise]
 def test_signs_in_by_environment_alone(serve: Serve, visitor: Visitor, kind: type[Stub]) -> None:
     provider = serve(kind)
     assert sign_in(visitor, provider).status_code == 302
-    held = visitor.held(provider.name)
+    held = visitor.load_tokens(provider.name)
     assert visitor.user_id is not None
     assert held is not None
     assert held.access_token in provider.secrets
@@ -30,7 +30,7 @@ def test_unlisted_people_cannot_sign_in(serve: Serve, visitor: Visitor, kind: ty
     provider = serve(kind, ALLOWED_DOMAINS="", ALLOWED_EMAILS="nobody@example.org")
     assert sign_in(visitor, provider).status_code == 403
     assert visitor.user_id is None
-    assert visitor.held(provider.name) is None
+    assert visitor.load_tokens(provider.name) is None
     assert not SocialAccount.objects.exists()
 
 
@@ -38,7 +38,7 @@ def test_unlisted_people_cannot_sign_in(serve: Serve, visitor: Visitor, kind: ty
 def test_refreshes(serve: Serve, visitor: Visitor, store: Stack, kind: type[Stub]) -> None:
     provider = serve(kind)
     sign_in(visitor, provider)
-    before = visitor.held(provider.name)
+    before = visitor.load_tokens(provider.name)
     store.clock.advance(provider.expires_in + 1)
     new = get_token(visitor, provider.name)
     assert before is not None

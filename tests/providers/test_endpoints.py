@@ -28,7 +28,7 @@ def test_unneeded_metadata_is_not_fetched(serve: Serve, visitor: Visitor) -> Non
     gitlab = serve(GitLab, TOKEN_AUTH="client_secret_post", **ALL_NEEDED)
     gitlab.failing[DISCOVERY] = lambda: pytest.fail("It is not to be asked.")
     assert sign_in(visitor, gitlab).status_code == 302
-    assert visitor.held("gitlab") is not None
+    assert visitor.load_tokens("gitlab") is not None
 
 
 def test_issuer_of_the_id_token_is_still_checked(serve: Serve, visitor: Visitor) -> None:

@@ -36,7 +36,7 @@ def test_provider_without_tls_signs_in_where_it_is_allowed(
     sso: FakeProvider, visitor: Visitor
 ) -> None:
     assert visitor.sign_in(sso).status_code == 302
-    assert visitor.held() is not None
+    assert visitor.load_tokens() is not None
 
 
 def test_without_tls_nothing_leaves_for_the_internet(

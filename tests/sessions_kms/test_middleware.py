@@ -321,11 +321,11 @@ async def test_middleware_adds_no_thread_hop(
     hops: list[object] = []
     call = SyncToAsync.__call__
 
-    async def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+    async def count(self: Any, *args: Any, **kwargs: Any) -> Any:
         hops.append(self.func)
         return await call(self, *args, **kwargs)
 
-    monkeypatch.setattr(SyncToAsync, "__call__", counted)
+    monkeypatch.setattr(SyncToAsync, "__call__", count)
     counts = []
     for middleware in ([], [OURS]):
         settings.MIDDLEWARE = middleware

@@ -58,7 +58,7 @@ class AppUser(Visitor):
         elif self._chance.random() < 0.02:
             self._give_back()
         else:
-            self._ask("app", "GET", "/gateway/bench/", **self._shown())
+            self._ask("app", "GET", "/gateway/bench/", **self._credentials())
 
     def read(self) -> None:
         """Compare nothing: the app sees no session."""
@@ -74,12 +74,12 @@ class AppUser(Visitor):
         verifier = secrets.token_urlsafe(32)
         if not self._is_signed_in(process) or not self._is_registered():
             return
-        if (code := self._allowed(process, verifier)) is not None:
+        if (code := self._consent(process, verifier)) is not None:
             more = {"code": code, "code_verifier": verifier, "redirect_uri": REDIRECT_URI}
             self._obtain("authorization_code", **more)
 
     def _is_signed_in(self, process: Process) -> bool:
-        return self._sent("sign-in", process, "/", "/accounts/oidc/corp/login/") is not None
+        return self._send_form("sign-in", process, "/", "/accounts/oidc/corp/login/") is not None
 
     def _is_registered(self) -> bool:
         asked = {"client_name": "Soak", "redirect_uris": [REDIRECT_URI]}
@@ -90,7 +90,7 @@ class AppUser(Visitor):
         self._client_id = "" if response is None else response.json()["client_id"]
         return response is not None
 
-    def _allowed(self, process: Process, verifier: str) -> str | None:
+    def _consent(self, process: Process, verifier: str) -> str | None:
         """Return the code that the person's consent gives."""
         digest = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
         asked = {
@@ -102,13 +102,13 @@ class AppUser(Visitor):
             "resource": RESOURCE,
         }
         address = f"/oauth/authorize?{urlencode(asked)}"
-        page = self._sent("consent", process, address, address, decision="allow")
+        page = self._send_form("consent", process, address, address, decision="allow")
         found = CODE.search(page.text) if page is not None else None
         if page is not None and found is None:
             self._ledger.violation("a consent led to no code")
         return found[1] if found else None
 
-    def _sent(
+    def _send_form(
         self, kind: str, process: Process, page: str, to: str, **fields: str
     ) -> requests.Response | None:
         """Send a form of a page, and go where that leads: to the provider and back."""
@@ -152,8 +152,8 @@ class AppUser(Visitor):
         form = {"token": tokens["refresh_token"], "client_id": self._client_id}
         done = self._ask("revoke", "POST", "/oauth/revoke", browser=self._app, data=form)
         if done is not None:
-            self._ask("revoked", "GET", "/gateway/bench/", good=401, **self._shown(tokens))
+            self._ask("revoked", "GET", "/gateway/bench/", good=401, **self._credentials(tokens))
 
-    def _shown(self, tokens: dict[str, str] | None = None) -> dict[str, Any]:
+    def _credentials(self, tokens: dict[str, str] | None = None) -> dict[str, Any]:
         token = (tokens or self._tokens)["access_token"]
         return {"browser": self._app, "headers": {"Authorization": f"Bearer {token}"}}

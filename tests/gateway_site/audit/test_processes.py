@@ -94,11 +94,11 @@ class Site:
     def wait_for(self, count: int, **members: Any) -> list[dict[str, Any]]:
         """Wait until the log has so many events with these members; return them."""
 
-        def found() -> list[dict[str, Any]]:
+        def find() -> list[dict[str, Any]]:
             return [each for each in self.events() if members.items() <= each.items()]
 
-        wait_until(lambda: len(found()) >= count, f"{count} events with {members}", 60)
-        return found()
+        wait_until(lambda: len(find()) >= count, f"{count} events with {members}", 60)
+        return find()
 
 
 @dataclass

@@ -84,7 +84,7 @@ def read_error(got: bytes) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("status", "sent"), REFUSED)
 def test_error_can_be_read(served: Served, status: int, sent: bytes) -> None:
-    got = read_response(served.connected(sent))
+    got = read_response(served.connect(sent))
     assert got.startswith(f"HTTP/1.1 {status} ".encode())
     assert read_error(got)["error"] == ("server_error" if status == 500 else "invalid_request")
 
@@ -97,7 +97,7 @@ def test_error_can_be_read(served: Served, status: int, sent: bytes) -> None:
     ],
 )
 def test_time_out_can_be_read(served: Served, sent: bytes, seconds: int) -> None:
-    client = served.connected(sent)
+    client = served.connect(sent)
     served.advance(seconds)
     got = read_all(client)
     assert got.startswith(b"HTTP/1.1 408 ")
@@ -108,11 +108,11 @@ def test_want_of_connections_keeps_a_client_its_tokens(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections.ConnectionLimits, "admit", lambda *_: False)
-    got = read_response(served.connected(request(TOKEN, length(0))))
+    got = read_response(served.connect(request(TOKEN, length(0))))
     assert got.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nretry-after: 5\r\n" in got
     assert read_error(got)["error"] == "temporarily_unavailable"
-    page = read_response(served.connected(request("GET /page")))
+    page = read_response(served.connect(request("GET /page")))
     assert page.startswith(b"HTTP/1.1 503 ")
     assert b"access-control" not in page
 
@@ -171,7 +171,7 @@ NAVIGATES = b"Sec-Fetch-Mode: navigate\r\nAccept: text/html\r\n"
 def test_error_at_other_addresses_and_for_people_stays_as_it_is(
     served: Served, sent: bytes
 ) -> None:
-    got = read_response(served.connected(sent))
+    got = read_response(served.connect(sent))
     assert got[9:10] in b"45"
     assert b"access-control" not in got.lower()
     assert b'"error"' not in got
@@ -182,7 +182,7 @@ def test_nothing_changes_without_oauth_clients(served: Served, settings: Setting
     for status, sent in REFUSED:
         if status != 405:  # the view's own
             got = b""
-            client = served.connected(sent)
+            client = served.connect(sent)
             while b"\r\n\r\n" not in got:
                 got += client.recv(65536)
             assert got.startswith(f"HTTP/1.1 {status} ".encode())

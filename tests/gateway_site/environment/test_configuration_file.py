@@ -160,11 +160,11 @@ def test_file_that_is_missing_or_unreadable_is_named(tmp_path: Path) -> None:
 
 
 def test_file_whose_reading_fails_is_named(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(*_: object) -> None:
+    def deny(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     file.write_text(UPSTREAM)
-    monkeypatch.setattr(Path, "open", denied)
+    monkeypatch.setattr(Path, "open", deny)
     with pytest.raises(ImproperlyConfigured, match="the file cannot be read: Permission denied"):
         configuration.load({"GATEWAY_CONFIG": str(file)})
 

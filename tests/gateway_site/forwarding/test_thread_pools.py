@@ -59,7 +59,7 @@ class Visit:
             order.append(name)
             await self.leave.wait()
 
-    async def left(self) -> None:
+    async def finish(self) -> None:
         self.leave.set()
         await self.task
 
@@ -70,11 +70,11 @@ async def test_free_places_are_used_at_once_and_the_others_wait_in_order() -> No
     visits = {name: Visit(gate, name, order) for name in "abcd"}
     await turns()
     assert order == ["a", "b"]
-    await visits["b"].left()
+    await visits["b"].finish()
     await turns()
     assert order == ["a", "b", "c"]
     for name in "acd":
-        await visits[name].left()
+        await visits[name].finish()
     assert order == ["a", "b", "c", "d"]
 
 
@@ -90,8 +90,8 @@ async def test_place_that_is_left_early_is_released_once() -> None:
         assert order == ["first"]
     await turns()
     assert order == ["first"]
-    await first.left()
-    await second.left()
+    await first.finish()
+    await second.finish()
 
 
 @on_moved_clock
@@ -104,10 +104,10 @@ async def test_request_that_waits_too_long_is_rejected_without_affecting_others(
     with pytest.raises(QueueTimeout):
         await early.task
     assert not late.task.done()
-    await inside.left()
-    await late.left()
+    await inside.finish()
+    await late.finish()
     assert order == ["inside", "late"]
-    await Visit(gate, "next", order).left()  # the place is free again
+    await Visit(gate, "next", order).finish()  # the place is free again
 
 
 @on_moved_clock
@@ -120,8 +120,8 @@ async def test_who_has_gone_gets_no_place_and_the_next_does() -> None:
     channel.say(GONE)
     with pytest.raises(ClientGone):
         await gone.task
-    await inside.left()
-    await next_.left()
+    await inside.finish()
+    await next_.finish()
     assert order == ["inside", "next"]
 
 
@@ -132,17 +132,17 @@ async def test_who_goes_at_the_moment_of_its_turn_hands_it_on() -> None:
     gone, next_ = Visit(gate, "gone", order, client(channel)), Visit(gate, "next", order)
     await turns()
     channel.say(GONE)
-    await inside.left()
+    await inside.finish()
     with pytest.raises(ClientGone):
         await gone.task
-    await next_.left()
+    await next_.finish()
     assert order == ["inside", "next"]
 
 
 @pytest.mark.parametrize("has_turn", [False, True])
 def test_who_is_cancelled_keeps_no_place(has_turn: bool) -> None:
     @on_moved_clock
-    async def cancelled() -> None:
+    async def cancel() -> None:
         gate, order = FairSemaphore(1), list[str]()
         inside, one = Visit(gate, "inside", order), Visit(gate, "one", order)
         await turns()
@@ -152,11 +152,11 @@ def test_who_is_cancelled_keeps_no_place(has_turn: bool) -> None:
         one.task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await one.task
-        await inside.left()
-        await Visit(gate, "next", order).left()
+        await inside.finish()
+        await Visit(gate, "next", order).finish()
         assert order == ["inside", "next"]
 
-    cancelled()
+    cancel()
 
 
 @on_moved_clock
@@ -167,8 +167,8 @@ async def test_events_received_while_waiting_are_read_later() -> None:
     who = client(channel)
     waiting = Visit(gate, "waiting", order, who)
     await turns()
-    await inside.left()
-    await waiting.left()
+    await inside.finish()
+    await waiting.finish()
     assert await who.receive() == LAST
     channel.say(GONE)
     assert await who.receive() == GONE
@@ -183,8 +183,8 @@ async def test_waiting_request_buffers_one_piece_of_its_body() -> None:
     waiting = Visit(gate, "waiting", order, who)
     await turns()
     assert channel.asked == 1
-    await inside.left()
-    await waiting.left()
+    await inside.finish()
+    await waiting.finish()
     assert [await who.receive() for _ in range(3)] == [PIECE, PIECE, LAST]
 
 
@@ -194,15 +194,15 @@ async def test_client_is_not_told_to_continue_while_it_waits() -> None:
     inside, channel = Visit(gate, "inside", order), Channel(LAST)
     waiting = Visit(gate, "waiting", order, client(channel, Expect="100-continue"))
     await turns()
-    await inside.left()
-    await waiting.left()
+    await inside.finish()
+    await waiting.finish()
     assert channel.asked == 0
 
 
 @on_moved_clock
 async def test_who_finds_a_place_is_not_listened_to() -> None:
     channel = Channel(GONE)
-    await Visit(FairSemaphore(1), "a", [], client(channel)).left()
+    await Visit(FairSemaphore(1), "a", [], client(channel)).finish()
     assert channel.asked == 0
 
 
@@ -222,21 +222,21 @@ async def test_who_finds_a_place_is_not_listened_to() -> None:
 )
 def test_client_with_many_requests_does_not_delay_others(many: list[Client], one: Client) -> None:
     @on_moved_clock
-    async def crowded() -> None:
+    async def serve_fairly() -> None:
         gate, order = FairSemaphore(1), list[str]()
         inside = Visit(gate, "inside", order)
         await turns()
         crowd = [Visit(gate, "many", order, many[n % len(many)]) for n in range(40)]
         other = Visit(gate, "one", order, one)
         await turns()
-        await inside.left()
+        await inside.finish()
         for each in [*crowd, other]:
             each.leave.set()
         await asyncio.wait([each.task for each in [*crowd, other]])
         assert order.index("one") == 2  # after "inside" and one of the many
         assert len(order) == 42
 
-    crowded()
+    serve_fairly()
 
 
 said: ContextVar[str] = ContextVar("said", default="nothing")

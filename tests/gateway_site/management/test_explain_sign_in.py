@@ -22,12 +22,12 @@ def explain(*arguments: str) -> Run:
 
 @pytest.fixture
 def claims(tmp_path: Path) -> Any:
-    def written(content: object) -> str:
+    def write(content: object) -> str:
         path = tmp_path / "claims.json"
         path.write_text(content if isinstance(content, str) else json.dumps(content))
         return str(path)
 
-    return written
+    return write
 
 
 @pytest.fixture

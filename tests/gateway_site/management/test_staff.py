@@ -182,7 +182,7 @@ def test_person_without_a_sign_in_is_staff_at_the_first_one(
     grace = sign_in_staff(corp, sub="4711", preferred_username="grace", email="grace@example.com")
 
     assert grace.user_id == str(made.pk)
-    assert grace.held() is not None
+    assert grace.load_tokens() is not None
     assert enters(grace)
     assert stranger.user_id != grace.user_id
     assert rights(stranger) == (False, False)

@@ -129,11 +129,11 @@ def test_long_member_is_not_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
     """For a megabyte of marks that takes Python 3.11 minutes, in which nothing else can run."""
     normalize, sizes = unicodedata.normalize, []
 
-    def noted(form: Any, text: str) -> str:
+    def note(form: Any, text: str) -> str:
         sizes.append(len(text))
         return normalize(form, text)
 
-    monkeypatch.setattr(unicodedata, "normalize", noted)
+    monkeypatch.setattr(unicodedata, "normalize", note)
     messages._find_ascii_form.cache_clear()
     marks = "a" + "\u0345\u0301\u0323\u0334" * 1000
     assert [code_of(each) for each in place_member(marks)] == [None] * 2

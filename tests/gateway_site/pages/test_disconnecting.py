@@ -30,7 +30,7 @@ def test_only_account_cannot_be_disconnected(corp: FakeProvider, visitor: Visito
     (alert,) = [e for e in page.all("div") if e.attributes.get("role") == "alert"]
     assert "last remaining" in alert.text
     assert SocialAccount.objects.filter(pk=account.pk).exists()
-    assert visitor.held() is not None
+    assert visitor.load_tokens() is not None
 
 
 def test_disconnecting_asks_for_confirmation(

@@ -333,7 +333,7 @@ def test_unreadable_token_set_counts_as_none(corp: FakeProvider, visitor: Visito
 
 def test_no_token_is_on_the_page(corp: FakeProvider, visitor: Visitor) -> None:
     visitor.sign_in(corp)
-    held, content = visitor.held(), visitor.client.get("/").content.decode()
+    held, content = visitor.load_tokens(), visitor.client.get("/").content.decode()
     assert held is not None
     assert held.refresh_token is not None
     assert held.id_token is not None

@@ -253,7 +253,7 @@ def test_first_account_of_a_further_provider_without_room_is_revoked(
     assert full.sign_in(second, "other", process="" if signs_in else "connect").status_code == 409
     assert len(revoked_tokens(second)) == 1
     assert second.refresh_tokens == before
-    assert full.held("other") is None
+    assert full.load_tokens("other") is None
 
 
 def test_second_account_of_a_provider_without_room_is_revoked_and_not_the_first(

@@ -145,7 +145,7 @@ def test_app_gets_a_grant_with_the_providers_tokens(
     assert call_as(ada, tokens).status == 200
     assert call_as(ada, tokens).status == 200
     assert len(set(notes.calls)) == len(server.forms) == 1
-    assert ada.held("notes") is None
+    assert ada.load_tokens("notes") is None
 
 
 def test_refused_app_is_told_and_keeps_its_grant(

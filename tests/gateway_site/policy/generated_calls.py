@@ -96,7 +96,7 @@ def generated_attempts(seed: int, count: int) -> Iterator[Attempt]:
         call = _Call(chance, {} if is_sound else denied_names(rules, groups, client))
         if not is_sound:
             chance.choice(NESTED_TRICKS if call.is_nested else TRICKS)(chance, call)
-        headers, data = call.written(chance)
+        headers, data = call.write(chance)
         if not is_sound and chance.random() < 0.3:
             data = chance.choice(ODDITIES)(chance, call.pairs())
         yield Attempt(
@@ -238,7 +238,7 @@ class _Call:
             pairs.append(("id", 7))
         return [*pairs, *self.others]
 
-    def written(self, chance: random.Random) -> tuple[Headers, bytes]:
+    def write(self, chance: random.Random) -> tuple[Headers, bytes]:
         """Return headers and body. What is added to an object comes before or after the rest."""
         for level in (self.params, self.meta, self.others):
             chance.shuffle(level)

@@ -204,7 +204,7 @@ def test_rules_and_pins_are_replaced_together(path: Path, settings: Settings) ->
     upstream = read_api(POLICY_FILE=str(path), TOOLS_PINNED=str(pins))
     settings.UPSTREAM_RULES = in_force = RulesInForce([upstream], ())
 
-    def found() -> tuple[str, set[str]]:
+    def find() -> tuple[str, set[str]]:
         rules, pinned = rules_of(upstream), pins_of(upstream)
         assert rules is not None
         assert pinned is not None
@@ -214,14 +214,14 @@ def test_rules_and_pins_are_replaced_together(path: Path, settings: Settings) ->
     pins.write_text('{"tools": [{}]}')
     (fault,) = in_force.reload()
     assert fault.startswith(f"UPSTREAM_API_TOOLS_PINNED: {pins}: Tool 1 has no name")
-    assert found() == ("allow", {"a"})
+    assert find() == ("allow", {"a"})
     pins.write_text('{"tools": [{"name": "b"}]}')
     path.write_text("x")
     assert len(in_force.reload()) == 1
-    assert found() == ("allow", {"a"})
+    assert find() == ("allow", {"a"})
     path.write_text(DENY)
     assert in_force.reload() == []
-    assert found() == ("deny", {"b"})
+    assert find() == ("deny", {"b"})
     assert bool(RulesInForce([read_api(TOOLS_PINNED=str(pins))], ()))
 
 

@@ -60,12 +60,12 @@ def test_long_name_is_folded_once_and_no_more_of_it_than_a_rate_can_name(
     """A name of a megabyte was folded once for each of twenty rates, in the event loop."""
     sizes = list[int]()
 
-    def noted(name: str) -> str:
+    def note(name: str) -> str:
         folded = fold_tool(name)
         sizes.append(len(folded))
         return folded
 
-    monkeypatch.setattr(rates, "fold_tool", noted)
+    monkeypatch.setattr(rates, "fold_tool", note)
     text = " ".join(f"{'L' * (108 + each)}*=1/h" for each in range(20))
     assert (
         count_passed(RateCounter(clock), ANN, text, "l" * 1_000_000, "l" * 128 + "\ufb03" * 999)

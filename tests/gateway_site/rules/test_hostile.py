@@ -47,21 +47,21 @@ class Request:
             "Connection: close",
         ]
 
-    def filled(self, text: str) -> str:
+    def fill_in(self, text: str) -> str:
         for name, value in self.names.items():
             text = text.replace(name, value)
         return repeat(text)
 
     def of(self, case: dict[str, Any]) -> bytes:
         host = case.get("host", "{host}")
-        hosts = [] if host is None else [f"Host: {self.filled(host)}".encode().decode("latin-1")]
+        hosts = [] if host is None else [f"Host: {self.fill_in(host)}".encode().decode("latin-1")]
         usual = [*hosts, *self.usual, f"Mcp-Case: {case['name']}"]
-        own = [self.filled(line) for line in case.get("headers", [])]
+        own = [self.fill_in(line) for line in case.get("headers", [])]
         lines = [*own, *usual] if case.get("first") else [*usual, *own]
-        first = f"{case.get('method', 'GET')} {self.filled(case['target'])}"
+        first = f"{case.get('method', 'GET')} {self.fill_in(case['target'])}"
         first += case.get("version", " HTTP/1.1")
         head = "\r\n".join([first, *lines])
-        return f"{head}\r\n\r\n{self.filled(case.get('body', ''))}".encode("latin-1")
+        return f"{head}\r\n\r\n{self.fill_in(case.get('body', ''))}".encode("latin-1")
 
 
 @pytest.fixture(scope="module")
@@ -112,4 +112,4 @@ def assert_reached(request: Request, got: dict[str, Any], reached: dict[str, Any
     assert "cookie" not in names
     assert not set(reached.get("absent", [])) & set(names)
     for name, value in reached.get("present", {}).items():
-        assert values[name] == request.filled(value)
+        assert values[name] == request.fill_in(value)

@@ -122,7 +122,7 @@ class Served:
         self.port = port
         self.sockets: list[socket.socket] = []
 
-    def connected(self, sent: bytes = b"", *, source: str = "127.0.0.1") -> socket.socket:
+    def connect(self, sent: bytes = b"", *, source: str = "127.0.0.1") -> socket.socket:
         """Connect and send bytes as they are."""
         address = ("127.0.0.1", self.port)
         client = socket.create_connection(address, timeout=20, source_address=(source, 0))

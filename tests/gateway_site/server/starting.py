@@ -55,7 +55,7 @@ class Started:
         self.process = process
         self.clients: list[socket.socket] = []
 
-    def connected(self, sent: bytes = b"", *, source: str = "127.0.0.1") -> socket.socket:
+    def connect(self, sent: bytes = b"", *, source: str = "127.0.0.1") -> socket.socket:
         client = socket.create_connection(
             ("127.0.0.1", self.port), timeout=20, source_address=(source, 0)
         )

@@ -64,7 +64,7 @@ class Sender:
         is_chunked = framing == FRAMINGS[1]
         head = b"POST " + path + b" " + HOST + framing + b"\r\n\r\n"
         chunk = b"%x\r\n" % SIZE if is_chunked else b""
-        self.socket = served.connected(head + chunk + b"x" * SENT)
+        self.socket = served.connect(head + chunk + b"x" * SENT)
         served.settle()
         self._rest = b"x" * (SIZE - SENT) + (b"\r\n0\r\n\r\n" if is_chunked else b"")
 
@@ -101,7 +101,7 @@ def test_what_a_client_sends_after_its_end_is_not_kept(served: Served) -> None:
 @pytest.mark.parametrize("framing", FRAMINGS)
 def test_body_that_alone_is_too_large_ends_itself(served: Served, framing: bytes) -> None:
     """Even with little memory, since parsers do not recover from this."""
-    client = served.connected(b"POST /body " + HOST + framing.replace(b"40000", b"9999999"))
+    client = served.connect(b"POST /body " + HOST + framing.replace(b"40000", b"9999999"))
     chunk = b"%x\r\n" % (2 * LIMIT) if framing == FRAMINGS[1] else b""
     client.sendall(b"\r\n\r\n" + chunk + b"x" * 2 * LIMIT)
     assert read_all(client).startswith(b"HTTP/1.1 408 ")
@@ -116,7 +116,7 @@ def test_request_behind_a_body_that_was_ended_is_not_served(
     monkeypatch.setattr(connections, "BODIES_SIZE", 100)
     with serving(application) as served:
         body = b"POST /body " + HOST + b"Content-Length: 200\r\n\r\n" + b"x" * 200
-        got = read_all(served.connected(body + b"GET /x " + HOST + b"\r\n"))
+        got = read_all(served.connect(body + b"GET /x " + HOST + b"\r\n"))
         assert got.count(b"HTTP/1.1 ") == 1
         served.advance(LINGER + SWEEP)
         assert len(connections_of(served)) == 0
@@ -153,7 +153,7 @@ def test_requests_sent_ahead_count_with_their_bodies(served: Served) -> None:
     """Sixteen may wait on one connection: of one that is ended none is answered."""
     ahead = b"POST /x " + HOST + b"Content-Length: %d\r\n\r\n" % SIZE + b"x" * SIZE
     others = [Sender(served) for _ in range(2)]
-    client = served.connected(b"GET /held " + HOST + b"\r\n")
+    client = served.connect(b"GET /held " + HOST + b"\r\n")
     served.settle()
     for _ in range(LIMIT // SIZE):
         try:
@@ -189,10 +189,10 @@ WAYS = {
 def test_nothing_of_a_body_is_counted_when_its_connection_is_gone(served: Served, way: str) -> None:
     """What stayed would in time be the whole limit, and end everybody else."""
     for cut in range(1, len(WAYS[way]) + 1, max(1, len(WAYS[way]) // 10)):
-        client = served.connected(WAYS[way][:cut])
+        client = served.connect(WAYS[way][:cut])
         served.settle()
         client.close()
-    client = served.connected(WAYS[way])
+    client = served.connect(WAYS[way])
     client.shutdown(socket.SHUT_WR)
     served.settle()
     client.close()
@@ -201,7 +201,7 @@ def test_nothing_of_a_body_is_counted_when_its_connection_is_gone(served: Served
 
 def test_idle_connection_keeps_no_body(served: Served) -> None:
     """One that was not read would stay there until the next request."""
-    client = served.connected(b"POST /x " + HOST + FRAMINGS[0] + b"\r\n\r\n" + b"x" * SIZE)
+    client = served.connect(b"POST /x " + HOST + FRAMINGS[0] + b"\r\n\r\n" + b"x" * SIZE)
     read_response(client)
     served.settle()
     assert bodies_of(served).size == 0

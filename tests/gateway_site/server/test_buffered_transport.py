@@ -67,6 +67,6 @@ def test_response_without_a_body_arrives_though_the_connection_is_closed_after_i
 ) -> None:
     for path in (b"/", b"/heavy"):
         request = b"HEAD %b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % path
-        found = read_all(served.connected(request))
+        found = read_all(served.connect(request))
         assert found.startswith(b"HTTP/1.1 200 OK\r\n")
         assert found.endswith(b"\r\n\r\n")

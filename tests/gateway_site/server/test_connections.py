@@ -53,7 +53,7 @@ def fill(served: Served, sent: bytes, count: int = BOUND) -> list[socket.socket]
     """Connect as often as there is room, from as many addresses as that takes."""
     clients = []
     for number in range(count):
-        clients.append(served.connected(sent, source=source(number)))
+        clients.append(served.connect(sent, source=source(number)))
         served.settle()
     return clients
 
@@ -61,17 +61,17 @@ def fill(served: Served, sent: bytes, count: int = BOUND) -> list[socket.socket]
 @pytest.mark.parametrize("sent", [b"", GET[:9]], ids=["silent", "half a head"])
 def test_connection_that_has_waited_longest_makes_room(served: Served, sent: bytes) -> None:
     clients = fill(served, sent)
-    assert read_response(served.connected(GET)).endswith(b"response to /x")
+    assert read_response(served.connect(GET)).endswith(b"response to /x")
     assert [is_open(client) for client in clients] == [False] + [True] * (BOUND - 1)
 
 
 def test_idle_connection_makes_room_and_one_with_a_request_does_not(served: Served) -> None:
     working = fill(served, WORKING, BOUND - 2)
-    idle = served.connected(GET, source="127.0.2.1")
+    idle = served.connect(GET, source="127.0.2.1")
     read_response(idle)
-    half = served.connected(GET[:9], source="127.0.2.2")
+    half = served.connect(GET[:9], source="127.0.2.2")
     served.settle()
-    assert read_response(served.connected(GET)).endswith(b"response to /x")
+    assert read_response(served.connect(GET)).endswith(b"response to /x")
     assert (is_open(idle), is_open(half)) == (False, True)
     for client in working:
         client.sendall(b"ello")
@@ -83,49 +83,49 @@ def test_only_health_requests_are_served_while_all_connections_are_busy(
 ) -> None:
     working = fill(served, WORKING)
     for _ in range(3 * SPARE):
-        refused = read_all(served.connected(GET))
+        refused = read_all(served.connect(GET))
         assert refused.startswith(b"HTTP/1.1 503 ")
         assert b"retry-after: 5" in refused
-        healthy = read_all(served.connected(HEALTH))
+        healthy = read_all(served.connect(HEALTH))
         assert healthy.startswith(b"HTTP/1.1 200 ")
         assert b"connection: close" in healthy
     assert set(application.reached) == {"/body", "/healthz"}
     assert all(is_open(client) for client in working)
     working[0].close()
     served.settle()
-    assert read_response(served.connected(GET)).endswith(b"response to /x")
+    assert read_response(served.connect(GET)).endswith(b"response to /x")
 
 
 def test_health_is_served_while_others_occupy_the_spare_connections(served: Served) -> None:
     fill(served, WORKING)
-    silent = [served.connected() for _ in range(3 * SPARE)]
+    silent = [served.connect() for _ in range(3 * SPARE)]
     served.settle()
-    assert read_all(served.connected(HEALTH)).startswith(b"HTTP/1.1 200 ")
+    assert read_all(served.connect(HEALTH)).startswith(b"HTTP/1.1 200 ")
     assert sum(is_open(client) for client in silent) == SPARE - 1
 
 
 def test_one_peer_has_its_share_and_leaves_the_rest_to_others(served: Served) -> None:
     for _ in range(SHARE):
-        served.connected(WORKING, source="127.0.0.2")
+        served.connect(WORKING, source="127.0.0.2")
     served.settle()
-    assert read_all(served.connected(GET, source="127.0.0.2")).startswith(b"HTTP/1.1 503 ")
-    assert read_all(served.connected(HEALTH, source="127.0.0.2")).startswith(b"HTTP/1.1 200 ")
-    assert read_response(served.connected(GET, source="127.0.0.3")).endswith(b"response to /x")
+    assert read_all(served.connect(GET, source="127.0.0.2")).startswith(b"HTTP/1.1 503 ")
+    assert read_all(served.connect(HEALTH, source="127.0.0.2")).startswith(b"HTTP/1.1 200 ")
+    assert read_response(served.connect(GET, source="127.0.0.3")).endswith(b"response to /x")
 
 
 def test_in_a_full_share_an_idle_connection_of_the_peers_own_makes_room(served: Served) -> None:
     """As in an office behind one address, whose browsers keep connections that they do not use."""
     sources = ["127.0.0.3", *["127.0.0.2"] * SHARE]
-    idle = [served.connected(GET, source=source) for source in sources]
+    idle = [served.connect(GET, source=source) for source in sources]
     for client in idle:
         assert read_response(client).endswith(b"response to /x")
-    assert read_response(served.connected(GET, source="127.0.0.2")).endswith(b"response to /x")
+    assert read_response(served.connect(GET, source="127.0.0.2")).endswith(b"response to /x")
     assert [is_open(client) for client in idle] == [True, False] + [True] * (SHARE - 1)
 
 
 def test_returned_share_can_be_taken_again(served: Served) -> None:
     for _ in range(3):
-        clients = [served.connected(GET, source="127.0.0.2") for _ in range(SHARE)]
+        clients = [served.connect(GET, source="127.0.0.2") for _ in range(SHARE)]
         for client in clients:
             assert read_response(client).endswith(b"response to /x")
             client.close()
@@ -137,9 +137,9 @@ def test_connections_behind_a_declared_proxy_have_no_share(
 ) -> None:
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     for _ in range(BOUND - 1):
-        served.connected(WORKING, source="127.0.0.2")
+        served.connect(WORKING, source="127.0.0.2")
     served.settle()
-    assert read_response(served.connected(GET, source="127.0.0.2")).endswith(b"response to /x")
+    assert read_response(served.connect(GET, source="127.0.0.2")).endswith(b"response to /x")
 
 
 def of(client: str, head: bytes) -> bytes:
@@ -153,25 +153,25 @@ def test_each_client_behind_a_trusted_proxy_has_a_share(served: Served, settings
     settings.TRUSTED_PROXIES = [ip_network("127.0.0.2")]
     greedy, other = "203.0.113.1", "203.0.113.2"
 
-    def sent(client: str, head: bytes) -> socket.socket:
-        connection = served.connected(of(client, head), source="127.0.0.2")
+    def send(client: str, head: bytes) -> socket.socket:
+        connection = served.connect(of(client, head), source="127.0.0.2")
         served.settle()
         return connection
 
-    held = [sent(greedy, WORKING) for _ in range(SHARE)]
-    refused = sent(greedy, GET)
+    held = [send(greedy, WORKING) for _ in range(SHARE)]
+    refused = send(greedy, GET)
     assert read_response(refused).startswith(b"HTTP/1.1 503 ")
     # The proxy's connection stays, and the next request on it may be somebody else's.
     refused.sendall(of(other, GET))
     assert read_response(refused).endswith(b"response to /x")
     held[0].sendall(b"ello")
     assert read_response(held[0]).endswith(b"hello")
-    assert read_response(sent(greedy, GET)).endswith(b"response to /x")
-    sent(greedy, WORKING)
-    assert read_response(sent(greedy, GET)).startswith(b"HTTP/1.1 503 ")
+    assert read_response(send(greedy, GET)).endswith(b"response to /x")
+    send(greedy, WORKING)
+    assert read_response(send(greedy, GET)).startswith(b"HTTP/1.1 503 ")
     held[1].close()
     served.settle()
-    assert read_response(sent(greedy, GET)).endswith(b"response to /x")
+    assert read_response(send(greedy, GET)).endswith(b"response to /x")
 
 
 def test_who_is_no_trusted_proxy_has_the_share_of_their_own_address(
@@ -180,9 +180,9 @@ def test_who_is_no_trusted_proxy_has_the_share_of_their_own_address(
     settings.TRUSTED_PROXIES = [ip_network("127.0.0.2")]
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     for number in range(SHARE):
-        served.connected(of(f"203.0.113.{number}", WORKING), source="127.0.0.3")
+        served.connect(of(f"203.0.113.{number}", WORKING), source="127.0.0.3")
     served.settle()
-    refused = served.connected(of("203.0.113.7", GET), source="127.0.0.3")
+    refused = served.connect(of("203.0.113.7", GET), source="127.0.0.3")
     assert read_all(refused).startswith(b"HTTP/1.1 503 ")
 
 

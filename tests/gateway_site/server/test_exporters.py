@@ -186,7 +186,7 @@ def test_collector_gets_the_metrics_by_otlp(tmp_path: Path) -> None:
 def test_last_interval_is_exported_at_sigterm(tmp_path: Path, workers: tuple[str, ...]) -> None:
     """Without it, what a process counted in its last minute would be lost at each deploy."""
     with collecting() as url, start(tmp_path, *workers, **otlp(url)) as started:
-        read_all(started.connected(PAGE))
+        read_all(started.connect(PAGE))
         assert Collector.names == set()  # The interval is a minute.
         started.process.send_signal(signal.SIGTERM)
         started.process.wait(30)
@@ -198,7 +198,7 @@ def test_collector_that_hangs_delays_the_end_by_two_seconds_at_most(tmp_path: Pa
     with socket.create_server(("127.0.0.1", 0)) as silent:
         variables = otlp(f"http://127.0.0.1:{silent.getsockname()[1]}")
         with start(tmp_path, **variables) as started:
-            read_all(started.connected(PAGE))
+            read_all(started.connect(PAGE))
             started.process.send_signal(signal.SIGTERM)
             began = time.monotonic()
             started.process.wait(30)

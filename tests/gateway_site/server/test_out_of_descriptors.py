@@ -73,7 +73,7 @@ def test_each_request_gets_a_503_in_its_format_until_descriptors_are_free(
     }
     endpoint = f"http://127.0.0.1:{free_port()}"
     with start(tmp_path, AWS_ENDPOINT_URL=endpoint, **VARIABLES) as started:
-        clients = [started.connected() for _ in range(len(asked) + 1)]
+        clients = [started.connect() for _ in range(len(asked) + 1)]
         wait_until(lambda: count_accepted(started) == len(clients), "all are accepted")
         with without_descriptors(started):
             for client, (sent, expected) in zip(clients, asked.items(), strict=False):
@@ -85,7 +85,7 @@ def test_each_request_gets_a_503_in_its_format_until_descriptors_are_free(
                 assert expected in got
             clients[-1].sendall(HEALTH)
             assert read_all(clients[-1]).startswith(b"HTTP/1.1 200 ")
-            waiting = started.connected(request(LOGIN))
+            waiting = started.connect(request(LOGIN))
             wait_until(lambda: "Cannot accept connections" in log(tmp_path), "the log has a line")
         assert read_all(waiting).startswith(b"HTTP/1.1 200 ")
         assert "no file descriptor was left" in log(tmp_path)
@@ -97,9 +97,9 @@ def test_each_request_gets_a_503_in_its_format_until_descriptors_are_free(
 def test_process_that_cannot_accept_pauses_and_continues(tmp_path: Path) -> None:
     """`test_accepting_is_tried_once_a_second` is its short form."""
     with start(tmp_path) as started:
-        assert read_all(started.connected(HEALTH)).startswith(b"HTTP/1.1 200 ")
+        assert read_all(started.connect(HEALTH)).startswith(b"HTTP/1.1 200 ")
         with without_descriptors(started):
-            waiting = [started.connected(HEALTH) for _ in range(8)]
+            waiting = [started.connect(HEALTH) for _ in range(8)]
             before = sum(started.process.cpu_times()[:2])
             time.sleep(5)
             assert sum(started.process.cpu_times()[:2]) - before < 1

@@ -44,7 +44,7 @@ def test_disconnected_client_is_no_error_in_the_log(
         answered.set()
 
     with serving(respond) as served:
-        client = served.connected(CLOSE.replace(b"GET", b"POST").replace(b"\r\n\r\n", BODY))
+        client = served.connect(CLOSE.replace(b"GET", b"POST").replace(b"\r\n\r\n", BODY))
         assert reached.wait(TIMEOUT)
         client.close()
         gone.set()
@@ -57,7 +57,7 @@ def test_rejected_body_is_not_read(caplog: pytest.LogCaptureFixture) -> None:
     expecting = b"Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\nno size\r\n"
     with serving(note_scope) as served:
         sent = CLOSE.replace(b"GET", b"POST").replace(b"Connection: close\r\n\r\n", expecting)
-        got = read_all(served.connected(sent))
+        got = read_all(served.connect(sent))
     assert got.startswith(b"HTTP/1.1 400 ")
     assert got.count(b"HTTP/1.1 ") == 1
     assert [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR] == []
@@ -69,7 +69,7 @@ def test_request_has_nothing_of_the_context_of_the_one_before(size: int) -> None
         b"Connection: close", b"Content-Length: %d" % size
     )
     with serving(note_scope) as served:
-        client = served.connected(first + b"x" * size + CLOSE)
+        client = served.connect(first + b"x" * size + CLOSE)
         assert read_all(client).count(b"nobody") == 2
 
 
@@ -96,7 +96,7 @@ def test_chunks_of_one_byte_are_put_together_once_for_each_read(
     chunks = b"".join(b"1\r\n%c\r\n" % each for each in content)
     sent = head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
     with serving(Application()) as served:
-        assert read_all(served.connected(sent)).endswith(b"\r\n\r\n" + content)
+        assert read_all(served.connect(sent)).endswith(b"\r\n\r\n" + content)
     assert sum(pieces) == len(content)
     assert len(pieces) <= len(reads)
     assert max(reads) <= READ_SIZE
@@ -108,6 +108,6 @@ def test_bodies_of_requests_sent_ahead_are_not_mixed() -> None:
     head = b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
     sent = b"".join(head % len(body) + body for body in bodies)
     with serving(Application()) as served:
-        got = read_all(served.connected(sent + CLOSE.replace(b" / ", b" /last ")))
+        got = read_all(served.connect(sent + CLOSE.replace(b" / ", b" /last ")))
     found = [each.partition(b"\r\n\r\n")[2] for each in got.split(b"HTTP/1.1 ")[1:]]
     assert found == [*bodies, b"response to /last"]

@@ -34,7 +34,7 @@ WITHOUT_HEADERS = {
 
 
 def send(served: Served, request: bytes) -> bytes:
-    client = served.connected()
+    client = served.connect()
     with suppress(OSError):  # it may close before it has taken all
         client.sendall(request)
     return read_all(client)
@@ -75,7 +75,7 @@ def test_page_is_in_the_language_of_the_browser(served: Served) -> None:
 
 
 def test_head_that_does_not_arrive_ends_with_a_page(served: Served) -> None:
-    head = served.connected(GET[:-2])
+    head = served.connect(GET[:-2])
     served.settle()
     served.advance(HEAD_TIME + 2)
     assert "That took too long" in read_page(read_all(head))
@@ -87,19 +87,19 @@ def test_bodies_that_take_too_much_memory_end_with_a_page(
     monkeypatch.setattr(connections, "BODIES_SIZE", 1000)
     head = GET.replace(b"GET /x", b"POST /held")[:-2] + b"Content-Length: 900\r\n\r\n"
     with serving(application) as served:
-        complete = served.connected(head + b"x" * 900)
+        complete = served.connect(head + b"x" * 900)
         served.settle()
-        later = served.connected(head.replace(SHOWN, b"") + b"x" * 200)
+        later = served.connect(head.replace(SHOWN, b"") + b"x" * 200)
         assert "That took too long" in read_page(read_all(complete))
         later.sendall(b"x" * 600)
-        too_large = served.connected(head.replace(b"900", b"9000") + b"x" * 2000)
+        too_large = served.connect(head.replace(b"900", b"9000") + b"x" * 2000)
         assert "That took too long" in read_page(read_all(too_large))
         assert DOCUMENT in read_all(later)
 
 
 def test_request_is_not_taken_for_the_one_before(served: Served) -> None:
     """Nobody knows who reads the response to bytes that are no request."""
-    client = served.connected(GET)
+    client = served.connect(GET)
     read_response(client)
     client.sendall(b"\x16\x03\x01\r\n\r\n\r\n")
     assert DOCUMENT in read_all(client)
@@ -117,7 +117,7 @@ def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """Give a server without room for another connection."""
     monkeypatch.setattr(descriptors, "MOST", 1)
     with serving(Application()) as served:
-        served.connected(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nh")
+        served.connect(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nh")
         served.settle()
         yield served
 

@@ -27,7 +27,7 @@ def test_refused_with_a_reason_and_closed_before_anything_sees_it(
     served: Served, application: Application, name: str
 ) -> None:
     status, request = CASES[name]
-    client = served.connected()
+    client = served.connect()
     with suppress(OSError):  # it may close before it has taken all
         client.sendall(request + b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
     got = read_all(client)
@@ -66,7 +66,7 @@ LARGEST = HEAD_SIZE - len(b"/hostacookie") - 2 * 4
 def test_what_is_within_the_bounds_passes(
     served: Served, application: Application, request_: bytes
 ) -> None:
-    got = read_response(served.connected(request_))
+    got = read_response(served.connect(request_))
     assert got.startswith(b"HTTP/1.1 200 ")
     assert application.reached == ["/"]
 
@@ -89,7 +89,7 @@ CHUNKED = b"POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n
 def test_body_that_turns_out_to_be_wrong_ends_the_request(
     served: Served, application: Application, rest: bytes, status: int
 ) -> None:
-    client = served.connected(CHUNKED)
+    client = served.connect(CHUNKED)
     with suppress(OSError):
         client.sendall(rest)
     assert read_all(client).startswith(b"HTTP/1.1 %d " % status)
@@ -98,7 +98,7 @@ def test_body_that_turns_out_to_be_wrong_ends_the_request(
 
 def test_trailers_are_no_headers(served: Served, application: Application) -> None:
     """uvicorn adds them to what the application has read already."""
-    got = read_response(served.connected(CHUNKED + b"0\r\nX-Forwarded-Proto: https\r\n\r\n"))
+    got = read_response(served.connect(CHUNKED + b"0\r\nX-Forwarded-Proto: https\r\n\r\n"))
     assert got.endswith(b"\r\n\r\nhi")
     served.settle()
     assert [name for name, _ in application.headers] == [b"host", b"transfer-encoding"]
@@ -108,7 +108,7 @@ def test_request_after_a_refused_one_is_not_read_and_one_before_is_answered(
     served: Served, application: Application
 ) -> None:
     good, bad = b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /bad HTTP/1.1\r\n\r\n"
-    got = read_all(served.connected(good + bad + good.replace(b"first", b"third")))
+    got = read_all(served.connect(good + bad + good.replace(b"first", b"third")))
     assert got.count(b"HTTP/1.1 ") == 1
     assert got.endswith(b"response to /first")
     assert application.reached == ["/first"]
@@ -117,7 +117,7 @@ def test_request_after_a_refused_one_is_not_read_and_one_before_is_answered(
 def test_as_many_requests_sent_ahead_as_are_taken_are_answered(
     served: Served, application: Application
 ) -> None:
-    got = read_all(served.connected(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n" * 1000))
+    got = read_all(served.connect(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n" * 1000))
     assert got.count(b"HTTP/1.1 200 ") == len(application.reached) == 17
 
 
@@ -128,7 +128,7 @@ def test_upgrade_request_is_ignored(served: Served, application: Application, ki
         b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: %b\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n" % kind
     )
-    got = read_all(served.connected(upgrade + b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"))
+    got = read_all(served.connect(upgrade + b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"))
     assert got.startswith(b"HTTP/1.1 200 ")
     assert b"connection: close" in got
     assert application.reached == ["/x"]
@@ -140,7 +140,7 @@ def test_upgrade_with_a_body_is_refused(
 ) -> None:
     """httptools would take the body for the other protocol's, and the application miss it."""
     upgrade = b"POST /body HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
-    got = read_all(served.connected(upgrade + framing + b"\r\n\r\nhi"))
+    got = read_all(served.connect(upgrade + framing + b"\r\n\r\nhi"))
     assert got.startswith(b"HTTP/1.1 400 ")
     assert application.reached == []
 
@@ -252,7 +252,7 @@ def test_long_streams_are_cut_where_their_requests_end(seed: int) -> None:
 def test_invalid_request_is_a_400_and_reaches_no_application(
     served: Served, application: Application, bad: str
 ) -> None:
-    got = read_all(served.connected(BAD[bad]))
+    got = read_all(served.connect(BAD[bad]))
     assert got.startswith(b"HTTP/1.1 400 ")
     assert b"connection: close" in got
     assert got.count(b"HTTP/1.1 ") == 1
@@ -264,7 +264,7 @@ def test_invalid_request_is_a_400_and_reaches_no_application(
 def test_requests_before_it_are_answered(
     served: Served, application: Application, before: str, bad: str
 ) -> None:
-    got = read_all(served.connected(BEFORE[before] + BAD[bad] + BEFORE["a request"]))
+    got = read_all(served.connect(BEFORE[before] + BAD[bad] + BEFORE["a request"]))
     assert got.endswith(b"response to /first")
     assert application.reached == ["/first"]
 
@@ -272,7 +272,7 @@ def test_requests_before_it_are_answered(
 @pytest.mark.parametrize("before", BEFORE)
 def test_empty_line_behind_a_request_is_no_fault(served: Served, before: str) -> None:
     """As old clients send it behind a body."""
-    client = served.connected(BEFORE[before] + b"\r\n")
+    client = served.connect(BEFORE[before] + b"\r\n")
     if before != "nothing":
         assert read_response(client).startswith(b"HTTP/1.1 200 ")
     client.sendall(BEFORE["a body"])
@@ -284,7 +284,7 @@ def test_unexpected_start_of_a_request_is_rejected(
 ) -> None:
     """Should the two that look for the end of a body ever differ, nothing gets past."""
     monkeypatch.setattr(_ChunkedBody, "end", lambda *_: None)
-    got = read_all(served.connected(BEFORE["chunks"] + BAD["RTSP"] + BEFORE["a request"]))
+    got = read_all(served.connect(BEFORE["chunks"] + BAD["RTSP"] + BEFORE["a request"]))
     assert got.endswith(b"response to /first")
     assert application.reached == ["/first"]
 
@@ -294,7 +294,7 @@ EXPECTING = b"POST /body HTTP/%s\r\nHost: a\r\nExpect: 100-continue\r\nContent-L
 
 def test_client_of_http_1_0_is_not_told_to_continue(served: Served) -> None:
     """It takes the first response for the last (RFC 9110 section 10.1.1)."""
-    client = served.connected(EXPECTING % b"1.0")
+    client = served.connect(EXPECTING % b"1.0")
     served.settle()
     client.sendall(b"hello")
     got = read_all(client)
@@ -303,7 +303,7 @@ def test_client_of_http_1_0_is_not_told_to_continue(served: Served) -> None:
 
 
 def test_client_of_http_1_1_is_told_to_continue(served: Served) -> None:
-    client = served.connected(EXPECTING % b"1.1")
+    client = served.connect(EXPECTING % b"1.1")
     assert client.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
     client.sendall(b"hello")
     assert read_response(client).endswith(b"\r\n\r\nhello")

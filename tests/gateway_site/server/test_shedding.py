@@ -79,13 +79,13 @@ def served(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serv
 
 def all_busy(served: Served, request: bytes) -> None:
     for _ in range(PLACES):
-        served.connected(request)
+        served.connect(request)
     wait_until(lambda: len(urls.reached) == PLACES, "all threads have work")
 
 
 def test_page_that_waits_too_long_is_asked_to_retry(served: Served) -> None:
     all_busy(served, PAGE)
-    client = served.connected(PAGE)
+    client = served.connect(PAGE)
     served.advance(QUEUE_TIMEOUT - 1)
     assert is_open(client)
     served.advance(1.5)
@@ -98,7 +98,7 @@ def test_page_that_waits_too_long_is_asked_to_retry(served: Served) -> None:
 
 def test_call_that_waits_for_too_long_gets_a_problem_document(served: Served) -> None:
     all_busy(served, CALL)
-    client = served.connected(CALL.replace(b"Host", b"Connection: close\r\nHost"))
+    client = served.connect(CALL.replace(b"Host", b"Connection: close\r\nHost"))
     served.advance(QUEUE_TIMEOUT + 0.5)
     got = read_all(client)
     assert got.startswith(b"HTTP/1.1 503 ")
@@ -110,7 +110,7 @@ def test_call_that_waits_for_too_long_gets_a_problem_document(served: Served) ->
 @pytest.mark.parametrize(("busy", "other"), [(PAGE, CALL), (CALL, PAGE)])
 def test_pages_hold_up_no_call_and_calls_no_page(served: Served, busy: bytes, other: bytes) -> None:
     all_busy(served, busy)
-    client = served.connected(other)
+    client = served.connect(other)
     wait_until(lambda: len(urls.reached) == PLACES + 1, "the other kind is served")
     urls.go_on.set()
     assert read_response(client).startswith(SERVED)
@@ -122,7 +122,7 @@ def sign_ins(served: Served, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     known = dict.fromkeys(("corp", "other"))
     monkeypatch.setattr(pages, "PROVIDER_VIEWS", frozenset({urls.sign_in}))
     monkeypatch.setattr(providers, "find_provider", lambda name: name if name in known else None)
-    return lambda name: served.connected(PAGE.replace(b"/page", f"/sign-in/{name}".encode()))
+    return lambda name: served.connect(PAGE.replace(b"/page", f"/sign-in/{name}".encode()))
 
 
 def test_slow_provider_delays_no_page_no_call_and_no_other_provider(
@@ -131,7 +131,7 @@ def test_slow_provider_delays_no_page_no_call_and_no_other_provider(
     busy = [sign_ins("corp") for _ in range(PLACES)]
     wait_until(lambda: len(urls.reached) == PLACES, "the provider has all that one may have")
     late = sign_ins("corp")
-    busy += [sign_ins("other"), served.connected(PAGE), served.connected(CALL)]
+    busy += [sign_ins("other"), served.connect(PAGE), served.connect(CALL)]
     wait_until(lambda: len(urls.reached) == len(busy), "all others are served")
     served.advance(PROVIDER_QUEUE_TIMEOUT - 1)
     assert is_open(late)
@@ -145,7 +145,7 @@ def test_oauth_clients_hold_up_no_page_no_call_and_no_sign_in(
     served: Served, sign_ins: Callable[[str], socket.socket]
 ) -> None:
     all_busy(served, CLIENT)
-    late = served.connected(CLIENT)
+    late = served.connect(CLIENT)
     others = [sign_ins("corp"), *map(served.connected, (PAGE, CALL, CONSENT, DOCUMENT))]
     wait_until(lambda: len(urls.reached) == PLACES + len(others), "all others are served")
     served.advance(PROVIDER_QUEUE_TIMEOUT + 0.5)
@@ -172,7 +172,7 @@ def test_consents_hold_up_no_program_and_documents_no_consent(
     served: Served, busy: bytes, others: list[bytes]
 ) -> None:
     all_busy(served, busy)
-    late, clients = served.connected(busy), list(map(served.connected, others))
+    late, clients = served.connect(busy), list(map(served.connected, others))
     wait_until(lambda: len(urls.reached) == PLACES + len(others), "the others are served")
     served.advance(PROVIDER_QUEUE_TIMEOUT - 1)
     assert is_open(late)
@@ -188,7 +188,7 @@ def test_two_slow_providers_hold_up_no_client_that_refreshes(
     for name in ("corp", "other") * PLACES:
         sign_ins(name)
     wait_until(lambda: len(urls.reached) == PLACES_OF_PROVIDERS, "they have all threads")
-    client = served.connected(CLIENT)
+    client = served.connect(CLIENT)
     wait_until(lambda: "/oauth/token" in urls.reached, "the client is served")
     urls.go_on.set()
     assert read_response(client).startswith(b"HTTP/1.1 200 ")
@@ -236,21 +236,21 @@ def test_page_that_redirects_to_the_only_provider_counts_as_its_call(
 
 def test_health_is_answered_while_all_is_busy(served: Served) -> None:
     all_busy(served, PAGE)
-    all_busy_calls = [served.connected(CALL) for _ in range(PLACES)]
-    waiting = [served.connected(each) for each in (PAGE, CALL) * 20]
+    all_busy_calls = [served.connect(CALL) for _ in range(PLACES)]
+    waiting = [served.connect(each) for each in (PAGE, CALL) * 20]
     for _ in range(3):
-        assert read_all(served.connected(HEALTH)).startswith(b"HTTP/1.1 200 ")
+        assert read_all(served.connect(HEALTH)).startswith(b"HTTP/1.1 200 ")
     assert all(is_open(client) for client in [*waiting, *all_busy_calls])
 
 
 def test_client_that_left_while_waiting_uses_no_thread(served: Served) -> None:
     all_busy(served, PAGE)
-    gone = [served.connected(request) for request in (PAGE, POST + b"hello") for _ in range(5)]
+    gone = [served.connect(request) for request in (PAGE, POST + b"hello") for _ in range(5)]
     served.settle()
     for client in gone:
         client.close()
     served.settle()
-    last = served.connected(PAGE)
+    last = served.connect(PAGE)
     served.settle()
     urls.go_on.set()
     assert read_response(last).startswith(b"HTTP/1.1 200 ")
@@ -258,10 +258,10 @@ def test_client_that_left_while_waiting_uses_no_thread(served: Served) -> None:
 
 
 def test_missing_body_occupies_no_thread_and_times_out(served: Served) -> None:
-    slow = [served.connected(POST + b"h") for _ in range(2 * PLACES)]
+    slow = [served.connect(POST + b"h") for _ in range(2 * PLACES)]
     urls.go_on.set()
     served.settle()
-    assert read_response(served.connected(PAGE)).endswith(b"page of 0")
+    assert read_response(served.connect(PAGE)).endswith(b"page of 0")
     for _ in range(3):
         served.advance(9)
         for client in slow:
@@ -282,12 +282,12 @@ def test_flood_of_bodies_ends_waiting_requests_but_none_that_is_running(
     caplog.set_level(logging.INFO, "gateway_site.access")
     monkeypatch.setattr(connections, "BODIES_SIZE", 20_000)
     body = POST.replace(b"5", b"9000") + b"x" * 9000
-    working = [served.connected(body) for _ in range(PLACES)]
+    working = [served.connect(body) for _ in range(PLACES)]
     wait_until(lambda: len(urls.reached) == PLACES, "all threads have work")
-    waiting = [served.connected(body) for _ in range(2)]
+    waiting = [served.connect(body) for _ in range(2)]
     served.settle()
     assert all(is_open(client) for client in [*working, *waiting])
-    served.connected(body[:-1])
+    served.connect(body[:-1])
     served.settle()
     assert read_to_end(waiting[0]).startswith(b"HTTP/1.1 408 ")
     assert [each.getMessage().split()[2] for each in caplog.records][-1:] == ["408"]
@@ -299,7 +299,7 @@ def test_flood_of_bodies_ends_waiting_requests_but_none_that_is_running(
 
 def test_page_gets_the_arrival_time_of_its_request(served: Served) -> None:
     """Not when its body did, or when it had a thread: by then a token's grace may be over."""
-    client = served.connected(POST + b"he")
+    client = served.connect(POST + b"he")
     served.settle()
     before = perf_counter()
     client.sendall(b"llo")
@@ -311,7 +311,7 @@ def test_page_gets_the_arrival_time_of_its_request(served: Served) -> None:
 
 def test_body_that_arrives_in_time_is_the_pages(served: Served) -> None:
     urls.go_on.set()
-    client = served.connected(POST + b"he")
+    client = served.connect(POST + b"he")
     served.advance(25)
     client.sendall(b"llo")
     assert read_response(client).endswith(b"page of 5")
@@ -319,13 +319,13 @@ def test_body_that_arrives_in_time_is_the_pages(served: Served) -> None:
 
 @pytest.mark.parametrize("path", [b"/page", b"/healthz"])
 def test_health_waits_for_a_body_no_longer_than_a_page(served: Served, path: bytes) -> None:
-    client = served.connected(POST.replace(b"/page", path) + b"he")
+    client = served.connect(POST.replace(b"/page", path) + b"he")
     served.advance(32)
     assert read_to_end(client).startswith(b"HTTP/1.1 408 ")
 
 
 def test_page_may_be_a_stream(served: Served) -> None:
-    got = read_all(served.connected(b"GET /streamed HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"))
+    got = read_all(served.connect(b"GET /streamed HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"))
     assert b"one, " in got
     assert b"two" in got
 

@@ -55,11 +55,11 @@ async def start() -> asyncio.Future[None]:
     async def send(_: Any) -> None:
         started.set()
 
-    async def unused(*_: Any) -> None:
+    async def fail(*_: Any) -> None:
         raise AssertionError
 
     scope = {"type": "lifespan", "state": {}}
-    task = asyncio.ensure_future(lifespan.asgi(unused)(scope, messages.get, send))
+    task = asyncio.ensure_future(lifespan.asgi(fail)(scope, messages.get, send))
     await started.wait()
     return task
 
@@ -108,14 +108,14 @@ async def application(_scope: Any, _receive: Any, send: Any) -> None:
 def test_draining_server_answers_each_request_and_closes_its_connection() -> None:
     with serving(application) as served:
         for request in (GET, POST):
-            found = read_all(served.connected(request))
+            found = read_all(served.connect(request))
             assert found.endswith(b"\r\n\r\nok")
             assert found.count(b"connection: close\r\n") == 1
 
 
 def test_connection_stays_open_before_that_and_an_idle_one_while_draining() -> None:
     with serving(application) as served:
-        client = served.connected(GET)
+        client = served.connect(GET)
         assert b"connection: close" not in read_response(client)
         draining.set()
         try:
@@ -133,8 +133,8 @@ def test_stopping_server_answers_a_request_that_is_on_its_way_and_waits_for_no_o
     monkeypatch.setattr(protocol, "HEAD_TIME", 1000.0)
 
     with serving(application, timeout_graceful_shutdown=60) as served:
-        used, new, half = (served.connected(sent) for sent in (GET, b"", GET[:9]))
-        silent = served.connected()
+        used, new, half = (served.connect(sent) for sent in (GET, b"", GET[:9]))
+        silent = served.connect()
         assert read_response(used).endswith(b"ok")
         served.settle()
         served.stop()
@@ -173,7 +173,7 @@ def test_stopping_server_ends_streams_at_once_and_results_after_their_time(
     settings.DRAIN_SECONDS = 0
     streams = Streams()
     with serving(streams, timeout_graceful_shutdown=60) as served:
-        stream, call = served.connected(GET), served.connected(POST)
+        stream, call = served.connect(GET), served.connect(POST)
         for _ in range(2):
             assert streams.open.acquire(timeout=20)
         served.stop()

@@ -29,7 +29,7 @@ SWEEP = 1  # seconds between two looks
 
 
 def test_connection_without_a_request_is_closed(served: Served) -> None:
-    client = served.connected()
+    client = served.connect()
     served.advance(HEAD_TIME - 1)
     assert is_open(client)
     served.advance(1 + SWEEP)
@@ -37,7 +37,7 @@ def test_connection_without_a_request_is_closed(served: Served) -> None:
 
 
 def test_half_a_head_is_refused_in_time(served: Served, application: Application) -> None:
-    client = served.connected(GET[:20])
+    client = served.connect(GET[:20])
     served.advance(HEAD_TIME - 1)
     assert is_open(client)
     served.advance(1 + SWEEP)
@@ -49,7 +49,7 @@ def test_half_a_head_is_refused_in_time(served: Served, application: Application
 def test_each_byte_of_a_head_that_trickles_gains_no_time(
     served: Served, application: Application, before: bytes
 ) -> None:
-    client = served.connected(before)
+    client = served.connect(before)
     if before:
         read_response(client)
     for number in range(int(HEAD_TIME)):
@@ -61,7 +61,7 @@ def test_each_byte_of_a_head_that_trickles_gains_no_time(
 
 
 def test_empty_line_gains_no_time(served: Served) -> None:
-    client = served.connected()
+    client = served.connect()
     served.advance(HEAD_TIME - 1)
     client.sendall(b"\r\n")
     served.advance(1 + SWEEP)
@@ -69,7 +69,7 @@ def test_empty_line_gains_no_time(served: Served) -> None:
 
 
 def test_idle_connection_is_kept_as_long_as_usual_and_then_closed_silently(served: Served) -> None:
-    client = served.connected(GET)
+    client = served.connect(GET)
     read_response(client)
     served.advance(KEPT - 1)
     assert is_open(client)
@@ -83,7 +83,7 @@ def test_request_under_way_outlasts_every_time_of_a_head(
     served: Served, application: Application
 ) -> None:
     """With half of the next head there already, which is not late before this one is answered."""
-    client = served.connected(GET.replace(b"/x", b"/held") + GET[:20])
+    client = served.connect(GET.replace(b"/x", b"/held") + GET[:20])
     served.advance(10 * HEAD_TIME)
     assert is_open(client)
     assert application.release is not None
@@ -98,7 +98,7 @@ def test_unread_body_ends_with_the_response(
     served: Served, application: Application, framing: bytes
 ) -> None:
     """Else it could trickle on for ever, past every bound, on a connection that was answered."""
-    client = served.connected(b"POST /x HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n\r\n")
+    client = served.connect(b"POST /x HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n\r\n")
     client.settimeout(20)
     got = read_all(client)  # the server's side is closed, the client's not yet
     assert got.startswith(b"HTTP/1.1 200 ")
@@ -111,7 +111,7 @@ def test_unread_body_ends_with_the_response(
 def test_client_that_still_sends_after_its_response_is_closed_before_an_idle_one(
     served: Served,
 ) -> None:
-    client = served.connected(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n")
+    client = served.connect(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n")
     read_all(client)
     served.settle()
     [there] = [each for each in connections._of_servers.values() if each._loop is served.loop]
@@ -134,7 +134,7 @@ def assert_is_reset(client: socket.socket) -> None:
 
 def test_refused_client_can_send_on_and_still_read_why(served: Served) -> None:
     """A reset, which unread bytes would cause, would take the response away from it."""
-    client = served.connected(b"POST / HTTP/1.1\r\n\r\n")
+    client = served.connect(b"POST / HTTP/1.1\r\n\r\n")
     client.sendall(b"x" * 1_000_000)
     assert read_all(client).startswith(b"HTTP/1.1 400 ")
 
@@ -148,7 +148,7 @@ def wait_until_full(served: Served, application: Application) -> None:
 
 
 def test_response_that_is_not_received_is_aborted(served: Served, application: Application) -> None:
-    client = served.connected(LARGE)
+    client = served.connect(LARGE)
     wait_until_full(served, application)
     served.advance(RESPONSE_TIME + 2 * SWEEP)
     assert application.gone.wait(20)
@@ -156,7 +156,7 @@ def test_response_that_is_not_received_is_aborted(served: Served, application: A
 
 
 def test_slowly_received_response_continues(served: Served, application: Application) -> None:
-    client = served.connected(LARGE)
+    client = served.connect(LARGE)
     for _ in range(3):
         wait_until_full(served, application)
         served.advance(RESPONSE_TIME - 10)
@@ -171,7 +171,7 @@ def test_slowly_received_response_continues(served: Served, application: Applica
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 def test_last_response_of_a_connection_is_aborted_too(served: Served, version: bytes) -> None:
     """Its transport would otherwise wait for the client for ever, with the descriptor."""
-    client = served.connected(GET.replace(b"/x", b"/heavy").replace(b"1.1", version))
+    client = served.connect(GET.replace(b"/x", b"/heavy").replace(b"1.1", version))
     begun = len(client.recv(65536))
     served.advance(KEPT + RESPONSE_TIME + 3 * SWEEP)
     assert begun + len(read_all(client)) < 30_000_000
@@ -181,7 +181,7 @@ def test_disconnect_ends_the_request_despite_pipelined_data(
     served: Served, application: Application
 ) -> None:
     """uvicorn tells the last request only: a stream before it would go on for nobody."""
-    client = served.connected(LARGE + GET)
+    client = served.connect(LARGE + GET)
     served.settle()
     client.close()
     assert application.gone.wait(20)
@@ -191,7 +191,7 @@ def test_disconnect_is_noticed_despite_a_pipelined_request(
     served: Served, application: Application
 ) -> None:
     """uvicorn stops reading then, and a stream that is silent would wait for ever."""
-    client = served.connected(GET.replace(b"/x", b"/watched"))
+    client = served.connect(GET.replace(b"/x", b"/watched"))
     served.settle()
     client.sendall(GET)
     served.settle()

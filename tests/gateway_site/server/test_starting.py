@@ -46,11 +46,11 @@ def test_more_silent_connections_than_descriptors_leave_health_and_pages_answeri
     server: Started, sent: bytes
 ) -> None:
     for number in range(DESCRIPTORS + 50):
-        server.connected(sent, source=f"127.0.1.{number % 250 + 1}")
+        server.connect(sent, source=f"127.0.1.{number % 250 + 1}")
         if number % 50 == 0:
             assert_healthy(server)
     assert_healthy(server)
-    assert read_all(server.connected(PAGE)).startswith(b"HTTP/1.1 404 ")
+    assert read_all(server.connect(PAGE)).startswith(b"HTTP/1.1 404 ")
 
 
 def test_more_working_connections_than_descriptors_leave_health_answering(
@@ -59,25 +59,25 @@ def test_more_working_connections_than_descriptors_leave_health_answering(
     def is_full() -> bool:
         for number in range(DESCRIPTORS + 50):
             with suppress(ConnectionResetError):  # dropped already
-                server.connected(WORKING, source=f"127.0.2.{number % 250 + 1}")
+                server.connect(WORKING, source=f"127.0.2.{number % 250 + 1}")
             if number % 50 == 0:
                 assert_healthy(server)
         assert_healthy(server)
-        return read_all(server.connected(PAGE)).startswith(b"HTTP/1.1 503 ")
+        return read_all(server.connect(PAGE)).startswith(b"HTTP/1.1 503 ")
 
     # On a busy machine the first ones are over, as slow clients, before the last ones come.
     wait_until(is_full, "it rejects requests")
 
 
 def assert_healthy(server: Started) -> None:
-    assert read_all(server.connected(HEALTH)).startswith(b"HTTP/1.1 200 ")
+    assert read_all(server.connect(HEALTH)).startswith(b"HTTP/1.1 200 ")
     assert server.process.num_fds() <= DESCRIPTORS - RESERVED
 
 
 @pytest.mark.parametrize("header", [b"Host: a\r\nHost: b", b"X: y"], ids=["two hosts", "no host"])
 def test_rules_of_our_own_protocol_hold(server: Started, header: bytes) -> None:
     request = b"GET /healthz HTTP/1.1\r\n" + header + b"\r\n\r\n"
-    assert read_all(server.connected(request)).startswith(b"HTTP/1.1 400 ")
+    assert read_all(server.connect(request)).startswith(b"HTTP/1.1 400 ")
 
 
 def test_each_request_is_one_line_of_the_log_without_its_query_and_a_health_check_none(
@@ -90,7 +90,7 @@ def test_each_request_is_one_line_of_the_log_without_its_query_and_a_health_chec
         b"/two?code=canary",
         b"/last",
     ):
-        read_all(server.connected(PAGE.replace(b"/nothing", path)))
+        read_all(server.connect(PAGE.replace(b"/nothing", path)))
     wait_until(lambda: "/last" in server.log.read_text("utf-8"), "the last request is logged")
     log = server.log.read_text("utf-8")
     lines = {path: log.count(path) for path in ("/one", "/two", "/healthz", "/readyz")}
@@ -99,12 +99,12 @@ def test_each_request_is_one_line_of_the_log_without_its_query_and_a_health_chec
 
 
 def test_options_are_those_of_runserver_and_one_on_the_command_line_counts_more() -> None:
-    def understood(*more: str) -> dict[str, Any]:
+    def understands(*more: str) -> dict[str, Any]:
         return uvicorn.main.make_context("x", [APPLICATION, *arguments(), *more]).params
 
-    assert {name: understood()[name] for name in OPTIONS} == OPTIONS
-    assert understood("--http", "h11", "--proxy-headers")["http"] == "h11"
-    assert understood("--proxy-headers")["proxy_headers"] is True
+    assert {name: understands()[name] for name in OPTIONS} == OPTIONS
+    assert understands("--http", "h11", "--proxy-headers")["http"] == "h11"
+    assert understands("--proxy-headers")["proxy_headers"] is True
 
 
 @pytest.mark.parametrize(
@@ -166,10 +166,10 @@ def test_draining_process_is_not_ready_but_serves_until_the_time_is_over(
     with start(tmp_path, *workers, DRAIN_SECONDS="4") as started:
         ready = HEALTH.replace(b"healthz", b"readyz")
         started.process.send_signal(signal.SIGTERM)
-        while b"draining" not in (told := read_all(started.connected(ready))):
+        while b"draining" not in (told := read_all(started.connect(ready))):
             time.sleep(0.01)
         assert told.startswith(b"HTTP/1.1 503 ")
-        assert read_all(started.connected(PAGE)).startswith(b"HTTP/1.1 404 ")
+        assert read_all(started.connect(PAGE)).startswith(b"HTTP/1.1 404 ")
         started.process.wait(30)
 
 
@@ -180,7 +180,7 @@ def test_idle_connection_of_a_trusted_proxy_is_kept_for_longer(
 ) -> None:
     """Ten seconds are twice the time for others, which a busy machine may exceed."""
     with start(tmp_path, TRUSTED_PROXIES=proxies) as started:
-        client = started.connected(HEALTH.replace(b"Connection: close\r\n", b""))
+        client = started.connect(HEALTH.replace(b"Connection: close\r\n", b""))
         found = b""
         while not found.endswith(b"\r\n0\r\n\r\n"):  # the end of a chunked body
             more = client.recv(65536)
@@ -198,9 +198,9 @@ def test_idle_connection_of_a_trusted_proxy_is_kept_for_longer(
 def test_each_of_several_workers_is_bounded(tmp_path: Path) -> None:
     with start(tmp_path, "--workers", "2") as started:
         for number in range(2 * DESCRIPTORS + 100):
-            started.connected(source=f"127.0.1.{number % 250 + 1}")
+            started.connect(source=f"127.0.1.{number % 250 + 1}")
         for _ in range(20):
-            assert read_all(started.connected(HEALTH)).startswith(b"HTTP/1.1 200 ")
+            assert read_all(started.connect(HEALTH)).startswith(b"HTTP/1.1 200 ")
         workers = started.process.children()
         bounded = [each for each in workers if each.num_fds() > 20]
         assert len(bounded) >= 2
@@ -212,8 +212,8 @@ def test_slow_clients_are_closed_in_real_time(tmp_path: Path) -> None:
     """The times that other tests put the clock forward by, on the clock as it is."""
     with start(tmp_path) as started:
         began = time.monotonic()
-        silent, half = started.connected(), started.connected(b"GET / HTTP/1.1\r\nHo")
-        working = started.connected(WORKING)
+        silent, half = started.connect(), started.connect(b"GET / HTTP/1.1\r\nHo")
+        working = started.connect(WORKING)
         working.settimeout(60)  # it is answered twenty seconds after the others
         assert read_all(silent) == b""
         assert read_all(half).startswith(b"HTTP/1.1 408 ")
@@ -226,6 +226,6 @@ def test_slow_clients_are_closed_in_real_time(tmp_path: Path) -> None:
 def test_process_stops_on_request_with_slow_clients_connected(tmp_path: Path) -> None:
     with start(tmp_path) as started:
         for sent in (b"", b"GET / HTTP/1.1\r\nHo", WORKING):
-            started.connected(sent)
+            started.connect(sent)
         started.process.send_signal(signal.SIGTERM)
         started.process.wait(90)  # 5 seconds of draining and 25 for what is open, at most

@@ -35,12 +35,12 @@ def signed_in_key(person: int) -> str:
 def in_a_new_loop(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     """Run in a thread that has no connection to the database, as a server's has none."""
 
-    async def bounded() -> Any:
+    async def run_bounded() -> Any:
         async with asyncio.timeout(TIMEOUT):
             return await work()
 
     with ThreadPoolExecutor(1) as threads:
-        return threads.submit(lambda: asyncio.run(bounded())).result()
+        return threads.submit(lambda: asyncio.run(run_bounded())).result()
 
 
 async def ask(

@@ -41,12 +41,12 @@ def count() -> None:
 
 
 def _count_calls(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-    def counted(*args: Any) -> Any:
+    def count(*args: Any) -> Any:
         response = method(*args)
         took[name] += 1  # only if it was completed
         return response
 
-    return counted
+    return count
 
 
 def _noting_loops(blocking: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -60,8 +60,8 @@ def _noting_loops(blocking: Callable[..., Any], name: str) -> Callable[..., Any]
 
 
 def _counter(what: str) -> Callable[..., None]:
-    def counted(**_: Any) -> None:
+    def count(**_: Any) -> None:
         took[what] += 1
 
-    RECEIVERS.append(counted)
-    return counted
+    RECEIVERS.append(count)
+    return count

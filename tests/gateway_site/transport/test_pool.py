@@ -61,7 +61,7 @@ class Pool:
     ) -> Lease[Line]:
         return await self.connections.take(upstream, owner, self.connect, seconds=seconds)
 
-    async def used(self, owner: Owner = ADA, upstream: str = "api") -> Line:
+    async def take_and_give_back(self, owner: Owner = ADA, upstream: str = "api") -> Line:
         """Take and give back, and return what was used."""
         lease = await self.take(owner, upstream)
         self.connections.give_back(lease)
@@ -77,7 +77,7 @@ class Pool:
 
 async def test_connection_is_used_again_by_its_owner() -> None:
     pool = Pool()
-    assert await pool.used() is await pool.used()
+    assert await pool.take_and_give_back() is await pool.take_and_give_back()
     assert len(pool.made) == 1
 
 
@@ -93,14 +93,16 @@ async def test_connection_is_used_again_by_its_owner() -> None:
 )
 async def test_connection_is_never_anothers(another: Owner) -> None:
     pool = Pool()
-    line = await pool.used()
-    assert await pool.used(another) is not line
-    assert await pool.used() is line
+    line = await pool.take_and_give_back()
+    assert await pool.take_and_give_back(another) is not line
+    assert await pool.take_and_give_back() is line
 
 
 async def test_connection_is_of_one_upstream() -> None:
     pool = Pool()
-    assert await pool.used(upstream="api") is not await pool.used(upstream="tools")
+    assert await pool.take_and_give_back(upstream="api") is not await pool.take_and_give_back(
+        upstream="tools"
+    )
 
 
 async def test_connection_in_use_is_not_taken_again() -> None:
@@ -145,9 +147,9 @@ async def test_connection_is_looked_at_again_when_it_is_taken() -> None:
 
 async def test_idle_connection_is_closed_after_four_seconds() -> None:
     pool = Pool()
-    line = await pool.used()
+    line = await pool.take_and_give_back()
     pool.time.pass_by(3.9)
-    assert await pool.used() is line
+    assert await pool.take_and_give_back() is line
     pool.time.pass_by(3.9)
     assert pool.open == [line]
     pool.time.pass_by(0.1)
@@ -158,16 +160,16 @@ async def test_idle_connection_is_closed_after_four_seconds() -> None:
 
 async def test_expired_connection_is_not_used_despite_a_late_timer() -> None:
     pool = Pool()
-    line = await pool.used()
+    line = await pool.take_and_give_back()
     pool.time.now += 4
-    assert await pool.used() is not line
+    assert await pool.take_and_give_back() is not line
     assert line.is_closed
 
 
 async def test_end_of_a_session_closes_its_idle_connections() -> None:
     pool = Pool()
     in_use, other_in_use = await pool.take(), await pool.take(GRACE)
-    idle, others_idle = await pool.used(), await pool.used(GRACE)
+    idle, others_idle = await pool.take_and_give_back(), await pool.take_and_give_back(GRACE)
     pool.connections.end(ADA.holder)
     # The responses of both are still coming.
     assert pool.open == [in_use.connection, other_in_use.connection, others_idle]
@@ -179,14 +181,17 @@ async def test_end_of_a_session_closes_its_idle_connections() -> None:
 
 async def test_session_is_identified_by_the_beginning_of_its_id() -> None:
     pool = Pool()
-    ada, grace = await pool.used(Owner("abcd", "1")), await pool.used(Owner("xabc", "2"))
+    ada, grace = (
+        await pool.take_and_give_back(Owner("abcd", "1")),
+        await pool.take_and_give_back(Owner("xabc", "2")),
+    )
     pool.connections.end("abc")
     assert (ada.is_closed, grace.is_closed) == (True, False)
 
 
 async def test_close_closes_all() -> None:
     pool = Pool()
-    lease, idle = await pool.take(), await pool.used(GRACE)
+    lease, idle = await pool.take(), await pool.take_and_give_back(GRACE)
     pool.connections.close()
     assert lease.connection.is_closed
     assert idle.is_closed
@@ -208,8 +213,8 @@ async def test_idle_connections_are_bounded_and_the_longest_idle_goes_first() ->
 
 async def test_longest_idle_connection_is_closed_for_a_new_one() -> None:
     pool = Pool(in_all=3, per_upstream=3)
-    first, second = await pool.used(ADA), await pool.used(GRACE)
-    assert await pool.used(ADA) is first  # The other has been idle longer now.
+    first, second = await pool.take_and_give_back(ADA), await pool.take_and_give_back(GRACE)
+    assert await pool.take_and_give_back(ADA) is first  # The other has been idle longer now.
     await pool.take(Owner("session-c", "3"), "tools")
     assert not second.is_closed
     await pool.take(Owner("session-d", "4"), "tools")
@@ -219,7 +224,10 @@ async def test_longest_idle_connection_is_closed_for_a_new_one() -> None:
 
 async def test_room_for_an_upstream_is_made_by_its_own_idle_ones() -> None:
     pool = Pool(in_all=9, per_upstream=1)
-    elsewhere, here = await pool.used(ADA, "tools"), await pool.used(ADA, "api")
+    elsewhere, here = (
+        await pool.take_and_give_back(ADA, "tools"),
+        await pool.take_and_give_back(ADA, "api"),
+    )
     await pool.take(GRACE, "api")
     assert (elsewhere.is_closed, here.is_closed) == (False, True)
 
@@ -306,15 +314,15 @@ async def test_failed_and_cancelled_calls_take_no_place_away(limits: dict[str, i
 
 async def test_one_person_has_at_most_a_quarter_of_the_idle_connections() -> None:
     pool = Pool(idle=8, idle_per_person=2)
-    grace = await pool.used(GRACE)
+    grace = await pool.take_and_give_back(GRACE)
     leases = [await pool.take(Owner(f"grant-{n}", ADA.person)) for n in range(20)]
     for lease in leases:
         pool.connections.give_back(lease)
     assert pool.open == [grace, *(each.connection for each in leases[-2:])]
     pool.time.pass_by(4)  # what is counted ends with what is kept
     assert pool.open == []
-    line = await pool.used(Owner("grant-0", ADA.person))
-    assert await pool.used(Owner("grant-0", ADA.person)) is line
+    line = await pool.take_and_give_back(Owner("grant-0", ADA.person))
+    assert await pool.take_and_give_back(Owner("grant-0", ADA.person)) is line
 
 
 @pytest.mark.parametrize("limits", [{"in_all": 1}, {"per_upstream": 1}], ids=str)

@@ -40,14 +40,14 @@ class Loop:
 
     def go_to(self, moment: float) -> None:
         """Have time pass, with all that is due meanwhile."""
-        while due := [each for each in self.left() if each.at <= moment]:
+        while due := [each for each in self.uncancelled_timers() if each.at <= moment]:
             first = min(due, key=lambda each: each.at)
             self.now = first.at
             first.is_cancelled = True
             first.call()
         self.now = moment
 
-    def left(self) -> list[Handle]:
+    def uncancelled_timers(self) -> list[Handle]:
         return [each for each in self.timers if not each.is_cancelled]
 
 
@@ -72,7 +72,7 @@ def test_it_rings_once_at_its_time(timer: Timer, loop: Loop, rung: list[float]) 
     assert not rung
     loop.go_to(100)
     assert rung == [5]
-    assert not loop.left()
+    assert not loop.uncancelled_timers()
 
 
 def test_many_waits_make_one_timer(timer: Timer, loop: Loop, rung: list[float]) -> None:
@@ -83,7 +83,7 @@ def test_many_waits_make_one_timer(timer: Timer, loop: Loop, rung: list[float]) 
     assert len(loop.timers) == 1
     loop.go_to(100)
     assert not rung
-    assert not loop.left()
+    assert not loop.uncancelled_timers()
 
 
 def test_time_that_is_moved_is_kept(timer: Timer, loop: Loop, rung: list[float]) -> None:

@@ -40,12 +40,12 @@ class Hurrying:
     """Says that tokens live shorter than they do: a test waits for refreshes, not for expiry."""
 
     async def exchange_authorization_code(self, *given: Any) -> Any:
-        return self._hurried(await super().exchange_authorization_code(*given))  # type: ignore[misc]
+        return self._shorten_life(await super().exchange_authorization_code(*given))  # type: ignore[misc]
 
     async def exchange_refresh_token(self, *given: Any) -> Any:
-        return self._hurried(await super().exchange_refresh_token(*given))  # type: ignore[misc]
+        return self._shorten_life(await super().exchange_refresh_token(*given))  # type: ignore[misc]
 
-    def _hurried(self, response: Any) -> Any:
+    def _shorten_life(self, response: Any) -> Any:
         response.expires_in = options["toldLife"]
         return response
 

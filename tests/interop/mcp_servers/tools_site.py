@@ -34,7 +34,7 @@ def page(cursor: str | None) -> types.ListToolsResult:
     return types.ListToolsResult(tools=tools, **following)
 
 
-def said(name: str) -> types.TextContent:
+def make_text(name: str) -> types.TextContent:
     told = {"tool": name, "name": "Ada Lovelace", "token": "the provider's", "sha256": "0" * 12}
     return types.TextContent(type="text", text=json.dumps(told))
 
@@ -52,7 +52,7 @@ def first_line() -> Starlette:
 
     @server.call_tool(validate_input=False)
     async def call_tool(name: str, _arguments: dict[str, Any]) -> list[types.TextContent]:
-        return [said(name)]
+        return [make_text(name)]
 
     manager = StreamableHTTPSessionManager(server, json_response=options["isJSON"])
 
@@ -75,7 +75,7 @@ def second_line() -> Starlette:
         return page(params.cursor if params else None)
 
     async def call_tool(_: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
-        return types.CallToolResult(content=[said(params.name)])
+        return types.CallToolResult(content=[make_text(params.name)])
 
     server: Server[Any] = Server("tools", on_list_tools=list_tools, on_call_tool=call_tool)
     return server.streamable_http_app(json_response=options["isJSON"])

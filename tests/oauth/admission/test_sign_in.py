@@ -86,7 +86,7 @@ def test_rejected_person_sees_the_reason_a_contact_and_an_alternative(
     assert "mailto:it@example.com" in page
     assert 'action="/accounts/oidc/corp/login/"' in page
     assert (SocialAccount.objects.count(), User.objects.count()) == (0, 0)
-    assert (visitor.user_id, visitor.held()) == (None, None)
+    assert (visitor.user_id, visitor.load_tokens()) == (None, None)
     (line,) = [text for text in caplog.messages if "was refused" in text]
     assert code in line
     assert "ada@example.com" not in caplog.text.lower()
@@ -98,11 +98,11 @@ def test_retry_asks_for_another_account_with_the_configured_parameters(
 ) -> None:
     set_rules(settings, corp, AUTH_PARAMS="prompt=consent,audience=api")
 
-    def asked(**form: str) -> dict[str, list[str]]:
+    def ask(**form: str) -> dict[str, list[str]]:
         return parse_qs(urlsplit(visitor.start(**form)["Location"]).query)
 
-    assert asked()["prompt"] == ["consent"]
-    another = asked(account="another")
+    assert ask()["prompt"] == ["consent"]
+    another = ask(account="another")
     assert another["prompt"] == ["consent select_account"]
     assert another["audience"] == ["api"]
 

@@ -121,7 +121,7 @@ class Fleet:
         replacement.write_text(str(ahead))
         replacement.replace(self.clock)
 
-    def held(self) -> TokenSet:
+    def load_tokens(self) -> TokenSet:
         held = vault.load_token_set(SessionStore(self.key), "corp")
         assert held is not None
         return held
@@ -195,7 +195,7 @@ def ask_all(workers: list[Worker], key: str, ways: list[str]) -> list[str]:
 
 
 def assert_one_grant_serves_all(fleet: Fleet, responses: list[str]) -> None:
-    held = fleet.held()
+    held = fleet.load_tokens()
     assert responses == [digest(held.access_token)] * len(responses)
     assert fleet.toolkit.refreshes() == [200]
     assert fleet.toolkit.is_alive(held)

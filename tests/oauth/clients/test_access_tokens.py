@@ -78,7 +78,7 @@ class Client:
         with pytest.raises(InvalidGrant):
             self.world.refresh(token)
 
-    def stored(self) -> tuple[str, str]:
+    def draw_items(self) -> tuple[str, str]:
         """Draw the items of its access tokens and of its refresh tokens, once all is deleted."""
         return (
             draw(self.world, *(each.access_token for each in self.pairs)),
@@ -86,7 +86,7 @@ class Client:
         )
 
     def access_tokens(self) -> str:
-        return self.stored()[0]
+        return self.draw_items()[0]
 
 
 def id_of(world: GrantWorld, token: str) -> str:
@@ -199,13 +199,13 @@ def test_response_tells_when_the_grant_ends(settings: Settings) -> None:
     settings.SESSION_COOKIE_AGE = 5 * DAY
     client = Client(world_with(grant_timeout=8 * DAY))
 
-    def told(pair: TokenResponse) -> tuple[int | None, int | None]:
+    def tell(pair: TokenResponse) -> tuple[int | None, int | None]:
         return pair.refresh_token_timeout, pair.authorization_expires_in
 
-    assert told(client.last) == (5 * DAY, 8 * DAY)
-    assert told(client.refreshes(every=4 * DAY)) == (4 * DAY, 4 * DAY)
+    assert tell(client.last) == (5 * DAY, 8 * DAY)
+    assert tell(client.refreshes(every=4 * DAY)) == (4 * DAY, 4 * DAY)
     last = client.refreshes(every=4 * DAY - 1)
-    assert (last.expires_in, *told(last)) == (1, 1, 1)
+    assert (last.expires_in, *tell(last)) == (1, 1, 1)
     client.waits(1)
     client.cannot_refresh(last.refresh_token)
 
@@ -307,7 +307,7 @@ def test_refreshes_of_many_grants_at_once_delete_all_that_is_expired(one: GrantW
 def test_calling_with_an_expired_token_deletes_it(client: Client) -> None:
     client.waits(AGE)
     assert not client.can_call(client.last)
-    assert client.stored() == (".", "#")
+    assert client.draw_items() == (".", "#")
     assert client.can_call(client.refreshes())
 
 
@@ -358,7 +358,7 @@ def test_item_that_was_renewed_meanwhile_is_kept(client: Client) -> None:
 def test_clearsessions_deletes_expired_access_tokens(client: Client) -> None:
     client.waits(AGE + 300)
     list(Clearing(services()).delete_expired(at_most=100))
-    assert client.stored() == (".", "#")
+    assert client.draw_items() == (".", "#")
 
 
 # The end of a grant deletes what the presented token names
@@ -424,7 +424,7 @@ def test_end_of_a_grant_deletes_what_the_token_names(
 ) -> None:
     other = Client(grown.world)
     end(grown)
-    assert grown.stored() == (access, refresh)
+    assert grown.draw_items() == (access, refresh)
     if end is not ending_in_a_list_first:  # which ends all grants of the person
         assert grown.world.kinds().count("session") == 1
         assert other.can_call(other.last)
@@ -461,11 +461,11 @@ def test_nothing_is_deleted_while_the_grant_may_live(
 ) -> None:
     if is_late:
         forget_response(grown)
-    before = grown.stored()
+    before = grown.draw_items()
     grown.world.world.table.on("DeleteItem session", refuse_write)
     with pytest.raises(StoreUnavailable):
         end(grown)
-    assert grown.stored() == before
+    assert grown.draw_items() == before
     grown.world.world.table.heal()
     assert is_late or grown.can_call(grown.last)
     assert grown.can_call(grown.refreshes())
@@ -476,7 +476,7 @@ def test_tokens_of_a_grant_that_was_ended_in_a_list_are_useless(grown: Client) -
     for each in grown.pairs:
         assert not grown.can_call_anew(each)
         grown.cannot_refresh(each.refresh_token)
-    assert grown.stored()[0] == "####"
+    assert grown.draw_items()[0] == "####"
     assert grown.access_tokens() == "####"
 
 

@@ -39,7 +39,7 @@ class Thief:
         context = ref.encryption_context(NAMESPACE, period)
         return self.world.world.kms.decrypt(KEY, encrypted_key, context).plaintext
 
-    def opened(self, *secrets: str) -> str:
+    def open_all(self, *secrets: str) -> str:
         """Return all that opens, with these secrets and those that they lead to."""
         found, known, tried = "", {*self.items, *secrets, *self.names()}, set[str]()
         while fresh := known - tried:
@@ -93,7 +93,7 @@ def grown(one: GrantWorld) -> list[TokenResponse]:
 def test_table_and_kms_decrypt_labels_but_nothing_else_of_a_grant(
     one: GrantWorld, grown: list[TokenResponse]
 ) -> None:
-    found = Thief(one).opened()
+    found = Thief(one).open_all()
     assert CONSENT.client_name in found, "what is about it: the thief can read"
     assert not opens_the_grant(found)
     for secret in ("key", "challenge", CONSENT.redirect_uri):
@@ -102,37 +102,37 @@ def test_table_and_kms_decrypt_labels_but_nothing_else_of_a_grant(
 
 def test_any_valid_token_decrypts_the_grant(one: GrantWorld, grown: list[TokenResponse]) -> None:
     for token in (grown[-1].access_token, grown[-1].refresh_token):
-        assert opens_the_grant(Thief(one).opened(token))
+        assert opens_the_grant(Thief(one).open_all(token))
 
 
 def test_former_tokens_decrypt_nothing(one: GrantWorld, grown: list[TokenResponse]) -> None:
     thief = Thief(one)
     for former in grown[:-1]:
-        assert not opens_the_grant(thief.opened(former.refresh_token))
-    spent = thief.opened(grown[-2].refresh_token)
+        assert not opens_the_grant(thief.open_all(former.refresh_token))
+    spent = thief.open_all(grown[-2].refresh_token)
     assert CONSENT.client_id in spent, "its own item it does open"
     assert grown[-1].refresh_token not in spent
 
 
 def test_unused_code_decrypts_the_grant_until_a_minute_has_passed(one: GrantWorld) -> None:
     code = one.allow()
-    assert opens_the_grant(Thief(one).opened(code)), "a stated limit"
+    assert opens_the_grant(Thief(one).open_all(code)), "a stated limit"
     one.clock.advance(60)
     timed_deletions.delete_due(also_later=True)
     assert grant_end.drain_deletions(10)
-    assert Thief(one).opened(code) == Thief(one).opened()
+    assert Thief(one).open_all(code) == Thief(one).open_all()
 
 
 def test_redeemed_code_decrypts_nothing(one: GrantWorld) -> None:
     code = one.allow()
     issued = one.redeem(code)
-    found = Thief(one).opened(code)
+    found = Thief(one).open_all(code)
     assert CONSENT.client_id in found
     assert not opens_the_grant(found)
     one.clock.advance(3600)
     timed_deletions.delete_due(also_later=True)
     assert grant_end.drain_deletions(10)
-    assert Thief(one).opened(code) == found, "its own item stays, to end the grant after reuse"
+    assert Thief(one).open_all(code) == found, "its own item stays, to end the grant after reuse"
     assert one.lives(one.refresh(issued.refresh_token))
 
 
@@ -141,14 +141,14 @@ def test_redeemed_code_with_its_verifier_decrypts_the_grant_until_the_grace_is_o
 ) -> None:
     code = one.allow()
     issued = one.redeem(code)
-    found = Thief(one).opened(code + VERIFIER)
+    found = Thief(one).open_all(code + VERIFIER)
     assert opens_the_grant(found), "a stated limit: by the session's key"
     for token in (issued.access_token, issued.refresh_token):
         assert token not in found
     one.clock.advance(150)
     timed_deletions.delete_due(also_later=True)
     assert grant_end.drain_deletions(10)
-    assert Thief(one).opened(code + VERIFIER) == Thief(one).opened()
+    assert Thief(one).open_all(code + VERIFIER) == Thief(one).open_all()
 
 
 def test_used_refresh_token_of_an_idle_client_decrypts_nothing_after_the_grace(
@@ -157,11 +157,11 @@ def test_used_refresh_token_of_an_idle_client_decrypts_nothing_after_the_grace(
     issued = one.begin()
     one.refresh(issued.refresh_token)
     one.clock.advance(149)
-    assert opens_the_grant(Thief(one).opened(issued.refresh_token)), "a stated limit"
+    assert opens_the_grant(Thief(one).open_all(issued.refresh_token)), "a stated limit"
     one.clock.advance(1)
     timed_deletions.delete_due(also_later=True)
     assert grant_end.drain_deletions(10)
-    assert not opens_the_grant(Thief(one).opened(issued.refresh_token))
+    assert not opens_the_grant(Thief(one).open_all(issued.refresh_token))
 
 
 def test_used_refresh_token_that_is_put_back_opens_its_grant_again(one: GrantWorld) -> None:
@@ -178,10 +178,10 @@ def test_expired_access_token_decrypts_the_grant_until_the_next_refresh(one: Gra
     """The first half is a stated limit, while DynamoDB has not deleted it: nobody knows its id."""
     issued = one.begin()
     one.clock.advance(3600)
-    assert opens_the_grant(Thief(one).opened(issued.access_token))
+    assert opens_the_grant(Thief(one).open_all(issued.access_token))
     one.refresh(issued.refresh_token)
     assert grant_end.drain_deletions(10)
-    assert Thief(one).opened(issued.access_token) == Thief(one).opened()
+    assert Thief(one).open_all(issued.access_token) == Thief(one).open_all()
 
 
 @pytest.mark.parametrize("present", ["session", "revoke"])
@@ -192,7 +192,7 @@ def test_expired_access_token_decrypts_nothing_after_it_was_presented(
     one.clock.advance(3600)
     VERBS[present](one, "", issued)
     assert grant_end.drain_deletions(10)
-    assert Thief(one).opened(issued.access_token) == Thief(one).opened()
+    assert Thief(one).open_all(issued.access_token) == Thief(one).open_all()
     assert one.lives(one.refresh(issued.refresh_token))
 
 
@@ -207,7 +207,7 @@ def test_revoked_grant_leaves_no_item_with_its_key(
     one.items.update((name, item) for name, item in backup.items() if "#" not in name)
     thief = Thief(one)
     for issued in grown:
-        assert not opens_the_grant(thief.opened(issued.access_token, issued.refresh_token))
+        assert not opens_the_grant(thief.open_all(issued.access_token, issued.refresh_token))
 
 
 def test_table_alone_opens_nothing_with_every_token(
@@ -216,12 +216,12 @@ def test_table_alone_opens_nothing_with_every_token(
     thief = Thief(one)
     thief.unwrap = lambda *_: bytes(32)  # type: ignore[method-assign]
     secrets = [text for each in grown for text in (each.access_token, each.refresh_token)]
-    assert thief.opened(*secrets) == ""
+    assert thief.open_all(*secrets) == ""
 
 
 def test_ended_grant_leaves_nothing_to_open(one: GrantWorld, grown: list[TokenResponse]) -> None:
     run_sync(one.grants.revoke(grown[-1].refresh_token, client_id=CONSENT.client_id))
-    found = Thief(one).opened(grown[-1].access_token, grown[-1].refresh_token)
+    found = Thief(one).open_all(grown[-1].access_token, grown[-1].refresh_token)
     assert not opens_the_grant(found)
 
 

@@ -103,7 +103,7 @@ def make_interleaving(patch: pytest.MonkeyPatch, scene: Scene) -> Interleaving:
 
 
 def explore(patch: pytest.MonkeyPatch, scene: Scene) -> Explored:
-    found = make_interleaving(patch, scene).explored(scene[1])
+    found = make_interleaving(patch, scene).explore(scene[1])
     assert found.states > 100
     return found
 
@@ -191,7 +191,7 @@ def respond_to_a_code_as_before(patch: pytest.MonkeyPatch, scene: Interleaving) 
 def judge_a_code_before_its_verifier(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
     looked_up = token_redemption.TokenRedemption._look_up
 
-    async def unchecked(self: token_redemption.TokenRedemption) -> Any:
+    async def skip_check(self: token_redemption.TokenRedemption) -> Any:
         try:
             return await looked_up(self)
         except InvalidGrant:
@@ -203,7 +203,7 @@ def judge_a_code_before_its_verifier(patch: pytest.MonkeyPatch, scene: Interleav
                 raise
             return found, grant
 
-    patch.setattr(token_redemption.TokenRedemption, "_look_up", unchecked)
+    patch.setattr(token_redemption.TokenRedemption, "_look_up", skip_check)
 
 
 def spend_unconditionally(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
@@ -316,4 +316,4 @@ def test_removing_any_safeguard_is_noticed(
 ) -> None:
     at_work = make_interleaving(monkeypatch, scene)
     take_away(monkeypatch, at_work)
-    assert at_work.explored(scene[1], until_found=True).violations
+    assert at_work.explore(scene[1], until_found=True).violations

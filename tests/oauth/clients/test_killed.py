@@ -91,7 +91,7 @@ class Scene:
             grants().allow(PeopleInMemory.ada, consent, "corp", TOKENS, backend=BACKEND)
         ).code
 
-    def redeemed(self) -> str:
+    def begin_redeemed(self) -> str:
         """Begin a grant whose code was redeemed a while ago; return its refresh token."""
         return self.pair().refresh_token
 
@@ -184,7 +184,7 @@ def test_redemption_can_be_repeated_after_a_kill_unless_the_code_was_spent(scene
 def test_refresh_can_be_repeated_after_a_kill_and_gives_one_pair(scene: Scene) -> None:
     for number in (SAVE, SPEND):
         for when in get_args(When):
-            old = scene.redeemed()
+            old = scene.begin_redeemed()
             killing = scene.strike(number, when, partial(scene.refresh, old))
             before = scene.kinds()
             pair = scene.refresh(old).json()
@@ -244,7 +244,7 @@ def test_redemption_and_refresh_make_exactly_these_writes(scene: Scene) -> None:
     code = scene.begin()
     assert scene.redeem(code).ok
     assert scene.writes() == ["PutItem", "TransactWriteItems"]
-    token = scene.redeemed()
+    token = scene.begin_redeemed()
     scene.proxy.heal()
     assert scene.refresh(token).ok
     assert scene.writes() == ["PutItem", "TransactWriteItems"]

@@ -143,7 +143,7 @@ def test_disconnecting_revokes_both_tokens_and_keeps_the_sign_in(notes: Connecti
     revoked = [form["token"] for form in notes.resource.authorization.revocations]
     assert revoked == [held.refresh_token, held.access_token]
     assert vault.load_token_set(notes.visitor.session, "notes") is None
-    assert notes.visitor.held() is not None
+    assert notes.visitor.load_tokens() is not None
 
 
 def test_connecting_again_replaces_the_tokens_without_revoking(notes: Connecting) -> None:

@@ -30,11 +30,11 @@ def idp(store: Stack, settings: Settings) -> Iterator[AuthorizationServer]:
 
 @pytest.fixture
 def check(store: Stack) -> Any:
-    def found(discovered: Discovered) -> Finding:
+    def find(discovered: Discovered) -> Finding:
         (finding,) = mcp_client_findings(discovered, SITE, clock=store.clock)
         return finding
 
-    return found
+    return find
 
 
 def test_registration_is_described_and_none_is_made(

@@ -174,12 +174,12 @@ def test_address_that_takes_parsers_long_is_not_parsed(
     """An issuer of 65 KB of marks held the whole process up for seconds."""
     parsed: list[str] = []
 
-    def noted(url: str) -> SplitResult:
+    def note(url: str) -> SplitResult:
         parsed.append(url)
         return urlsplit(url)
 
     for module in (resource_metadata, metadata):
-        monkeypatch.setattr(module, "urlsplit", noted)
+        monkeypatch.setattr(module, "urlsplit", note)
     url = f"https://{host}/"
     assert resource_metadata.origin_of(url) is None
     assert not metadata.is_safe_endpoint(url, "https://as.example", allow_http=False)

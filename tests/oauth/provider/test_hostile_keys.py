@@ -37,11 +37,11 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     def counting(kind: type, name: str, field: str) -> None:
         original = getattr(kind, name)
 
-        def counted(*arguments: Any) -> Any:
+        def count(*arguments: Any) -> Any:
             setattr(done, field, getattr(done, field) + 1)
             return original(*arguments)
 
-        monkeypatch.setattr(kind, name, counted)
+        monkeypatch.setattr(kind, name, count)
 
     counting(jwt.PyJWK, "__init__", "made")
     for algorithm in (RSAAlgorithm, ECAlgorithm):

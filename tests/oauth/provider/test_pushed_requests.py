@@ -67,7 +67,7 @@ def test_push_authenticates_with_the_private_key_for_the_issuer(
     configure(settings, environment("corp", strict, **more))
     strict.auth_method, strict.public_key = "private_key_jwt", KEYS["ES256"].public_key()
     visitor.sign_in(strict)
-    assert visitor.held() is not None
+    assert visitor.load_tokens() is not None
     assert len({claims["jti"] for claims in strict.assertions}) == 2  # the push, the exchange
 
 

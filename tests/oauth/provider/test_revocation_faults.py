@@ -144,7 +144,7 @@ def struck(stage: Stage, departure: Departure, number: int, fault: str) -> Itera
 def check_too_soon(stage: Stage) -> None:
     """No grant was revoked that a session held at that moment, or holds now."""
     for name, held in stage.held.items():
-        revoked = stage.revoked(name)
+        revoked = stage.revoked_tokens(name)
         assert set(revoked) <= {held}
         assert held not in stage.live() or not revoked
         for live in stage.standing[name]:
@@ -157,7 +157,7 @@ def check_unseen(stage: Stage, departure: Departure, log: Log) -> None:
     live = stage.live()
     for name, held in stage.held.items():
         if held not in live and not is_succeeded(stage, departure, name):
-            assert stage.revoked(name) or f"A grant of {name} was not revoked" in log.text
+            assert stage.revoked_tokens(name) or f"A grant of {name} was not revoked" in log.text
 
 
 def is_succeeded(stage: Stage, departure: Departure, name: str) -> bool:
@@ -196,7 +196,7 @@ def check_second_try(stage: Stage, departure: Departure) -> None:
     assert response in SUCCESS or already
     assert not (stage.stands and departure.ends)
     assert not stage.live() & {stage.held[name] for name in departure.leaves}
-    assert [name for name in left if stage.revoked(name)] == left
+    assert [name for name in left if stage.revoked_tokens(name)] == left
 
 
 @pytest.mark.slow
@@ -216,7 +216,7 @@ def test_any_fault_at_any_call_ends_no_grant_early_or_silently(
                 check_unseen(stage, departure, log)
             if response in SUCCESS:
                 check_acknowledged(stage, departure)
-                asked = [name for name in departure.leaves if stage.revoked(name)]
+                asked = [name for name in departure.leaves if stage.revoked_tokens(name)]
                 assert asked == [*departure.leaves] or UNREADABLE in log.text
             else:
                 check_failed(stage, departure)

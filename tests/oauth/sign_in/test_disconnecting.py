@@ -62,7 +62,7 @@ def test_connection_that_is_completed_during_the_disconnect_is_revoked_too(
 
     act_before(monkeypatch, vault, "drop_token_set", complete)
     disconnect(connected, "other")
-    assert connected.held("other") is None
+    assert connected.load_tokens("other") is None
     assert revoked_tokens(second) == [stored[0].refresh_token]
 
 
@@ -73,7 +73,7 @@ def test_connection_that_is_completed_after_the_disconnect_is_revoked_too(
     act_before(monkeypatch, rights, "update_rights", lambda: disconnect(connected, "other"))
     page = connected.client.get(response, follow=True).content.decode()
     assert "Other was disconnected meanwhile, and stays disconnected." in page
-    assert connected.held("other") is None
+    assert connected.load_tokens("other") is None
     wait_until_settled()
     assert second.refresh_tokens == set()
 
@@ -123,8 +123,8 @@ def test_account_that_is_disconnected_during_another_sign_in_stays_disconnected(
     tab.client.cookies = copy.deepcopy(connected.client.cookies)
     act_before(monkeypatch, login, "_authenticate", lambda: disconnect(tab, "other"))
     assert connected.client.get(response).status_code == 302
-    assert connected.held() is not None
-    assert connected.held("other") is None
+    assert connected.load_tokens() is not None
+    assert connected.load_tokens("other") is None
 
 
 def test_account_that_is_connected_again_during_another_sign_in_keeps_its_new_tokens(
@@ -181,7 +181,7 @@ def test_rejected_sign_in_revokes_what_was_connected_meanwhile(
     configure(settings, allow_domains(idp, second, "example.org"))
     act_before(monkeypatch, vault, "drop_token_set", connect_again)
     assert connected.client.get(response).status_code == 403
-    assert connected.held("other") is None
+    assert connected.load_tokens("other") is None
     assert stored[0].refresh_token in revoked_tokens(second)
 
 

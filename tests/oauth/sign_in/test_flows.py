@@ -37,14 +37,14 @@ def test_connect_keeps_the_token_beside_the_first(
     corp: FakeProvider, other: FakeProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(corp)
-    first = visitor.held()
+    first = visitor.load_tokens()
     user = visitor.user_id
 
     response = visitor.connect(other)
 
     assert (response.status_code, response["Location"]) == (302, "/")
     assert visitor.user_id == user
-    assert visitor.held() == first
+    assert visitor.load_tokens() == first
     held = stored_tokens(visitor, "other")
     assert held.access_token in other.secrets
     assert held.id_token in other.secrets
@@ -56,11 +56,11 @@ def test_connect_again_renews_the_token(
 ) -> None:
     visitor.sign_in(corp)
     visitor.connect(other)
-    first = visitor.held("other")
+    first = visitor.load_tokens("other")
 
     visitor.connect(other)
 
-    second = visitor.held("other")
+    second = visitor.load_tokens("other")
     assert first is not None
     assert second is not None
     assert second.access_token != first.access_token
@@ -76,10 +76,10 @@ def test_connecting_the_account_of_another_user_yields_no_token(
 
     visitor.connect(other)  # Ada's browser, Bob's account at the other provider
 
-    assert visitor.held("other") is None
+    assert visitor.load_tokens("other") is None
     assert token_keys(visitor) == ["oauth:corp"]
     assert visitor.user_id != bob.user_id
-    assert bob.held("other") is not None
+    assert bob.load_tokens("other") is not None
 
 
 def test_connecting_while_signed_out_gives_no_token(corp: FakeProvider, visitor: Visitor) -> None:
@@ -91,9 +91,9 @@ def test_connecting_while_signed_out_gives_no_token(corp: FakeProvider, visitor:
 
 def test_redirect_only_process_gives_no_token(corp: FakeProvider, visitor: Visitor) -> None:
     visitor.sign_in(corp)
-    first = visitor.held()
+    first = visitor.load_tokens()
     visitor.sign_in(corp, process="redirect", next="/")
-    assert visitor.held() == first
+    assert visitor.load_tokens() == first
 
 
 def test_disconnecting_drops_the_token(
@@ -120,7 +120,7 @@ def test_disconnecting_one_of_two_accounts_keeps_the_other_ones_token(
     account = SocialAccount.objects.get(uid="1001")
     visitor.client.post("/accounts/3rdparty/", {"account": account.pk})
 
-    assert visitor.held() == held
+    assert visitor.load_tokens() == held
 
 
 # Signing in again
@@ -140,13 +140,13 @@ def test_signing_in_again_keeps_the_tokens_of_the_other_providers(
 ) -> None:
     visitor.sign_in(corp)
     visitor.connect(other)
-    kept, replaced = visitor.held("other"), visitor.held()
+    kept, replaced = visitor.load_tokens("other"), visitor.load_tokens()
 
     visitor.sign_in(corp)
 
-    assert visitor.held("other") == kept
+    assert visitor.load_tokens("other") == kept
     assert kept is not None
-    assert visitor.held() not in (None, replaced)
+    assert visitor.load_tokens() not in (None, replaced)
     assert token_keys(visitor) == ["oauth:corp", "oauth:other"]
 
 
@@ -155,9 +155,9 @@ def test_signing_in_again_with_the_other_provider_keeps_the_first(
 ) -> None:
     visitor.sign_in(corp)
     visitor.connect(other)
-    first = visitor.held()
+    first = visitor.load_tokens()
     visitor.sign_in(other, "other")
-    assert visitor.held() == first
+    assert visitor.load_tokens() == first
     assert token_keys(visitor) == ["oauth:corp", "oauth:other"]
 
 

@@ -96,9 +96,9 @@ def test_pending_connection_of_a_signed_in_user_is_checked_too(
         visitor.start("other", process="connect", next=LONGEST)
     assert len(pending_sign_ins(visitor)) == 3
     assert visitor.start("other", next="/" + "\x01" * 1999).status_code == 400
-    assert visitor.held() is not None
+    assert visitor.load_tokens() is not None
     assert visitor.connect(other)["Location"] == "/"
-    assert visitor.held("other") is not None
+    assert visitor.load_tokens("other") is not None
 
 
 def test_other_peoples_sign_ins_are_not_dropped(corp: FakeProvider, visitor: Visitor) -> None:
@@ -108,4 +108,4 @@ def test_other_peoples_sign_ins_are_not_dropped(corp: FakeProvider, visitor: Vis
     for _ in range(12):
         start_sign_in(visitor, next=LONGEST)
     assert bystander.client.get(corp.consent(begun)).status_code == 302
-    assert bystander.held() is not None
+    assert bystander.load_tokens() is not None

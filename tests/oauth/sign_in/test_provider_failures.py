@@ -74,7 +74,7 @@ def test_metadata_that_is_null_counts_as_left_out(corp: FakeProvider, visitor: V
     corp.auth_method = "client_secret_basic"  # which is meant then
     corp.more_of_metadata = {"token_endpoint_auth_methods_supported": None}
     assert visitor.sign_in(corp).status_code == 302
-    assert visitor.held() is not None
+    assert visitor.load_tokens() is not None
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_userinfo_request_uses_the_token_whatever_netrc_contains(
 
     visitor.sign_in(corp)
 
-    assert visitor.held() is not None
+    assert visitor.load_tokens() is not None
 
 
 def test_closed_port_is_a_page(corp: FakeProvider, visitor: Visitor, settings: Settings) -> None:
@@ -372,10 +372,10 @@ def test_description_of_an_error_is_not_shown(corp: FakeProvider, visitor: Visit
 
 def test_failed_sign_in_leaves_the_one_before_alone(corp: FakeProvider, visitor: Visitor) -> None:
     visitor.sign_in(corp)
-    held = visitor.held()
+    held = visitor.load_tokens()
     corp.failing["/token"] = NONSENSE["server error"]
     visitor.sign_in(corp)
-    assert visitor.held() == held
+    assert visitor.load_tokens() == held
 
 
 def test_github_error_in_a_good_response_is_a_page(github: FakeProvider, visitor: Visitor) -> None:

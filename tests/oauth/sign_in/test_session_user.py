@@ -73,7 +73,7 @@ def test_process_without_the_key_answers_signed_out_and_leaves_the_session_as_it
             assert NAME not in response.cookies, page
             assert store.items() == before, page
     assert SWAPPED.does(partial(is_signed_in, ada), at=400)
-    assert ada.held() is not None
+    assert ada.load_tokens() is not None
 
 
 def test_password_that_was_changed_ends_the_session_whatever_keys_a_process_has(

@@ -161,9 +161,9 @@ def test_state_of_another_provider_is_refused(other: FakeProvider, visitor: Visi
 def test_state_is_valid_once(corp: FakeProvider, visitor: Visitor) -> None:
     url = visitor.callback_address(corp)
     assert visitor.client.get(url).status_code == 302
-    held = visitor.held()
+    held = visitor.load_tokens()
     assert visitor.client.get(url).status_code == 302
-    assert visitor.held() == held
+    assert visitor.load_tokens() == held
 
 
 def test_response_of_another_issuer_is_refused(corp: FakeProvider, visitor: Visitor) -> None:
@@ -191,7 +191,7 @@ def test_response_without_an_issuer_is_refused_where_one_is_announced(
 def test_response_of_the_expected_issuer_is_accepted(corp: FakeProvider, visitor: Visitor) -> None:
     url = visitor.callback_address(corp)
     assert visitor.client.get(url, {"iss": corp.issuer, **_query(url)}).status_code == 302
-    assert visitor.held() is not None
+    assert visitor.load_tokens() is not None
 
 
 @pytest.mark.parametrize("process", ["login", "connect"])
@@ -320,13 +320,13 @@ def test_sign_out_ends_the_session(corp: FakeProvider, visitor: Visitor) -> None
     assert (response.status_code, response["Location"]) == (302, "/")
     assert key is not None
     assert not type(visitor.session)().exists(key)
-    assert visitor.held() is None
+    assert visitor.load_tokens() is None
 
 
 def test_sign_out_by_get_only_shows_a_form(corp: FakeProvider, visitor: Visitor) -> None:
     visitor.sign_in(corp)
     assert visitor.client.get("/accounts/logout/").status_code == 200
-    assert visitor.held() is not None
+    assert visitor.load_tokens() is not None
 
 
 def test_providers_in_the_database_are_ignored(corp: FakeProvider, visitor: Visitor) -> None:

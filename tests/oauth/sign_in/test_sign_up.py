@@ -67,7 +67,7 @@ def test_address_that_is_taken_is_not_stored_a_second_time(
 ) -> None:
     visitor, response = newcomer(other, email=address, email_verified=verified)
     assert response["Location"] == "/"
-    assert visitor.held("other") is not None
+    assert visitor.load_tokens("other") is not None
     assert user_of(visitor).email == ""
     [kept] = EmailAddress.objects.filter(email__iexact="ada@example.com")
     assert (str(kept.user_id), kept.verified) == (known.user_id, True)

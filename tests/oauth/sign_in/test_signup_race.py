@@ -56,7 +56,7 @@ def test_first_sign_ins_of_one_person_at_once_all_succeed(
     assert [response.status_code for response in responses] == [302] * AT_ONCE
     assert rows(database_file, "SELECT uid FROM socialaccount_socialaccount") == [("1001",)]
     ((user_id,),) = rows(database_file, "SELECT id FROM auth_user")
-    held = [visitor.held() for visitor in visitors]
+    held = [visitor.load_tokens() for visitor in visitors]
     assert {visitor.user_id for visitor in visitors} == {str(user_id)}
     assert len({each.access_token for each in held if each}) == AT_ONCE
 
@@ -74,7 +74,7 @@ def test_first_sign_in_overtaken_by_another_needs_no_sign_up_form(
         response = visitor.sign_in(corp)
     assert response["Location"] == "/"
     assert visitor.user_id == first.user_id
-    assert visitor.held()
+    assert visitor.load_tokens()
     assert "socialaccount_sociallogin" not in visitor.session
 
 
@@ -109,7 +109,7 @@ def test_connections_of_one_account_at_once_all_succeed(
     responses = all_at_once(lambda visitor: visitor.connect(other), visitors)
 
     assert [response["Location"] for response in responses] == ["/"] * 2
-    assert all(visitor.held("other") for visitor in visitors)
+    assert all(visitor.load_tokens("other") for visitor in visitors)
 
 
 def test_failed_sign_up_leaves_no_user(

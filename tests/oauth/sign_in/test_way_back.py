@@ -67,13 +67,13 @@ def test_callback_without_a_state_of_this_browser_does_not_sign_in(
     }[of]
     if of == "repeated":
         visitor.client.get(used)
-    before = visitor.user_id, visitor.held()
+    before = visitor.user_id, visitor.load_tokens()
     asked = len(corp.authorizations) + len(corp.codes)
 
     response = visitor.client.get(strange)
 
     assert (response.status_code, response["Location"]) == (302, "/")
-    assert (visitor.user_id, visitor.held()) == before
+    assert (visitor.user_id, visitor.load_tokens()) == before
     stranger = Visitor()
     led = stranger.client.get(strange)
     assert (led.status_code, next_of(led)) == (302, None)
@@ -93,9 +93,9 @@ def test_late_callback_redirects_to_its_page_without_a_sign_in(
     visitor.sign_in(corp)
     late = visitor.callback_address(corp, next=WANTED)
     grow_old(visitor)
-    held = visitor.held()
+    held = visitor.load_tokens()
     assert visitor.client.get(late)["Location"] == WANTED
-    assert visitor.held() == held
+    assert visitor.load_tokens() == held
 
 
 def test_late_callback_connects_nothing_and_explains_it(

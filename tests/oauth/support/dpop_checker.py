@@ -43,7 +43,7 @@ class ProofChecker:
         """Return the thumbprint (RFC 7638) of the key that made the proof. Raises Refused."""
         if len(proofs) != 1:
             raise Refused(INVALID, f"{len(proofs)} proofs")
-        header, claims, jwk = self._verified(proofs[0])
+        header, claims, jwk = self._verify(proofs[0])
         self._require(header.get("typ") == "dpop+jwt", "typ")
         self._require(set(claims) >= {"jti", "htm", "htu", "iat"}, "a claim is missing")
         self._require(claims["htm"] == method, "htm")
@@ -61,7 +61,7 @@ class ProofChecker:
         text = json.dumps(members, sort_keys=True, separators=(",", ":"))
         return _encode(hashlib.sha256(text.encode()))
 
-    def _verified(self, proof: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    def _verify(self, proof: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         try:
             header = jwt.get_unverified_header(proof)
             jwk = header["jwk"]

@@ -77,7 +77,7 @@ class Visitor:
     def session(self) -> SessionBase:
         return self.client.session
 
-    def held(self, provider: str = "corp") -> TokenSet | None:
+    def load_tokens(self, provider: str = "corp") -> TokenSet | None:
         return vault.load_token_set(self.session, provider)
 
     @property

@@ -17,16 +17,16 @@ EACH = CONNECTION_SIZE_MAX - 2_000  # bytes of an access token
 def fill(session: Any, largest: str, room: int) -> None:
     """Store connections until about so many bytes are left; ``largest`` gets the largest one."""
 
-    def left() -> int:
+    def leave() -> int:
         return ITEM_MAX_BYTES - OVERHEAD - len(session.serializer().dumps(dict(session.items())))
 
     _connect(session, largest, EACH + 1_000)
     number = 0
-    while left() - room > EACH + 1_000:
+    while leave() - room > EACH + 1_000:
         number += 1
         _connect(session, f"hostile{number}", EACH)
     _connect(session, "rest", 1)
-    _connect(session, "rest", left() - room)
+    _connect(session, "rest", leave() - room)
     session.save()
 
 

@@ -119,7 +119,7 @@ class Interleaving:
         clients = {each: Client(holds) for each in HONEST_ONES & {*self._scene}}
         return State(0, dict(self._table.items), (), self._faults, requests, clients)
 
-    def explored(self, start: str = "refresh", *, until_found: bool = False) -> Explored:
+    def explore(self, start: str = "refresh", *, until_found: bool = False) -> Explored:
         """Visit every reachable state once; or stop at the first violation."""
         first = self.started_with(start)
         found, seen = Explored(), {first.digest()}
@@ -147,7 +147,7 @@ class Interleaving:
         if state.tick < self._ticks:
             yield "a grace passes", state._replace(tick=state.tick + 1)
         for at, (by, late) in enumerate(state.late):
-            items, _ = self._sent(state, late)
+            items, _ = self._send_to_table(state, late)
             rest = state.late[:at] + state.late[at + 1 :]
             yield f"a write of {by} arrives", self._with(state, items)._replace(late=rest)
         for deletion in state.leaving:
@@ -158,9 +158,9 @@ class Interleaving:
             if not each.begun:
                 yield from self._begin(state, number, each)
             elif (send := self._after(number, each).send) is not None:
-                yield from self._called(state, number, each, send)
+                yield from self._call(state, number, each, send)
             elif not each.is_delivered and each.who in HONEST_ONES:
-                yield f"{number} is answered", self._delivered(state, number, each)
+                yield f"{number} is answered", self._deliver(state, number, each)
 
     def _begin(self, state: State, number: int, each: Request) -> Iterator[tuple[str, State]]:
         before = state.requests[:number]
@@ -187,34 +187,34 @@ class Interleaving:
         request = each._replace(token=shown, arrived=state.tick)
         yield f"{number}{each.who} presents {shown[:8]}", self._put(state, number, request)
 
-    def _called(
+    def _call(
         self, state: State, number: int, each: Request, send: Send
     ) -> Iterator[tuple[str, State]]:
-        items, report = self._sent(state, send)
+        items, report = self._send_to_table(state, send)
         label = f"{number}{each.who} {send.operation}"
         went = self._with(state, items)
         if send.operation == "delete_item" and each.who != ENDS:
             went = went._replace(ended_by=went.ended_by | {number})
             if each.who in HONEST_ONES and self._is_in_time(state, each):
                 went = went._replace(ended_hastily=went.ended_hastily | {number})
-        yield label, self._told(went, number, each, report)
+        yield label, self._tell(went, number, each, report)
         if not state.faults:
             return
         less = went._replace(items=state.items, was_ended=state.was_ended)
         less = less._replace(faults=state.faults - 1)
         if send.operation == "get_item":
             failed = Result(NO_RESPONSE, None, TableUnavailable(), state.tick)
-            yield f"{label}: no answer", self._told(less, number, each, failed)
+            yield f"{label}: no answer", self._tell(less, number, each, failed)
             return
         unknown = Result(UNKNOWN, None, FateUnknown(), state.tick)
         lost = self._with(less, items)
-        yield f"{label}: the answer is lost", self._told(lost, number, each, unknown)
+        yield f"{label}: the answer is lost", self._tell(lost, number, each, unknown)
         if items != state.items:
-            yield f"{label}: never applied", self._told(less, number, each, unknown)
+            yield f"{label}: never applied", self._tell(less, number, each, unknown)
             late = less._replace(late=(*less.late, (number, send)))
-            yield f"{label}: delayed", self._told(late, number, each, unknown)
+            yield f"{label}: delayed", self._tell(late, number, each, unknown)
 
-    def _delivered(self, state: State, number: int, each: Request) -> State:
+    def _deliver(self, state: State, number: int, each: Request) -> State:
         client, result = state.clients[each.who], self._after(number, each).result
         if client.awaits == number:
             if isinstance(result, TokenResponse):
@@ -233,16 +233,16 @@ class Interleaving:
         """Return a request's next step after its history, by running it from the start."""
         key = (number, *each.key())
         if key not in self._next:
-            self._next[key] = self._replayed(number, each)
+            self._next[key] = self._replay(number, each)
         return self._next[key]
 
-    def _replayed(self, number: int, each: Request) -> Next:
+    def _replay(self, number: int, each: Request) -> Next:
         self._random.seed(number)
         self._deletions.clear()
         services = replace(self._services, write_queues=WriteQueues())
         install(services)
         self.clock.now = START + GRACE * each.arrived
-        steps = self._presented(self._process(services), each)
+        steps = self._present(self._process(services), each)
         report = iter(each.history)
         outcome, error = None, None
         try:
@@ -260,13 +260,13 @@ class Interleaving:
             if isinstance(end.value, TokenResponse):
                 self._mint(end.value.refresh_token)
                 self._mint(end.value.access_token)
-            return self._ended(end.value or "done")
+            return self._make_end(end.value or "done")
         except GrantError:
-            return self._ended("invalid")
+            return self._make_end("invalid")
         except StoreUnavailable:
-            return self._ended("503")
+            return self._make_end("503")
 
-    def _ended(self, result: Any) -> Next:
+    def _make_end(self, result: Any) -> Next:
         return Next(result=result, at=self.clock.now, deletions=tuple(self._deletions))
 
     def _remove_soon(self, _: Services, ids: Iterable[str], *, ended_by: int | None = None) -> None:
@@ -277,7 +277,7 @@ class Interleaving:
     def _process(self, services: Services) -> Grants:
         return Grants(services, self.world.lifetimes)
 
-    async def _presented(self, grants: Grants, each: Request) -> Any:
+    async def _present(self, grants: Grants, each: Request) -> Any:
         if each.who == ENDS:
             return await end_grant_by_id(grants._services, self._session)
         if each.who == REVOKES:
@@ -288,14 +288,14 @@ class Interleaving:
             return await grants.redeem(each.token, verifier=verifier, redirect_uri=None, **asked)
         return await grants.refresh(each.token, scope=None, **asked)
 
-    def _sent(self, state: State, send: Send) -> tuple[Items, Result]:
+    def _send_to_table(self, state: State, send: Send) -> tuple[Items, Result]:
         """Run a call on the table; return the items afterwards, and the result."""
         self._table.items = dict(state.items)
         outcome, error = _finish(send)
         name = repr(error) + name_of(getattr(error, "item", None)) if error else name_of(outcome)
         return self._table.items, Result(name, outcome, error, state.tick)
 
-    def _told(self, state: State, number: int, each: Request, report: Result) -> State:
+    def _tell(self, state: State, number: int, each: Request, report: Result) -> State:
         after = each._replace(history=(*each.history, report))
         before = len(self._after(number, each).deletions)
         new = self._after(number, after).deletions[before:]

@@ -187,7 +187,7 @@ class Stage:
         known = [secret for provider in self.providers.values() for secret in provider.secrets]
         return [*known, *self._keys(), self.logout_token]
 
-    def revoked(self, name: str) -> list[str]:
+    def revoked_tokens(self, name: str) -> list[str]:
         return [form["token"] for form in self.providers[name].revocations]
 
     def _note(self, name: str) -> None:

@@ -308,12 +308,12 @@ def test_lease_is_renewed_while_the_provider_is_slow(
     renewals: list[bool] = []
     renew = Leases.renew
 
-    async def counted(self: Leases, secret: str, holder: str, *, seconds: int) -> bool:
+    async def count(self: Leases, secret: str, holder: str, *, seconds: int) -> bool:
         store.clock.advance(seconds - 1)
         renewals.append(await renew(self, secret, holder, seconds=seconds))
         return renewals[-1]
 
-    monkeypatch.setattr(Leases, "renew", counted)
+    monkeypatch.setattr(Leases, "renew", count)
     corp.hooks["/token"] = lambda: until(lambda: len(renewals) >= 3)
     assert get_token(expired).refresh_token in corp.refresh_tokens
     assert renewals[:3] == [True] * 3  # One more may find that the refresh has ended.

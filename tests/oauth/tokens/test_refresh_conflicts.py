@@ -95,11 +95,11 @@ def test_old_copy_adopts_the_successor(
 def test_session_that_ends_between_the_refresh_and_its_save_gets_no_token(
     signed_in: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def ended(_: SessionStore, must_create: bool = False) -> None:
+    def end(_: SessionStore, must_create: bool = False) -> None:
         raise UpdateError
 
     store.clock.advance(4000)
-    monkeypatch.setattr(SessionStore, "save", ended)
+    monkeypatch.setattr(SessionStore, "save", end)
     with pytest.raises(oauth.NotConnected):
         get_token(signed_in)
 

@@ -57,24 +57,24 @@ def is_unavailable(call: Callable[[], object]) -> bool:
 def with_item(change: Callable[[dict[str, Any]], object]) -> Fault:
     """Forward, and change the item that was answered."""
 
-    def altered(body: bytes) -> bytes:
+    def alter(body: bytes) -> bytes:
         content = json.loads(body)
         for item in [content["Item"]] if "Item" in content else content.get("Items", []):
             change(item)
         return json.dumps(content).encode()
 
-    return change_response(altered)
+    return change_response(alter)
 
 
 def add_checksum(change: Callable[[bytes], bytes]) -> Fault:
     """Forward, and change the bytes of the response, with the checksum of what was sent."""
 
-    def altered(exchange: Exchange) -> Response:
+    def alter(exchange: Exchange) -> Response:
         honest = exchange.forward()
         headers = honest.headers | {"x-amz-crc32": str(zlib.crc32(honest.body))}
         return honest._replace(body=change(honest.body), headers=headers)
 
-    return altered
+    return alter
 
 
 def other_letter(item: dict[str, Any]) -> None:
@@ -122,7 +122,7 @@ def refused_with_item(
 ) -> Fault:
     """Return the stored item with a failed condition, as AWS does, but changed."""
 
-    def refused(exchange: Exchange) -> Response:
+    def refuse(exchange: Exchange) -> Response:
         stands = faulty.stack.items()[id_of(key)]
         item: dict[str, Any] = {
             name: {kind: base64.b64encode(value).decode() if kind == "B" else value}
@@ -132,7 +132,7 @@ def refused_with_item(
         change(item)
         return error("ConditionalCheckFailedException", Item=item)(exchange)
 
-    return refused
+    return refuse
 
 
 def change_in_two() -> tuple[str, SessionStore, SessionStore]:
@@ -162,11 +162,11 @@ def test_session_that_moves_before_it_is_read_once_more_is_not_refused(
 ) -> None:
     key, mine, theirs = change_in_two()
 
-    def moved(item: dict[str, Any]) -> None:
+    def move(item: dict[str, Any]) -> None:
         other_letter(item)
         theirs.cycle_key()
 
-    faulty.table.on("PutItem", refused_with_item(faulty, key, moved), times=1)
+    faulty.table.on("PutItem", refused_with_item(faulty, key, move), times=1)
     with pytest.raises(SessionMoved):
         mine.save()
     assert "refused" not in caplog.text
@@ -222,17 +222,17 @@ def test_wrong_item_of_a_failed_condition_is_read_again(
     session["mine"], other["theirs"] = 1, 1
     other.save()
 
-    def misled(body: bytes) -> bytes:
+    def mislead(body: bytes) -> bytes:
         content = json.loads(body)
         if "Item" in content:
             content["Item"]["id"] = {"S": "A" * 43}
         return json.dumps(content).encode()
 
-    def altered(exchange: Exchange) -> Response:
+    def alter(exchange: Exchange) -> Response:
         honest = exchange.forward()
-        return honest._replace(body=misled(honest.body))
+        return honest._replace(body=mislead(honest.body))
 
-    faulty.table.on("PutItem", altered)
+    faulty.table.on("PutItem", alter)
     with pytest.raises(Conflict) as caught:
         run_sync(records.replace(stale, expected=stale, now=int(faulty.stack.clock())))
     assert caught.value.current is not None
@@ -276,13 +276,13 @@ def wrong_plaintext(*bytes_given: int) -> Fault:
     """Forward, and answer 32 other bytes: the ones given, in turn, the last one for good."""
     left = list(bytes_given)
 
-    def altered(body: bytes) -> bytes:
+    def alter(body: bytes) -> bytes:
         content = json.loads(body)
         byte = left.pop(0) if len(left) > 1 else left[0]
         content["Plaintext"] = base64.b64encode(bytes([byte]) * 32).decode()
         return json.dumps(content).encode()
 
-    return change_response(altered)
+    return change_response(alter)
 
 
 def test_wrong_data_key_is_asked_for_once_more(

@@ -56,12 +56,12 @@ NEW = {"token": "new", "other": 1}
 def base64_broken(body: bytes) -> bytes:
     """Make the base64 of every binary in a response one that cannot be decoded."""
 
-    def broken(value: Any, name: str = "") -> Any:
+    def break_down(value: Any, name: str = "") -> Any:
         if isinstance(value, dict):
-            return {key: broken(member, key) for key, member in value.items()}
+            return {key: break_down(member, key) for key, member in value.items()}
         return "A" if name in {"B", "Plaintext", "CiphertextBlob"} else value
 
-    return json.dumps(broken(json.loads(body))).encode()
+    return json.dumps(break_down(json.loads(body))).encode()
 
 
 def cut_after(length: int) -> Fault:

@@ -156,13 +156,13 @@ def test_child_forked_in_the_middle_of_a_flight_makes_one_of_its_own(
 def test_child_has_clients_and_services_of_its_own(stack: Stack) -> None:
     saved_key(a=1)
 
-    def found() -> list[Any]:
+    def find() -> list[Any]:
         threads = executor("sessions_kms-calls", CALLS)
         return [services.services(), clients.kms_client("eu-west-1"), threads]
 
     # The parent's live on while the child makes its own, so no address can be used twice.
-    keep = found()
-    assert not {id(each) for each in keep} & set(in_child(lambda: [id(each) for each in found()]))
+    keep = find()
+    assert not {id(each) for each in keep} & set(in_child(lambda: [id(each) for each in find()]))
     assert keep[0] is stack.services
 
 

@@ -29,13 +29,13 @@ def lose_next_response(
 ) -> None:
     """Have the next such write applied, and something else done before its sender knows."""
 
-    def lost(exchange: Exchange) -> Response:
+    def lose(exchange: Exchange) -> Response:
         exchange.forward()
         with another_process():
             meanwhile()
         raise Dropped
 
-    faulty.table.on(operation, lost, times=1)
+    faulty.table.on(operation, lose, times=1)
 
 
 CHANGES: dict[str, tuple[Callable[[Any], object], Callable[[Any], object], dict[str, Any]]] = {

@@ -91,12 +91,12 @@ def load(request: pytest.FixtureRequest) -> Iterator[Load]:
         return
     with asyncio.Runner() as runner:
 
-        async def loaded(key: str) -> tuple[str | None, Any]:
+        async def load(key: str) -> tuple[str | None, Any]:
             session = SessionStore(key)
             user = await session.aget("_auth_user_id")
             return session.session_key, user
 
-        yield lambda key: runner.run(loaded(key))
+        yield lambda key: runner.run(load(key))
 
 
 def others(behind: Behind) -> dict[str, bytes]:

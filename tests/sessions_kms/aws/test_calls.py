@@ -87,12 +87,12 @@ def test_no_error_outlives_its_call(
     """Its traceback has the frames of the call, and these what was asked and answered."""
     made: list[weakref.ref[Exception]] = []
 
-    def noted() -> Exception:
+    def note() -> Exception:
         error = end()
         made.append(weakref.ref(error))
         return error
 
     with nothing_collected():
-        ask(service, *[noted] * times, attempts=attempts)
+        ask(service, *[note] * times, attempts=attempts)
         assert made
         assert [each() for each in made] == [None] * len(made)

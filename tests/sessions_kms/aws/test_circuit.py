@@ -195,12 +195,12 @@ def test_probe_that_breaks_ends_no_circuit_for_good(
 ) -> None:
     """Whatever a probe raises, the next call begins another one when it is due."""
 
-    async def broken() -> Outcome:
+    async def break_down() -> Outcome:
         raise ZeroDivisionError
 
     times_out(circuit, TIMEOUTS_MAX, Probed())
     with pytest.raises(ZeroDivisionError):
-        circuit._probe_until_response(broken)
+        circuit._probe_until_response(break_down)
     clock.advance(PROBE_EVERY)
     threads.waiting.clear()
     assert is_refused(circuit, Probed(RESPONDED))

@@ -63,11 +63,11 @@ def no_thread(monkeypatch: pytest.MonkeyPatch) -> list[Callable[..., Any]]:
     done: list[Callable[..., Any]] = []
     suspend = BlockingCall.suspend
 
-    async def noted(self: BlockingCall) -> Any:
+    async def note(self: BlockingCall) -> Any:
         done.append(self.function)
         return await suspend(self)
 
-    monkeypatch.setattr(BlockingCall, "suspend", noted)
+    monkeypatch.setattr(BlockingCall, "suspend", note)
     return done
 
 
@@ -285,11 +285,11 @@ def test_endpoint_is_requested_once_per_account_and_table(
     found: list[str] = []
     target_of = client_choice.target_of
 
-    def noted(client: Any, table: str) -> Any:
+    def note(client: Any, table: str) -> Any:
         found.append(table)
         return target_of(client, table)
 
-    monkeypatch.setattr(client_choice, "target_of", noted)
+    monkeypatch.setattr(client_choice, "target_of", note)
     client: Any = builtin_client()
     for account in ("1", "1", "2"):
         frozen = client.credentials.get_frozen_credentials()._replace(account_id=account)

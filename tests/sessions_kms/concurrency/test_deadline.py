@@ -188,11 +188,11 @@ def test_queue_within_a_call_that_has_nothing_left_begins_nothing(clock: FakeClo
 def test_call_that_is_closed_elsewhere_is_charged_to_its_own_request(clock: FakeClock) -> None:
     """Steps that nobody resumes are closed by the collector, in whatever context is there."""
 
-    def begun() -> Generator[None, None, None]:
+    def begin() -> Generator[None, None, None]:
         with deadline.request(), deadline.call(3):
             yield
 
-    abandoned = begun()
+    abandoned = begin()
     contextvars.Context().run(next, abandoned)
     clock.advance(3)
     with deadline.request():

@@ -96,14 +96,14 @@ def test_cancelled_task_ends_its_coroutine_where_it_waits() -> None:
         finally:
             ended.append(True)
 
-    async def cancelled() -> None:
+    async def cancel() -> None:
         task = asyncio.ensure_future(waiting())
         await asyncio.sleep(0)
         task.cancel()
         await task
 
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(cancelled())
+        asyncio.run(cancel())
     assert ended == [True]
 
 
@@ -468,18 +468,18 @@ async def test_request_without_time_does_not_get_a_lock_that_another_holds() -> 
 def test_what_is_held_is_known_whatever_is_left_first() -> None:
     things = first, second, other = object(), object(), object()
 
-    def held() -> list[bool]:
+    def hold() -> list[bool]:
         return [waits.is_held_here(each) for each in things]
 
     waits.unmark_held(other)
     for each in (first, second):
         waits.mark_held(each)
     waits.unmark_held(other)
-    assert held() == [True, True, False]
+    assert hold() == [True, True, False]
     waits.unmark_held(first)
-    assert held() == [False, True, False]
+    assert hold() == [False, True, False]
     waits.mark_held(first)
     waits.unmark_held(first)
-    assert held() == [False, True, False]
+    assert hold() == [False, True, False]
     waits.unmark_held(second)
-    assert held() == [False, False, False]
+    assert hold() == [False, False, False]

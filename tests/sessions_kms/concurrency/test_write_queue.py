@@ -157,11 +157,11 @@ def test_waiter_out_of_time_does_not_lead(
     waited: list[float | None] = []
     wait = Event.wait
 
-    def noted(event: Event, seconds: float | None, behind: Any = ()) -> Any:
+    def note(event: Event, seconds: float | None, behind: Any = ()) -> Any:
         waited.append(seconds)
         return wait(event, seconds, behind)
 
-    monkeypatch.setattr(Event, "wait", noted)
+    monkeypatch.setattr(Event, "wait", note)
     queues.join("a", "1")
     second = other.run(queues.join, "a", "2")
     for passed in (1.0, RETRY_BUDGET):

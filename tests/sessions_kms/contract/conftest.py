@@ -16,10 +16,10 @@ def by_twin(name: str) -> Callable[..., Any]:
     """Return a method that has its async twin do what is asked of it."""
     twin = getattr(SessionStore, name)
 
-    def done(self: SessionStore, *args: Any, **kwargs: Any) -> Any:
+    def run_to_end(self: SessionStore, *args: Any, **kwargs: Any) -> Any:
         return asyncio.run(twin(self, *args, **kwargs))
 
-    return done
+    return run_to_end
 
 
 @pytest.fixture(params=["threads", "event loop"])

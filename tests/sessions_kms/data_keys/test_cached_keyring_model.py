@@ -35,18 +35,18 @@ class WitnessKMS(FakeKMS):
         self.refused: set[str | None] = set()
 
     def generate_data_key(self, key_id: str, context: Mapping[str, str]) -> DataKeyResponse:
-        return self._noted(super().generate_data_key(key_id, context))
+        return self._note(super().generate_data_key(key_id, context))
 
     def decrypt(
         self, key_id: str, ciphertext: bytes, context: Mapping[str, str]
     ) -> DataKeyResponse:
         try:
-            return self._noted(super().decrypt(key_id, ciphertext, context))
+            return self._note(super().decrypt(key_id, ciphertext, context))
         except KMSUnavailable as exc:
             self.refused.add(exc.refused_key)
             raise
 
-    def _noted(self, response: DataKeyResponse) -> DataKeyResponse:
+    def _note(self, response: DataKeyResponse) -> DataKeyResponse:
         self.given_at[response.ciphertext] = self.clock()
         return response
 

@@ -126,11 +126,11 @@ def test_findings_are_printed_as_they_are_made_and_kept_when_it_is_interrupted(
     out = io.StringIO()
     seen: list[str] = []
 
-    def interrupted() -> Iterator[Finding]:
+    def interrupt() -> Iterator[Finding]:
         seen.append(out.getvalue())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(doctor, "not_before_findings", interrupted)
+    monkeypatch.setattr(doctor, "not_before_findings", interrupt)
     with pytest.raises(SystemExit) as ended:
         call_command("check_session_store", stdout=out)
     assert ended.value.code == 1

@@ -71,7 +71,7 @@ def test_doctor_under_its_own_policy_is_all_green_and_needs_all_of_it(deployed: 
     role = deployed.role("doctor")
     act_as(role)
     assert found_wrong() == {}
-    assert role.used == role.granted()
+    assert role.used == role.granted_actions()
     assert role.denied == {
         "dynamodb:UpdateItem",  # Nothing that the site, or the doctor, has a right to.
         "kms:Decrypt",  # Outside of the sessions' encryption context.

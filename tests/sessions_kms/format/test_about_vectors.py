@@ -48,7 +48,7 @@ def test_second_program_agrees(name: str) -> None:
         context = reference_format.encryption_context(vector.namespace, period)
         return vector.unwrap(encrypted_key, context) or b""
 
-    def opened() -> dict[str, str]:
+    def open_all() -> dict[str, str]:
         return reference_format.open_about(
             vector.item,
             namespace=vector.namespace,
@@ -60,10 +60,10 @@ def test_second_program_agrees(name: str) -> None:
         )
 
     if content["expected"]["outcome"] == "about":
-        assert opened() == content["expected"]["words"]
+        assert open_all() == content["expected"]["words"]
     else:
         with pytest.raises((NoSession, Invalid, CannotTell)):
-            opened()
+            open_all()
 
 
 def test_most_are_failures() -> None:

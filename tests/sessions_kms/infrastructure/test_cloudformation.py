@@ -126,14 +126,14 @@ def test_table_and_key_outlive_their_stack() -> None:
 def test_site_is_assumed_by_its_service_and_the_others_by_operators(deployed: Deployed) -> None:
     iam = boto3.client("iam", region_name=REGION)
 
-    def trusted(role: str) -> Any:
+    def trusts(role: str) -> Any:
         found: Any = iam.get_role(RoleName=f"{deployed.table}-{role}")["Role"]
         (statement,) = found["AssumeRolePolicyDocument"]["Statement"]
         return statement["Principal"]
 
-    assert trusted("web") == {"Service": "ecs-tasks.amazonaws.com"}
+    assert trusts("web") == {"Service": "ecs-tasks.amazonaws.com"}
     for role in ("admin", "doctor"):
-        assert trusted(role) == {"AWS": "arn:aws:iam::123456789012:root"}
+        assert trusts(role) == {"AWS": "arn:aws:iam::123456789012:root"}
 
 
 def test_each_region_has_the_same_policy_of_the_key() -> None:

@@ -95,7 +95,7 @@ def test_operator_needs_all_of_the_policy_and_nothing_else(
     assert run("clearsessions", "--force").status == 0
     Inspection(services.services()).list_table()
     assert moving.denied == set()
-    assert moving.used == moving.granted()
+    assert moving.used == moving.granted_actions()
 
 
 def test_auditor_needs_to_read_the_table_and_can_do_nothing_else_there(
@@ -116,7 +116,7 @@ def test_auditor_needs_to_read_the_table_and_can_do_nothing_else_there(
     assert writers.get("w1") is not None
     assert not writers.should_have("w1", clock())
     assert auditor.denied == set()
-    assert auditor.used | {"kms:VerifyMac"} == auditor.granted()
+    assert auditor.used | {"kms:VerifyMac"} == auditor.granted_actions()
     with pytest.raises(StoreUnavailable):
         writers.put(written)
 
@@ -177,7 +177,7 @@ def test_doctor_needs_all_of_the_policy(deployed: Deployed, settings: Settings) 
     report = run("check_session_store", "--json").json
     assert [each for each in report["checks"] if each["level"] == "failing"] == []
     assert [each for each in report["checks"] if "denie" in each["detail"]] == []
-    assert enforced.used == enforced.granted()
+    assert enforced.used == enforced.granted_actions()
     assert enforced.denied <= BEYOND
 
 

@@ -127,7 +127,7 @@ def test_site_needs_all_of_its_policy_and_nothing_else(
     deployed_again, _ = deployed.serve_as("web", clock, **config)
     use_the_site()
     assert enforced.denied | deployed_again.denied == set()
-    assert enforced.used | deployed_again.used == WEB == enforced.granted()
+    assert enforced.used | deployed_again.used == WEB == enforced.granted_actions()
 
 
 def test_strict_mode_needs_no_further_rights(
@@ -206,7 +206,7 @@ def test_policy_of_the_key_alone_keeps_the_rest_of_the_account_out(deployed: Dep
 
 
 def test_every_role_has_the_rights_of_the_site(deployed: Deployed) -> None:
-    assert all(deployed.role(role).granted() >= WEB for role in ROLES)
+    assert all(deployed.role(role).granted_actions() >= WEB for role in ROLES)
 
 
 @pytest.mark.parametrize("role", list(ROLES))

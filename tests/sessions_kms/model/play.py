@@ -131,11 +131,11 @@ class Play(Ledger):
         self.wait(DISTURBED_FOR + 1)
 
     def strike(self, call: int, fault: Fault) -> None:
-        def struck(handle: Handle) -> Any:
+        def strike(handle: Handle) -> Any:
             self.world.disturb()
             return fault(handle)
 
-        self.world.wire.strike(call, struck)
+        self.world.wire.strike(call, strike)
 
     def delete_items(self, unwanted: Callable[[str, Item], bool]) -> None:
         items = self.world.table.items

@@ -124,7 +124,7 @@ class World:
         if item is None or read_tombstone(item):
             return None
         record = SessionRecord.from_item(item)
-        data_key = self._unwrapped(record)
+        data_key = self._unwrap(record)
         payload = envelope.open_(
             record, namespace=self.config.namespace, session_key=key, data_key=data_key
         )
@@ -143,7 +143,7 @@ class World:
         """Return all bytes in the table."""
         return repr(self.table.items).encode()
 
-    def _unwrapped(self, record: SessionRecord) -> bytes:
+    def _unwrap(self, record: SessionRecord) -> bytes:
         kms = self.kms
         asked, calls, faults = kms.calls, self.wire.calls, self.wire._faults
         kms.calls, self.wire.calls, self.wire._faults = [], [], {}

@@ -59,7 +59,7 @@ class Calls:
         finally:
             self._running = False
 
-    def made(self, call: Callable[[], T]) -> T:
+    def make_call(self, call: Callable[[], T]) -> T:
         if not self._running or self.reached:
             return call()
         self._left -= 1
@@ -85,7 +85,7 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, *methods: tuple[type, str]) -> 
 def _count(calls: Calls, method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
-        return calls.made(lambda: method(*args, **kwargs))
+        return calls.make_call(lambda: method(*args, **kwargs))
 
     return call
 

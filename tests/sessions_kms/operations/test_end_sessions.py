@@ -398,10 +398,10 @@ def test_items_of_other_kinds_stay(stack: Stack) -> None:
 def test_interruption_reports_how_to_continue(fake: Stack) -> None:
     save_session()
 
-    def interrupted(*_: Any, **__: Any) -> bool:
+    def interrupt(*_: Any, **__: Any) -> bool:
         raise KeyboardInterrupt
 
-    fake.dynamodb.on("DeleteItem session", interrupted)
+    fake.dynamodb.on("DeleteItem session", interrupt)
     done = end("--all")
     assert done.status == 3
     assert f"manage.py end_sessions --before {NOW}" in done.err
@@ -413,11 +413,11 @@ def test_interruption_reports_how_to_continue(fake: Stack) -> None:
 def test_interruption_before_the_first_delete_is_reported(
     fake: Stack, arguments: list[str]
 ) -> None:
-    def interrupted(*_: Any, **__: Any) -> int:
+    def interrupt(*_: Any, **__: Any) -> int:
         raise KeyboardInterrupt
 
     save_session()
-    fake.dynamodb.on("DescribeTable", interrupted)
+    fake.dynamodb.on("DescribeTable", interrupt)
     done = end(*arguments)
     assert (done.status, "Run the same command again" in done.err) == (3, True)
     assert len(fake.sessions()) == 1
@@ -523,12 +523,12 @@ def test_nothing_is_done_without_confirmation(fake: Stack, monkeypatch: pytest.M
 
 
 def test_ctrl_c_at_the_question_does_nothing(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: Any) -> str:
+    def interrupt(*_: Any) -> str:
         raise KeyboardInterrupt
 
     save_session()
     terminal = Terminal()
-    monkeypatch.setattr(terminal, "readline", interrupted)
+    monkeypatch.setattr(terminal, "readline", interrupt)
     monkeypatch.setattr(sys, "stdin", terminal)
     done = run("end_sessions", "--all")
     assert (done.status, "Nothing was done." in done.err, len(fake.sessions())) == (1, True, 1)

@@ -93,11 +93,11 @@ def test_continually_new_sessions_are_reported(
 ) -> None:
     begun: list[str] = []
 
-    def owned(_: str) -> list[str]:
+    def own(_: str) -> list[str]:
         begun.append(id_of(sign_in_user("7").session_key or ""))
         return begun
 
-    monkeypatch.setattr(fake.services.queries, "owned_ids", as_coroutine(owned))
+    monkeypatch.setattr(fake.services.queries, "owned_ids", as_coroutine(own))
     with pytest.raises(StoreUnavailable, match="keep beginning"):
         ending.end_sessions_of(services(), "7")
     assert len(begun) == ending.PASSES_MAX

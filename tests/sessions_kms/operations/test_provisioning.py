@@ -352,10 +352,10 @@ def _key_id(arn: str) -> str:
 def test_key_whose_alias_failed_is_named_so_that_it_is_not_lost(
     kms: Any, alias: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def denied(**_: Any) -> None:
+    def deny(**_: Any) -> None:
         raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "CreateAlias")
 
-    monkeypatch.setattr(kms, "create_alias", denied)
+    monkeypatch.setattr(kms, "create_alias", deny)
     with pytest.raises(ProvisioningError, match=r"arn:aws:kms:.* was created, but not its alias"):
         create_key(kms, alias)
 

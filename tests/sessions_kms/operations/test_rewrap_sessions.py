@@ -175,12 +175,12 @@ def test_interrupted_wait_is_resumed(stack: Stack) -> None:
     saved_key(token="t")
     switch(stack)
 
-    def interrupted(_: float) -> None:
+    def interrupt(_: float) -> None:
         if stack.clock() >= NOW + 1000:
             raise KeyboardInterrupt
         stack.clock.advance(1)
 
-    install(replace(stack.services, sleep=interrupted))
+    install(replace(stack.services, sleep=interrupt))
     assert rewrap().status == 3
     install(stack.services)
     assert rewrap().status == 0

@@ -156,11 +156,11 @@ def test_missing_table_is_reported(fake: Stack) -> None:
 
 
 def test_table_lost_in_the_middle_is_reported(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    def lost(*_: Any) -> set[str]:
+    def lose(*_: Any) -> set[str]:
         raise OperationalError("server closed the connection")
 
     save_content(a=1)
-    monkeypatch.setattr(DatabaseEngine, "live_keys", lost)
+    monkeypatch.setattr(DatabaseEngine, "live_keys", lose)
     with pytest.raises(CommandError, match=r"server closed.*Run it again") as caught:
         run()
     assert caught.value.returncode == 3

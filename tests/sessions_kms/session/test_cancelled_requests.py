@@ -80,19 +80,19 @@ class Leaving:
     def watched(self, coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
         """Return it with the wait of this number as it is told."""
 
-        def replaced(_: int, wait: Wait) -> Wait:
+        def replace(_: int, wait: Wait) -> Wait:
             self.waits += 1  # of all that are watched
             return Left(wait, self) if self.waits == self.at + 1 else wait
 
-        return with_waits(coroutine, replaced)
+        return with_waits(coroutine, replace)
 
     def watch_writes(self, patch: pytest.MonkeyPatch) -> None:
         finish = Finisher.finish
 
-        async def watched(finisher: Finisher, work: Coroutine[Any, Any, Any], *more: Any) -> Any:
+        async def watch(finisher: Finisher, work: Coroutine[Any, Any, Any], *more: Any) -> Any:
             return await finish(finisher, self.watched(work), *more)
 
-        patch.setattr(Finisher, "finish", watched)
+        patch.setattr(Finisher, "finish", watch)
 
     async def leave(self) -> None:
         assert self.requester is not None
@@ -260,13 +260,13 @@ async def test_session_ended_during_a_load_is_not_restored(world: World, is_read
     session = SessionStore(save_content(a=1))
     read, may = threading.Event(), threading.Event()
 
-    def held(handle: Handle) -> Any:
+    def hold(handle: Handle) -> Any:
         response = handle() if is_read == "before it ends" else None
         read.set()
         assert may.wait(WITHIN)
         return response or handle()
 
-    world.table.on("GetItem session", held)
+    world.table.on("GetItem session", hold)
     load = asyncio.ensure_future(session.aget("a"))
     assert await asyncio.to_thread(read.wait, WITHIN)
     world.table.heal()

@@ -87,12 +87,12 @@ def cut(
 ) -> Coroutine[Any, Any, T]:
     """Return it with its task cancelled in the wait of this number."""
 
-    def replaced(number: int, wait: Wait) -> Wait:
+    def replace(number: int, wait: Wait) -> Wait:
         if number == at:
             cuts.append(Cut(wait, done))
         return cuts[0] if number == at else wait
 
-    return with_waits(coroutine, replaced)
+    return with_waits(coroutine, replace)
 
 
 STORIES = [

@@ -44,14 +44,14 @@ def in_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Collect what an event loop has done in threads."""
     found: list[str] = []
 
-    def noted(apart: Callable[..., Any], **kwargs: Any) -> Any:
+    def note(apart: Callable[..., Any], **kwargs: Any) -> Any:
         def call(work: partial[Any]) -> Any:
             found.append(getattr(work.func, "__qualname__", repr(work)))
             return sync_to_async(apart, **kwargs)(work)
 
         return call
 
-    monkeypatch.setattr(threads, "sync_to_async", noted)
+    monkeypatch.setattr(threads, "sync_to_async", note)
     threads._caller_in.cache_clear()
     yield found
     threads._caller_in.cache_clear()

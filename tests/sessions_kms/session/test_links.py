@@ -85,13 +85,13 @@ def test_session_stored_between_two_queries_is_ended(
     looks: list[str] = []
     owned = run_blocking(fake.services.queries.owned_ids)
 
-    def looked(owner: str) -> list[str]:
+    def look(owner: str) -> list[str]:
         looks.append(owner)
         if len(looks) == 2:
             fake.put_item(item)
         return owned(owner)
 
-    monkeypatch.setattr(fake.services.queries, "owned_ids", as_coroutine(looked))
+    monkeypatch.setattr(fake.services.queries, "owned_ids", as_coroutine(look))
     assert ending.end_linked(services(), LINK) == 1
     assert not is_alive(session)
     assert link_items(fake) == set()

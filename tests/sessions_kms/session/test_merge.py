@@ -116,10 +116,10 @@ def test_merge_by_example(base: Session, ours: Session, theirs: Session, merged:
 
 @pytest.mark.parametrize("value", ["x", 2, True, None])
 def test_unchanged_plain_value_is_not_serialized(value: object) -> None:
-    def refused(session: Session) -> bytes:
+    def refuse(session: Session) -> bytes:
         raise AssertionError(session)
 
-    assert changed_keys({"a": value}, {"a": value}, refused) == set()
+    assert changed_keys({"a": value}, {"a": value}, refuse) == set()
 
 
 def test_frames_with_session_content_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -247,7 +247,7 @@ def test_one_that_ends_in_the_middle_of_its_write_leaves_the_others_to_theirs(ga
 def test_lost_response_of_a_shared_write_is_everybodys(gate: Gate) -> None:
     session = save_session(a=1)
 
-    def lost(put: Handle) -> Any:
+    def lose(put: Handle) -> Any:
         put()
         with another_process():
             theirs = open_again(session)
@@ -256,7 +256,7 @@ def test_lost_response_of_a_shared_write_is_everybodys(gate: Gate) -> None:
             theirs.save()
         raise ConnectionError
 
-    gate.then = [pass_unharmed, lost]
+    gate.then = [pass_unharmed, lose]
     assert Writers(gate, writers(session, 4)).finish() == ["ok"] * 4
     # Not laid over what another one saved after it was applied.
     assert stored_item(session) == {"a": 1, "key0": 0, "key1": "theirs", "key2": 2, "key3": 3}

@@ -73,10 +73,10 @@ class Meanwhile:
         self.is_reached = False
         self.errors: list[Exception] = []
         self._left = at
-        self._other = threading.Thread(target=self._caught, args=(act,), daemon=True)
+        self._other = threading.Thread(target=self._catch, args=(act,), daemon=True)
 
     def around(self, act: Callable[[], object]) -> None:
-        first = threading.Thread(target=self._traced, args=(act,), daemon=True)
+        first = threading.Thread(target=self._trace, args=(act,), daemon=True)
         first.start()
         first.join(WITHIN)
         if self.is_reached:
@@ -84,20 +84,20 @@ class Meanwhile:
         assert not first.is_alive()
         assert not self._other.is_alive()
 
-    def _traced(self, act: Callable[[], object]) -> None:
-        sys.settrace(self._called)
+    def _trace(self, act: Callable[[], object]) -> None:
+        sys.settrace(self._call)
         try:
-            self._caught(act)
+            self._catch(act)
         finally:
             sys.settrace(None)
 
-    def _caught(self, act: Callable[[], object]) -> None:
+    def _catch(self, act: Callable[[], object]) -> None:
         try:
             act()
         except Exception as exc:  # noqa: BLE001 - which they are is looked at below
             self.errors.append(exc)
 
-    def _called(self, frame: FrameType, event: str, arg: object) -> Any:
+    def _call(self, frame: FrameType, event: str, arg: object) -> Any:
         return self._line if frame.f_code.co_filename in SWEPT else None
 
     def _line(self, frame: FrameType, event: str, arg: object) -> Any:

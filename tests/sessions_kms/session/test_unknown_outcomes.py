@@ -179,7 +179,7 @@ def test_write_that_was_certainly_not_applied_is_sent_again(name: str) -> None:
 def test_lease_taken_over_after_a_lost_response_is_not_reported_as_lost() -> None:
     result: list[Any] = []
 
-    def taken(handle: Handle) -> Any:
+    def take(handle: Handle) -> Any:
         wire.handle_now(handle)
         memory.items[LEASE["id"]["S"]] = LEASE | {"stamp": {"B": b"of another"}}
         raise ConnectionError
@@ -187,7 +187,7 @@ def test_lease_taken_over_after_a_lost_response_is_not_reported_as_lost() -> Non
     struck = Wire()
     memory = MemoryDynamoDB(struck)
     items = Items(memory)
-    struck.strike(0, taken)
+    struck.strike(0, take)
     with pytest.raises(TableUnavailable):
         result.append(run_sync(items.table.put_stamped(LEASE, expected=None)))
     assert result == []

@@ -62,16 +62,16 @@ class FakeKMS(MemoryKMS):
         )
 
     def generate_data_key(self, key_id: str, context: Mapping[str, str]) -> DataKeyResponse:
-        state = self._asked("generate_data_key", key_id, context)
+        state = self._find_state("generate_data_key", key_id, context)
         return _response(state, super().generate_data_key(key_id, context))
 
     def decrypt(
         self, key_id: str, ciphertext: bytes, context: Mapping[str, str]
     ) -> DataKeyResponse:
-        state = self._asked("decrypt", key_id, context)
+        state = self._find_state("decrypt", key_id, context)
         return _response(state, super().decrypt(key_id, ciphertext, context))
 
-    def _asked(self, operation: str, key_id: str, context: Mapping[str, str]) -> State:
+    def _find_state(self, operation: str, key_id: str, context: Mapping[str, str]) -> State:
         call = Call(operation, key_id, dict(context))
         self.calls.append(call)
         self.during(call)

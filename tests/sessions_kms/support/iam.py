@@ -44,7 +44,7 @@ class Enforcement:
             "before-parameter-build.*.*", self._check
         )
 
-    def granted(self) -> set[str]:
+    def granted_actions(self) -> set[str]:
         return {
             action for statement in self.policy["Statement"] for action in some(statement["Action"])
         }

@@ -22,11 +22,11 @@ Driver = Callable[[Coroutine[Any, Any, Any]], Any]
 def as_coroutine(call: Callable[..., T]) -> Callable[..., Coroutine[Any, Any, T]]:
     """Return a blocking function as a coroutine function."""
 
-    async def called(*args: Any, **kwargs: Any) -> T:
+    async def call_step(*args: Any, **kwargs: Any) -> T:
         outcome: T = await BlockingCall(partial(call, **kwargs), args)
         return outcome
 
-    return called
+    return call_step
 
 
 def run_blocking(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
@@ -114,11 +114,11 @@ def cancel_at(coroutine: Coroutine[Any, Any, object], at: int) -> bool:
     """Run it in an event loop and cancel it in one of its waits; False if it ends before that."""
     hanging = Hanging()
 
-    def replaced(number: int, wait: Wait) -> Wait:
+    def replace(number: int, wait: Wait) -> Wait:
         return hanging if number == at else wait
 
     async def cancel() -> bool:
-        task = asyncio.ensure_future(with_waits(coroutine, replaced))
+        task = asyncio.ensure_future(with_waits(coroutine, replace))
         begun = asyncio.ensure_future(hanging.begun.wait())
         await asyncio.wait([task, begun], return_when=asyncio.FIRST_COMPLETED)
         begun.cancel()

@@ -90,15 +90,15 @@ class WiredKMS(FakeKMS):
 
     def generate_data_key(self, key_id: str, context: Mapping[str, str]) -> DataKeyResponse:
         handle = super().generate_data_key
-        return self._sent("GenerateDataKey", lambda: handle(key_id, context))
+        return self._send("GenerateDataKey", lambda: handle(key_id, context))
 
     def decrypt(
         self, key_id: str, ciphertext: bytes, context: Mapping[str, str]
     ) -> DataKeyResponse:
         handle = super().decrypt
-        return self._sent("Decrypt", lambda: handle(key_id, ciphertext, context))
+        return self._send("Decrypt", lambda: handle(key_id, ciphertext, context))
 
-    def _sent(self, operation: str, handle: Callable[[], DataKeyResponse]) -> DataKeyResponse:
+    def _send(self, operation: str, handle: Callable[[], DataKeyResponse]) -> DataKeyResponse:
         try:
             response = self.wire.send(operation, handle)
         except (OSError, BotoCoreError, ClientError):

@@ -168,11 +168,11 @@ def test_grant_that_ended_meanwhile_is_not_stored_again(
 ) -> None:
     save = GrantStore.asave
 
-    async def ended(self: GrantStore) -> None:
+    async def end(self: GrantStore) -> None:
         await GrantStore(self.session_key).adelete()
         await save(self)
 
-    monkeypatch.setattr(GrantStore, "asave", ended)
+    monkeypatch.setattr(GrantStore, "asave", end)
     assert header(called(token), b"set-cookie") is None
     assert run_sync(grants().open(token, upstream="tools")) is None
 
@@ -189,18 +189,18 @@ async def test_who_shows_nothing_in_an_outage_of_the_database_is_led_to_no_sign_
 ) -> None:
     """It would not end; a client whose refresh was answered 503 keeps what it has."""
 
-    async def refused() -> Problem:
+    async def refuse() -> Problem:
         with pytest.raises(Problem) as found:
             await who_calls.find_caller(RequestFactory().post("/gateway/tools/x"))
         return found.value
 
-    assert (await refused()).status == 401
+    assert (await refuse()).status == 401
     database.refused(OperationalError("no server"))
-    problem = await refused()
+    problem = await refuse()
     assert (problem.status, problem.code) == (503, "database_unavailable")
     assert CHALLENGE not in problem.headers
     database.served()
-    assert (await refused()).status == 401
+    assert (await refuse()).status == 401
 
 
 @pytest.mark.parametrize("code", sorted(GRANT_ENDING_CODES))

@@ -289,10 +289,10 @@ def test_open_calls_of_a_client_are_counted_apart_from_the_persons(
 ) -> None:
     other = Caller.allowed(gateway, "open")
 
-    def refused() -> bool:
+    def refuse() -> bool:
         return caller.call("open/x").status_code == 429
 
-    wait_until(refused, "both calls are open")
+    wait_until(refuse, "both calls are open")
     assert other.call("open/x").status_code == 200
     assert gateway.get("open/x").status_code == 200
 

@@ -45,10 +45,10 @@ TOKEN = TokenSet(
 
 @pytest.fixture(autouse=True)
 def with_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def held(*_: object) -> TokenSet:
+    async def hold(*_: object) -> TokenSet:
         return TOKEN
 
-    monkeypatch.setattr(upstream_token, "aget_token", held)
+    monkeypatch.setattr(upstream_token, "aget_token", hold)
 
 
 @pytest.fixture

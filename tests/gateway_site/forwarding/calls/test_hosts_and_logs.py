@@ -39,12 +39,12 @@ def test_outage_has_a_line_a_request_with_its_id_and_one_traceback(gateway: Gate
         ]
     assert {response.status_code for response in responses} == {503}
 
-    def logged() -> str:
+    def read_log() -> str:
         return gateway.log.read_text(encoding="utf-8")[before:]
 
     ids = [response.headers["X-Request-ID"] for response in responses]
-    wait_until(lambda: all(each in logged() for each in ids), "each has its line")
-    log = logged()
+    wait_until(lambda: all(each in read_log() for each in ids), "each has its line")
+    log = read_log()
     assert len(log.splitlines()) < 110, log
     for response in responses:
         [line] = [line for line in log.splitlines() if response.headers["X-Request-ID"] in line][

@@ -60,7 +60,7 @@ def test_account_of_the_sign_in_is_named_not_a_connected_one(
 ) -> None:
     other.person = {"sub": "other-2", "email": "ada@other.example", "name": "Ada"}
     visitor.connect(other)
-    assert visitor.held("other") is not None
+    assert visitor.load_tokens("other") is not None
     user = index(visitor)["user"]
     assert (user["id"], user["provider"]) == ("corp|1001", "corp")
 

@@ -144,7 +144,7 @@ async def test_app_that_waits_with_many_keeps_no_other_app_of_the_person_from_it
 @pytest.mark.parametrize("has_turn", [False, True])
 def test_cancelled_waiting_call_frees_its_place(has_turn: bool) -> None:
     @on_moved_clock
-    async def cancelled() -> None:
+    async def cancel() -> None:
         calls = UserCalls(FEW)
         ada = of("ada", 5, calls)
         await turns()
@@ -158,7 +158,7 @@ def test_cancelled_waiting_call_frees_its_place(has_turn: bool) -> None:
             await each.end()
         assert len(calls) == 0
 
-    cancelled()
+    cancel()
 
 
 def test_limits_are_those_of_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,7 +167,7 @@ def test_call_that_is_cancelled_while_receivers_wait_for_a_thread_sends_both_sig
     handler = GatewayHandler()
     go_on.clear()
 
-    async def cancelled() -> None:
+    async def cancel() -> None:
         threads = executor("gateway-receivers", RECEIVER_THREADS)
         busy = [
             asyncio.create_task(in_thread(threads, go_on.wait, TIMEOUT))
@@ -183,7 +183,7 @@ def test_call_that_is_cancelled_while_receivers_wait_for_a_thread_sends_both_sig
         while len(received) < len(BOTH):  # noqa: ASYNC110 - it has no event to wait for
             await asyncio.sleep(0.001)
 
-    in_a_new_loop(cancelled)
+    in_a_new_loop(cancel)
     assert [signal for signal, _ in received] == BOTH
 
 

@@ -174,5 +174,5 @@ def test_resource_that_the_provider_rejects_has_a_code_and_ends_no_session(
     provider.failing["/token"] = lambda: INVALID_TARGET
     assert "cannot be reached at the moment" in call(visitor)
     assert "corp refreshes no tokens for the resource (invalid_target)" in caplog.text
-    assert visitor.held() is not None
+    assert visitor.load_tokens() is not None
     assert "token_invalid_target" in visitor.sign_in(provider).content.decode()

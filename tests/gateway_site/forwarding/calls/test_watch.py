@@ -191,13 +191,13 @@ async def advance(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Awaitabl
     monkeypatch.setattr(loop, "time", lambda: time() + ahead)
     monkeypatch.setattr(call_watch, "WATCH_DELAY", NEVER)
 
-    async def advanced(seconds: float) -> None:
+    async def advance_first(seconds: float) -> None:
         nonlocal ahead
         ahead += seconds
         for _ in range(5):
             await asyncio.sleep(0)
 
-    return advanced
+    return advance_first
 
 
 async def test_those_that_take_longer_are_watched_each_in_its_time(

@@ -234,7 +234,7 @@ def test_grant_is_sealed_with_the_tokens_of_its_own_exchange(
 ) -> None:
     """The browser's refresh token stays the browser's, and its session as it was."""
     app.register()
-    before, corp.gives_refresh_token = ada.held(), gives_one
+    before, corp.gives_refresh_token = ada.load_tokens(), gives_one
     code = WayBack.of(allow(ada, app, corp)).response["code"]
     token = app.redeem(code).json()["access_token"]
     stored = run_sync(grants().open(token, upstream="tools"))
@@ -246,7 +246,7 @@ def test_grant_is_sealed_with_the_tokens_of_its_own_exchange(
     assert (held.refresh_token is not None) is gives_one
     assert held.refresh_token != before.refresh_token
     assert held.grant_secret != before.grant_secret
-    assert ada.held() == before
+    assert ada.load_tokens() == before
     assert run_sync(grants().open(token, upstream="files")) is None
 
 
@@ -261,7 +261,7 @@ def test_grant_keeps_the_claims_of_its_own_consent(
     token = app.redeem(code).json()["access_token"]
     stored = run_sync(grants().open(token, upstream="tools"))
     assert stored is not None
-    held, before = vault.load_token_set(stored.session, "corp"), ada.held()
+    held, before = vault.load_token_set(stored.session, "corp"), ada.load_tokens()
     assert held is not None
     assert (held.email, held.name) == ("ada@new.example", "Ada Lovelace")
     assert before is not None

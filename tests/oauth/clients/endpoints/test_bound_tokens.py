@@ -115,15 +115,15 @@ def lives(tokens: dict[str, Any], key: ProofKey | None) -> bool:
 def test_metadata_and_preflights_offer_proofs_only_where_they_are_on(
     app: BoundApp, settings: Settings
 ) -> None:
-    def found(path: str) -> Any:
+    def find(path: str) -> Any:
         return app.http.get(f"/.well-known/{path}").json().get("dpop_signing_alg_values_supported")
 
     for path in ("oauth-authorization-server", "oauth-protected-resource/gateway/tools"):
         install(settings)
-        assert {"ES256", "EdDSA", "Ed25519", "PS256"} <= set(found(path))
-        assert not any(each.startswith(("HS", "none")) for each in found(path))
+        assert {"ES256", "EdDSA", "Ed25519", "PS256"} <= set(find(path))
+        assert not any(each.startswith(("HS", "none")) for each in find(path))
         install(settings, dpop=False)
-        assert found(path) is None
+        assert find(path) is None
     assert "DPoP" in app.http.options("/oauth/token")["Access-Control-Allow-Headers"]
 
 

@@ -193,7 +193,7 @@ def give_another_account(person: Visitor) -> None:
 def disconnect_corp(person: Visitor) -> None:
     account = SocialAccount.objects.get(user_id=person.user_id, uid="1001")
     person.client.post("/accounts/3rdparty/", {"account": account.pk})
-    assert person.held() is None
+    assert person.load_tokens() is None
 
 
 def test_rejected_sign_in_ends_no_other_browser(

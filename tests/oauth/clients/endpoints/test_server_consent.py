@@ -68,8 +68,8 @@ def test_grant_gets_its_own_tokens_and_the_browser_none(
     assert held.access_token in notes.authorization.people_of_tokens
     assert (held.issuer, held.resource) == (notes.authorization.issuer, notes.url)
     assert held.subject == ada.user_id
-    assert ada.held("notes") is None
-    assert ada.held("corp") is not None
+    assert ada.load_tokens("notes") is None
+    assert ada.load_tokens("corp") is not None
     [listed] = run_sync(live_grants.list_grants(services(), ada.user_id or ""))
     assert (listed.labels.upstream, listed.labels.provider) == ("notes", "notes")
     assert not ada.session.get("oauth_connecting")

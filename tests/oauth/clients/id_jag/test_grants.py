@@ -436,7 +436,7 @@ def test_grant_is_no_access_that_a_revocation_at_the_provider_would_end(
 ) -> None:
     visitor.sign_in(corp)
     tool.get_token()
-    held = visitor.held()
+    held = visitor.load_tokens()
     assert held is not None
     remaining = RemainingAccess.beside(services(), visitor.session)
     assert not remaining.includes("corp", held)

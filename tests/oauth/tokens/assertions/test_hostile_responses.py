@@ -54,7 +54,7 @@ def assert_nothing_is_sent(signed_in: Visitor, server: AssertionServer) -> None:
     with pytest.raises(ReauthenticationRequired):
         get_token(signed_in, "notes")
     assert not server.forms
-    assert signed_in.held("notes") is None
+    assert signed_in.load_tokens("notes") is None
 
 
 @each_case(
@@ -236,7 +236,7 @@ def test_token_that_cannot_be_used_is_not_stored(
     forget_failures(signed_in)
     with pytest.raises(error):
         get_token(signed_in, "notes")
-    assert signed_in.held("notes") is None
+    assert signed_in.load_tokens("notes") is None
 
 
 def test_nothing_that_is_secret_is_logged(

@@ -58,16 +58,16 @@ def test_unknown_parameter_is_named(params: dict[str, Any], named: str) -> None:
 
 
 def test_depth_is_bounded() -> None:
-    def nested(levels: int, kind: str) -> dict[str, Any]:
+    def nest(levels: int, kind: str) -> dict[str, Any]:
         value: Any = {"S": "x"}
         for _ in range(levels):
             value = {"M": {"a": value}} if kind == "M" else {"L": [value]}
         return {"Item": {"a": value}}
 
     for kind in ("M", "L"):
-        assert write_body("PutItem", nested(32, kind))
+        assert write_body("PutItem", nest(32, kind))
         with pytest.raises(TypeError, match="32 times"):
-            write_body("PutItem", nested(33, kind))
+            write_body("PutItem", nest(33, kind))
 
 
 def test_error_shows_no_value() -> None:

@@ -180,12 +180,12 @@ def test_session_of_tls_is_kept_once_it_can_be_resumed(
     kept: list[bool] = []
     session = TlsChannel.session
 
-    def noted(self: TlsChannel) -> ssl.SSLSession | None:
+    def note(self: TlsChannel) -> ssl.SSLSession | None:
         found = session(self)
         kept.append(found is not None and found.has_ticket)
         return found
 
-    monkeypatch.setattr(TlsChannel, "session", noted)
+    monkeypatch.setattr(TlsChannel, "session", note)
 
     def plays(peer: Peer) -> None:
         for _ in range(5):

@@ -115,21 +115,21 @@ def test_surplus_response_is_discarded(transport: Transport) -> None:
 def test_implausible_response_closes_the_connection(transport: Transport) -> None:
     """It may be that to another request, and then all that follow on its connection are."""
 
-    def refused(_: Response) -> None:
+    def refuse(_: Response) -> None:
         raise InvalidResponse
 
-    def told(found: Response) -> None:
+    def tell(found: Response) -> None:
         raise LookupError(found.body)
 
     with Server(echoes) as server:
         asks = transport(server.port)
         for _ in range(3):  # An error that a response tells is none of its connection's.
             with pytest.raises(LookupError, match="a"):
-                asks.send(request(b"a"), told)
+                asks.send(request(b"a"), tell)
         assert server.connections == 1
         for number in range(1, 4):
             with pytest.raises(InvalidResponse):
-                asks.send(request(), refused)
+                asks.send(request(), refuse)
             assert server.connections == number
 
 

@@ -325,7 +325,7 @@ def test_forked_child_has_all_places_although_the_parent_used_them() -> None:
 def test_forked_child_of_a_loop_leaves_its_connections_alone(echo: Server) -> None:
     looping = AsyncPool(endpoint(echo), limits=PATIENT)
 
-    def asked() -> str:
+    def ask() -> str:
         return str(
             asyncio.new_event_loop()
             .run_until_complete(looping.send(request()))
@@ -334,7 +334,7 @@ def test_forked_child_of_a_loop_leaves_its_connections_alone(echo: Server) -> No
 
     async def parent() -> list[str]:
         before = await looping.send(request())
-        child = in_child(lambda: in_thread(asked))
+        child = in_child(lambda: in_thread(ask))
         after = await looping.send(request())
         return [before.headers["connection-number"], child, after.headers["connection-number"]]
 
