@@ -146,7 +146,7 @@ def test_oauth_clients_hold_up_no_page_no_call_and_no_sign_in(
 ) -> None:
     all_busy(served, CLIENT)
     late = served.connect(CLIENT)
-    others = [sign_ins("corp"), *map(served.connected, (PAGE, CALL, CONSENT, DOCUMENT))]
+    others = [sign_ins("corp"), *map(served.connect, (PAGE, CALL, CONSENT, DOCUMENT))]
     wait_until(lambda: len(urls.reached) == PLACES + len(others), "all others are served")
     served.advance(PROVIDER_QUEUE_TIMEOUT + 0.5)
     got = read_response(late)
@@ -172,7 +172,7 @@ def test_consents_hold_up_no_program_and_documents_no_consent(
     served: Served, busy: bytes, others: list[bytes]
 ) -> None:
     all_busy(served, busy)
-    late, clients = served.connect(busy), list(map(served.connected, others))
+    late, clients = served.connect(busy), list(map(served.connect, others))
     wait_until(lambda: len(urls.reached) == PLACES + len(others), "the others are served")
     served.advance(PROVIDER_QUEUE_TIMEOUT - 1)
     assert is_open(late)
