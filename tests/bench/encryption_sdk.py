@@ -5,9 +5,8 @@ Like the engine, the suite commits to the key and does not sign.
 
 from typing import Any
 
-from tests.bench.peers import ItemPeer
+from tests.bench.peers import ENCRYPTION_SDK, ItemPeer
 
-NAME = "AWS Encryption SDK, caching"
 MAX_AGE = 300.0  # seconds, like the engine's default
 CONTEXT = {"purpose": "bench"}
 
@@ -35,4 +34,4 @@ def peer(key_arn: str) -> ItemPeer:
         data: bytes = client.decrypt(source=sealed, materials_manager=manager)[0]
         return data
 
-    return ItemPeer(NAME, wrap, unwrap)
+    return ItemPeer(ENCRYPTION_SDK, wrap, unwrap)

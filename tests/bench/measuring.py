@@ -1,78 +1,32 @@
-"""Contestants, measured in turns (A B C A B C …), so that all run under the same conditions.
+"""Contestants, measured alternating call by call (A B C A B C …) in one process.
 
-Each call is timed separately, in wall time and in CPU time of its thread. Preparing a call is not
-timed. Garbage is collected before each turn; the collector stays enabled.
+Each finds the processor's caches as the others left them, as in a site that does other things
+between two calls: a block of calls of one contestant would flatter whoever computes most. Each call
+is timed separately, in CPU time of its thread. Preparing a call is not timed. Garbage is collected
+before each round; the collector stays enabled.
 """
 
 import gc
 import os
 import statistics
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
-from time import perf_counter_ns, thread_time_ns
-from typing import Protocol
+from time import sleep, thread_time_ns
 
 Call = Callable[[], object]
-Turn = tuple[list[float], list[float]]  # microseconds of each call: wall, CPU
-
-CALLS_MIN = 3  # of a contestant in one turn, even if it is slow
-CALLS_MAX = 200
-WARM_UP = 5
-
-
-class Contestant(Protocol):
-    """Makes calls and times them one by one."""
-
-    @property
-    def name(self) -> str: ...
-    def turn(self, calls: int) -> Turn: ...
-
-
-@dataclass(frozen=True)
-class Here:
-    """A contestant in this process. `prepare` returns the call that is timed."""
-
-    name: str
-    prepare: Callable[[], Call]
-
-    def turn(self, calls: int) -> Turn:
-        gc.collect()
-        return _turn(self.prepare, calls)
-
-
-@dataclass(frozen=True)
-class Elsewhere:
-    """A contestant in another process."""
-
-    name: str
-    ask: Callable[[int], Turn]
-
-    def turn(self, calls: int) -> Turn:
-        return self.ask(calls)
 
 
 @dataclass
 class Times:
-    """Microseconds of each call, turn by turn."""
+    """Microseconds of each call, round by round."""
 
-    turns: list[list[float]] = field(default_factory=list)
-
-    def percentile(self, percent: float) -> float:
-        return percentile(chain.from_iterable(self.turns), percent)
+    rounds: list[list[float]] = field(default_factory=list)
 
     @property
     def median(self) -> float:
-        return self.percentile(50)
-
-
-@dataclass
-class Timed:
-    """The times of one contestant."""
-
-    wall: Times = field(default_factory=Times)
-    cpu: Times = field(default_factory=Times)
+        return percentile(chain.from_iterable(self.rounds), 50)
 
 
 @dataclass(frozen=True)
@@ -87,22 +41,22 @@ class Ratio:
         return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
-def compete(contestants: Iterable[Contestant], *, rounds: int, budget: float) -> dict[str, Timed]:
-    """Time all contestants in turns of about `budget` seconds each."""
-    found: dict[str, Timed] = {}
-    calls: dict[str, int] = {}
-    field_of = {contestant.name: contestant for contestant in contestants}
-    for name, contestant in field_of.items():
-        warm = contestant.turn(WARM_UP)
-        typical = statistics.median(warm[0]) / 1e6
-        calls[name] = max(CALLS_MIN, min(CALLS_MAX, int(budget / typical)))
-        found[name] = Timed()
+def alternate(
+    contestants: Mapping[str, Callable[[], Call]], *, calls: int, pause: float = 0
+) -> dict[str, list[float]]:
+    """Return the CPU µs of this many calls of each contestant, one of each in turn.
+
+    A contestant returns the call that is timed. ``pause`` is the seconds before each call.
+    """
+    found: dict[str, list[float]] = {name: [] for name in contestants}
     with _heap_set_aside():
-        for _ in range(rounds):
-            for name, contestant in field_of.items():
-                wall, cpu = contestant.turn(calls[name])
-                found[name].wall.turns.append(wall)
-                found[name].cpu.turns.append(cpu)
+        for _ in range(calls):
+            for name, prepare in contestants.items():
+                call = prepare()
+                sleep(pause)
+                began = thread_time_ns()
+                call()
+                found[name].append((thread_time_ns() - began) / 1000)
     return found
 
 
@@ -118,7 +72,7 @@ def use_one_core() -> None:
 
 @contextmanager
 def _heap_set_aside() -> Iterator[None]:
-    """Exclude all current objects from garbage collection: it would take longer than a turn."""
+    """Exclude all current objects from garbage collection: it would take longer than a call."""
     gc.collect()
     gc.freeze()
     try:
@@ -127,23 +81,9 @@ def _heap_set_aside() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _turn(prepare: Callable[[], Call], calls: int) -> Turn:
-    wall, cpu = [], []
-    for _ in range(calls):
-        call = prepare()
-        cpu_began = thread_time_ns()
-        began = perf_counter_ns()
-        call()
-        ended = perf_counter_ns()
-        cpu_ended = thread_time_ns()
-        wall.append((ended - began) / 1000)
-        cpu.append((cpu_ended - cpu_began) / 1000)
-    return wall, cpu
-
-
 def ratio(ours: Times, theirs: Times) -> Ratio:
     """Compare the medians of two contestants, round by round."""
-    pairs = zip(ours.turns, theirs.turns, strict=True)
+    pairs = zip(ours.rounds, theirs.rounds, strict=True)
     return ratio_of([statistics.median(a) / statistics.median(b) for a, b in pairs])
 
 

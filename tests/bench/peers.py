@@ -1,6 +1,6 @@
 """The contestants for storing a session: Django's engines, ours, items of boto3, bare boto3.
 
-Each can store a session, and then prepare to load it, or to change and save it.
+Each can store a session, and then prepare to load it, or to load, change and save it.
 """
 
 import json
@@ -17,12 +17,15 @@ from tests.bench.measuring import Call
 from tests.support.production.aws import REGION, TABLE
 
 OURS = "sessions_kms"
-BARE = "boto3, the same call"
+BY_BOTO = f"{OURS}, by boto3"
+BARE = "boto3, the same calls"
+ENCRYPTION_SDK = "AWS Encryption SDK, caching"
+SQLITE, POSTGRESQL = "Django db (SQLite)", "Django db (PostgreSQL)"
 DYSESSION = "django-dysession"
 ENGINES = {
     OURS: "sessions_kms.backend",
     DYSESSION: "dysession.backends.db",
-    "Django db (SQLite)": "django.contrib.sessions.backends.db",
+    SQLITE: "django.contrib.sessions.backends.db",
     "Django cached_db": "django.contrib.sessions.backends.cached_db",
     "Django cache": "django.contrib.sessions.backends.cache",
     "Django signed_cookies": "django.contrib.sessions.backends.signed_cookies",
@@ -31,21 +34,32 @@ ENGINES = {
 _numbers = count(100_001)  # six digits, so that a change keeps the size
 
 
+def peer(name: str) -> "Peer":
+    """Return a peer of this process, whose settings decide how the engines talk to what they use.
+
+    Raises ImportError if its package is not installed.
+    """
+    if name == BARE:
+        return BarePeer()
+    if name == ENCRYPTION_SDK:
+        from tests.bench import encryption_sdk
+
+        return encryption_sdk.peer(services().config.key_id)
+    return EnginePeer({BY_BOTO: OURS, POSTGRESQL: SQLITE}.get(name, name))
+
+
 class Peer(Protocol):
     """One way to store a session."""
 
-    name: str
-
     def store(self, content: dict[str, Any]) -> None: ...
     def prepare_load(self) -> Call: ...
-    def prepare_save(self) -> Call: ...
+    def prepare_load_and_save(self) -> Call: ...
 
 
 class EnginePeer:
     """A Django session engine."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
         self._engine: Any = import_module(ENGINES[name]).SessionStore
         self.key: str | None = None
 
@@ -59,18 +73,20 @@ class EnginePeer:
     def prepare_load(self) -> Call:
         return lambda: self._engine(self.key).get("n")
 
-    def prepare_save(self) -> Call:
+    def prepare_load_and_save(self) -> Call:
+        return self._load_and_save
+
+    def _load_and_save(self) -> None:
         session = self._engine(self.key)
         session.get("n")
         session["n"] = next(_numbers)
-        return session.save  # type: ignore[no-any-return]
+        session.save()
 
 
 class BarePeer:
     """boto3 alone: exactly the two calls that the engine makes, and nothing else."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self) -> None:
         self._client: Any = boto3.client("dynamodb", region_name=REGION)
         self._calls: dict[str, dict[str, Any]] = {}
 
@@ -79,26 +95,26 @@ class BarePeer:
         ours.store(content)
         self._calls = {
             "GetItem": _capture_parameters("GetItem", ours.prepare_load()),
-            "PutItem": _capture_parameters("PutItem", ours.prepare_save()),
+            "PutItem": _capture_parameters("PutItem", ours.prepare_load_and_save()),
         }
 
     def prepare_load(self) -> Call:
         return lambda: self._client.get_item(**self._calls["GetItem"])
 
-    def prepare_save(self) -> Call:
-        return lambda: self._client.put_item(**self._calls["PutItem"])
+    def prepare_load_and_save(self) -> Call:
+        return self._get_and_put
+
+    def _get_and_put(self) -> None:
+        self._client.get_item(**self._calls["GetItem"])
+        self._client.put_item(**self._calls["PutItem"])
 
 
 class ItemPeer:
     """boto3, and the work of any engine: serialize the session and store it in an item."""
 
     def __init__(
-        self,
-        name: str,
-        wrap: Callable[[bytes], bytes],
-        unwrap: Callable[[bytes], bytes],
+        self, name: str, wrap: Callable[[bytes], bytes], unwrap: Callable[[bytes], bytes]
     ) -> None:
-        self.name = name
         self._wrap = wrap
         self._unwrap = unwrap
         self._client: Any = clients.dynamodb_client(REGION)
@@ -112,9 +128,13 @@ class ItemPeer:
     def prepare_load(self) -> Call:
         return self._load
 
-    def prepare_save(self) -> Call:
+    def prepare_load_and_save(self) -> Call:
+        return self._load_and_save
+
+    def _load_and_save(self) -> None:
+        self._content = self._load()
         self._content["n"] = next(_numbers)
-        return self._save
+        self._save()
 
     def _load(self) -> Any:
         response = self._client.get_item(TableName=TABLE, Key=self._key, ConsistentRead=True)

@@ -9,8 +9,9 @@ class Scale:
 
     sizes: tuple[int, ...]  # of sessions, in KB
     rounds: int
-    budget: float  # for the calls of one contestant in one round
-    alternating: int  # calls of each contestant in one round, where they alternate
+    alternating: int  # calls of each contestant in one round
+    seldom: int  # calls of each contestant with a pause before each
+    pause: float  # seconds
     burst: float  # of load on one server in one round
     bursts: int
     streams: tuple[int, ...]
@@ -21,10 +22,11 @@ class Scale:
 
 
 DEFAULT = Scale(
-    sizes=(1, 4, 64),
-    rounds=30,
-    budget=0.05,
+    sizes=(1, 4, 16, 64, 256),
+    rounds=20,
     alternating=50,
+    seldom=30,
+    pause=1.1,
     burst=3,
     bursts=5,
     streams=(100, 1000),
@@ -36,8 +38,9 @@ DEFAULT = Scale(
 QUICK = Scale(
     sizes=(1,),
     rounds=2,
-    budget=0.002,
     alternating=3,
+    seldom=2,
+    pause=0.01,
     burst=0.2,
     bursts=1,
     streams=(10,),

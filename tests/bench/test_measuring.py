@@ -3,6 +3,7 @@
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.bench import bursts, plots, report
 from tests.bench.bursts import Turn, turn_of
 from tests.bench.content import KB, content
 from tests.bench.load import Load
-from tests.bench.measuring import Here, Times, compete, percentile, ratio, ratio_of
+from tests.bench.measuring import Call, Times, alternate, percentile, ratio, ratio_of
 from tests.bench.proxies import Proxy
 from tests.bench.result import Plot, Section, Table, Target
 from tests.bench.sections import proxying
@@ -42,17 +43,16 @@ def test_ratio_is_the_median_of_the_rounds_with_its_quartiles() -> None:
     assert str(ratio_of([1, 2])) == "1.50 (1.25 to 1.75)"
 
 
-@pytest.mark.slow
-def test_contestants_take_turns_and_only_the_call_is_timed() -> None:
+def test_contestants_alternate_call_by_call_and_only_the_call_is_timed() -> None:
     turns: list[str] = []
 
-    def contestant(name: str) -> Here:
-        return Here(name, lambda: lambda: turns.append(name))
+    def prepare(name: str) -> Call:
+        turns.append(f"prepare {name}")
+        return lambda: turns.append(name)
 
-    found = compete([contestant("a"), contestant("b")], rounds=3, budget=1e-9)
-    measured = turns[10:]  # after the warm-up of both
-    assert measured == ["a"] * 3 + ["b"] * 3 + ["a"] * 3 + ["b"] * 3 + ["a"] * 3 + ["b"] * 3
-    assert [len(turn) for turn in found["a"].wall.turns] == [3, 3, 3]
+    found = alternate({name: partial(prepare, name) for name in "ab"}, calls=3)
+    assert turns == ["prepare a", "a", "prepare b", "b"] * 3
+    assert {name: len(calls) for name, calls in found.items()} == {"a": 3, "b": 3}
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no such call on this system")
@@ -85,7 +85,7 @@ def test_unexpected_rejections_stop_a_run(monkeypatch: pytest.MonkeyPatch) -> No
     assert turn_of(server, 200, 1, may_refuse=True).load == load
 
 
-@pytest.mark.parametrize("size", [1, 4, 64])
+@pytest.mark.parametrize("size", [1, 4, 64, 256])
 def test_content_has_its_exact_size(size: int) -> None:
     from django.contrib.sessions.serializers import JSONSerializer
 
