@@ -28,7 +28,7 @@ def postgresql() -> Iterator[PostgreSQL]:
 @pytest.fixture(scope="session")
 def provider() -> Iterator[FakeProvider]:
     """Serve the provider of the gateway's people."""
-    with serving(FakeProvider, poll_interval=0.5) as found:
+    with serving(FakeProvider) as found:
         found.client_id = "gateway"
         yield found
 

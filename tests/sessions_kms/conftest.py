@@ -12,6 +12,20 @@ from tests.sessions_kms.support.stacks import KINDS, MOTO, Kind, Stack, running_
 from tests.support.clock import FakeClock
 
 MakeStack = Callable[..., Stack]
+# The folders whose subject is what is sent to AWS.
+ON_SERVERS = {"contract", "storage", "sealed_items", "aws"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before cases are selected by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark cases on real servers as slow, but for those whose subject is what is sent to AWS.
+
+    A case on servers takes ten times the CPU of the same on fakes.
+    """
+    for item in items:
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        if params.get("make_stack") == "servers" and item.path.parent.name not in ON_SERVERS:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", autouse=True)

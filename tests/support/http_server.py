@@ -4,11 +4,13 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socketserver import BaseServer
+from selectors import EVENT_READ, BaseSelector, DefaultSelector
+from socket import socket, socketpair
+from socketserver import TCPServer
 from threading import Thread
 from typing import Any, TypeVar
 
-S = TypeVar("S", bound=BaseServer)
+S = TypeVar("S", bound=TCPServer)
 
 
 class QuietHandler(BaseHTTPRequestHandler):
@@ -53,16 +55,26 @@ class TlsServer(ThreadingHTTPServer):
 
 
 @contextmanager
-def serve(server: S, poll_interval: float = 0.01) -> Iterator[S]:
-    """Serve in a thread until the block ends, which takes as long as an interval."""
-    with server:
-        thread = Thread(target=server.serve_forever, args=(poll_interval,))
+def serve(server: S) -> Iterator[S]:
+    """Serve in a thread until the block ends."""
+    server.timeout = 0  # of `handle_request`, if a connection that was to be accepted is gone
+    mine, ending = socketpair()
+    with server, mine, ending, DefaultSelector() as selector:
+        selector.register(server, EVENT_READ)
+        selector.register(ending, EVENT_READ)
+        thread = Thread(target=_serve_until_readable, args=(server, ending, selector))
         thread.start()
         try:
             yield server
         finally:
-            server.shutdown()
+            mine.close()
             thread.join()
+
+
+def _serve_until_readable(server: TCPServer, ending: socket, selector: BaseSelector) -> None:
+    """Serve without waking up to look whether to end, as `serve_forever` does."""
+    while all(ready.fileobj is not ending for ready, _ in selector.select()):
+        server.handle_request()
 
 
 @contextmanager

@@ -347,6 +347,7 @@ def test_server_that_cannot_be_read_changes_nothing(
     assert not pins.exists()
 
 
+@pytest.mark.slow
 def test_list_without_end_is_not_read_to_its_end(
     server: ToolServer, pins: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

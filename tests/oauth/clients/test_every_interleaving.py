@@ -108,6 +108,7 @@ def explore(patch: pytest.MonkeyPatch, scene: Scene) -> Explored:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scene", SHORT, ids=str)
 def test_nothing_is_lost_revived_or_doubled_in_any_order(
     monkeypatch: pytest.MonkeyPatch, scene: Scene

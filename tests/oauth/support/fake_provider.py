@@ -337,10 +337,10 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(kind: Callable[[], P], poll_interval: float = 0.01) -> Iterator[P]:
-    """Serve a new provider on a free port of 127.0.0.1; the end takes as long as an interval."""
+def serving(kind: Callable[[], P]) -> Iterator[P]:
+    """Serve a new provider on a free port of 127.0.0.1."""
     provider = kind()
     handler = type("Handler", (Handler,), {"provider": provider})
-    with serve(_Server(("127.0.0.1", 0), handler), poll_interval) as server:
+    with serve(_Server(("127.0.0.1", 0), handler)) as server:
         provider.issuer = f"http://127.0.0.1:{server.server_port}"
         yield provider

@@ -100,6 +100,7 @@ def strikes(calls: list[str]) -> Iterator[tuple[int, str]]:
     yield from product(range(len(calls)), FAULTS)
 
 
+@pytest.mark.slow
 @EACH_OPERATION
 @pytest.mark.parametrize(
     ("warm", "returns_old"),
@@ -120,6 +121,7 @@ def test_any_fault_at_any_call_leaves_an_allowed_state(
         assert (response == "killed") == fault.startswith("killed"), (call, fault)
 
 
+@pytest.mark.slow
 @EACH_OPERATION
 @pytest.mark.parametrize("warm", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_built_in_client_leaves_an_allowed_state_after_any_fault_and_any_stray_response(

@@ -170,6 +170,7 @@ def is_finished(story: Story, found: Any) -> bool:
     return "mine" in found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fate", FATES)
 @pytest.mark.parametrize("story", ASKED, ids=lambda story: story.__name__)
 async def test_request_cancelled_at_any_wait_leaves_a_valid_session(

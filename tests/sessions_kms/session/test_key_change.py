@@ -90,6 +90,7 @@ def sign_outs(world: World, page: str, *, with_outage: bool) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_outage", [False, True])
 @pytest.mark.parametrize("page", ["rotate", "login", "replace_session"])
 def test_no_fault_at_any_call_of_a_key_change_signs_out(
@@ -190,6 +191,7 @@ def is_alive(world: World) -> bool:
     return any("owner" in item and "encryptedData" in item for item in world.table.items.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leave", ["logout", "logout_unread"])
 def test_acknowledged_logout_is_one_whatever_key_change_is_under_way(
     world: World, leave: str

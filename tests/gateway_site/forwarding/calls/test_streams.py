@@ -60,6 +60,7 @@ def test_last_event_id_is_forwarded(gateway: Gateway) -> None:
         assert next(response.iter_lines(chunk_size=1)) == b"id: 42"
 
 
+@pytest.mark.slow
 def test_event_stream_may_be_silent_for_longer_than_an_response(gateway: Gateway) -> None:
     """The upstream allows 1 s of silence to a response, and 3 s to a stream of events."""
     with open_stream(gateway, "hasty/events") as connection:

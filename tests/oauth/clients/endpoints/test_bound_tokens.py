@@ -296,6 +296,7 @@ def test_switched_off_nothing_is_bound_and_what_is_bound_stays_so(
     assert lives(refresh(app, bound, key), key)
 
 
+@pytest.mark.slow
 @each_case(
     ("header", "changes"),
     [

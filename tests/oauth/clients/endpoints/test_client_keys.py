@@ -112,6 +112,7 @@ def test_token_that_needed_no_key_ends_the_grant_that_was_bound_since(
     assert not lives(bound)
 
 
+@pytest.mark.slow
 @each_case(
     ("header", "changes"),
     [

@@ -304,6 +304,7 @@ def test_account_of_another_user_that_cannot_be_connected_is_revoked(
 # Two browsers at the same moment
 
 
+@pytest.mark.slow
 def test_last_of_two_sign_outs_revokes_in_every_order(
     server: AuthorizationServer,
     corp: OneGrantProvider,
