@@ -22,10 +22,12 @@ with reporting_failed_start():
     from gateway_site.edge import access_log, oauth_errors, trusted_proxies
     from gateway_site.edge.static_files import serve_static_files
     from gateway_site.forwarding.asgi import gateway
+    from gateway_site.forwarding.prepared_pages import prepared_pages
     from gateway_site.server import lifespan, rejections, start_checks
 
     start_checks.require_variables()
     django_application = gateway()
+    rejections.pages.use(prepared_pages().rejection)
     site = serve_static_files(
         django_application, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL
     )

@@ -29,11 +29,10 @@ from gateway_site.edge import oauth_errors, trusted_proxies
 from gateway_site.edge.client import BODY_KEY, RESPONSE_TIME, ReceivedBody, Scope
 from gateway_site.edge.reports import Tally
 from gateway_site.edge.shutdown import shutdown_of
-from gateway_site.forwarding.prepared_pages import prepared_pages
 from gateway_site.health import PATHS as HEALTH_PATHS
 from gateway_site.health import draining
 from gateway_site.rules import problems
-from gateway_site.server import connections
+from gateway_site.server import connections, rejections
 from gateway_site.server.buffered_transport import BufferedTransport
 from gateway_site.server.request_syntax import (
     HEAD_FIELDS,
@@ -403,7 +402,7 @@ def health_only(application: Any) -> Any:
             (b"cache-control", b"no-store"),
             (b"retry-after", RETRY_AFTER),
         ]
-        headers, body = prepared_pages().rejection(scope, 503) or (plain, text)
+        headers, body = rejections.pages.page_for(scope, 503) or (plain, text)
         await send({"type": "http.response.start", "status": 503, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -417,7 +416,7 @@ def _format_rejection(
     status = rejection.status
     if oauth_errors.is_for_client(scope):
         return oauth_errors.error_response(status)
-    if (page := prepared_pages().rejection(scope, status)) is not None:
+    if (page := rejections.pages.page_for(scope, status)) is not None:
         return page
     body = problems.document(status, problems.code_of(status), rejection.sentence)
     headers = [

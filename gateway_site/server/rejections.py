@@ -11,20 +11,39 @@
   rejects them earlier; others have other limits, or none.
 """
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 from django.conf import settings
 
 from gateway_site.edge.client import ASGIApplication, Receive, Scope, Send
-from gateway_site.forwarding.prepared_pages import prepared_pages
 from gateway_site.rules import problems
 from gateway_site.server.request_syntax import oversized_field
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 FRAMINGS = frozenset({b"content-length", b"transfer-encoding"})
 IGNORED_OFFERS = (b"h2c", b"tls/")
+
+Page = tuple[list[tuple[bytes, bytes]], bytes]  # headers and body
+
+
+class Pages:
+    """The pages for rejected requests; a site that only uses this server has none."""
+
+    def __init__(self) -> None:
+        self._render: Callable[[Scope, int], Page | None] = lambda _scope, _status: None
+
+    def use(self, render: Callable[[Scope, int], Page | None]) -> None:
+        """Have the application's pages shown. ``render`` must neither block nor take long."""
+        self._render = render
+
+    def page_for(self, scope: Scope, status: int) -> Page | None:
+        """Return the page for a rejection; None if there is none, or a program reads it."""
+        return self._render(scope, status)
+
+
+pages = Pages()
 
 
 @dataclass(frozen=True)
@@ -103,7 +122,7 @@ async def _reject_websocket(scope: Scope, send: Send) -> None:
 
 async def _send(rejection: Rejection, scope: Scope | None, send: Send, kind: str) -> None:
     """Send the rejection, as a page if a browser shows it to a person."""
-    page = None if scope is None else prepared_pages().rejection(scope, rejection.status)
+    page = None if scope is None else pages.page_for(scope, rejection.status)
     headers, body = page or (rejection.headers, rejection.body)
     if rejection.closes:
         headers.append((b"connection", b"close"))

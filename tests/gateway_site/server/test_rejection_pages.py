@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from gateway_site.edge import descriptors, own_cookies
 from gateway_site.forwarding.prepared_pages import prepared_pages
-from gateway_site.server import connections
+from gateway_site.server import connections, rejections
 from gateway_site.server.protocol import HEAD_TIME
 from tests.gateway_site.server.rejected_heads import CASES
 from tests.gateway_site.server.served import Application, Served, read_all, read_response, serving
@@ -31,6 +31,12 @@ WITHOUT_HEADERS = {
     "HTTP/0.9", "TLS", "a target without an end", "empty lines without an end", "nothing of HTTP",
     "HTTP/2's preface", "bytes that are not ASCII",
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _pages_of_the_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have them shown, as `gateway_site.asgi` does."""
+    monkeypatch.setattr(rejections.pages, "_render", prepared_pages().rejection)
 
 
 def send(served: Served, request: bytes) -> bytes:
