@@ -6,6 +6,7 @@ import pytest
 from pytest_django import Settings
 
 from oauth.clients.id_jag.rate import reset_rate
+from sessions_kms.concurrency import deadline
 from tests.gateway_site.support.page_requests import Element, assert_accessible
 from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.app import ISSUER
@@ -15,7 +16,10 @@ from tests.oauth.support import fake_provider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.id_jag_provider import IdJagProvider
 from tests.oauth.support.shown import shown_fields
+from tests.sessions_kms.support.memory_dynamodb import after
+from tests.sessions_kms.support.sessions import saved_id
 from tests.sessions_kms.support.stacks import Stack
+from tests.support.clock import FakeClock
 
 FILES = f"{ISSUER}/gateway/files"
 
@@ -31,6 +35,27 @@ def ada(store: Stack, settings: Settings) -> Visitor:
 def cards(visitor: Visitor) -> list[Element]:
     page = assert_accessible(visitor.client.get("/apps/").content.decode())
     return [each for each in page.all("li") if "card" in (each.attributes.get("class") or "")]
+
+
+def test_apps_end_with_everything_else_however_many_sessions_are_newer(
+    ada: Visitor, store: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One request ends only as many sessions as there is time for, the newest first."""
+    with fake_provider.serving(IdJagProvider) as corp:
+        corp.clock = store.clock
+        configure(settings, environment("corp", corp, ID_JAG_CLIENTS="1"))
+        ada.sign_in(corp)
+        token = AssertingClient(corp).get_token()
+    store.clock.advance(10)
+    for _ in range(40):
+        saved_id(ada.user_id)
+    passing = FakeClock()
+    monkeypatch.setattr(deadline, "monotonic", passing)
+    for call in ("GetItem session", "DeleteItem session", "DeleteItem about"):
+        store.dynamodb.on(call, after(lambda: passing.advance(0.05)))
+    ada.client.post("/sessions/end-others/", shown_fields(ada.user_id, ago=10))
+    assert open_session(token) is None
+    assert len([each for each in store.dynamodb.items if "#" not in each]) > 1
 
 
 def test_one_entry_for_each_client_and_upstream_ends_all_its_grants(
