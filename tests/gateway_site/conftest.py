@@ -10,9 +10,28 @@ from tests.gateway_site.support.gateways import Gateway, running_gateway
 from tests.gateway_site.support.loading import production
 from tests.gateway_site.support.postgresql import PostgreSQL, binaries, running_postgresql
 from tests.oauth.support.fake_provider import FakeProvider, serving
-from tests.oauth.support.fixtures import corp, database_file, github, other, store, visitor
+from tests.oauth.support.fixtures import (
+    connected,
+    corp,
+    database_file,
+    github,
+    other,
+    signed_in,
+    store,
+    visitor,
+)
 
-__all__ = ["corp", "database_file", "gateway", "github", "other", "store", "visitor"]
+__all__ = [
+    "connected",
+    "corp",
+    "database_file",
+    "gateway",
+    "github",
+    "other",
+    "signed_in",
+    "store",
+    "visitor",
+]
 
 
 @pytest.fixture(scope="module")

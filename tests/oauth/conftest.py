@@ -8,6 +8,7 @@ from oauth.mcp import client_documents, registrations, resource_metadata
 from oauth.provider import dpop, jwks, metadata
 from oauth.tokens import refresh_coordinator
 from tests.oauth.support.fixtures import (
+    connected,
     corp,
     database_file,
     github,
@@ -17,9 +18,12 @@ from tests.oauth.support.fixtures import (
     strict,
     visitor,
 )
-from tests.oauth.support.logout_fixtures import idp, second
+from tests.oauth.support.logout_fixtures import at_both, at_idp, idp, second
 
 __all__ = [
+    "at_both",
+    "at_idp",
+    "connected",
     "corp",
     "database_file",
     "github",

@@ -64,13 +64,12 @@ def test_forms_of_the_public_origin_may_post_and_no_others(corp: FakeProvider) -
     }  # fmt: skip
 
 
-def test_sign_in_redirects_only_to_the_public_origin(corp: FakeProvider, visitor: Visitor) -> None:
-    visitor.sign_in(corp)
+def test_sign_in_redirects_only_to_the_public_origin(signed_in: Visitor) -> None:
     for target, led in {
         f"{PUBLIC}/sessions/": f"{PUBLIC}/sessions/",
         "https://gateway-7.internal:8000/": "/",
     }.items():
-        page = visitor.client.get(
+        page = signed_in.client.get(
             "/accounts/login/", {"next": target}, secure=True, headers=INTERNAL
         )
         assert page["Location"] == led

@@ -19,18 +19,17 @@ from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 
 
-def test_only_account_cannot_be_disconnected(corp: FakeProvider, visitor: Visitor) -> None:
-    visitor.sign_in(corp)
-    assert links(cards(home(visitor))["Corp"]) == {}
+def test_only_account_cannot_be_disconnected(signed_in: Visitor) -> None:
+    assert links(cards(home(signed_in))["Corp"]) == {}
     account = SocialAccount.objects.get()
 
-    response = visitor.client.post("/accounts/3rdparty/", {"account": account.pk})
+    response = signed_in.client.post("/accounts/3rdparty/", {"account": account.pk})
 
     page = assert_accessible(response.content.decode())
     (alert,) = [e for e in page.all("div") if e.attributes.get("role") == "alert"]
     assert "last remaining" in alert.text
     assert SocialAccount.objects.filter(pk=account.pk).exists()
-    assert visitor.load_tokens() is not None
+    assert signed_in.load_tokens() is not None
 
 
 def test_disconnecting_asks_for_confirmation(
@@ -68,13 +67,12 @@ def test_disconnecting_says_what_else_ends(
 
 
 def test_two_accounts_at_one_provider_are_distinguished(
-    corp: FakeProvider, visitor: Visitor
+    corp: FakeProvider, signed_in: Visitor
 ) -> None:
-    visitor.sign_in(corp)
     corp.person = {"sub": "2002", "email": "bob@example.com", "name": "Bob"}
-    visitor.connect(corp, "corp")
+    signed_in.connect(corp, "corp")
 
-    card = cards(home(visitor))["Corp"]
+    card = cards(home(signed_in))["Corp"]
 
     first, second = accounts(card)
     assert "used for calls" not in first
@@ -86,10 +84,8 @@ def test_two_accounts_at_one_provider_are_distinguished(
 
 
 def test_another_persons_account_cannot_be_disconnected(
-    corp: FakeProvider, other: FakeProvider, visitor: Visitor
+    corp: FakeProvider, other: FakeProvider, connected: Visitor
 ) -> None:
-    visitor.sign_in(corp)
-    visitor.connect(other)
     account = SocialAccount.objects.get(provider="other")
     corp.person = {"sub": "2002", "email": "bob@example.com", "name": "Bob"}
     somebody = Visitor()
@@ -102,24 +98,18 @@ def test_another_persons_account_cannot_be_disconnected(
     assert SocialAccount.objects.filter(pk=account.pk).exists()
 
 
-def test_disconnecting_needs_the_csrf_token(
-    corp: FakeProvider, other: FakeProvider, visitor: Visitor
-) -> None:
-    visitor.sign_in(corp)
-    visitor.connect(other)
+def test_disconnecting_needs_the_csrf_token(other: FakeProvider, connected: Visitor) -> None:
     strict = Client(enforce_csrf_checks=True)
-    strict.cookies = visitor.client.cookies
+    strict.cookies = connected.client.cookies
     account = SocialAccount.objects.get(provider="other")
     assert strict.post("/accounts/3rdparty/", {"account": account.pk}).status_code == 403
     assert SocialAccount.objects.filter(pk=account.pk).exists()
 
 
 def test_account_whose_provider_is_gone_is_left_out(
-    corp: FakeProvider, other: FakeProvider, visitor: Visitor, settings: Settings
+    corp: FakeProvider, connected: Visitor, settings: Settings
 ) -> None:
-    visitor.sign_in(corp)
-    visitor.connect(other)
     configure(settings, environment("corp", corp, CLIENT_ID="the-corp-client"))
-    assert list(cards(home(visitor))) == ["Corp"]
-    page = assert_accessible(visitor.client.get("/accounts/3rdparty/").content.decode())
+    assert list(cards(home(connected))) == ["Corp"]
+    page = assert_accessible(connected.client.get("/accounts/3rdparty/").content.decode())
     assert [heading.text for heading in page.all("h2")] == ["Corp"]

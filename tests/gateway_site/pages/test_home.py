@@ -115,11 +115,8 @@ def test_whoever_is_sent_to_sign_in_is_told_so_and_can_come_back(
     assert visitor.client.get(target).status_code != 405, target
 
 
-def test_signed_in_page_shows_user_and_tokens(
-    corp: FakeProvider, other: FakeProvider, visitor: Visitor
-) -> None:
-    visitor.sign_in(corp)
-    page = home(visitor)
+def test_signed_in_page_shows_user_and_tokens(other: FakeProvider, signed_in: Visitor) -> None:
+    page = home(signed_in)
 
     assert page.all("h1")[0].text == "Connections"
     found = cards(page)
@@ -136,12 +133,9 @@ def test_signed_in_page_shows_user_and_tokens(
     assert buttons(found["Other"]) == ["Connect Other"]
 
 
-def test_times_are_readable_by_machines_and_in_the_future(
-    corp: FakeProvider, visitor: Visitor
-) -> None:
-    visitor.sign_in(corp)
+def test_times_are_readable_by_machines_and_in_the_future(signed_in: Visitor) -> None:
     ends = [
-        datetime.fromisoformat(time.attributes["datetime"]) for time in home(visitor).all("time")
+        datetime.fromisoformat(time.attributes["datetime"]) for time in home(signed_in).all("time")
     ]
     session_end, token_end = ends[:2]
     now = datetime.now(UTC)
@@ -149,13 +143,10 @@ def test_times_are_readable_by_machines_and_in_the_future(
     assert 6.9 < (session_end - now).total_seconds() / 86400 <= 7
 
 
-def test_session_end_is_the_absolute_one(
-    corp: FakeProvider, visitor: Visitor, store: Stack
-) -> None:
-    visitor.sign_in(corp)
-    before = home(visitor).all("time")[0].attributes["datetime"]
+def test_session_end_is_the_absolute_one(signed_in: Visitor, store: Stack) -> None:
+    before = home(signed_in).all("time")[0].attributes["datetime"]
     store.clock.advance(3600)
-    assert home(visitor).all("time")[0].attributes["datetime"] == before
+    assert home(signed_in).all("time")[0].attributes["datetime"] == before
 
 
 def test_token_without_end_is_called_that(github: FakeProvider, visitor: Visitor) -> None:
@@ -245,29 +236,24 @@ def wait_for(event: threading.Event) -> None:
     assert event.wait(20)
 
 
-def test_other_providers_can_be_connected(
-    corp: FakeProvider, other: FakeProvider, visitor: Visitor
-) -> None:
-    visitor.sign_in(corp)
-    (form,) = cards(home(visitor))["Other"].all("form")
+def test_other_providers_can_be_connected(other: FakeProvider, signed_in: Visitor) -> None:
+    (form,) = cards(home(signed_in))["Other"].all("form")
     assert fields(form)["process"] == "connect"
 
-    visitor.client.get(
+    signed_in.client.get(
         other.consent(
-            visitor.client.post(form.attributes["action"], send_form(visitor, form))["Location"]
+            signed_in.client.post(form.attributes["action"], send_form(signed_in, form))["Location"]
         )
     )
 
-    found = cards(home(visitor))
+    found = cards(home(signed_in))
     assert status(found["Other"]) == "Connected"
     assert status(found["Corp"]) == "Connected"
 
 
 def test_connection_without_a_token_in_this_session_is_shown_as_such(
-    corp: FakeProvider, other: FakeProvider, visitor: Visitor
+    corp: FakeProvider, connected: Visitor
 ) -> None:
-    visitor.sign_in(corp)
-    visitor.connect(other)
     elsewhere = Visitor()
     elsewhere.sign_in(corp)
 
@@ -322,18 +308,16 @@ def test_scope_that_providers_name_otherwise_is_not_called_missing(
     assert ("offline_access" in missing_scope(without, wanted)) == ("offline_access" in wanted)
 
 
-def test_unreadable_token_set_counts_as_none(corp: FakeProvider, visitor: Visitor) -> None:
-    visitor.sign_in(corp)
-    session = visitor.session
+def test_unreadable_token_set_counts_as_none(corp: FakeProvider, signed_in: Visitor) -> None:
+    session = signed_in.session
     session[tokens.session_key("corp")] = {"version": 99}
     session.save()
-    card = cards(home(visitor))["Corp"]
+    card = cards(home(signed_in))["Corp"]
     assert status(card) == "Connected, but without a token in this session"
 
 
-def test_no_token_is_on_the_page(corp: FakeProvider, visitor: Visitor) -> None:
-    visitor.sign_in(corp)
-    held, content = visitor.load_tokens(), visitor.client.get("/").content.decode()
+def test_no_token_is_on_the_page(signed_in: Visitor) -> None:
+    held, content = signed_in.load_tokens(), signed_in.client.get("/").content.decode()
     assert held is not None
     assert held.refresh_token is not None
     assert held.id_token is not None

@@ -56,9 +56,8 @@ def test_page_of_a_stranger(corp: FakeProvider, address: str, status: int) -> No
         "/nothing",
     ],
 )
-def test_page_of_a_signed_in_user(corp: FakeProvider, visitor: Visitor, address: str) -> None:
-    visitor.sign_in(corp)
-    assert_accessible(visitor.client.get(address).content.decode())
+def test_page_of_a_signed_in_user(signed_in: Visitor, address: str) -> None:
+    assert_accessible(signed_in.client.get(address).content.decode())
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
@@ -95,11 +94,8 @@ def test_every_page_links_to_the_others(
     assert "Connections" in found  # which this page is not
 
 
-def test_apps_page_is_not_linked_without_oauth_clients(
-    corp: FakeProvider, visitor: Visitor
-) -> None:
-    visitor.sign_in(corp)
-    assert "Apps" not in navigation(visitor.client.get("/").content.decode())
+def test_apps_page_is_not_linked_without_oauth_clients(signed_in: Visitor) -> None:
+    assert "Apps" not in navigation(signed_in.client.get("/").content.decode())
 
 
 @each_case("name", ["400", "403", "403_csrf", "404", "429", "500", "503"])
@@ -123,30 +119,28 @@ def test_error_page_needs_no_request(name: str) -> None:
 
 
 def test_error_page_does_not_load_the_session(
-    corp: FakeProvider, visitor: Visitor, store: Stack, settings: Settings
+    signed_in: Visitor, store: Stack, settings: Settings
 ) -> None:
-    visitor.sign_in(corp)
     settings.ROOT_URLCONF = __name__
-    visitor.client.raise_request_exception = False
+    signed_in.client.raise_request_exception = False
     before = len(store.dynamodb.calls)
 
-    response = visitor.client.get("/fail")
+    response = signed_in.client.get("/fail")
 
     assert response.status_code == 500
     assert "canary" not in response.content.decode()
     assert len(store.dynamodb.calls) == before
-    assert visitor.client.get("/nothing").status_code == 404
+    assert signed_in.client.get("/nothing").status_code == 404
     assert len(store.dynamodb.calls) == before
 
 
 def test_store_outage_gives_the_503_page_with_every_header_and_keeps_the_cookie(
-    corp: FakeProvider, visitor: Visitor, store: Stack
+    signed_in: Visitor, store: Stack
 ) -> None:
-    visitor.sign_in(corp)
     store.dynamodb.unavailable = True
-    visitor.client.raise_request_exception = False
+    signed_in.client.raise_request_exception = False
 
-    response = visitor.client.get("/")
+    response = signed_in.client.get("/")
 
     assert response.status_code == 503
     assert "If you were signed in, you still are" in response.content.decode()
@@ -155,7 +149,7 @@ def test_store_outage_gives_the_503_page_with_every_header_and_keeps_the_cookie(
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert not response.cookies
     store.dynamodb.unavailable = False
-    assert b"Signed in as" in visitor.client.get("/").content
+    assert b"Signed in as" in signed_in.client.get("/").content
 
 
 def test_admin_redirects_to_the_providers(store: Stack) -> None:
@@ -165,14 +159,11 @@ def test_admin_redirects_to_the_providers(store: Stack) -> None:
     assert response.headers["Location"].startswith("/accounts/login/")
 
 
-def test_admin_opens_to_staff_who_signed_in_by_a_provider(
-    corp: FakeProvider, visitor: Visitor
-) -> None:
-    visitor.sign_in(corp)
-    assert visitor.client.get("/admin/", follow=True).status_code == 403
+def test_admin_opens_to_staff_who_signed_in_by_a_provider(signed_in: Visitor) -> None:
+    assert signed_in.client.get("/admin/", follow=True).status_code == 403
 
     get_user_model().objects.update(is_staff=True, is_superuser=True)
-    page = visitor.client.get("/admin/").content.decode()
+    page = signed_in.client.get("/admin/").content.decode()
 
     assert "Gateway administration" in page
     assert 'href="/sessions/">Sessions<' in page
@@ -180,4 +171,4 @@ def test_admin_opens_to_staff_who_signed_in_by_a_provider(
     assert "Social accounts" in page
     assert "Social applications" not in page  # they would hold secrets
     assert "Social application tokens" not in page
-    assert 'href="/admin/"' in visitor.client.get("/").content.decode()
+    assert 'href="/admin/"' in signed_in.client.get("/").content.decode()

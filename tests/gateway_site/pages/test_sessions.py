@@ -153,19 +153,17 @@ def test_rows_without_labels_show_times(corp: FakeProvider, store: Stack) -> Non
     assert "Firefox" in rows(here)[0].text
 
 
-def test_what_a_session_tells_is_shown_as_text(corp: FakeProvider, visitor: Visitor) -> None:
-    visitor.sign_in(corp)
-    session = visitor.session
+def test_what_a_session_tells_is_shown_as_text(signed_in: Visitor) -> None:
+    session = signed_in.session
     session["_about"] = {"browser": "<b>x</b>", "provider": "<i>gone</i>"}
     session.save()
-    content = visitor.client.get(LIST).content.decode()
+    content = signed_in.client.get(LIST).content.decode()
     assert "&lt;b&gt;x&lt;/b&gt;" in content
     assert "&lt;i&gt;gone&lt;/i&gt;" in content
 
 
-def test_only_session_offers_nothing_else_to_end(corp: FakeProvider, visitor: Visitor) -> None:
-    visitor.sign_in(corp)
-    assert [button.text for button in section(visitor).all("button")] == ["Sign out"]
+def test_only_session_offers_nothing_else_to_end(signed_in: Visitor) -> None:
+    assert [button.text for button in section(signed_in).all("button")] == ["Sign out"]
 
 
 def test_another_persons_sessions_are_not_listed(corp: FakeProvider) -> None:
@@ -208,33 +206,28 @@ def test_session_of_another_person_is_not_ended(corp: FakeProvider) -> None:
 
 
 @pytest.mark.parametrize("ended_id", ["", "x", "A" * 43, "data-key#django#0", "\0", "é" * 43])
-def test_what_names_no_session_ends_none(
-    corp: FakeProvider, visitor: Visitor, store: Stack, ended_id: str
-) -> None:
-    visitor.sign_in(corp)
-    forget_messages(visitor)
+def test_what_names_no_session_ends_none(signed_in: Visitor, store: Stack, ended_id: str) -> None:
+    forget_messages(signed_in)
     before = store.items()
-    assert "no such session" in messages(visitor, END, {"session": ended_id})
+    assert "no such session" in messages(signed_in, END, {"session": ended_id})
     assert set(store.items()) == set(before)
 
 
-def test_form_without_a_session_ends_none(corp: FakeProvider, visitor: Visitor) -> None:
-    visitor.sign_in(corp)
-    forget_messages(visitor)
-    assert "no such session" in messages(visitor, END)
-    assert is_signed_in(visitor)
+def test_form_without_a_session_ends_none(signed_in: Visitor) -> None:
+    forget_messages(signed_in)
+    assert "no such session" in messages(signed_in, END)
+    assert is_signed_in(signed_in)
 
 
-def test_present_session_is_ended_by_signing_out(corp: FakeProvider, visitor: Visitor) -> None:
-    visitor.sign_in(corp)
-    (row,) = rows(visitor)
+def test_present_session_is_ended_by_signing_out(signed_in: Visitor) -> None:
+    (row,) = rows(signed_in)
     (form,) = row.all("form")
     assert form.attributes["action"] == "/accounts/logout/"
 
-    response = visitor.client.post(END, {"session": own_id(visitor)})
+    response = signed_in.client.post(END, {"session": own_id(signed_in)})
 
     assert response["Location"] == "/accounts/logout/"
-    assert is_signed_in(visitor)
+    assert is_signed_in(signed_in)
 
 
 @pytest.mark.parametrize(
@@ -294,13 +287,10 @@ def test_stranger_is_sent_to_sign_in(corp: FakeProvider, address: str) -> None:
     assert is_signed_in(there)
 
 
-def test_unreadable_list_is_a_notice_on_a_complete_page(
-    corp: FakeProvider, visitor: Visitor, store: Stack
-) -> None:
-    visitor.sign_in(corp)
+def test_unreadable_list_is_a_notice_on_a_complete_page(signed_in: Visitor, store: Stack) -> None:
     store.dynamodb.on("Query user", refuse_write)
 
-    found = section(visitor)
+    found = section(signed_in)
 
     (notice,) = [e for e in found.all("p") if e.attributes.get("role") == "status"]
     assert "cannot be listed right now" in notice.text
@@ -309,13 +299,12 @@ def test_unreadable_list_is_a_notice_on_a_complete_page(
 
 
 def test_end_of_unknown_outcome_is_not_reported_as_success(
-    corp: FakeProvider, visitor: Visitor, store: Stack
+    corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
-    visitor.sign_in(corp)
     there = sign_in_at(corp)
-    forget_messages(visitor)
+    forget_messages(signed_in)
     store.dynamodb.on("Query user", refuse_write)
-    assert "unknown whether" in messages(visitor, END_OTHERS)
+    assert "unknown whether" in messages(signed_in, END_OTHERS)
     assert is_signed_in(there)
 
 
@@ -389,12 +378,9 @@ def test_link_to_a_page_is_good_for_its_own_person_only(
 
 
 @pytest.mark.parametrize("token", ["", "x", "x:y:z", "\0", "é" * 99, "x" * 5000])
-def test_garbled_link_shows_the_newest_page(
-    corp: FakeProvider, visitor: Visitor, token: str
-) -> None:
-    visitor.sign_in(corp)
-    forget_messages(visitor)
-    response = visitor.client.get(LIST, {"after": token})
+def test_garbled_link_shows_the_newest_page(signed_in: Visitor, token: str) -> None:
+    forget_messages(signed_in)
+    response = signed_in.client.get(LIST, {"after": token})
     assert (response.status_code, response["Location"]) == (302, LIST)
 
 
@@ -435,11 +421,10 @@ def test_page_of_a_longer_list_says_how_many_it_shows(
 
 @pytest.mark.parametrize("time", ["createdAt", "updatedAt"])
 def test_forged_record_of_a_time_to_come_is_not_listed(
-    corp: FakeProvider, visitor: Visitor, store: Stack, time: str
+    signed_in: Visitor, store: Stack, time: str
 ) -> None:
-    visitor.sign_in(corp)
-    _forge(store, own_id(visitor), **{time: "9" * 30}, keyPeriod="0", ttl="9" * 31)
-    assert [own_id(visitor)[:8] in row.text for row in rows(visitor)] == [True]
+    _forge(store, own_id(signed_in), **{time: "9" * 30}, keyPeriod="0", ttl="9" * 31)
+    assert [own_id(signed_in)[:8] in row.text for row in rows(signed_in)] == [True]
 
 
 def test_forged_record_without_an_end_is_listed_as_ending_at_the_latest_time(

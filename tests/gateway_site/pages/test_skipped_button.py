@@ -47,18 +47,17 @@ def test_home_page_redirects_to_the_provider(corp: FakeProvider) -> None:
 
 
 def test_no_redirect_to_the_provider_after_a_sign_out_until_the_next_sign_in(
-    corp: FakeProvider, visitor: Visitor
+    corp: FakeProvider, signed_in: Visitor
 ) -> None:
-    visitor.sign_in(corp)
-    visitor.client.post("/accounts/logout/")
+    signed_in.client.post("/accounts/logout/")
     for address in ("/", SIGN_IN, f"{SIGN_IN}?next=/sessions/"):
-        assert not skips(visitor.client, address)
-    marker = visitor.client.cookies["gateway_signed-out"]
+        assert not skips(signed_in.client, address)
+    marker = signed_in.client.cookies["gateway_signed-out"]
     assert (marker["httponly"], marker["samesite"], marker["max-age"]) == (True, "Lax", "")
-    visitor.sign_in(corp)
-    assert visitor.client.cookies["gateway_signed-out"].value == ""
-    visitor.client.cookies.pop("gateway_sessionid")  # it ran out
-    assert skips(visitor.client)
+    signed_in.sign_in(corp)
+    assert signed_in.client.cookies["gateway_signed-out"].value == ""
+    signed_in.client.cookies.pop("gateway_sessionid")  # it ran out
+    assert skips(signed_in.client)
 
 
 def test_browser_that_keeps_no_cookies_does_not_go_round(corp: FakeProvider) -> None:

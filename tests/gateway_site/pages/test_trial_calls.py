@@ -56,12 +56,11 @@ def shown_response(page: Element) -> str:
 
 
 def test_call_in_a_loop_of_its_own_leaves_no_connection_behind(
-    upstream: FakeProvider, visitor: Visitor
+    upstream: FakeProvider, signed_in: Visitor
 ) -> None:
     """Django's test client has no event loop that lasts."""
-    visitor.sign_in(upstream)
     before = set(client._pools)
-    assert response_to(visitor).status_code == 200
+    assert response_to(signed_in).status_code == 200
     assert set(client._pools) <= before
 
 
@@ -69,14 +68,12 @@ def respond_with(body: bytes, kind: str = JSON, status: int = 200) -> Callable[[
     return lambda: (status, kind, body)
 
 
-def test_card_offers_a_trial_call(upstream: FakeProvider, visitor: Visitor) -> None:
-    visitor.sign_in(upstream)
-    assert 'href="/try/people/"' in visitor.client.get("/").content.decode()
+def test_card_offers_a_trial_call(upstream: FakeProvider, signed_in: Visitor) -> None:
+    assert 'href="/try/people/"' in signed_in.client.get("/").content.decode()
 
 
-def test_response_of_the_upstream_is_shown(upstream: FakeProvider, visitor: Visitor) -> None:
-    visitor.sign_in(upstream)
-    page = try_call(visitor)
+def test_response_of_the_upstream_is_shown(upstream: FakeProvider, signed_in: Visitor) -> None:
+    page = try_call(signed_in)
     assert status_message(page) == "200 OK , from " + upstream.issuer
     assert json.loads(shown_response(page)) == upstream.person
     assert "GET /gateway/people/userinfo" in page.text
@@ -84,49 +81,45 @@ def test_response_of_the_upstream_is_shown(upstream: FakeProvider, visitor: Visi
 
 @pytest.mark.parametrize(("levels", "is_indented"), [(20, True), (21, False)])
 def test_deep_json_is_shown_as_it_is(
-    upstream: FakeProvider, visitor: Visitor, levels: int, is_indented: bool
+    upstream: FakeProvider, signed_in: Visitor, levels: int, is_indented: bool
 ) -> None:
     """Indented, 64 KB of it would be 59 MB of page."""
-    visitor.sign_in(upstream)
     body = "[" * levels + "0" + "]" * levels
     upstream.failing["/userinfo"] = respond_with(body.encode())
-    assert (shown_response(try_call(visitor)) != body) is is_indented
+    assert (shown_response(try_call(signed_in)) != body) is is_indented
 
 
-def test_markup_of_the_upstream_is_text(upstream: FakeProvider, visitor: Visitor) -> None:
-    visitor.sign_in(upstream)
+def test_markup_of_the_upstream_is_text(upstream: FakeProvider, signed_in: Visitor) -> None:
     upstream.failing["/userinfo"] = respond_with(b"<script>alert(1)</script>", "text/html")
-    content = response_to(visitor).content.decode()
+    content = response_to(signed_in).content.decode()
     assert "<script>" not in content
     assert "&lt;script&gt;" in content
 
 
 def test_token_that_the_upstream_repeats_is_not_shown(
-    upstream: FakeProvider, visitor: Visitor
+    upstream: FakeProvider, signed_in: Visitor
 ) -> None:
-    visitor.sign_in(upstream)
-    held = stored_tokens(visitor)
+    held = stored_tokens(signed_in)
     body = f'{{"Authorization": "Bearer {held.access_token}"}}'.encode()
     upstream.failing["/userinfo"] = respond_with(body)
-    content = response_to(visitor).content.decode()
+    content = response_to(signed_in).content.decode()
     assert held.access_token not in content
     assert "[a token, not shown]" in content
 
 
 def test_token_that_another_request_replaces_meanwhile_is_not_shown(
-    upstream: FakeProvider, visitor: Visitor
+    upstream: FakeProvider, signed_in: Visitor
 ) -> None:
-    visitor.sign_in(upstream)
-    held = stored_tokens(visitor)
+    held = stored_tokens(signed_in)
 
     def refreshed_elsewhere() -> None:
-        stored = visitor.session
+        stored = signed_in.session
         held_tokens.store_token_set(stored, "corp", replace(held, access_token="its-successor"))
         stored.save()
 
     upstream.hooks["/userinfo"] = refreshed_elsewhere
     upstream.failing["/userinfo"] = respond_with(f"{held.access_token} its-successor".encode())
-    assert shown_response(try_call(visitor)) == "[a token, not shown] [a token, not shown]"
+    assert shown_response(try_call(signed_in)) == "[a token, not shown] [a token, not shown]"
 
 
 def test_expired_token_is_renewed_by_the_call_and_the_cookie_with_it(
@@ -142,31 +135,28 @@ def test_expired_token_is_renewed_by_the_call_and_the_cookie_with_it(
 
 
 def test_page_without_a_refresh_sets_no_session_cookie(
-    upstream: FakeProvider, visitor: Visitor
+    upstream: FakeProvider, signed_in: Visitor
 ) -> None:
-    visitor.sign_in(upstream)
-    assert settings.SESSION_COOKIE_NAME not in response_to(visitor).cookies
+    assert settings.SESSION_COOKIE_NAME not in response_to(signed_in).cookies
 
 
 def test_token_that_the_upstream_refuses_is_refreshed_once_and_the_call_made_again(
-    upstream: FakeProvider, visitor: Visitor, store: Stack
+    upstream: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
-    visitor.sign_in(upstream)
     store.clock.advance(REJECTED_AGE)  # a token fresh from the provider is not to blame
     upstream.people_of_tokens.clear()
-    assert status_message(try_call(visitor)).startswith("200 OK")
+    assert status_message(try_call(signed_in)).startswith("200 OK")
     assert len(upstream.refreshes) == 1
 
 
 def test_problem_document_of_the_upstream_is_not_taken_for_the_gateways(
-    upstream: FakeProvider, visitor: Visitor
+    upstream: FakeProvider, signed_in: Visitor
 ) -> None:
-    visitor.sign_in(upstream)
     said = {"detail": "Call us at once", "sign_in_url": "/sessions/end-others/"}
     upstream.failing["/userinfo"] = respond_with(
         json.dumps(said).encode(), "application/problem+json", 400
     )
-    page = try_call(visitor)
+    page = try_call(signed_in)
     assert status_message(page).startswith("400 Bad Request , from http")
     assert page.all("main")[0].all("form") == []
 
@@ -190,11 +180,10 @@ def test_token_that_must_be_renewed_by_the_person_offers_that(
 
 
 def test_unreachable_upstream_is_explained(
-    upstream: FakeProvider, visitor: Visitor, settings: Settings
+    upstream: FakeProvider, signed_in: Visitor, settings: Settings
 ) -> None:
-    visitor.sign_in(upstream)
     settings.UPSTREAMS = read_people(upstream, URL="http://127.0.0.1:9", PATHS="/userinfo")
-    page = try_call(visitor)
+    page = try_call(signed_in)
     assert status_message(page).endswith("from the gateway")
     assert status_message(page).startswith("502")
 
@@ -211,32 +200,29 @@ def test_unreachable_upstream_is_explained(
     ],
 )
 def test_whatever_is_answered_makes_a_page(
-    upstream: FakeProvider, visitor: Visitor, body: bytes, kind: str, expected: str
+    upstream: FakeProvider, signed_in: Visitor, body: bytes, kind: str, expected: str
 ) -> None:
-    visitor.sign_in(upstream)
     upstream.failing["/userinfo"] = respond_with(body, kind)
-    assert expected in try_call(visitor).text
+    assert expected in try_call(signed_in).text
 
 
 def test_long_response_is_shown_from_its_beginning(
-    upstream: FakeProvider, visitor: Visitor
+    upstream: FakeProvider, signed_in: Visitor
 ) -> None:
-    visitor.sign_in(upstream)
     upstream.failing["/userinfo"] = respond_with(b"x" * 1_000_000, "text/plain")
-    page = try_call(visitor)
+    page = try_call(signed_in)
     assert "The beginning of the response" in page.text
     assert shown_response(page) == "x" * SIZE_MAX
 
 
 def test_slow_upstream_is_left_after_a_while(
-    upstream: FakeProvider, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+    upstream: FakeProvider, signed_in: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    visitor.sign_in(upstream)
     monkeypatch.setattr(pages_upstreams, "TIMEOUT", 0)
     seen = threading.Event()
     upstream.hooks["/userinfo"] = lambda: wait_for(seen)
     try:
-        page = try_call(visitor)
+        page = try_call(signed_in)
     finally:
         seen.set()
     assert status_message(page) == "No response within ten seconds"
@@ -247,28 +233,25 @@ def wait_for(event: threading.Event) -> None:
     assert event.wait(20)
 
 
-def test_error_of_the_upstream_is_its_own(upstream: FakeProvider, visitor: Visitor) -> None:
-    visitor.sign_in(upstream)
+def test_error_of_the_upstream_is_its_own(upstream: FakeProvider, signed_in: Visitor) -> None:
     upstream.failing["/userinfo"] = respond_with(b"no", "text/plain", 418)
-    assert status_message(try_call(visitor)).startswith("418 ")
+    assert status_message(try_call(signed_in)).startswith("418 ")
     upstream.failing["/userinfo"] = respond_with(b"no", "text/plain", 599)
-    assert status_message(try_call(visitor)).startswith("599 ,")
+    assert status_message(try_call(signed_in)).startswith("599 ,")
 
 
 def test_request_of_another_site_is_refused_by_the_gateway(
-    upstream: FakeProvider, visitor: Visitor
+    upstream: FakeProvider, signed_in: Visitor
 ) -> None:
-    visitor.sign_in(upstream)
-    page = try_call(visitor, **{"Sec-Fetch-Site": "cross-site"})
+    page = try_call(signed_in, **{"Sec-Fetch-Site": "cross-site"})
     assert status_message(page) == "403 Forbidden , from the gateway"
 
 
 @pytest.mark.parametrize("name", ["nothing", "people/userinfo", "PEOPLE", "..", "%2e%2e"])
 def test_nothing_but_declared_upstreams_can_be_tried(
-    upstream: FakeProvider, visitor: Visitor, name: str
+    upstream: FakeProvider, signed_in: Visitor, name: str
 ) -> None:
-    visitor.sign_in(upstream)
-    assert visitor.client.get(f"/try/{name}/").status_code == 404
+    assert signed_in.client.get(f"/try/{name}/").status_code == 404
 
 
 def test_upstream_without_get_is_not_offered(
@@ -282,9 +265,8 @@ def test_upstream_without_get_is_not_offered(
     assert visitor.client.get("/try/people/").status_code == 404
 
 
-def test_home_page_explains_the_addresses(upstream: FakeProvider, visitor: Visitor) -> None:
-    visitor.sign_in(upstream)
-    assert WHAT_ADDRESSES_ARE_FOR in visitor.client.get("/").content.decode()
+def test_home_page_explains_the_addresses(upstream: FakeProvider, signed_in: Visitor) -> None:
+    assert WHAT_ADDRESSES_ARE_FOR in signed_in.client.get("/").content.decode()
 
 
 def test_stranger_is_sent_to_sign_in(upstream: FakeProvider) -> None:
@@ -292,6 +274,5 @@ def test_stranger_is_sent_to_sign_in(upstream: FakeProvider) -> None:
     assert response["Location"] == "/accounts/login/?next=/try/people/"
 
 
-def test_only_get_is_answered(upstream: FakeProvider, visitor: Visitor) -> None:
-    visitor.sign_in(upstream)
-    assert visitor.client.post("/try/people/").status_code == 405
+def test_only_get_is_answered(upstream: FakeProvider, signed_in: Visitor) -> None:
+    assert signed_in.client.post("/try/people/").status_code == 405

@@ -100,19 +100,18 @@ def test_request_with_an_old_copy_finds_the_session_ended(corp: FakeProvider, ad
 
 
 def test_only_the_connection_ends_if_the_sign_in_used_another_account(
-    corp: FakeProvider, other: FakeProvider, visitor: Visitor, settings: Settings
+    corp: FakeProvider, other: FakeProvider, signed_in: Visitor, settings: Settings
 ) -> None:
-    visitor.sign_in(corp)
     corp_variables = environment("corp", corp, CLIENT_ID="the-corp-client")
     configure(settings, corp_variables | environment("other", other, ALLOWED_GROUPS="staff"))
     other.more_of_id_token = {"groups": ["staff"]}
-    visitor.connect(other)
+    signed_in.connect(other)
     other.more_of_id_token = {"groups": []}
     corp.clock.now += 3600  # type: ignore[attr-defined]
     with pytest.raises(NoLongerAllowed):
-        get_token(visitor, "other")
-    assert vault.stored_providers(visitor.session) == ["corp"]
-    assert visitor.user_id is not None
+        get_token(signed_in, "other")
+    assert vault.stored_providers(signed_in.session) == ["corp"]
+    assert signed_in.user_id is not None
 
 
 def test_all_grants_of_the_session_that_ends_are_revoked(

@@ -144,33 +144,30 @@ def test_second_rejection_ends_the_session_of_the_account(
 
 
 def test_rejected_account_is_not_connected_and_the_other_one_stays(
-    corp: FakeProvider, other: FakeProvider, visitor: Visitor, settings: Settings
+    corp: FakeProvider, other: FakeProvider, signed_in: Visitor, settings: Settings
 ) -> None:
-    visitor.sign_in(corp)
     variables = environment("corp", corp, CLIENT_ID="the-corp-client")
     configure(settings, variables | environment("other", other, ALLOWED_DOMAINS="example.org"))
 
-    response = visitor.connect(other)
+    response = signed_in.connect(other)
 
     assert response.status_code == 403
     assert 'name="process" value="connect"' in response.content.decode()
-    assert vault.stored_providers(visitor.session) == ["corp"]
+    assert vault.stored_providers(signed_in.session) == ["corp"]
     assert SocialAccount.objects.filter(provider="other").count() == 0
-    assert visitor.user_id is not None
+    assert signed_in.user_id is not None
 
 
 def test_rejected_account_loses_only_its_connection(
-    corp: FakeProvider, other: FakeProvider, visitor: Visitor, settings: Settings
+    corp: FakeProvider, other: FakeProvider, connected: Visitor, settings: Settings
 ) -> None:
-    visitor.sign_in(corp)
-    visitor.connect(other)
     variables = environment("corp", corp, CLIENT_ID="the-corp-client")
     configure(settings, variables | environment("other", other, ALLOWED_DOMAINS="example.org"))
 
-    assert visitor.connect(other).status_code == 403
+    assert connected.connect(other).status_code == 403
 
-    assert vault.stored_providers(visitor.session) == ["corp"]
-    assert visitor.user_id is not None
+    assert vault.stored_providers(connected.session) == ["corp"]
+    assert connected.user_id is not None
 
 
 @pytest.mark.parametrize(

@@ -41,21 +41,19 @@ def session_of(grants: Grants, access_token: str) -> GrantStore | None:
 
 @pytest.mark.parametrize(("with_sid", "links"), [(False, 2), (True, 3)])
 def test_logout_of_the_providers_session_ends_a_grant_only_if_configured(
-    idp: LogoutProvider, visitor: Visitor, *, with_sid: bool, links: int
+    idp: LogoutProvider, at_idp: Visitor, *, with_sid: bool, links: int
 ) -> None:
-    visitor.sign_in(idp)
-    grants, access_token = grant_access(visitor, end_with_sid=with_sid)
+    grants, access_token = grant_access(at_idp, end_with_sid=with_sid)
     session = session_of(grants, access_token)
     assert session is not None
     assert len(session[LINKS]) == links  # one of them by which grants are told from sessions
     assert post(idp.logout_token()).status_code == 200
-    assert visitor.user_id is None
+    assert at_idp.user_id is None
     assert (session_of(grants, access_token) is None) is with_sid
 
 
-def test_sign_out_of_the_person_ends_the_grant(idp: LogoutProvider, visitor: Visitor) -> None:
-    visitor.sign_in(idp)
-    grants, access_token = grant_access(visitor, end_with_sid=False)
+def test_sign_out_of_the_person_ends_the_grant(idp: LogoutProvider, at_idp: Visitor) -> None:
+    grants, access_token = grant_access(at_idp, end_with_sid=False)
     assert post(idp.logout_token(sid=ABSENT)).status_code == 200
     assert session_of(grants, access_token) is None
 

@@ -17,12 +17,11 @@ from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.stacks import Stack
 
 
-def test_token_ends_the_session_of_its_sid(idp: LogoutProvider, visitor: Visitor) -> None:
-    visitor.sign_in(idp)
+def test_token_ends_the_session_of_its_sid(idp: LogoutProvider, at_idp: Visitor) -> None:
     response = post(idp.logout_token())
     assert (response.status_code, response.content) == (200, b"")
     assert response["Cache-Control"] == "no-store"
-    assert visitor.user_id is None
+    assert at_idp.user_id is None
 
 
 def test_sid_ends_its_session_only(idp: LogoutProvider, visitor: Visitor) -> None:
@@ -61,26 +60,24 @@ def test_token_without_a_session_to_end_is_a_success(idp: LogoutProvider) -> Non
     assert post(idp.logout_token()).status_code == 200
 
 
-def test_session_survives_a_key_change_with_its_link(idp: LogoutProvider, visitor: Visitor) -> None:
-    visitor.sign_in(idp)
-    session = visitor.client.session
+def test_session_survives_a_key_change_with_its_link(idp: LogoutProvider, at_idp: Visitor) -> None:
+    session = at_idp.client.session
     session.cycle_key()
     session.save()
-    visitor.client.cookies["gateway_sessionid"] = session.session_key or ""
-    assert visitor.user_id is not None
+    at_idp.client.cookies["gateway_sessionid"] = session.session_key or ""
+    assert at_idp.user_id is not None
     assert post(idp.logout_token()).status_code == 200
-    assert visitor.user_id is None
+    assert at_idp.user_id is None
 
 
 def test_other_fields_are_ignored_and_the_type_may_be_missing(
-    idp: LogoutProvider, visitor: Visitor, store: Stack
+    idp: LogoutProvider, at_idp: Visitor, store: Stack
 ) -> None:
-    visitor.sign_in(idp)
     now = int(store.clock())
     token = idp.logout_token({"typ": ABSENT}, aud=["gateway-client"], nbf=now, more={"a": 1})
     body = f"state=s&logout_token={token}&state=t"
     assert Client().post(PATH, body, content_type=FORM).status_code == 200
-    assert visitor.user_id is None
+    assert at_idp.user_id is None
 
 
 def test_unknown_provider_is_not_found(idp: LogoutProvider) -> None:
@@ -121,12 +118,11 @@ def test_token_is_good_once(idp: LogoutProvider, visitor: Visitor) -> None:
     assert visitor.user_id is not None
 
 
-def test_id_of_a_token_is_any_text(idp: LogoutProvider, visitor: Visitor) -> None:
+def test_id_of_a_token_is_any_text(idp: LogoutProvider, at_idp: Visitor) -> None:
     """JSON can contain unpaired surrogates, which cannot be encoded."""
-    visitor.sign_in(idp)
     token = idp.logout_token(jti="\ud800")
     assert post(token).status_code == 200
-    assert visitor.user_id is None
+    assert at_idp.user_id is None
     assert_refused(post(token))
 
 
@@ -141,18 +137,17 @@ def test_used_token_is_remembered_until_it_expires(idp: LogoutProvider, store: S
 
 
 def test_unavailable_store_asks_the_provider_to_retry(
-    idp: LogoutProvider, visitor: Visitor, store: Stack
+    idp: LogoutProvider, at_idp: Visitor, store: Stack
 ) -> None:
-    visitor.sign_in(idp)
     token = idp.logout_token()
     store.dynamodb.on("Query logout", refuse_write)
     response = post(token)
     assert (response.status_code, response["Retry-After"]) == (503, "10")
     assert response["Cache-Control"] == "no-store"
     store.dynamodb.heal()
-    assert visitor.user_id is not None
+    assert at_idp.user_id is not None
     assert post(token).status_code == 200
-    assert visitor.user_id is None
+    assert at_idp.user_id is None
 
 
 def test_provider_that_is_down_is_rarely_called(
@@ -177,9 +172,8 @@ def test_provider_that_is_down_is_rarely_called(
 # What it leaves alone
 
 
-def test_no_cookie_is_read_and_none_is_set(idp: LogoutProvider, visitor: Visitor) -> None:
-    visitor.sign_in(idp)
-    response = visitor.client.post(
+def test_no_cookie_is_read_and_none_is_set(idp: LogoutProvider, at_idp: Visitor) -> None:
+    response = at_idp.client.post(
         PATH, f"logout_token={idp.logout_token(sid='unknown')}", content_type=FORM
     )
     assert response.status_code == 200

@@ -46,20 +46,19 @@ def test_new_key_is_fetched_once_it_is_used(
 
 
 def test_new_key_during_a_flood_of_unknown_ones_can_be_retried(
-    idp: LogoutProvider, visitor: Visitor, store: Stack
+    idp: LogoutProvider, at_idp: Visitor, store: Stack
 ) -> None:
     """400 would make the provider give up; the fetch that would tell may not be made yet."""
-    visitor.sign_in(idp)
     assert_refused(post(idp.logout_token({"kid": "made-up"})))
     store.clock.advance(20)
     idp.keys = [SigningKey.new()]
     token = idp.logout_token()
     response = post(token)
     assert (response.status_code, response["Retry-After"]) == (503, "40")
-    assert visitor.user_id is not None
+    assert at_idp.user_id is not None
     store.clock.advance(int(response["Retry-After"]))
     assert post(token).status_code == 200
-    assert visitor.user_id is None
+    assert at_idp.user_id is None
 
 
 def test_withdrawn_key_is_trusted_for_an_hour_at_most(idp: LogoutProvider, store: Stack) -> None:

@@ -27,29 +27,27 @@ def test_links_are_opaque_and_depend_on_the_secret_key(
 
 
 def test_rotated_secret_key_loses_no_link(
-    idp: LogoutProvider, visitor: Visitor, settings: Settings
+    idp: LogoutProvider, at_idp: Visitor, settings: Settings
 ) -> None:
-    visitor.sign_in(idp)
     old, settings.SECRET_KEY = settings.SECRET_KEY, "a-new-key-0123456789abcdefghijklmnopqrstuvwxyz"
     settings.SECRET_KEY_FALLBACKS = [old]
     second = Visitor()
     second.sign_in(idp)
     assert post(idp.logout_token()).status_code == 200
-    assert "_auth_user_id" not in visitor.session
+    assert "_auth_user_id" not in at_idp.session
     assert second.user_id is None
 
 
-def test_signing_in_again_replaces_the_links(idp: LogoutProvider, visitor: Visitor) -> None:
-    visitor.sign_in(idp)
-    first = set(visitor.session[LINKS])
+def test_signing_in_again_replaces_the_links(idp: LogoutProvider, at_idp: Visitor) -> None:
+    first = set(at_idp.session[LINKS])
     old = idp.logout_token()
     idp.session_id = "the-next-session"
-    visitor.sign_in(idp)
-    assert len(first & set(visitor.session[LINKS])) == 1  # that of the subject
+    at_idp.sign_in(idp)
+    assert len(first & set(at_idp.session[LINKS])) == 1  # that of the subject
     assert post(old).status_code == 200
-    assert visitor.user_id is not None
+    assert at_idp.user_id is not None
     assert post(idp.logout_token()).status_code == 200
-    assert visitor.user_id is None
+    assert at_idp.user_id is None
 
 
 def test_each_connected_provider_ends_the_session(
@@ -64,13 +62,9 @@ def test_each_connected_provider_ends_the_session(
         assert visitor.user_id is None
 
 
-def test_disconnected_provider_ends_nothing(
-    idp: LogoutProvider, second: LogoutProvider, visitor: Visitor
-) -> None:
-    visitor.sign_in(idp)
-    visitor.connect(second)
+def test_disconnected_provider_ends_nothing(second: LogoutProvider, at_both: Visitor) -> None:
     account = SocialAccount.objects.get(provider="other")
-    visitor.client.post("/accounts/3rdparty/", {"account": account.pk})
-    assert len(visitor.session[LINKS]) == 2
+    at_both.client.post("/accounts/3rdparty/", {"account": account.pk})
+    assert len(at_both.session[LINKS]) == 2
     assert post(second.logout_token(), "/oauth/backchannel-logout/other").status_code == 200
-    assert visitor.user_id is not None
+    assert at_both.user_id is not None

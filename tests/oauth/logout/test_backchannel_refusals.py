@@ -167,21 +167,19 @@ def fill_claims(claims: dict[str, Any], idp: LogoutProvider) -> dict[str, Any]:
 
 
 def test_bad_claims_end_nothing(
-    idp: LogoutProvider, visitor: Visitor, subtests: pytest.Subtests
+    idp: LogoutProvider, at_idp: Visitor, subtests: pytest.Subtests
 ) -> None:
-    visitor.sign_in(idp)
     for fault, claims in BAD_CLAIMS.items():
         with subtests.test(fault):
             assert_refused(post(idp.logout_token(**fill_claims(claims, idp))))
-            assert visitor.user_id is not None
+            assert at_idp.user_id is not None
     assert post(idp.logout_token()).status_code == 200  # a good one ends the session
-    assert visitor.user_id is None
+    assert at_idp.user_id is None
 
 
 def test_bad_header_or_token_ends_nothing(
-    idp: LogoutProvider, visitor: Visitor, subtests: pytest.Subtests
+    idp: LogoutProvider, at_idp: Visitor, subtests: pytest.Subtests
 ) -> None:
-    visitor.sign_in(idp)
     bad = {fault: idp.logout_token(header) for fault, header in BAD_HEADERS.items()}
     bad |= {fault: damaged(idp, idp.logout_token()) for fault, damaged in BAD_TOKENS.items()}
     assert len(bad) == len(BAD_HEADERS) + len(BAD_TOKENS)
@@ -189,35 +187,32 @@ def test_bad_header_or_token_ends_nothing(
         with subtests.test(fault):
             jwks._key_sets.clear()  # Keys are fetched once a minute at most.
             assert_refused(post(token))
-            assert visitor.user_id is not None
+            assert at_idp.user_id is not None
 
 
 def test_bad_request_ends_nothing(
-    idp: LogoutProvider, visitor: Visitor, subtests: pytest.Subtests
+    idp: LogoutProvider, at_idp: Visitor, subtests: pytest.Subtests
 ) -> None:
-    visitor.sign_in(idp)
     for body, kind in BAD_REQUESTS:
         with subtests.test(body=body[:80], kind=kind):
             filled_in = body.replace("{token}", idp.logout_token())
             assert_refused(Client().post(PATH, filled_in, content_type=kind))
-            assert visitor.user_id is not None
+            assert at_idp.user_id is not None
 
 
 def test_token_of_another_provider_ends_nothing(
-    idp: LogoutProvider, second: LogoutProvider, visitor: Visitor
+    idp: LogoutProvider, second: LogoutProvider, at_idp: Visitor
 ) -> None:
-    visitor.sign_in(idp)
     assert_refused(post(second.logout_token()))
     assert_refused(post(idp.logout_token(), "/oauth/backchannel-logout/other"))
-    assert visitor.user_id is not None
+    assert at_idp.user_id is not None
 
 
-def test_query_holds_no_token(idp: LogoutProvider, visitor: Visitor) -> None:
-    visitor.sign_in(idp)
+def test_query_holds_no_token(idp: LogoutProvider, at_idp: Visitor) -> None:
     url = f"{PATH}?logout_token={idp.logout_token()}"
     assert_refused(Client().post(url, "", content_type=FORM))
     assert Client().get(url).status_code == 405
-    assert visitor.user_id is not None
+    assert at_idp.user_id is not None
 
 
 @pytest.mark.parametrize(

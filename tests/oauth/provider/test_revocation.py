@@ -18,11 +18,10 @@ from tests.oauth.support.requests import stored_tokens
 from tests.sessions_kms.support.stacks import Stack
 
 
-def test_sign_out_revokes_the_refresh_token_once(idp: LogoutProvider, visitor: Visitor) -> None:
-    visitor.sign_in(idp)
-    held = stored_tokens(visitor)
-    sign_out(visitor)
-    assert visitor.user_id is None
+def test_sign_out_revokes_the_refresh_token_once(idp: LogoutProvider, at_idp: Visitor) -> None:
+    held = stored_tokens(at_idp)
+    sign_out(at_idp)
+    assert at_idp.user_id is None
     assert revoked_tokens(idp) == [held.refresh_token]
     assert idp.revocations[0]["token_type_hint"] == "refresh_token"
     assert idp.refresh_tokens == set()
@@ -50,31 +49,27 @@ def test_client_authenticates_as_at_the_token_endpoint(
 
 
 def test_session_is_gone_before_the_grant_is(
-    idp: LogoutProvider, visitor: Visitor, store: Stack
+    idp: LogoutProvider, at_idp: Visitor, store: Stack
 ) -> None:
-    visitor.sign_in(idp)
     there: list[int] = []
     idp.hooks["/revoke"] = lambda: there.append(len(store.sessions()))
-    sign_out(visitor)
+    sign_out(at_idp)
     wait_until_settled()
     assert there == [0]
 
 
 def test_sign_out_revokes_at_every_connected_provider(
-    idp: LogoutProvider, second: LogoutProvider, visitor: Visitor
+    idp: LogoutProvider, second: LogoutProvider, at_both: Visitor
 ) -> None:
-    visitor.sign_in(idp)
-    visitor.connect(second)
-    first, other = stored_tokens(visitor), stored_tokens(visitor, "other")
-    sign_out(visitor)
+    first, other = stored_tokens(at_both), stored_tokens(at_both, "other")
+    sign_out(at_both)
     assert revoked_tokens(idp) == [first.refresh_token]
     assert revoked_tokens(second) == [other.refresh_token]
 
 
-def test_sign_out_in_the_admin_revokes_too(idp: LogoutProvider, visitor: Visitor) -> None:
-    visitor.sign_in(idp)
+def test_sign_out_in_the_admin_revokes_too(idp: LogoutProvider, at_idp: Visitor) -> None:
     get_user_model().objects.update(is_staff=True)
-    assert visitor.client.post("/admin/logout/").status_code == 200
+    assert at_idp.client.post("/admin/logout/").status_code == 200
     assert len(revoked_tokens(idp)) == 1
 
 
@@ -90,70 +85,59 @@ def test_provider_without_revocation_endpoint_is_not_called(
 # Not the wrong one
 
 
-def test_signing_in_again_revokes_nothing(idp: LogoutProvider, visitor: Visitor) -> None:
-    visitor.sign_in(idp)
-    visitor.sign_in(idp)
+def test_signing_in_again_revokes_nothing(idp: LogoutProvider, at_idp: Visitor) -> None:
+    at_idp.sign_in(idp)
     assert revoked_tokens(idp) == []
-    assert stored_tokens(visitor).refresh_token in idp.refresh_tokens
+    assert stored_tokens(at_idp).refresh_token in idp.refresh_tokens
 
 
 def test_signing_in_again_without_a_new_refresh_token_keeps_the_old_one_alive(
-    idp: LogoutProvider, visitor: Visitor
+    idp: LogoutProvider, at_idp: Visitor
 ) -> None:
-    visitor.sign_in(idp)
-    first = stored_tokens(visitor)
+    first = stored_tokens(at_idp)
     idp.gives_refresh_token = False
-    visitor.sign_in(idp)
+    at_idp.sign_in(idp)
     assert revoked_tokens(idp) == []
-    assert stored_tokens(visitor).refresh_token == first.refresh_token
+    assert stored_tokens(at_idp).refresh_token == first.refresh_token
     idp.gives_refresh_token = True
-    assert refresh_tokens(visitor, stored_tokens(visitor)).refresh_token in idp.refresh_tokens
+    assert refresh_tokens(at_idp, stored_tokens(at_idp)).refresh_token in idp.refresh_tokens
 
 
 def test_signing_in_again_revokes_nothing_of_the_other_providers(
-    idp: LogoutProvider, second: LogoutProvider, visitor: Visitor
+    idp: LogoutProvider, second: LogoutProvider, at_both: Visitor
 ) -> None:
-    visitor.sign_in(idp)
-    visitor.connect(second)
-    visitor.sign_in(idp)
-    assert stored_tokens(visitor, "other").refresh_token in second.refresh_tokens
+    at_both.sign_in(idp)
+    assert stored_tokens(at_both, "other").refresh_token in second.refresh_tokens
     assert (revoked_tokens(idp), revoked_tokens(second)) == ([], [])
 
 
 def test_signing_in_again_revokes_nothing_while_a_stage_is_pending(
-    idp: LogoutProvider, second: LogoutProvider, visitor: Visitor, settings: Settings
+    idp: LogoutProvider, second: LogoutProvider, at_both: Visitor, settings: Settings
 ) -> None:
-    visitor.sign_in(idp)
-    visitor.connect(second)
     confirm_addresses(settings)
 
-    response = visitor.sign_in(idp)
+    response = at_both.sign_in(idp)
 
     assert response["Location"] == "/accounts/confirm-email/"
-    assert visitor.user_id is None
+    assert at_both.user_id is None
     assert (revoked_tokens(idp), revoked_tokens(second)) == ([], [])
 
 
-def test_connecting_again_revokes_nothing(
-    idp: LogoutProvider, second: LogoutProvider, visitor: Visitor
-) -> None:
-    visitor.sign_in(idp)
-    visitor.connect(second)
-    visitor.connect(second)
+def test_connecting_again_revokes_nothing(second: LogoutProvider, at_both: Visitor) -> None:
+    at_both.connect(second)
     assert revoked_tokens(second) == []
 
 
 @pytest.mark.parametrize("process", ["login", "connect"])
 def test_signing_in_as_another_or_connecting_them_revokes_the_first_ones_grant(
-    idp: LogoutProvider, visitor: Visitor, process: str
+    idp: LogoutProvider, at_idp: Visitor, process: str
 ) -> None:
-    visitor.sign_in(idp)
-    ada = stored_tokens(visitor)
+    ada = stored_tokens(at_idp)
     idp.person = BOB
-    visitor.sign_in(idp, process=process)
-    assert stored_tokens(visitor).subject == "2002"
+    at_idp.sign_in(idp, process=process)
+    assert stored_tokens(at_idp).subject == "2002"
     assert revoked_tokens(idp) == [ada.refresh_token]
-    assert stored_tokens(visitor).refresh_token in idp.refresh_tokens
+    assert stored_tokens(at_idp).refresh_token in idp.refresh_tokens
 
 
 def test_signing_in_with_another_own_account_revokes_the_first_grant(
@@ -173,21 +157,18 @@ def test_signing_in_with_another_own_account_revokes_the_first_grant(
 
 
 def test_disconnecting_revokes_that_grant_and_no_other(
-    idp: LogoutProvider, second: LogoutProvider, visitor: Visitor
+    idp: LogoutProvider, second: LogoutProvider, at_both: Visitor
 ) -> None:
-    visitor.sign_in(idp)
-    visitor.connect(second)
-    other = stored_tokens(visitor, "other")
-    disconnect(visitor, "other")
+    other = stored_tokens(at_both, "other")
+    disconnect(at_both, "other")
     assert revoked_tokens(second) == [other.refresh_token]
     assert revoked_tokens(idp) == []
-    assert visitor.user_id is not None
+    assert at_both.user_id is not None
 
 
 def test_token_of_another_client_is_not_sent_to_the_provider(
-    idp: LogoutProvider, visitor: Visitor, settings: Settings
+    idp: LogoutProvider, at_idp: Visitor, settings: Settings
 ) -> None:
-    visitor.sign_in(idp)
     configure(settings, environment("corp", idp, CLIENT_ID="the-client-of-today"))
-    sign_out(visitor)
+    sign_out(at_idp)
     assert revoked_tokens(idp) == []

@@ -27,13 +27,12 @@ FAILING: dict[str, Callable[[], Response]] = {
 
 @pytest.mark.parametrize("how", FAILING)
 def test_revocation_is_retried_a_few_times(
-    idp: LogoutProvider, visitor: Visitor, how: str, caplog: pytest.LogCaptureFixture
+    idp: LogoutProvider, at_idp: Visitor, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    visitor.sign_in(idp)
     idp.failing["/revoke"] = FAILING[how]
     asked: list[int] = []
     idp.hooks["/revoke"] = lambda: asked.append(1)
-    sign_out(visitor)
+    sign_out(at_idp)
     wait_until_settled()
     assert len(asked) == 3
     assert "A grant of corp was not revoked: ProviderUnavailable" in caplog.text
@@ -41,9 +40,8 @@ def test_revocation_is_retried_a_few_times(
 
 
 def test_revocation_succeeds_after_the_provider_recovers(
-    idp: LogoutProvider, visitor: Visitor
+    idp: LogoutProvider, at_idp: Visitor
 ) -> None:
-    visitor.sign_in(idp)
     idp.failing["/revoke"] = FAILING["server error"]
     asked: list[int] = []
 
@@ -53,25 +51,23 @@ def test_revocation_succeeds_after_the_provider_recovers(
             idp.failing.clear()
 
     idp.hooks["/revoke"] = recover
-    sign_out(visitor)
+    sign_out(at_idp)
     assert len(revoked_tokens(idp)) == 1
 
 
 def test_refusal_is_logged_and_not_repeated(
-    idp: LogoutProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture
+    idp: LogoutProvider, at_idp: Visitor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    visitor.sign_in(idp)
     idp.failing["/revoke"] = lambda: (400, "application/json", b'{"error": "canary"}')
-    sign_out(visitor)
+    sign_out(at_idp)
     wait_until_settled()
     assert "A grant of corp was not revoked: the provider refuses." in caplog.text
     assert "canary" not in caplog.text
 
 
 def test_provider_that_hangs_does_not_delay_the_sign_out(
-    idp: LogoutProvider, visitor: Visitor
+    idp: LogoutProvider, at_idp: Visitor
 ) -> None:
-    visitor.sign_in(idp)
     may_response, gave_up = threading.Event(), threading.Event()
 
     def hang() -> None:
@@ -79,45 +75,41 @@ def test_provider_that_hangs_does_not_delay_the_sign_out(
             gave_up.set()
 
     idp.hooks["/revoke"] = hang
-    sign_out(visitor)
+    sign_out(at_idp)
     assert not gave_up.is_set()  # The provider has not answered yet.
-    assert visitor.user_id is None
+    assert at_idp.user_id is None
     may_response.set()
     wait_until_settled()
 
 
 def test_sign_out_that_failed_revokes_nothing(
-    idp: LogoutProvider, visitor: Visitor, store: Stack
+    idp: LogoutProvider, at_idp: Visitor, store: Stack
 ) -> None:
-    visitor.sign_in(idp)
     store.dynamodb.on("DeleteItem session", refuse_write)
-    assert visitor.client.post("/accounts/logout/").status_code == 503
+    assert at_idp.client.post("/accounts/logout/").status_code == 503
     store.dynamodb.heal()
-    assert visitor.user_id is not None
+    assert at_idp.user_id is not None
     assert revoked_tokens(idp) == []
 
 
 def test_disconnect_that_was_not_saved_revokes_nothing(
-    idp: LogoutProvider, second: LogoutProvider, visitor: Visitor, store: Stack
+    second: LogoutProvider, at_both: Visitor, store: Stack
 ) -> None:
-    visitor.sign_in(idp)
-    visitor.connect(second)
     account = SocialAccount.objects.get(provider="other")
-    visitor.client.raise_request_exception = False
+    at_both.client.raise_request_exception = False
     store.dynamodb.on("PutItem session", refuse_write)
-    response = visitor.client.post("/accounts/3rdparty/", {"account": account.pk})
+    response = at_both.client.post("/accounts/3rdparty/", {"account": account.pk})
     store.dynamodb.heal()
     assert response.status_code == 503
-    assert stored_tokens(visitor, "other").refresh_token in second.refresh_tokens
+    assert stored_tokens(at_both, "other").refresh_token in second.refresh_tokens
     assert revoked_tokens(second) == []
 
 
 def test_store_that_fails_afterwards_does_not_keep_the_grant_alive(
-    idp: LogoutProvider, visitor: Visitor, store: Stack
+    idp: LogoutProvider, at_idp: Visitor, store: Stack
 ) -> None:
-    visitor.sign_in(idp)
     store.dynamodb.on("PutItem lease", refuse_write)
-    sign_out(visitor)
+    sign_out(at_idp)
     assert len(revoked_tokens(idp)) == 1
 
 

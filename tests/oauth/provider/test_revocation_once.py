@@ -25,9 +25,8 @@ from tests.oauth.support.requests import stored_tokens
 from tests.sessions_kms.support.stacks import Stack, install
 
 
-def test_two_sign_outs_of_one_session_revoke_once(idp: LogoutProvider, visitor: Visitor) -> None:
-    visitor.sign_in(idp)
-    held = stored_tokens(visitor)
+def test_two_sign_outs_of_one_session_revoke_once(idp: LogoutProvider, at_idp: Visitor) -> None:
+    held = stored_tokens(at_idp)
     for _ in range(2):
         revoke_soon(services(), "corp", held, RemainingAccess(services(), None))
     assert revoked_tokens(idp) == [held.refresh_token]
@@ -44,29 +43,26 @@ def test_lease_of_a_dead_process_does_not_keep_a_grant_alive(
     assert revoked_tokens(idp) == [held.refresh_token]
 
 
-def test_no_refresh_begins_after_the_sign_out(idp: LogoutProvider, visitor: Visitor) -> None:
-    visitor.sign_in(idp)
-    held = stored_tokens(visitor)
-    sign_out(visitor)
+def test_no_refresh_begins_after_the_sign_out(idp: LogoutProvider, at_idp: Visitor) -> None:
+    held = stored_tokens(at_idp)
+    sign_out(at_idp)
     wait_until_settled()
     with pytest.raises(OAuthError):
-        refresh_tokens(visitor, held)
+        refresh_tokens(at_idp, held)
     assert idp.refreshes == []
 
 
-def test_what_a_refresh_fetched_before_is_revoked(idp: LogoutProvider, visitor: Visitor) -> None:
-    visitor.sign_in(idp)
-    new = refresh_tokens(visitor, stored_tokens(visitor))  # and its save was lost
-    sign_out(visitor)
+def test_what_a_refresh_fetched_before_is_revoked(idp: LogoutProvider, at_idp: Visitor) -> None:
+    new = refresh_tokens(at_idp, stored_tokens(at_idp))  # and its save was lost
+    sign_out(at_idp)
     assert revoked_tokens(idp) == [new.refresh_token]
     assert idp.refresh_tokens == set()
 
 
 def test_refresh_under_way_at_the_sign_out_leaves_no_live_grant(
-    idp: LogoutProvider, visitor: Visitor
+    idp: LogoutProvider, at_idp: Visitor
 ) -> None:
-    visitor.sign_in(idp)
-    held = stored_tokens(visitor)
+    held = stored_tokens(at_idp)
     asked, may_response = threading.Event(), threading.Event()
 
     def slow() -> None:
@@ -75,10 +71,10 @@ def test_refresh_under_way_at_the_sign_out_leaves_no_live_grant(
 
     idp.hooks["/token"] = slow
     found: list[TokenSet] = []
-    refreshing = threading.Thread(target=lambda: found.append(refresh_tokens(visitor, held)))
+    refreshing = threading.Thread(target=lambda: found.append(refresh_tokens(at_idp, held)))
     refreshing.start()
     assert asked.wait(10)
-    sign_out(visitor)
+    sign_out(at_idp)
     assert idp.revocations == []
     may_response.set()
     refreshing.join(10)

@@ -29,13 +29,6 @@ from tests.oauth.support.logout_provider import LogoutProvider
 from tests.oauth.support.requests import stored_tokens
 
 
-@pytest.fixture
-def connected(idp: LogoutProvider, second: LogoutProvider, visitor: Visitor) -> Visitor:
-    visitor.sign_in(idp)
-    visitor.connect(second)
-    return visitor
-
-
 def act_before(
     monkeypatch: pytest.MonkeyPatch, module: Any, name: str, act: Callable[[], Any]
 ) -> None:
@@ -51,137 +44,131 @@ def act_before(
 
 
 def test_connection_that_is_completed_during_the_disconnect_is_revoked_too(
-    second: LogoutProvider, connected: Visitor, monkeypatch: pytest.MonkeyPatch
+    second: LogoutProvider, at_both: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    response = connected.callback_address(second, "other", process="connect")
+    response = at_both.callback_address(second, "other", process="connect")
     stored: list[TokenSet] = []
 
     def complete() -> None:
-        connected.client.get(response)
-        stored.append(stored_tokens(connected, "other"))
+        at_both.client.get(response)
+        stored.append(stored_tokens(at_both, "other"))
 
     act_before(monkeypatch, vault, "drop_token_set", complete)
-    disconnect(connected, "other")
-    assert connected.load_tokens("other") is None
+    disconnect(at_both, "other")
+    assert at_both.load_tokens("other") is None
     assert revoked_tokens(second) == [stored[0].refresh_token]
 
 
 def test_connection_that_is_completed_after_the_disconnect_is_revoked_too(
-    second: LogoutProvider, connected: Visitor, monkeypatch: pytest.MonkeyPatch
+    second: LogoutProvider, at_both: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    response = connected.callback_address(second, "other", process="connect")
-    act_before(monkeypatch, rights, "update_rights", lambda: disconnect(connected, "other"))
-    page = connected.client.get(response, follow=True).content.decode()
+    response = at_both.callback_address(second, "other", process="connect")
+    act_before(monkeypatch, rights, "update_rights", lambda: disconnect(at_both, "other"))
+    page = at_both.client.get(response, follow=True).content.decode()
     assert "Other was disconnected meanwhile, and stays disconnected." in page
-    assert connected.load_tokens("other") is None
+    assert at_both.load_tokens("other") is None
     wait_until_settled()
     assert second.refresh_tokens == set()
 
 
 def test_connection_that_is_completed_after_the_sign_out_is_revoked_too(
-    second: LogoutProvider, connected: Visitor, monkeypatch: pytest.MonkeyPatch
+    second: LogoutProvider, at_both: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    response = connected.callback_address(second, "other", process="connect")
-    act_before(monkeypatch, rights, "update_rights", lambda: sign_out(connected))
-    assert connected.client.get(response).status_code == 400
+    response = at_both.callback_address(second, "other", process="connect")
+    act_before(monkeypatch, rights, "update_rights", lambda: sign_out(at_both))
+    assert at_both.client.get(response).status_code == 400
     wait_until_settled()
     assert second.refresh_tokens == set()
 
 
 @pytest.mark.parametrize("is_first", [True, False])
 def test_connection_for_which_the_session_has_no_room_is_revoked_unless_it_replaces_another(
-    idp: LogoutProvider,
-    second: LogoutProvider,
-    visitor: Visitor,
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    is_first: bool,
+    second: LogoutProvider, at_idp: Visitor, monkeypatch: pytest.MonkeyPatch, *, is_first: bool
 ) -> None:
-    visitor.sign_in(idp)
     if not is_first:
-        visitor.connect(second)
+        at_idp.connect(second)
     before = set(second.refresh_tokens)
-    response = visitor.callback_address(second, "other", process="connect")
+    response = at_idp.callback_address(second, "other", process="connect")
 
     def reject(self: SessionStore) -> None:
         raise SessionTooLarge(400_001, 400_000)
 
     monkeypatch.setattr(SessionStore, "save", reject)
-    visitor.client.raise_request_exception = False
-    assert visitor.client.get(response).status_code == 409
+    at_idp.client.raise_request_exception = False
+    assert at_idp.client.get(response).status_code == 409
     wait_until_settled()
     assert bool(second.refresh_tokens) is not is_first
     assert before <= second.refresh_tokens
 
 
 def test_account_that_is_disconnected_during_another_sign_in_stays_disconnected(
-    idp: LogoutProvider, connected: Visitor, monkeypatch: pytest.MonkeyPatch
+    idp: LogoutProvider, at_both: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sign-in takes the other accounts' tokens along, from the session that it ends."""
-    response = connected.callback_address(idp)
+    response = at_both.callback_address(idp)
     tab = Visitor()
-    tab.client.cookies = copy.deepcopy(connected.client.cookies)
+    tab.client.cookies = copy.deepcopy(at_both.client.cookies)
     act_before(monkeypatch, login, "_authenticate", lambda: disconnect(tab, "other"))
-    assert connected.client.get(response).status_code == 302
-    assert connected.load_tokens() is not None
-    assert connected.load_tokens("other") is None
+    assert at_both.client.get(response).status_code == 302
+    assert at_both.load_tokens() is not None
+    assert at_both.load_tokens("other") is None
 
 
 def test_account_that_is_connected_again_during_another_sign_in_keeps_its_new_tokens(
     idp: LogoutProvider,
     second: LogoutProvider,
-    connected: Visitor,
+    at_both: Visitor,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     again, response = (
-        connected.callback_address(second, "other", process="connect"),
-        connected.callback_address(idp),
+        at_both.callback_address(second, "other", process="connect"),
+        at_both.callback_address(idp),
     )
     tab, stored = Visitor(), list[TokenSet]()
-    tab.client.cookies = copy.deepcopy(connected.client.cookies)
+    tab.client.cookies = copy.deepcopy(at_both.client.cookies)
 
     def connect_again() -> None:
         tab.client.get(again)
         stored.append(stored_tokens(tab, "other"))
 
     act_before(monkeypatch, login, "_authenticate", connect_again)
-    connected.client.get(response)
-    assert stored_tokens(connected, "other") == stored[0]
+    at_both.client.get(response)
+    assert stored_tokens(at_both, "other") == stored[0]
 
 
 def test_another_account_that_is_connected_while_one_is_rejected_stays(
-    second: LogoutProvider, connected: Visitor, monkeypatch: pytest.MonkeyPatch
+    second: LogoutProvider, at_both: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refresh has shown that the first one may no longer be used here."""
     second.person = BOB
-    response = connected.callback_address(second, "other", process="connect")
-    session = SessionStore(connected.session.session_key)
-    act_before(monkeypatch, vault, "drop_token_set", lambda: connected.client.get(response))
+    response = at_both.callback_address(second, "other", process="connect")
+    session = SessionStore(at_both.session.session_key)
+    act_before(monkeypatch, vault, "drop_token_set", lambda: at_both.client.get(response))
     run_sync(vault.TokenRepository(services(), session, "other").end("1001"))
-    assert stored_tokens(connected, "other").subject == BOB["sub"]
+    assert stored_tokens(at_both, "other").subject == BOB["sub"]
 
 
 def test_rejected_sign_in_revokes_what_was_connected_meanwhile(
     second: LogoutProvider,
-    connected: Visitor,
+    at_both: Visitor,
     monkeypatch: pytest.MonkeyPatch,
     settings: Settings,
     idp: LogoutProvider,
 ) -> None:
     again, response = (
-        connected.callback_address(second, "other", process="connect") for _ in range(2)
+        at_both.callback_address(second, "other", process="connect") for _ in range(2)
     )
     stored: list[TokenSet] = []
 
     def connect_again() -> None:
         configure(settings, allow_domains(idp, second, ""))
-        connected.client.get(again)
-        stored.append(stored_tokens(connected, "other"))
+        at_both.client.get(again)
+        stored.append(stored_tokens(at_both, "other"))
 
     configure(settings, allow_domains(idp, second, "example.org"))
     act_before(monkeypatch, vault, "drop_token_set", connect_again)
-    assert connected.client.get(response).status_code == 403
-    assert connected.load_tokens("other") is None
+    assert at_both.client.get(response).status_code == 403
+    assert at_both.load_tokens("other") is None
     assert stored[0].refresh_token in revoked_tokens(second)
 
 

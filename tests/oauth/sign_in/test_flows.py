@@ -33,34 +33,27 @@ def token_keys(visitor: Visitor) -> list[str]:
 # Connecting another account
 
 
-def test_connect_keeps_the_token_beside_the_first(
-    corp: FakeProvider, other: FakeProvider, visitor: Visitor
-) -> None:
-    visitor.sign_in(corp)
-    first = visitor.load_tokens()
-    user = visitor.user_id
+def test_connect_keeps_the_token_beside_the_first(other: FakeProvider, signed_in: Visitor) -> None:
+    first = signed_in.load_tokens()
+    user = signed_in.user_id
 
-    response = visitor.connect(other)
+    response = signed_in.connect(other)
 
     assert (response.status_code, response["Location"]) == (302, "/")
-    assert visitor.user_id == user
-    assert visitor.load_tokens() == first
-    held = stored_tokens(visitor, "other")
+    assert signed_in.user_id == user
+    assert signed_in.load_tokens() == first
+    held = stored_tokens(signed_in, "other")
     assert held.access_token in other.secrets
     assert held.id_token in other.secrets
     assert SocialAccount.objects.filter(user_id=user).count() == 2
 
 
-def test_connect_again_renews_the_token(
-    corp: FakeProvider, other: FakeProvider, visitor: Visitor
-) -> None:
-    visitor.sign_in(corp)
-    visitor.connect(other)
-    first = visitor.load_tokens("other")
+def test_connect_again_renews_the_token(other: FakeProvider, connected: Visitor) -> None:
+    first = connected.load_tokens("other")
 
-    visitor.connect(other)
+    connected.connect(other)
 
-    second = visitor.load_tokens("other")
+    second = connected.load_tokens("other")
     assert first is not None
     assert second is not None
     assert second.access_token != first.access_token
@@ -89,103 +82,91 @@ def test_connecting_while_signed_out_gives_no_token(corp: FakeProvider, visitor:
     assert token_keys(visitor) == []
 
 
-def test_redirect_only_process_gives_no_token(corp: FakeProvider, visitor: Visitor) -> None:
-    visitor.sign_in(corp)
-    first = visitor.load_tokens()
-    visitor.sign_in(corp, process="redirect", next="/")
-    assert visitor.load_tokens() == first
+def test_redirect_only_process_gives_no_token(corp: FakeProvider, signed_in: Visitor) -> None:
+    first = signed_in.load_tokens()
+    signed_in.sign_in(corp, process="redirect", next="/")
+    assert signed_in.load_tokens() == first
 
 
 def test_disconnecting_drops_the_token(
-    corp: FakeProvider, other: FakeProvider, visitor: Visitor
+    corp: FakeProvider, other: FakeProvider, connected: Visitor
 ) -> None:
-    visitor.sign_in(corp)
-    visitor.connect(other)
     account = SocialAccount.objects.get(provider="other")
 
-    visitor.client.post("/accounts/3rdparty/", {"account": account.pk})
+    connected.client.post("/accounts/3rdparty/", {"account": account.pk})
 
-    assert token_keys(visitor) == ["oauth:corp"]
+    assert token_keys(connected) == ["oauth:corp"]
     assert not SocialAccount.objects.filter(provider="other").exists()
 
 
 def test_disconnecting_one_of_two_accounts_keeps_the_other_ones_token(
-    corp: FakeProvider, visitor: Visitor
+    corp: FakeProvider, signed_in: Visitor
 ) -> None:
-    visitor.sign_in(corp)
     corp.person = BOB
-    visitor.connect(corp, "corp")
-    held = stored_tokens(visitor)
+    signed_in.connect(corp, "corp")
+    held = stored_tokens(signed_in)
     assert held.subject == "2002"
     account = SocialAccount.objects.get(uid="1001")
-    visitor.client.post("/accounts/3rdparty/", {"account": account.pk})
+    signed_in.client.post("/accounts/3rdparty/", {"account": account.pk})
 
-    assert visitor.load_tokens() == held
+    assert signed_in.load_tokens() == held
 
 
 # Signing in again
 
 
-def test_signing_in_again_replaces_the_token(corp: FakeProvider, visitor: Visitor) -> None:
-    visitor.sign_in(corp)
-    first = stored_tokens(visitor)
-    visitor.sign_in(corp)
-    second = stored_tokens(visitor)
+def test_signing_in_again_replaces_the_token(corp: FakeProvider, signed_in: Visitor) -> None:
+    first = stored_tokens(signed_in)
+    signed_in.sign_in(corp)
+    second = stored_tokens(signed_in)
     assert second.access_token != first.access_token
     assert second.refresh_token != first.refresh_token
 
 
 def test_signing_in_again_keeps_the_tokens_of_the_other_providers(
-    corp: FakeProvider, other: FakeProvider, visitor: Visitor
+    corp: FakeProvider, other: FakeProvider, connected: Visitor
 ) -> None:
-    visitor.sign_in(corp)
-    visitor.connect(other)
-    kept, replaced = visitor.load_tokens("other"), visitor.load_tokens()
+    kept, replaced = connected.load_tokens("other"), connected.load_tokens()
 
-    visitor.sign_in(corp)
+    connected.sign_in(corp)
 
-    assert visitor.load_tokens("other") == kept
+    assert connected.load_tokens("other") == kept
     assert kept is not None
-    assert visitor.load_tokens() not in (None, replaced)
-    assert token_keys(visitor) == ["oauth:corp", "oauth:other"]
+    assert connected.load_tokens() not in (None, replaced)
+    assert token_keys(connected) == ["oauth:corp", "oauth:other"]
 
 
 def test_signing_in_again_with_the_other_provider_keeps_the_first(
-    corp: FakeProvider, other: FakeProvider, visitor: Visitor
+    corp: FakeProvider, other: FakeProvider, connected: Visitor
 ) -> None:
-    visitor.sign_in(corp)
-    visitor.connect(other)
-    first = visitor.load_tokens()
-    visitor.sign_in(other, "other")
-    assert visitor.load_tokens() == first
-    assert token_keys(visitor) == ["oauth:corp", "oauth:other"]
+    first = connected.load_tokens()
+    connected.sign_in(other, "other")
+    assert connected.load_tokens() == first
+    assert token_keys(connected) == ["oauth:corp", "oauth:other"]
 
 
 def test_signing_in_as_another_keeps_nothing_of_the_first(
-    corp: FakeProvider, other: FakeProvider, visitor: Visitor
+    corp: FakeProvider, connected: Visitor
 ) -> None:
-    visitor.sign_in(corp)
-    visitor.connect(other)
-    ada = visitor.user_id
+    ada = connected.user_id
     corp.person = BOB
     corp.gives_refresh_token = False
 
-    visitor.sign_in(corp)
+    connected.sign_in(corp)
 
-    held = stored_tokens(visitor)
-    assert visitor.user_id not in (None, ada)
+    held = stored_tokens(connected)
+    assert connected.user_id not in (None, ada)
     assert (held.subject, held.refresh_token) == ("2002", None)
-    assert token_keys(visitor) == ["oauth:corp"]
+    assert token_keys(connected) == ["oauth:corp"]
 
 
 def test_same_account_without_a_new_refresh_token_keeps_the_old_one_and_its_grant_secret(
-    corp: FakeProvider, visitor: Visitor
+    corp: FakeProvider, signed_in: Visitor
 ) -> None:
-    visitor.sign_in(corp)
-    first = stored_tokens(visitor)
+    first = stored_tokens(signed_in)
     corp.gives_refresh_token = False
-    visitor.sign_in(corp)
-    second = stored_tokens(visitor)
+    signed_in.sign_in(corp)
+    second = stored_tokens(signed_in)
     assert second.refresh_token == first.refresh_token
     assert second.grant_secret == first.grant_secret
     assert second.access_token != first.access_token
@@ -202,12 +183,11 @@ def test_old_refresh_token_that_grants_more_is_dropped(
     assert stored_tokens(visitor).refresh_token is None
 
 
-def test_old_refresh_token_of_a_new_session_is_gone(corp: FakeProvider, visitor: Visitor) -> None:
-    visitor.sign_in(corp)
-    visitor.client.post("/accounts/logout/")
+def test_old_refresh_token_of_a_new_session_is_gone(corp: FakeProvider, signed_in: Visitor) -> None:
+    signed_in.client.post("/accounts/logout/")
     corp.gives_refresh_token = False
-    visitor.sign_in(corp)
-    assert stored_tokens(visitor).refresh_token is None
+    signed_in.sign_in(corp)
+    assert stored_tokens(signed_in).refresh_token is None
 
 
 # Accounts that may not sign in
@@ -226,15 +206,14 @@ def test_inactive_account_gets_no_token(corp: FakeProvider, visitor: Visitor) ->
 
 
 def test_session_of_an_account_closed_meanwhile_gives_nothing_to_the_next(
-    corp: FakeProvider, other: FakeProvider, visitor: Visitor
+    other: FakeProvider, signed_in: Visitor
 ) -> None:
-    visitor.sign_in(corp)
     get_user_model().objects.update(is_active=False)
     other.person = BOB
 
-    visitor.sign_in(other, "other")
+    signed_in.sign_in(other, "other")
 
-    assert token_keys(visitor) == ["oauth:other"]
+    assert token_keys(signed_in) == ["oauth:other"]
 
 
 # Unfinished sign-ups, which this project has none of and another one may
@@ -325,11 +304,10 @@ def test_token_waits_for_the_end_of_the_email_stage(
     assert not any(secret in repr(outbox) for secret in corp.secrets)
 
 
-def test_token_is_kept_under_one_top_level_key(corp: FakeProvider, visitor: Visitor) -> None:
-    visitor.sign_in(corp)
+def test_token_is_kept_under_one_top_level_key(corp: FakeProvider, signed_in: Visitor) -> None:
     holding = {
         key
-        for key, value in visitor.session.items()
+        for key, value in signed_in.session.items()
         if any(secret in repr(value) for secret in corp.secrets)
     }
     assert holding == {session_key("corp")}

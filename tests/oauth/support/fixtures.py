@@ -223,3 +223,11 @@ def visitor(store: Stack) -> Visitor:
 def signed_in(corp: FakeProvider, visitor: Visitor) -> Visitor:
     visitor.sign_in_directly(corp)
     return visitor
+
+
+@pytest.fixture
+def connected(corp: FakeProvider, other: FakeProvider, visitor: Visitor) -> Visitor:
+    """Return a person who signed in at one provider, and connected an account of another."""
+    visitor.sign_in_directly(corp)
+    visitor.connect(other)
+    return visitor

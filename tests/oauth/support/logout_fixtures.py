@@ -34,6 +34,20 @@ def second(idp: LogoutProvider, settings: Settings) -> Iterator[LogoutProvider]:
         yield provider
 
 
+@pytest.fixture
+def at_idp(idp: LogoutProvider, visitor: Visitor) -> Visitor:
+    visitor.sign_in(idp)
+    return visitor
+
+
+@pytest.fixture
+def at_both(idp: LogoutProvider, second: LogoutProvider, visitor: Visitor) -> Visitor:
+    """Return a person who signed in at `idp`, and connected an account of `second`."""
+    visitor.sign_in(idp)
+    visitor.connect(second)
+    return visitor
+
+
 def post(token: str, path: str = PATH, **headers: Any) -> Any:
     """Send a POST as the provider's server, without cookie and CSRF token, with CSRF checks on."""
     client = Client(enforce_csrf_checks=True)

@@ -101,19 +101,18 @@ def test_threads_and_tasks_share_one_refresh(corp: FakeProvider, expired: Visito
 
 
 def test_rejected_token_is_refreshed_once(
-    corp: FakeProvider, visitor: Visitor, store: Stack
+    corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
-    visitor.sign_in(corp)
     store.clock.advance(60)
-    refused = get_token(visitor)
-    requests = [request_of(visitor) for _ in range(MANY)]
+    refused = get_token(signed_in)
+    requests = [request_of(signed_in) for _ in range(MANY)]
 
     async def ask() -> list[TokenSet]:
         return await asyncio.gather(
             *(oauth.aget_token(request, "corp", refused) for request in requests)
         )
 
-    assert set(asyncio.run(ask())) == {stored_tokens(visitor)}
+    assert set(asyncio.run(ask())) == {stored_tokens(signed_in)}
     assert len(corp.refreshes) == 1
 
 
@@ -149,43 +148,41 @@ def stall_token_endpoint(corp: FakeProvider) -> tuple[threading.Event, threading
 
 
 def test_valid_token_is_returned_while_another_request_refreshes(
-    corp: FakeProvider, visitor: Visitor, store: Stack
+    corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
-    visitor.sign_in(corp)
-    before = stored_tokens(visitor)
+    before = stored_tokens(signed_in)
     store.clock.now = (before.expires_at or 0) - 30
     asked, go_on = stall_token_endpoint(corp)
     with ThreadPoolExecutor(1) as pool:
-        winner = pool.submit(get_token, visitor)
+        winner = pool.submit(get_token, signed_in)
         assert asked.wait(30)
         try:
-            assert get_token(visitor) == before
-            (found,) = asyncio.run(in_tasks([request_of(visitor)]))
+            assert get_token(signed_in) == before
+            (found,) = asyncio.run(in_tasks([request_of(signed_in)]))
             assert found == before
         finally:
             go_on.set()
-    assert winner.result() == stored_tokens(visitor) != before
+    assert winner.result() == stored_tokens(signed_in) != before
     assert len(corp.refreshes) == 1
 
 
 def test_valid_token_is_returned_while_a_task_of_the_same_loop_refreshes(
-    corp: FakeProvider, visitor: Visitor, store: Stack
+    corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
-    visitor.sign_in(corp)
-    before = stored_tokens(visitor)
+    before = stored_tokens(signed_in)
     store.clock.now = (before.expires_at or 0) - 30
     asked, go_on = stall_token_endpoint(corp)
 
     async def ask_beside_a_refresh() -> tuple[TokenSet, TokenSet]:
-        refreshing = asyncio.ensure_future(oauth.aget_token(request_of(visitor), "corp"))
+        refreshing = asyncio.ensure_future(oauth.aget_token(request_of(signed_in), "corp"))
         assert await asyncio.to_thread(asked.wait, 30)
         try:
-            beside = await asyncio.wait_for(oauth.aget_token(request_of(visitor), "corp"), 20)
+            beside = await asyncio.wait_for(oauth.aget_token(request_of(signed_in), "corp"), 20)
         finally:
             go_on.set()
         return beside, await refreshing
 
-    assert asyncio.run(ask_beside_a_refresh()) == (before, stored_tokens(visitor))
+    assert asyncio.run(ask_beside_a_refresh()) == (before, stored_tokens(signed_in))
 
 
 def test_sync_call_in_an_event_loop_is_an_error(expired: Visitor) -> None:

@@ -87,25 +87,20 @@ def test_unsaved_result_is_kept_for_the_longest_lifetime_of_a_grant(
     assert end == int(store.clock.now) + 30 * DAY
 
 
-def test_result_is_kept_no_longer_than_a_session_may_live(
-    corp: FakeProvider, visitor: Visitor, store: Stack
-) -> None:
-    visitor.sign_in(corp)
+def test_result_is_kept_no_longer_than_a_session_may_live(signed_in: Visitor, store: Stack) -> None:
     config = replace(store.services.config, absolute_timeout=KEPT // 2)
     install(replace(store.services, config=config))
-    get_token(visitor, rejected=stored_tokens(visitor))
+    get_token(signed_in, rejected=stored_tokens(signed_in))
     store.clock.advance(40)  # an access token younger than half a minute is returned unchanged
-    get_token(visitor, rejected=stored_tokens(visitor))
+    get_token(signed_in, rejected=stored_tokens(signed_in))
     (end,) = [int(item["ttl"]["N"]) for name, item in store.items().items() if "lease#" in name]
     assert end == int(store.clock.now) + KEPT // 2
 
 
 def test_silent_provider_does_not_block_another(
-    corp: FakeProvider, other: FakeProvider, visitor: Visitor, store: Stack
+    corp: FakeProvider, other: FakeProvider, connected: Visitor, store: Stack
 ) -> None:
-    visitor.sign_in(corp)
-    visitor.connect(other)
-    held = vault.load_token_set(visitor.session, "corp")
+    held = vault.load_token_set(connected.session, "corp")
     assert held is not None
     keys = []
     for _ in range(40):
@@ -123,11 +118,11 @@ def test_silent_provider_does_not_block_another(
 
     async def run() -> bool:
         slow = [
-            asyncio.ensure_future(oauth.aget_token(request_of(visitor, key), "corp"))
+            asyncio.ensure_future(oauth.aget_token(request_of(connected, key), "corp"))
             for key in keys
         ]
         await asyncio.sleep(0.1)
-        await asyncio.wait_for(oauth.aget_token(request_of(visitor), "other"), 20)
+        await asyncio.wait_for(oauth.aget_token(request_of(connected), "other"), 20)
         waiting = not any(task.done() for task in slow)
         go_on.set()
         await asyncio.gather(*slow, return_exceptions=True)

@@ -42,28 +42,26 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemoryMetricReader]:
 
 
 def test_refresh_sends_one_signal_with_the_short_session_id(
-    corp: FakeProvider, visitor: Visitor, store: Stack, told: list[dict[str, Any]]
+    corp: FakeProvider, signed_in: Visitor, store: Stack, told: list[dict[str, Any]]
 ) -> None:
-    visitor.sign_in(corp)
-    get_token(visitor)
+    get_token(signed_in)
     assert told == []
     store.clock.advance(4000)
-    get_token(visitor)
-    get_token(visitor)
-    key = visitor.session.session_key or ""
+    get_token(signed_in)
+    get_token(signed_in)
+    key = signed_in.session.session_key or ""
     assert told == [{"provider": "corp", "session": id_of(key)[:8]}]
 
 
 def test_refreshes_are_measured_by_provider_and_outcome(
-    corp: FakeProvider, visitor: Visitor, store: Stack, reader: InMemoryMetricReader
+    corp: FakeProvider, signed_in: Visitor, store: Stack, reader: InMemoryMetricReader
 ) -> None:
-    visitor.sign_in(corp)
     store.clock.advance(4000)
-    get_token(visitor)
+    get_token(signed_in)
     store.clock.advance(4000)
     corp.refresh_tokens.clear()
     with pytest.raises(ReauthenticationRequired):
-        get_token(visitor)
+        get_token(signed_in)
     data = reader.get_metrics_data()
     assert data is not None
     metrics = {

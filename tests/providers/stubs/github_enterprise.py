@@ -38,5 +38,5 @@ class GitHubEnterprise(Stub):
             return status, kind, body
         return 200, "application/x-www-form-urlencoded", b"error=bad_verification_code"
 
-    def response(self, path: str, parameters: dict[str, str], authorization: str) -> Response:
+    def respond_at(self, path: str, parameters: dict[str, str], authorization: str) -> Response:
         return self.userinfo(authorization) if path == "/api/v3/user" else (404, "text/plain", b"")

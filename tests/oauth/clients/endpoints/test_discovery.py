@@ -8,7 +8,6 @@ from pytest_django import Settings
 
 from oauth.clients.server import AuthorizationServer
 from tests.oauth.clients.support.app import ISSUER, SERVER
-from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.sessions_kms.support.stacks import Stack
 
@@ -127,10 +126,9 @@ def test_metadata_is_readable_everywhere_and_needs_no_cookie(server: object) -> 
 
 
 def test_sign_in_and_calls_write_no_extra_data_unless_enabled(
-    corp: FakeProvider, visitor: Visitor, store: Stack
+    signed_in: Visitor, store: Stack
 ) -> None:
-    visitor.sign_in(corp)
-    assert visitor.client.get("/").status_code == 200
+    assert signed_in.client.get("/").status_code == 200
     kinds = {each.partition("#")[0] for each in store.items() if "#" in each}
     assert "about" in kinds
     assert kinds.isdisjoint({"token", "answer"})
