@@ -42,7 +42,7 @@ class GatewayVariables(Variables):
         shown_default="required without `PUBLIC_URL`",
     )
     audit_file = Variable(
-        parse_new_file, None, "file of the [audit log](audit.md); its folder exists"
+        parse_new_file, None, "file of the [audit log](audit.md); its folder must exist"
     )
     audit_key_arn = Variable(
         engine_setting("AUDIT_KEY_ID"), "", "`AUDIT_KEY_ID` above; required with `AUDIT_FILE`"

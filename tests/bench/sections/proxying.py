@@ -42,7 +42,7 @@ def run(scale: Scale, folder: Path) -> Section:
             "read.",
             "Apache and Node keep users' tokens in a session, too. They store it as plaintext, or "
             "encrypt it with a secret in the configuration.",
-            "Responses have 1 KB. CPU is that of all processes of the proxy.",
+            "Responses have 1 KB. CPU is the total of the proxy's processes.",
         ],
     )
     found: dict[int, Turns] = {}

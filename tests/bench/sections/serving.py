@@ -59,7 +59,7 @@ def run(scale: Scale, folder: Path) -> Section:
     _add_views(section, by_kind)
     _add_servers(section, scale, folder)
     section.notes.append(
-        "One uvicorn process serves one view behind SessionMiddleware. CPU is that of this process."
+        "One uvicorn process serves one view behind SessionMiddleware. CPU is the process's total."
     )
     return section
 
