@@ -113,7 +113,8 @@ class ClientVariables(Variables):
     allowed_hosts = Variable[frozenset[str]](
         parse_client_hosts,
         frozenset(),
-        "hosts whose clients may sign in; `.example.com` means subdomains, `localhost` local programs",
+        "hosts whose clients may sign in; `.example.com` means subdomains, `localhost` local"
+        " programs",
         shown_default="all",
     )
     dpop = declare_flag("clients may bind their tokens to [a key](mcp.md#tokens-bound-to-a-key)")
