@@ -50,7 +50,8 @@ def is_for_client(scope: Scope) -> bool:
     path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
     if path == PAGE or not (path.startswith(PREFIXES) or path == "/token"):
         return False
-    return bool(settings.AUTHORIZATION_SERVER) and not _is_navigation(scope)
+    # Another site under this server has no such setting.
+    return bool(getattr(settings, "AUTHORIZATION_SERVER", None)) and not _is_navigation(scope)
 
 
 def error_response(

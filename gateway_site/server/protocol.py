@@ -352,6 +352,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _send_rejection(self, rejection: BadRequest, scope: Scope) -> None:
         own, body = _format_rejection(rejection, scope)
+        if self.parser.get_method() == b"HEAD":
+            body = b""  # RFC 9110 section 9.3.2
         headers = [*self.server_state.default_headers, *own, (b"connection", b"close")]
         self._response_transport.flush()
         lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)

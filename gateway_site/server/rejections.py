@@ -96,10 +96,9 @@ def _rejection(method: str, headers: Iterable[tuple[bytes, bytes]]) -> Rejection
         return FRAMING
     if b"upgrade" in names and any(_is_another_protocol(*pair) for pair in found):
         return PROTOCOL
-    declared = (each.methods for each in settings.UPSTREAMS.values())
-    if method not in METHODS.union(*declared):
-        return METHOD
-    return None
+    if method in METHODS or any(method in each.methods for each in settings.UPSTREAMS.values()):
+        return None
+    return METHOD
 
 
 def _is_another_protocol(name: bytes, offers: bytes) -> bool:

@@ -187,10 +187,14 @@ class Inspection:
         while True:
             owner = link_owner(self.namespace, name)
             page = await self.services.queries.owned(owner, start, limit=COUNTED)
-            young = [each for each in page.items if number(each, "createdAt") > since]
-            ids += [linked_session(each["id"]["S"]) for each in young]
+            for each in page.items:
+                created_at = _read_start(each)
+                if created_at is not None and created_at <= since:
+                    return ids
+                if created_at is not None:
+                    ids.append(linked_session(each["id"]["S"]))
             start = page.next
-            if start is None or len(young) < len(page.items):
+            if start is None:
                 return ids
 
     async def _owned_ids(self, owner: str) -> list[str]:
@@ -349,13 +353,18 @@ async def is_listed(services: Services, record: RecordHead) -> bool:
 
 async def may_be_live(services: Services, key: Item) -> bool:
     """Return True if a key of the index may belong to a live session."""
-    try:
-        created_at = number(key, "createdAt")
-    except InvalidRecord:
-        return False
-    if created_at > services.clock() + CLOCK_SKEW:
+    created_at = _read_start(key)
+    if created_at is None or created_at > services.clock() + CLOCK_SKEW:
         return False
     return await services.may_go_on(created_at)
+
+
+def _read_start(key: Item) -> int | None:
+    """Return when the session of a key of the index began; None if no session has such a time."""
+    try:
+        return number(key, "createdAt")
+    except InvalidRecord:
+        return None
 
 
 def to_datetime(seconds: int) -> datetime:

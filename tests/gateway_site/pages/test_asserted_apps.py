@@ -6,6 +6,7 @@ import pytest
 from pytest_django import Settings
 
 from oauth.clients.id_jag.rate import reset_rate
+from sessions_kms import KMSUnavailable, about, id_of
 from sessions_kms.concurrency import deadline
 from tests.gateway_site.support.page_requests import Element, assert_accessible
 from tests.oauth.clients.support import urls
@@ -56,6 +57,27 @@ def test_apps_end_with_everything_else_however_many_sessions_are_newer(
     ada.client.post("/sessions/end-others/", shown_fields(ada.user_id, ago=10))
     assert open_session(token) is None
     assert len([each for each in store.dynamodb.items if "#" not in each]) > 1
+
+
+def test_sessions_and_apps_end_while_labels_cannot_be_decrypted(
+    ada: Visitor, store: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without KMS nobody can tell which of a person's sessions are apps, but all can be ended."""
+    with fake_provider.serving(IdJagProvider) as corp:
+        corp.clock = store.clock
+        configure(settings, environment("corp", corp, ID_JAG_CLIENTS="1"))
+        ada.sign_in(corp)
+        token = AssertingClient(corp).get_token()
+    store.clock.advance(10)
+    saved_id(ada.user_id)
+
+    async def fail(*_: object) -> bytes:
+        raise KMSUnavailable
+
+    monkeypatch.setattr(about.SessionMetadata, "_open", fail)
+    ada.client.post("/sessions/end-others/", shown_fields(ada.user_id, ago=10))
+    assert open_session(token) is None
+    assert list(store.sessions()) == [id_of(ada.session.session_key or "")]
 
 
 def test_one_entry_for_each_client_and_upstream_ends_all_its_grants(

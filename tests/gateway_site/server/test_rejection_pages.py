@@ -73,6 +73,15 @@ def test_person_gets_a_page_if_the_head_was_read_as_far(served: Served, name: st
     assert DOCUMENT in send(served, request)
 
 
+@pytest.mark.parametrize("shown", [b"", SHOWN])
+@pytest.mark.parametrize("more", [b"Host: b\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\nz\r\n"])
+def test_rejection_of_head_has_no_content(served: Served, shown: bytes, more: bytes) -> None:
+    """A proxy could take it for the response to another request (RFC 9110 section 9.3.2)"""
+    got = send(served, b"HEAD /held HTTP/1.1\r\nHost: a\r\n" + shown + more)
+    head, end, content = got.partition(b"\r\n\r\n")
+    assert (head[:13], end, content) == (b"HTTP/1.1 400 ", b"\r\n\r\n", b"")
+
+
 def test_page_is_in_the_language_of_the_browser(served: Served) -> None:
     cookies = b"Accept-Language: de\r\nCookie: " + b"x" * 70_000 + b"\r\n\r\n"
     page = read_page(send(served, GET[:-2] + cookies))
@@ -116,6 +125,11 @@ def test_oauth_clients_keep_their_format(served: Served, settings: Settings) -> 
     request = CASES["two hosts"][1].replace(b" / ", b" /oauth/token ")
     got = send(served, request.replace(HOST, b"\r\n" + SHOWN[:-2] + HOST, 1))
     assert b"content-type: application/json" in got
+
+
+def test_another_site_needs_no_setting_of_the_gateway(served: Served, settings: Settings) -> None:
+    del settings.AUTHORIZATION_SERVER
+    assert DOCUMENT in send(served, CASES["two hosts"][1].replace(b" / ", b" /oauth/token "))
 
 
 @pytest.fixture

@@ -431,6 +431,20 @@ def test_grants_that_a_client_begins_and_ends_hide_no_other(
     assert open_session(other) is not None
 
 
+def test_forged_times_in_the_index_hide_no_grant_and_use_up_no_assertion(
+    tool: AssertingClient, store: Stack
+) -> None:
+    """A writer of the table copies entries, with a number that no session has."""
+    token = tool.get_token()
+    for name, item in store.items().items():
+        if name.startswith("logout#"):
+            copy = name.rpartition("#")[0] + "#" + "A" * 43
+            store.put_item({**item, "id": {"S": copy}, "createdAt": {"N": "-1"}})
+    other = tool.get_token()
+    assert len(live_grants.end_all_grants(services(), user_id())) == 1
+    assert [open_session(each) for each in (token, other)] == [None, None]
+
+
 def test_grant_is_no_access_that_a_revocation_at_the_provider_would_end(
     tool: AssertingClient, corp: IdJagProvider, visitor: Visitor
 ) -> None:
