@@ -150,14 +150,14 @@ def test_signal_ends_it_and_frees_the_port_with_a_stream_open(
 @pytest.mark.long
 @pytest.mark.usefixtures("signals_as_in_a_terminal")
 def test_changed_module_is_reloaded(server: Server) -> None:
-    def responses(version: str) -> bool:
+    def responds(version: str) -> bool:
         try:
             return requests.get(f"{server.url}/version", timeout=60).text == version
         except requests.ConnectionError:
             return False
 
     with server.serving() as process:
-        wait_until(lambda: responses("one"), "it answers")
+        wait_until(lambda: responds("one"), "it answers")
         [serving] = psutil.Process(process.pid).children()
 
         def notices() -> bool:
@@ -168,7 +168,7 @@ def test_changed_module_is_reloaded(server: Server) -> None:
         source = server.site.read_text(encoding="utf-8")
         server.site.write_text(source.replace('"one"', '"two"'), encoding="utf-8")
         wait_until(notices, "the reloader has seen it")
-        wait_until(lambda: responses("two"), "it answers from the changed module")
+        wait_until(lambda: responds("two"), "it answers from the changed module")
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)
 

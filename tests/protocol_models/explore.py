@@ -70,6 +70,25 @@ def explore(name, model, *, limit=12_000_000, stop_after=None, tolerate=()):
     return r
 
 
+def unchanged(store, net, faults):
+    """Return a function that makes a step after which the store and the network are these."""
+
+    def step(label, act, note=""):
+        return label, store, net, faults, act, note
+
+    return step
+
+
+def send_applicable(store, net, faults, op, after):
+    """Yield (what happened, store, net, faults, reply) of a write whose condition holds."""
+    yield "acknowledged", after, net, faults, "ok"
+    if faults:
+        yield "applied, answer LOST", after, net, faults - 1, "unknown"
+        yield "NOT applied, error", store, net, faults - 1, "unknown"
+        delayed = tuple(sorted((*net, op), key=repr))
+        yield "DELAYED in the network, error", store, delayed, faults - 1, "unknown"
+
+
 def show(r, out=sys.stdout, traces=True):
     how = "exhausted" if r.complete else "STOPPED at the limit"
     print(

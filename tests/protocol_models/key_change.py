@@ -12,7 +12,7 @@ A stranger's request carries only keys that the stranger made up.
 import sys
 from dataclasses import dataclass, replace
 
-from tests.protocol_models.explore import explore, show
+from tests.protocol_models.explore import explore, send_applicable, show, unchanged
 
 
 @dataclass(frozen=True)
@@ -127,18 +127,7 @@ class Model:
 
     def send(self, store, net, F, op):
         if self.holds(store, op):
-            after = self.apply(store, op)
-            yield "acknowledged", after, net, F, "ok"
-            if F:
-                yield "applied, answer LOST", after, net, F - 1, "unknown"
-                yield "NOT applied, error", store, net, F - 1, "unknown"
-                yield (
-                    "DELAYED in the network, error",
-                    store,
-                    tuple(sorted((*net, op), key=repr)),
-                    F - 1,
-                    "unknown",
-                )
+            yield from send_applicable(store, net, F, op, self.apply(store, op))
         else:
             yield (
                 ("nothing there to delete" if op[0] == "del" else "condition failed"),
@@ -308,65 +297,37 @@ class Model:
 
     def act(self, i, kind, a, store, net, F):
         """Yield (label, store, net, F, slot, logout acknowledged)."""
+        stay = unchanged(store, net, F)
+        fail = unchanged(store, net, F - 1)
         pc, R = a[0], self.R
         if pc == "r_old":
             _, main, nexts, ops = a
             item, fits = self.get(store, main), self.bound(main, nexts)
             queue = self.followed(main, nexts, item)
             if F:
-                yield (
-                    f"reads {main}: no answer; told 503",
-                    store,
-                    net,
-                    F - 1,
-                    self.failed(503, ops),
-                    "",
-                )
+                yield fail(f"reads {main}: no answer; told 503", self.failed(503, ops))
             if item and item[0] == "rec":
                 if fits and R.settle == "drop":
-                    yield (
+                    yield stay(
                         f"reads {main}: there; drops -next",
-                        store,
-                        net,
-                        F,
                         self.settled(kind, main, item, (("next", None),), nexts),
-                        "",
                     )
                 elif R.settle == "bump" and any(n[2] == item[2] for n in fits):
-                    yield (
+                    yield stay(
                         f"reads {main}: there, as a key change expects it",
-                        store,
-                        net,
-                        F,
                         ("bump", main, nexts, item),
-                        "",
                     )
                 else:
-                    yield (
-                        f"reads {main}: there",
-                        store,
-                        net,
-                        F,
-                        self.settled(kind, main, item, ops, nexts),
-                        "",
-                    )
+                    yield stay(f"reads {main}: there", self.settled(kind, main, item, ops, nexts))
             elif queue and R.order == "old-new":
-                yield (
+                yield stay(
                     f"reads {main}: {'moved' if item else 'nothing'}",
-                    store,
-                    net,
-                    F,
                     ("r_new", main, nexts, queue, bool(item), ops, 1),
-                    "",
                 )
             elif item and R.leak:
-                yield (
+                yield stay(
                     f"reads {main}: moved, is led to the new key",
-                    store,
-                    net,
-                    F,
                     ("r_old", item[1], (), (("main", item[1]),)),
-                    "",
                 )
             else:
                 yield from self.nothing(i, kind, main, nexts, bool(item) and R.tomb, store, net, F)
@@ -375,37 +336,19 @@ class Model:
             key = queue[0][0]
             item = self.get(store, key)
             if F:
-                yield (
-                    f"reads {key}: no answer; told 503",
-                    store,
-                    net,
-                    F - 1,
-                    self.failed(503, ops),
-                    "",
-                )
+                yield fail(f"reads {key}: no answer; told 503", self.failed(503, ops))
             if item and item[0] == "rec":
                 drop = (("next", None),) if R.settle == "drop" else ()
-                yield (
+                yield stay(
                     f"reads {key}: there, settles on it",
-                    store,
-                    net,
-                    F,
                     self.settled(kind, key, item, (("main", key), *drop), nexts),
-                    "",
                 )
                 return
             more = self.followed(key, nexts, item) if R.bind else ()
             rest = (*queue[1:], *(n for n in more if n not in queue))
             label = f"reads {key}: {'moved' if item else 'nothing'}"
             if rest:
-                yield (
-                    label,
-                    store,
-                    net,
-                    F,
-                    ("r_new", main, nexts, rest, moved or bool(item), ops, reads + 1),
-                    "",
-                )
+                yield stay(label, ("r_new", main, nexts, rest, moved or bool(item), ops, reads + 1))
             elif R.order == "new-old":
                 yield label, store, net, F, ("r_old", main, (), (("next", None),)), ""
             else:
@@ -463,31 +406,23 @@ class Model:
         return ("del", cur, item[4], 1)
 
     def nothing(self, i, kind, main, nexts, moved, store, net, F):
+        stay = unchanged(store, net, F)
         what = "moved, and no cookie says where" if moved else "opens nothing"
         if moved:
             yield f"{what}; told 503", store, net, F, ("resp", 503, ()), ""
         elif kind == "logout":
-            yield (
-                f"{what}; page says signed out",
-                store,
-                net,
-                F,
-                ("resp", 200, (("main", None),)),
-                "weak",
-            )
+            yield stay(f"{what}; page says signed out", ("resp", 200, (("main", None),)), "weak")
         else:
-            yield (
+            yield stay(
                 f"{what}; answers as to a stranger",
-                store,
-                net,
-                F,
                 ("resp", 200, (("main", None),) if self.R.stale == "django" else ()),
-                "",
             )
             yield f"{what}", store, net, F, ("anon", main), ""
 
     # ---- cycle_key
     def rotating(self, i, kind, a, store, net, F):
+        stay = unchanged(store, net, F)
+        fail = unchanged(store, net, F - 1)
         R, pc = self.R, a[0]
         if pc == "after":
             _, cur, old, item, ops = a
@@ -528,114 +463,63 @@ class Model:
                 yield f"moves {cur}@{item[1]} to {new}: {label}", st, n, f, b, ""
             return
         if F:
-            yield (
+            yield fail(
                 f"reads {cur if pc == 'x_old' else new}: no answer; told 503",
-                store,
-                net,
-                F - 1,
                 self.failed(503, ops, offer if R.unknown else ()),
-                "",
             )
         if pc == "x_old":
             now = self.get(store, cur)
             if now and now[0] == "rec" and now[2] == item[2]:
                 if R.undecided:
-                    yield (
-                        f"reads {cur}: unchanged, undecided; told 503",
-                        store,
-                        net,
-                        F,
-                        self.failed(503, ops, offer),
-                        "",
+                    yield stay(
+                        f"reads {cur}: unchanged, undecided; told 503", self.failed(503, ops, offer)
                     )
                 else:
-                    yield (
+                    yield stay(
                         f"reads {cur}: unchanged, taken for not applied; told 503",
-                        store,
-                        net,
-                        F,
                         self.failed(503, ops),
-                        "",
                     )
                 if k < TRIES:
-                    yield (
-                        f"reads {cur}: unchanged, tries again",
-                        store,
-                        net,
-                        F,
-                        ("tx", cur, now, ops, reused, k + 1),
-                        "",
+                    yield stay(
+                        f"reads {cur}: unchanged, tries again", ("tx", cur, now, ops, reused, k + 1)
                     )
             elif now and now[0] == "rec":
                 # Every earlier try is dead: it named an older revision.
                 if k < TRIES:
-                    yield (
+                    yield stay(
                         f"reads {cur}: revision {now[1]}, merges, tries again",
-                        store,
-                        net,
-                        F,
                         ("tx", cur, now, ops, reused, k + 1),
-                        "",
                     )
                 else:
-                    yield (
+                    yield stay(
                         f"reads {cur}: revision {now[1]}, tries exhausted; told 503",
-                        store,
-                        net,
-                        F,
                         self.failed(503, ops),
-                        "",
                     )
             elif R.order == "old-new":
-                yield (
+                yield stay(
                     f"reads {cur}: {'moved' if now else 'nothing'}",
-                    store,
-                    net,
-                    F,
                     ("x_new", cur, item, ops, reused, k),
-                    "",
                 )
             else:
-                yield (
+                yield stay(
                     f"reads {cur}: {'moved' if now else 'nothing'}; told it ended",
-                    store,
-                    net,
-                    F,
                     self.failed(400, ops),
-                    "",
                 )
         else:
             now = self.get(store, new)
             if now and now[0] == "rec":
-                yield (
-                    f"reads {new}: there, success",
-                    store,
-                    net,
-                    F,
-                    ("after", new, cur, now, ops),
-                    "",
-                )
+                yield stay(f"reads {new}: there, success", ("after", new, cur, now, ops))
             elif R.order == "new-old":
-                yield (
-                    f"reads {new}: nothing",
-                    store,
-                    net,
-                    F,
-                    ("x_old", cur, item, ops, reused, k),
-                    "",
-                )
+                yield stay(f"reads {new}: nothing", ("x_old", cur, item, ops, reused, k))
             else:
-                yield (
+                yield stay(
                     f"reads {new}: {'moved' if now else 'nothing'}; told it ended",
-                    store,
-                    net,
-                    F,
                     self.failed(400, ops),
-                    "",
                 )
 
     # ---- logout: deletes the record that it settled on
     def leaving(self, a, store, net, F):
+        stay = unchanged(store, net, F)
         pc, key, lineage, k = a
         ended = (
             (
@@ -660,14 +544,7 @@ class Model:
         if F:
             yield f"reads {key}: no answer; told 503", store, net, F - 1, *again
         if now and now[0] == "rec" and k < TRIES:
-            yield (
-                f"reads {key}: there, deletes it again",
-                store,
-                net,
-                F,
-                ("del", key, lineage, k + 1),
-                "",
-            )
+            yield stay(f"reads {key}: there, deletes it again", ("del", key, lineage, k + 1))
         elif now and now[0] == "rec":
             yield f"reads {key}: there; told 503", store, net, F, *again
         else:

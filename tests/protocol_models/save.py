@@ -11,7 +11,7 @@ crashed is one that takes no further step.
 import sys
 from itertools import permutations
 
-from tests.protocol_models.explore import explore, show
+from tests.protocol_models.explore import explore, send_applicable, show
 
 DEL = None
 KEYS = ("x", "y")
@@ -100,18 +100,7 @@ class Model:
         ok = self.holds(store, op)
         unconditional = op[0] == "del"
         if ok:
-            after = self.applied(store, op)
-            yield "acknowledged", after, net, F, "ok"
-            if F:
-                yield "applied, answer LOST", after, net, F - 1, "unknown"
-                yield "NOT applied, error", store, net, F - 1, "unknown"
-                yield (
-                    "DELAYED in the network, error",
-                    store,
-                    tuple(sorted((*net, op), key=repr)),
-                    F - 1,
-                    "unknown",
-                )
+            yield from send_applicable(store, net, F, op, self.applied(store, op))
         elif unconditional:
             yield "acknowledged (nothing there)", store, net, F, "ok"
         else:
