@@ -1,9 +1,10 @@
 """Ways to be signed in: at the pages as a person does, or by their forms alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import requests
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from tests.e2e.stack import LocalStack
 from tests.local.form import submit
@@ -63,6 +64,15 @@ def give_cookies(context: BrowserContext, session: requests.Session) -> None:
                 }
             ]
         )
+
+
+@contextmanager
+def page_without_javascript(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(java_script_enabled=False)
+    try:
+        yield context.new_page()
+    finally:
+        context.close()
 
 
 def expect_signed_in(page: Page) -> None:

@@ -8,7 +8,12 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.e2e.confirming import confirm
 from tests.e2e.keyboard import press_until_focused
-from tests.e2e.signing_in import arrive, expect_signed_in, expect_signed_out
+from tests.e2e.signing_in import (
+    arrive,
+    expect_signed_in,
+    expect_signed_out,
+    page_without_javascript,
+)
 from tests.e2e.stack import LocalStack
 from tests.support.waiting import wait_until
 
@@ -79,16 +84,12 @@ def test_selected_sessions_are_ended_by_keyboard_alone(admin: Page, grace: Page)
 def test_all_sessions_of_a_user_are_ended_without_javascript(
     stack: LocalStack, admin: Page, grace: Page, browser: Browser
 ) -> None:
-    context = browser.new_context(java_script_enabled=False)
-    try:
-        page = context.new_page()
+    with page_without_javascript(browser) as page:
         arrive(page, stack)
         page.goto(f"{stack.url}/admin/sessions_kms/session/?q=grace")
         page.get_by_role("link", name="End all sessions of this user").click()
         confirm(page.get_by_role("button", name="Yes, I’m sure"))  # noqa: RUF001 - Django's own text
         expect(page.locator(".messagelist")).to_contain_text("of grace ended.")
-    finally:
-        context.close()
     expect_signed_out(grace)
 
 

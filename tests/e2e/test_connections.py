@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.e2e.confirming import confirm
-from tests.e2e.signing_in import arrive
+from tests.e2e.signing_in import arrive, page_without_javascript
 from tests.e2e.stack import LocalStack
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.long]
@@ -126,14 +126,10 @@ def test_page_fits_a_small_screen(stack: LocalStack, browser: Browser) -> None:
 
 
 def test_connections_work_without_javascript(stack: LocalStack, browser: Browser) -> None:
-    context = browser.new_context(java_script_enabled=False)
-    try:
-        page = context.new_page()
+    with page_without_javascript(browser) as page:
         arrive(page, stack)
         card(page).get_by_role("button", name="Re-authenticate").click()
         confirm(page.get_by_role("button", name="Continue to Local provider"))
         allow(page)
         card(page).get_by_role("link", name="Try it provider").click()
         expect(page.get_by_role("status")).to_contain_text("200 OK")
-    finally:
-        context.close()

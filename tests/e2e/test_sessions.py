@@ -8,7 +8,13 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.e2e.confirming import confirm, show_ending
 from tests.e2e.keyboard import press_until_focused
-from tests.e2e.signing_in import arrive, expect_signed_in, expect_signed_out, sign_in
+from tests.e2e.signing_in import (
+    arrive,
+    expect_signed_in,
+    expect_signed_out,
+    page_without_javascript,
+    sign_in,
+)
 from tests.e2e.stack import LocalStack
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.long]
@@ -144,12 +150,8 @@ def test_sessions_are_ended_without_javascript(
     stack: LocalStack, browser: Browser, elsewhere: Elsewhere
 ) -> None:
     there = elsewhere()
-    context = browser.new_context(java_script_enabled=False)
-    try:
-        page = context.new_page()
+    with page_without_javascript(browser) as page:
         show_sessions(page, stack)
         confirm(show_ending(page, ALL_OTHERS))
         expect(page.get_by_role("status").first).to_contain_text("ended")
-    finally:
-        context.close()
     expect_signed_out(there)

@@ -25,6 +25,7 @@ from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import environment
 from tests.sessions_kms.support.odd_cookies import ODD_BYTES
 from tests.support.http_server import QuietHandler, serve_handler
+from tests.support.keys import to_pem
 from tests.support.processes import free_ports, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
@@ -73,13 +74,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     )
     certificate, private_key = folder / "site.crt", folder / "site.key"
     certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    private_key.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
+    private_key.write_bytes(to_pem(key))
     return certificate, private_key
 
 

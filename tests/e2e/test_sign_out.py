@@ -12,7 +12,7 @@ import requests
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.back_door import BackDoor, session_key_of
-from tests.e2e.signing_in import arrive
+from tests.e2e.signing_in import arrive, page_without_javascript
 from tests.e2e.stack import LocalStack
 from tests.oauth.support import fake_provider
 from tests.oauth.support.fixtures import environment
@@ -54,9 +54,7 @@ def test_sign_out_kills_the_refresh_token_at_the_provider(
     stack: LocalStack, browser: Browser
 ) -> None:
     # Without scripts the browser stays at the gateway, so that only the revocation can do it.
-    context = browser.new_context(java_script_enabled=False)
-    try:
-        page = context.new_page()
+    with page_without_javascript(browser) as page:
         arrive(page, stack)
         token = tokens_of(page, stack)["refresh_token"]
         before = revoked_grants(stack)
@@ -68,8 +66,6 @@ def test_sign_out_kills_the_refresh_token_at_the_provider(
         assert (response.status_code, response.json()["error"]) == (400, "invalid_grant")
         page.get_by_role("link", name="Sign out of Local provider").click()
         expect(page.get_by_role("status")).to_contain_text("and at Local provider too")
-    finally:
-        context.close()
 
 
 def revoked_grants(stack: LocalStack) -> int:

@@ -10,8 +10,8 @@ import pytest
 
 from tests import ROOT
 from tests.interop.canaille_provider import CanailleProvider
-from tests.packaging.building import load_script
 from tests.support import warm_python
+from tests.support.catalogs import load_script
 
 MAKE = shutil.which("make")
 ENVIRONMENT = load_script(ROOT / "packaging/environment.py")

@@ -3,7 +3,6 @@
 Nothing is fetched: the backend and the dependencies are those of the environment of the tests.
 """
 
-import importlib.util
 import subprocess
 import sys
 import sysconfig
@@ -15,6 +14,7 @@ from typing import Any
 
 from sessions_kms.hints.pages import list_pages
 from tests import ROOT
+from tests.support.catalogs import load_script
 
 ENGINE = "django-sessions-kms"
 GATEWAY = "django-sessions-kms-gateway"
@@ -30,16 +30,6 @@ def load_project(name: str) -> dict[str, Any]:
 def load_hooks() -> ModuleType:
     """Return the module of hatchling's hooks."""
     return load_script(SOURCES[GATEWAY] / "hatch_build.py")
-
-
-def load_script(path: Path) -> ModuleType:
-    """Return the module in a file that is in no package."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def build_sdist(source: Path, folder: Path) -> Path:

@@ -11,12 +11,12 @@ PACKAGES = ("gateway_site", "oauth", "sessions_kms")
 
 def load_compiler() -> ModuleType:
     """Return the module that compiles catalogs."""
-    return _load(ROOT / "packaging/gateway/catalogs.py")
+    return load_script(ROOT / "packaging/gateway/catalogs.py")
 
 
 def load_extractor() -> ModuleType:
     """Return the module that extracts the texts."""
-    return _load(ROOT / "packaging/messages.py")
+    return load_script(ROOT / "packaging/messages.py")
 
 
 def compile_all() -> None:
@@ -26,7 +26,8 @@ def compile_all() -> None:
             load_compiler().compile_catalogs(ROOT / package)
 
 
-def _load(path: Path) -> ModuleType:
+def load_script(path: Path) -> ModuleType:
+    """Return the module in a file that is in no package."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

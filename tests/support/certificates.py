@@ -9,6 +9,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.support.keys import to_pem
+
 PEM = serialization.Encoding.PEM
 
 
@@ -25,9 +27,7 @@ def write_certificate(path: Path) -> Path:
         .add_extension(x509.SubjectAlternativeName([address]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    unencrypted = serialization.NoEncryption()
-    private = key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, unencrypted)
-    path.write_bytes(private + certificate.public_bytes(PEM))
+    path.write_bytes(to_pem(key) + certificate.public_bytes(PEM))
     return path
 
 

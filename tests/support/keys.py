@@ -14,6 +14,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 
+def to_pem(key: PrivateKeyTypes) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
 def write_key(path: Path, key: PrivateKeyTypes | None = None, *, password: bytes = b"") -> str:
     """Write a private key, by default a new one of P-256; return the path."""
     key = key or ec.generate_private_key(ec.SECP256R1())

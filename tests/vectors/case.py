@@ -7,7 +7,7 @@ Takes attributes, gives items and files. Built on the second implementation
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,6 +113,27 @@ def times(updated: int, created: int) -> dict[str, Any]:
 
 def wrapped_keys_at(updated: int) -> tuple[Wrapped, ...]:
     return (Wrapped(), Wrapped(period=updated - updated % DAY))
+
+
+def vector_text(
+    description: str,
+    item: Item,
+    kms: Iterable[Wrapped],
+    expected: Mapping[str, Any],
+    **given: Any,
+) -> str:
+    """Return the content of a vector's file; ``given`` are the members that only its kind has."""
+    members = {
+        "description": description,
+        "namespace": NAMESPACE,
+        "encryptionContext": {},
+        **given,
+        "now": NOW,
+        "kms": [each.to_json() for each in kms],
+        "item": dynamodb_json(item),
+        "expected": dict(expected),
+    }
+    return json.dumps(members, indent=2) + "\n"
 
 
 def dynamodb_json(item: Item) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from tests.vectors.case import (
     TTL,
     Item,
     Wrapped,
-    dynamodb_json,
     fixed_bytes,
     header,
     times,
+    vector_text,
     wrapped_keys_at,
 )
 
@@ -91,19 +91,15 @@ class Opened:
 
     def to_text(self) -> str:
         """Return the content of the vector's file."""
-        members = {
-            "description": self.description,
-            "namespace": NAMESPACE,
-            "encryptionContext": {},
-            "grantTimeout": GRANT_TIMEOUT,
-            "token": self.token,
-            "verifier": self.verifier,
-            "now": NOW,
-            "kms": [each.to_json() for each in self.kms],
-            "item": dynamodb_json(self.item),
-            "expected": dict(self.expected),
-        }
-        return json.dumps(members, indent=2) + "\n"
+        return vector_text(
+            self.description,
+            self.item,
+            self.kms,
+            self.expected,
+            grantTimeout=GRANT_TIMEOUT,
+            token=self.token,
+            verifier=self.verifier,
+        )
 
 
 def seal(

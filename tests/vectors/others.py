@@ -22,9 +22,9 @@ from tests.vectors.case import (
     TTL,
     Item,
     Wrapped,
-    dynamodb_json,
     fixed_bytes,
     header,
+    vector_text,
 )
 
 LEASES, DATA_KEYS, CUTOFFS, CHECKPOINTS = "leases", "data_keys", "cutoffs", "checkpoints"
@@ -49,17 +49,7 @@ class Other:
 
     def to_text(self) -> str:
         """Return the content of the vector's file."""
-        members = {
-            "description": self.description,
-            "namespace": NAMESPACE,
-            "encryptionContext": {},
-            **self.given,
-            "now": NOW,
-            "kms": [each.to_json() for each in self.kms],
-            "item": dynamodb_json(self.item),
-            "expected": dict(self.expected),
-        }
-        return json.dumps(members, indent=2) + "\n"
+        return vector_text(self.description, self.item, self.kms, self.expected, **self.given)
 
 
 def cases() -> Iterator[tuple[str, Other]]:

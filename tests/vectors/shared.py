@@ -1,6 +1,5 @@
 """The vectors of documents: items that a fleet shares, decrypted with KMS and without a cookie."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +15,10 @@ from tests.vectors.case import (
     SESSION_KEY,
     Item,
     Wrapped,
-    dynamodb_json,
     fixed_bytes,
     header,
     times,
+    vector_text,
     wrapped_keys_at,
 )
 
@@ -46,17 +45,7 @@ class Case:
             expected = {"outcome": "none" if self.has_ended else "cannot tell"}
         else:
             expected = {"outcome": "document", "content": self.content}
-        members = {
-            "description": self.description,
-            "namespace": NAMESPACE,
-            "encryptionContext": {},
-            "name": NAME,
-            "now": NOW,
-            "kms": [each.to_json() for each in self.kms],
-            "item": dynamodb_json(self.item),
-            "expected": expected,
-        }
-        return json.dumps(members, indent=2) + "\n"
+        return vector_text(self.description, self.item, self.kms, expected, name=NAME)
 
 
 def seal(

@@ -19,9 +19,9 @@ from tests.vectors.case import (
     SESSION_KEY,
     Item,
     Wrapped,
-    dynamodb_json,
     header,
     times,
+    vector_text,
     wrapped_keys_at,
 )
 
@@ -43,19 +43,15 @@ class Case:
     def to_text(self) -> str:
         """Return the content of the vector's file."""
         told = {"outcome": "none"} if self.words is None else {"outcome": "about"}
-        members = {
-            "description": self.description,
-            "namespace": NAMESPACE,
-            "encryptionContext": {},
-            "absoluteTimeout": self.absolute_timeout,
-            "grantTimeout": GRANT_TIMEOUT,
-            "sessionId": SESSION_ID,
-            "now": NOW,
-            "kms": [each.to_json() for each in self.kms],
-            "item": dynamodb_json(self.item),
-            "expected": told | ({"words": dict(self.words)} if self.words is not None else {}),
-        }
-        return json.dumps(members, indent=2) + "\n"
+        return vector_text(
+            self.description,
+            self.item,
+            self.kms,
+            told | ({} if self.words is None else {"words": dict(self.words)}),
+            absoluteTimeout=self.absolute_timeout,
+            grantTimeout=GRANT_TIMEOUT,
+            sessionId=SESSION_ID,
+        )
 
 
 def seal(

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
@@ -25,6 +24,7 @@ from gateway_site.health.readiness import OUTCOME_WITHIN, Readiness, readiness
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
+from tests.support.forking import in_child
 
 MakeHealth = Callable[..., SharedProbe]
 
@@ -321,11 +321,5 @@ async def test_hanging_services_delay_readiness_by_seconds_only(
 def test_forked_child_uses_its_own_probe_threads() -> None:
     assert migrations_probe() is migrations_probe()
     assert readiness() is readiness()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of threads, since Python 3.12
-        child = os.fork()
-    if child == 0:  # pragma: no cover - not measured in the child
-        cached = (migrations_probe, shared_probes, readiness)
-        os._exit(sum(each.cache_info().currsize for each in cached))
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
+    cached = (migrations_probe, shared_probes, readiness)
+    assert in_child(lambda: sum(each.cache_info().currsize for each in cached)) == 0

@@ -17,21 +17,12 @@ from typing import Any, ClassVar, Protocol, Self
 
 import requests
 
+from tests.oauth.support.accepting import INITIALIZE
 from tests.support.processes import free_ports, running
 
 NODE_FOLDER = Path(__file__).parents[1] / "node"
 MODULES = NODE_FOLDER / "node_modules"
 TOLD_LIFE = 8  # seconds that access tokens are said to live; worker.capnp has it as well
-INITIALIZE = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {
-        "protocolVersion": "2025-11-25",
-        "capabilities": {},
-        "clientInfo": {"name": "test", "version": "1"},
-    },
-}
 
 
 class McpServer(ABC):

@@ -11,8 +11,9 @@ import requests
 
 from tests.e2e.signing_in import sign_in_by_requests
 from tests.e2e.stack import LocalStack
-from tests.interop.mcp_servers.servers import INITIALIZE, McpServer
+from tests.interop.mcp_servers.servers import McpServer
 from tests.local.form import submit
+from tests.oauth.support.accepting import INITIALIZE
 
 TIMEOUT = 30  # seconds
 PAGES_MAX = 12  # of one connection

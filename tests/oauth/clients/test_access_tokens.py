@@ -6,11 +6,8 @@ A `Client` holds the pairs of tokens of one grant, the oldest first. What is in 
 
 import asyncio
 import json
-import os
 import random
-import signal
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -33,6 +30,7 @@ from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.memory_dynamodb import after, refuse_write
 from tests.sessions_kms.support.stacks import install
 from tests.sessions_kms.support.wire import Killed, kill_after, lose_response, unreachable
+from tests.support.forking import in_child
 
 HOUR, DAY = 3600, 86_400
 AGE, GRACE, REMEMBERED = HOUR, 120, 8  # access tokens per grant, as docs/mcp.md says
@@ -542,20 +540,12 @@ def test_forked_process_deletes_with_threads_of_its_own(client: Client) -> None:
     client.waits(AGE)
     grant_end.delete_items_soon(client.world.grants.services, ["token#django#any"])
     assert grant_end.drain_deletions(10)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of threads, since Python 3.12
-        child = os.fork()
-    if child == 0:  # pragma: no cover - not measured in the child
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(20)
-        try:
-            client.can_call(client.last)
-            is_deleted = client.access_tokens() == "."
-        except BaseException:  # noqa: BLE001 - the child must not go on with the tests
-            is_deleted = False
-        os._exit(0 if is_deleted else 1)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
+
+    def call_and_draw() -> str:
+        client.can_call(client.last)
+        return client.access_tokens()
+
+    assert in_child(call_and_draw) == "."
 
 
 # Later releases

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
@@ -12,6 +11,7 @@ from pytest_django import Settings
 from gateway_site.providers.configuration import read_providers, social_providers
 from oauth import checks
 from oauth.provider.config import REFRESH_LEEWAY, find_provider
+from tests.support.keys import to_pem
 
 CORP = {
     "OAUTH_CORP_CLIENT_ID": "c",
@@ -140,13 +140,7 @@ def test_fault_is_found(settings: Settings, app_settings: dict[str, Any], error:
 
 def test_good_settings_have_no_fault(settings: Settings, tmp_path: Path) -> None:
     key = tmp_path / "key.pem"
-    key.write_bytes(
-        ed25519.Ed25519PrivateKey.generate().private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
+    key.write_bytes(to_pem(ed25519.Ed25519PrivateKey.generate()))
     good = {
         "token_auth_method": "private_key_jwt",
         "private_key_file": str(key),

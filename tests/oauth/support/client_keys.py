@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from tests.support.keys import to_pem
 
 KEYS: dict[str, Any] = {
     "RS256": rsa.generate_private_key(public_exponent=65537, key_size=2048),
@@ -15,11 +16,5 @@ KEYS: dict[str, Any] = {
 
 def key_file(folder: Path, algorithm: str) -> Path:
     path = folder / "key.pem"
-    path.write_bytes(
-        KEYS[algorithm].private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
+    path.write_bytes(to_pem(KEYS[algorithm]))
     return path

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.support.http_server import QuietHandler, TlsServer, serve
+from tests.support.keys import to_pem
 
 HOST = "login.hostile.example"
 ADDRESS, ANOTHER_ADDRESS = "93.184.215.14", "93.184.215.15"  # globally reachable
@@ -138,11 +139,8 @@ def certificates(folder: Path, *names: str) -> tuple[Path, ssl.SSLContext]:
         .sign(key, hashes.SHA256())
     )
     trusted, private = folder / "trusted.pem", folder / "private.pem"
-    pem = serialization.Encoding.PEM
-    trusted.write_bytes(made.public_bytes(pem))
-    private.write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
+    trusted.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(to_pem(key))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(trusted, private)
     return trusted, context

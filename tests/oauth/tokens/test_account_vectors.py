@@ -14,9 +14,8 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.operations.used_tokens import is_identity_assertion_used, use_identity_assertion
 from sessions_kms.services import services
-from tests.sessions_kms.support import reference_format as ref
 from tests.sessions_kms.support.stacks import Stack, install
-from tests.sessions_kms.support.vector_services import services_of
+from tests.sessions_kms.support.vector_services import open_by_reference, services_of
 from tests.vectors.vector import FOLDER, Vector, load
 
 CONTENTS = ("provider", "asserted_server", "assertion_failed")
@@ -31,22 +30,7 @@ def content_of(name: str) -> dict[str, Any]:
 def open_vector(name: str) -> tuple[Vector, dict[str, Any]]:
     """Return a vector, and what the second program decrypts."""
     vector = load(f"accounts/{name}")
-
-    def unwrap(encrypted_key: bytes, period: int) -> bytes:
-        context = ref.encryption_context(vector.namespace, period, vector.configured_context)
-        data_key = vector.unwrap(encrypted_key, context)
-        assert data_key is not None
-        return data_key
-
-    plaintext = ref.open_item(
-        vector.item,
-        namespace=vector.namespace,
-        session_key=vector.session_key,
-        now=vector.now,
-        unwrap=unwrap,
-        absolute_timeout=vector.absolute_timeout,
-        not_before=vector.not_before,
-    )
+    plaintext = open_by_reference(vector)
     assert plaintext.decode() == vector.plaintext
     install(services_of(vector))
     return vector, json.loads(plaintext)

@@ -2,8 +2,9 @@
 
 import os
 
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.support.keys import to_pem
 
 SECRET_KEY = "toolkit-site-of-the-tests"
 ALLOWED_HOSTS = ["127.0.0.1"]
@@ -20,13 +21,9 @@ DATABASES = {
 }
 OAUTH2_PROVIDER = {
     "OIDC_ENABLED": True,
-    "OIDC_RSA_PRIVATE_KEY": rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    .private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    .decode(),
+    "OIDC_RSA_PRIVATE_KEY": to_pem(
+        rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    ).decode(),
     "SCOPES": {"openid": "Who you are", "read": "Reading"},
     "ACCESS_TOKEN_EXPIRE_SECONDS": 3600,
     "ROTATE_REFRESH_TOKEN": True,

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import jwt
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.oauth.support.fake_provider import Response
 from tests.providers.stubs.stub import Stub, query_of
+from tests.support.keys import to_pem
 
 TEAM_ID, KEY_ID = "TEAM123456", "KEY1234567"
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -110,10 +110,4 @@ def form_of(page: str) -> tuple[str, dict[str, str]]:
 
 
 def write_key(path: Path) -> None:
-    path.write_bytes(
-        KEY.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
+    path.write_bytes(to_pem(KEY))

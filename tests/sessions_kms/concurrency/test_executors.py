@@ -3,9 +3,7 @@
 import asyncio
 import gc
 import os
-import signal
 import threading
-import warnings
 import weakref
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
@@ -26,6 +24,7 @@ from sessions_kms.concurrency.threads import (
 )
 from sessions_kms.exceptions import StoreUnavailable
 from tests.sessions_kms.support.quiet import shown_frames
+from tests.support.forking import in_child
 
 WITHIN = 10  # seconds, after which a thread counts as hung
 WAYS = pytest.mark.parametrize(
@@ -89,16 +88,8 @@ async def test_cancelled_task_is_not_affected_by_its_continuing_work(
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_forked_child_has_threads_of_its_own() -> None:
     assert executor("executors-test", 1).submit(int, "1").result() == 1
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of threads, since Python 3.12
-        child = os.fork()
-    if child == 0:  # pragma: no cover - not measured in the child
-        # The parent's threads are not here: work that is given to them is never done.
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(10)
-        os._exit(executor("executors-test", 1).submit(int, "7").result())
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 7
+    # The parent's threads are not in the child: work that is given to them is never done.
+    assert in_child(lambda: executor("executors-test", 1).submit(int, "7").result()) == 7
 
 
 class NeedsMore(Exception):

@@ -26,6 +26,8 @@ from tests.sessions_kms.support.fleet import (
     earlier_key,
 )
 
+Stale = tuple[Process, Callable[[], DataKey]]
+
 
 @pytest.fixture
 def process() -> Process:
@@ -143,9 +145,13 @@ def test_who_has_a_stale_key_does_not_wait_for_the_one_who_probes(process: Proce
 # Outages, with a background in which KMS is probed
 
 
-@pytest.mark.parametrize("use", ["read", "write"])
-def test_who_has_a_stale_key_waits_for_no_probe_of_a_kms_that_failed(use: str) -> None:
-    process, asked = stale_in_an_outage(use)
+@pytest.fixture(params=["read", "write"])
+def stale(request: pytest.FixtureRequest) -> Stale:
+    return stale_in_an_outage(request.param)
+
+
+def test_who_has_a_stale_key_waits_for_no_probe_of_a_kms_that_failed(stale: Stale) -> None:
+    process, asked = stale
     for _ in range(5):
         process.clock.advance(1)
         before = len(process.kms.calls)
@@ -155,9 +161,8 @@ def test_who_has_a_stale_key_waits_for_no_probe_of_a_kms_that_failed(use: str) -
         assert len(process.kms.calls) == before + 1
 
 
-@pytest.mark.parametrize("use", ["read", "write"])
-def test_end_of_an_outage_is_found_by_a_probe_in_the_background(use: str) -> None:
-    process, asked = stale_in_an_outage(use)
+def test_end_of_an_outage_is_found_by_a_probe_in_the_background(stale: Stale) -> None:
+    process, asked = stale
     process.clock.advance(1)
     process.kms.set_state(State.ENABLED)
     asked()
@@ -168,9 +173,8 @@ def test_end_of_an_outage_is_found_by_a_probe_in_the_background(use: str) -> Non
     assert (process.jobs, len(process.kms.calls)) == ([], before)
 
 
-@pytest.mark.parametrize("use", ["read", "write"])
-def test_refusal_of_a_background_probe_takes_effect_immediately(use: str) -> None:
-    process, asked = stale_in_an_outage(use)
+def test_refusal_of_a_background_probe_takes_effect_immediately(stale: Stale) -> None:
+    process, asked = stale
     process.clock.advance(1)
     process.kms.set_state(State.REFUSING)
     asked()
@@ -181,11 +185,10 @@ def test_refusal_of_a_background_probe_takes_effect_immediately(use: str) -> Non
     assert caught.value.refused_key == KEY
 
 
-@pytest.mark.parametrize("use", ["read", "write"])
 def test_background_that_never_runs_hides_no_refusal_for_longer_than_the_maximum_age(
-    use: str,
+    stale: Stale,
 ) -> None:
-    process, asked = stale_in_an_outage(use)
+    process, asked = stale
     process.kms.set_state(State.REFUSING)
     process.clock.advance(MAX_AGE - 0.5)
     asked()
@@ -236,7 +239,7 @@ def test_hanging_probe_delays_no_other_key() -> None:
     assert (len(process.jobs), decrypts(process)) == (1, before)
 
 
-def stale_in_an_outage(use: str, **options: Any) -> tuple[Process, Callable[[], DataKey]]:
+def stale_in_an_outage(use: str, **options: Any) -> Stale:
     """Give a process in an outage that it has met once, and the use of the stale key it holds."""
     process = Process(**options)
     key = earlier_key(process)

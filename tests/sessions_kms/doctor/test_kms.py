@@ -17,6 +17,7 @@ from tests.sessions_kms.support.checked_store import (
     Store,
     apply,
     client,
+    expect_denial,
     new_key,
     proxied,
     troubles,
@@ -175,11 +176,7 @@ def test_right_to_look_that_is_denied_is_a_warning_that_names_it(
     store: Store, proxy: FaultProxy, action: str, name: str
 ) -> None:
     proxy.on(action.removeprefix("kms:"), error("AccessDeniedException"))
-    found = troubles()
-    assert list(found) == [name]
-    assert found[name].level == "warning"
-    assert found[name].detail == f"cannot be checked: AWS denies {action}"
-    assert f"grant {action}" in found[name].remedy
+    expect_denial(name, action)
     proxy.heal()
     assert troubles() == {}
 

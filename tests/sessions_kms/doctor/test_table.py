@@ -11,7 +11,15 @@ from sessions_kms import checks
 from sessions_kms.doctor import trouble
 from sessions_kms.operations import provisioning
 from tests.sessions_kms.support import checked_store
-from tests.sessions_kms.support.checked_store import REGION, Store, apply, client, proxied, troubles
+from tests.sessions_kms.support.checked_store import (
+    REGION,
+    Store,
+    apply,
+    client,
+    expect_denial,
+    proxied,
+    troubles,
+)
 from tests.sessions_kms.support.faults import FaultProxy, change_response, error, hold_exchange
 from tests.sessions_kms.support.stacks import on_aws
 
@@ -264,11 +272,7 @@ def test_right_to_look_that_is_denied_is_a_warning_that_names_it(
     proxy: FaultProxy, operation: str, name: str
 ) -> None:
     proxy.on(operation, error("AccessDeniedException"))
-    found = troubles()
-    assert list(found) == [name]
-    assert found[name].level == "warning"
-    assert found[name].detail == f"cannot be checked: AWS denies dynamodb:{operation}"
-    assert f"grant dynamodb:{operation}" in found[name].remedy
+    expect_denial(name, f"dynamodb:{operation}")
     proxy.heal()
     assert troubles() == {}
 

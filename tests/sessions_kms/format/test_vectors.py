@@ -17,7 +17,7 @@ from sessions_kms.sealed_items.sealing import Sealing
 from tests import ROOT
 from tests.sessions_kms.support import reference_format
 from tests.sessions_kms.support.stacks import install
-from tests.sessions_kms.support.vector_services import services_of
+from tests.sessions_kms.support.vector_services import open_by_reference, services_of
 from tests.support.cases import each_case
 from tests.vectors import generate
 from tests.vectors.vector import FOLDER, NAMES, Vector, from_dynamodb_json, load
@@ -81,40 +81,20 @@ def opened_by_package(vector: Vector) -> bytes:
 def test_second_implementation_agrees(name: str) -> None:
     vector = load(name)
     if vector.plaintext is not None:
-        assert opened_by_reference(vector) == vector.plaintext.encode()
+        assert open_by_reference(vector) == vector.plaintext.encode()
     elif vector.outcome == "none":
         with pytest.raises(reference_format.NoSession):
-            opened_by_reference(vector)
+            open_by_reference(vector)
     elif vector.outcome == "moved":
         with pytest.raises(reference_format.Moved):
-            opened_by_reference(vector)
+            open_by_reference(vector)
     else:
         error: type[Any] = reference_format.Invalid
         if vector.outcome == "cannot tell":
             error = reference_format.CannotTell
         with pytest.raises(error) as caught:
-            opened_by_reference(vector)
+            open_by_reference(vector)
         assert caught.value.reason == vector.reason
-
-
-def opened_by_reference(vector: Vector) -> bytes:
-    def unwrap(encrypted_key: bytes, period: int) -> bytes:
-        context = reference_format.encryption_context(
-            vector.namespace, period, vector.configured_context
-        )
-        if (data_key := vector.unwrap(encrypted_key, context)) is None:
-            raise reference_format.Invalid("encrypted_key")
-        return data_key
-
-    return reference_format.open_item(
-        vector.item,
-        namespace=vector.namespace,
-        session_key=vector.session_key,
-        now=vector.now,
-        unwrap=unwrap,
-        absolute_timeout=vector.absolute_timeout,
-        not_before=vector.not_before,
-    )
 
 
 def test_files_equal_the_output_of_the_generator() -> None:

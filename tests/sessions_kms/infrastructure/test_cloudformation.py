@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,11 @@ from pytest_django import Settings
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import provisioning
-from tests.sessions_kms.support.deployed import Deployed, deploying, printed_yaml, template
+from tests.sessions_kms.support.deployed import Deployed, printed_yaml, template
 from tests.sessions_kms.support.stacks import REGION
 from tests.support.clock import FakeClock
 
 OLD_KEY = f"arn:aws:kms:{REGION}:123456789012:key/99999999-2222-3333-4444-555555555555"
-
-
-@pytest.fixture
-def deployed(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Deployed]:
-    settings.SESSIONS_KMS = {}
-    with deploying(monkeypatch) as stack:
-        yield stack
 
 
 def lint(folder: Path, *templates: str) -> str:

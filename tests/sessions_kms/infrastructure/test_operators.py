@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-from collections.abc import Iterator
 
 import boto3
 import pytest
@@ -32,7 +31,7 @@ from sessions_kms.operations.listing import Inspection
 from sessions_kms.testing.kms import MemoryKMS
 from tests import ROOT
 from tests.sessions_kms.support.commands import run
-from tests.sessions_kms.support.deployed import Deployed, deploying
+from tests.sessions_kms.support.deployed import Deployed
 from tests.sessions_kms.support.iam import ACCOUNT, Enforcement
 from tests.sessions_kms.support.stacks import REGION, install
 from tests.support.clock import FakeClock
@@ -47,14 +46,6 @@ BEYOND = {
     "kms:GenerateDataKey",
     "kms:Decrypt",
 }
-
-
-@pytest.fixture
-def deployed(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Deployed]:
-    settings.SESSION_ENGINE = "sessions_kms.backend"
-    settings.SESSIONS_KMS = {}
-    with deploying(monkeypatch) as stack:
-        yield stack
 
 
 @pytest.fixture

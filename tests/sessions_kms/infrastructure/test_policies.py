@@ -3,7 +3,6 @@
 import json
 import re
 import secrets
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,7 +20,7 @@ from sessions_kms.sealed_items.documents import SealedDocuments
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.sealed_items.tokens import Exchange, NewToken, SealedToken, Tokens, new_stamp
 from tests import ROOT
-from tests.sessions_kms.support.deployed import Deployed, deploying, run_and_print
+from tests.sessions_kms.support.deployed import Deployed, run_and_print
 from tests.sessions_kms.support.iam import Enforcement, Request, some
 from tests.sessions_kms.support.stacks import FAKE_KEY
 from tests.support.clock import FakeClock
@@ -38,11 +37,8 @@ WEB = {
 
 
 @pytest.fixture
-def deployed(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Deployed]:
-    settings.SESSION_ENGINE = "sessions_kms.backend"
-    settings.SESSIONS_KMS = {"ENCRYPTION_CONTEXT": {"stage": "${aws:username}"}}
-    with deploying(monkeypatch) as stack:
-        yield stack
+def encryption_context() -> dict[str, str]:
+    return {"stage": "${aws:username}"}
 
 
 @pytest.fixture

@@ -329,7 +329,7 @@ class ShortForStaff(SessionStore):
         return IDLE // 10 if self.get("staff") else IDLE
 
 
-def test_overridden_cookie_age_is_used_for_the_stored_content(stack: Stack) -> None:
+def open_before_another_becomes_staff() -> ShortForStaff:
     session = ShortForStaff()
     session["a"] = 1
     session.save()
@@ -337,19 +337,18 @@ def test_overridden_cookie_age_is_used_for_the_stored_content(stack: Stack) -> N
     assert mine["a"] == theirs["a"] == 1
     theirs["staff"] = True
     theirs.save()
+    return mine
+
+
+def test_overridden_cookie_age_is_used_for_the_stored_content(stack: Stack) -> None:
+    mine = open_before_another_becomes_staff()
     mine["a"] = 2
     mine.save()  # over what the other one has stored
     assert number(stack, "ttl") == START + IDLE // 10
 
 
 def test_overridden_cookie_age_is_used_at_a_key_change(stack: Stack) -> None:
-    session = ShortForStaff()
-    session["a"] = 1
-    session.save()
-    mine, theirs = (ShortForStaff(session.session_key) for _ in range(2))
-    assert mine["a"] == theirs["a"] == 1
-    theirs["staff"] = True
-    theirs.save()
+    mine = open_before_another_becomes_staff()
     mine.cycle_key()
     ends = [int(item["ttl"]["N"]) for item in stack.sessions().values() if "movedAt" not in item]
     assert ends == [START + IDLE // 10]

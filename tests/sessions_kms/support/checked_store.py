@@ -32,6 +32,15 @@ NOT_HERE = {"over-grant context", "over-grant key"}
 client = kept_client
 
 
+def expect_denial(name: str, action: str) -> None:
+    """Expect one finding, which says that AWS denies an action, and how to allow it."""
+    found = troubles()
+    assert list(found) == [name]
+    assert found[name].level == "warning"
+    assert found[name].detail == f"cannot be checked: AWS denies {action}"
+    assert f"grant {action}" in found[name].remedy
+
+
 @dataclass
 class Store:
     """A correct store that tests can break, and the settings for it."""

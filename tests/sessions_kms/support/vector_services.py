@@ -9,6 +9,7 @@ from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.services import Services
 from sessions_kms.storage.not_before import NotBefore
 from sessions_kms.storage.table import Table
+from tests.sessions_kms.support import reference_format as ref
 from tests.sessions_kms.support.stacks import FAKE_KEY
 from tests.sessions_kms.support.stepping import as_coroutine
 from tests.vectors.vector import Vector
@@ -48,6 +49,26 @@ class VectorKeyring:
         if plaintext is None:
             raise InvalidRecord("encrypted_key")
         return DataKey(period, encrypted, plaintext, FAKE_KEY)
+
+
+def open_by_reference(vector: Vector) -> bytes:
+    """Return what the second program decrypts. Raises `ref.Invalid` and `ref.CannotTell`."""
+
+    def unwrap(encrypted_key: bytes, period: int) -> bytes:
+        context = ref.encryption_context(vector.namespace, period, vector.configured_context)
+        if (data_key := vector.unwrap(encrypted_key, context)) is None:
+            raise ref.Invalid("encrypted_key")
+        return data_key
+
+    return ref.open_item(
+        vector.item,
+        namespace=vector.namespace,
+        session_key=vector.session_key,
+        now=vector.now,
+        unwrap=unwrap,
+        absolute_timeout=vector.absolute_timeout,
+        not_before=vector.not_before,
+    )
 
 
 def services_of(vector: Vector) -> Services:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import warnings
 from collections.abc import AsyncIterator, Callable, Sized
 from dataclasses import dataclass
 from typing import cast
@@ -20,6 +19,7 @@ from sessions_kms.services import id_of, services
 from tests.gateway_site.support.fake_line import Line
 from tests.sessions_kms.support.stacks import fake_stack, install
 from tests.support.clock import FakeClock
+from tests.support.forking import in_child
 
 
 @dataclass
@@ -120,10 +120,4 @@ async def test_forked_child_has_none_of_its_parents_connections(pool: client.Poo
 
 
 def counted_in_child(pools: Sized) -> int:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of threads, since Python 3.12
-        child = os.fork()
-    if child == 0:  # pragma: no cover - not measured in the child
-        os._exit(len(pools))
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
+    return int(in_child(lambda: len(pools)))
