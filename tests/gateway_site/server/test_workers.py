@@ -460,7 +460,7 @@ OWN_SETTINGS = "from gateway_site.settings import *; MIDDLEWARE = [*MIDDLEWARE, 
     ("variables", "fault"),
     [
         ({}, None),
-        ({"UPSTREAM_NOTES_POLICY_FILE": "/none"}, "UPSTREAM_NOTES_POLICY_FILE: /none: File not"),
+        ({"UPSTREAM_NOTES_POLICY_FILE": "/none"}, "UPSTREAM_NOTES_POLICY_FILE: /none: file not"),
         ({"DRAIN_SECONDS": "secret-value"}, "DRAIN_SECONDS must be"),
         ({"DJANGO_SETTINGS_MODULE": "none"}, "ModuleNotFoundError: No module named 'none'"),
         ({"DJANGO_SETTINGS_MODULE": "own_settings"}, "MIDDLEWARE does not see the calls"),
