@@ -3,7 +3,7 @@
 A user name does not identify anybody: people chose it themselves, at the provider they first used.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
@@ -16,18 +16,13 @@ from django.utils.translation import gettext_lazy as _
 
 from oauth.signals import rights_changed
 
-if TYPE_CHECKING:
-    UserModelAdmin = UserAdmin[User]
-else:
-    UserModelAdmin = UserAdmin
-
 RIGHTS = frozenset({"is_active", "is_staff", "is_superuser", "groups", "user_permissions"})
 
 admin.site.unregister(User)
 
 
 @admin.register(User)
-class AccountsAdmin(UserModelAdmin):
+class AccountsAdmin(UserAdmin):  # type: ignore[type-arg]  # Django has no such class
     """Django's own, with accounts in the list, on a user's page and in the search."""
 
     class Media:

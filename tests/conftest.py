@@ -18,12 +18,12 @@ from _pytest.assertion import rewrite
 from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
 
-from gateway_site.local.kms import LocalKMS, running_kms
 from sessions_kms import hints, outages, services
 from tests.support import warm_python
 from tests.support.catalogs import compile_all
 from tests.support.clock import FakeClock
 from tests.support.database import copy_of_database, restored_from
+from tests.support.local_kms import LocalKMS, running_kms
 from tests.support.roto import running_roto
 from tests.support.shared_work import shared_work
 

@@ -19,7 +19,7 @@ from typing import Any
 from gateway_site.edge.client import ASGIApplication, Receive, Scope, Send, body_of
 from gateway_site.edge.http_metrics import record_request
 from gateway_site.edge.trusted_proxies import TRUSTED
-from gateway_site.health import PATHS
+from gateway_site.health.middleware import PATHS
 
 logger = logging.getLogger("gateway_site.access")
 

@@ -38,8 +38,8 @@ def serve_static_files(
     if root is not None and root.is_dir() and any(root.iterdir()):
         files.add_files(root, prefix)
     else:
-        for folder in reversed(list_package_folders()):
-            files.add_files(folder, prefix)
+        for storage in reversed(AppDirectoriesFinder().storages.values()):
+            files.add_files(storage.location, prefix)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and decode_path_info(scope["path"]) in files.files:
@@ -48,11 +48,6 @@ def serve_static_files(
             await application(scope, receive, send)
 
     return serve
-
-
-def list_package_folders() -> list[Path]:
-    """Return the folders of the apps' static files, in the order of the apps."""
-    return [Path(storage.location) for storage in AppDirectoriesFinder().storages.values()]
 
 
 async def _serve_file(files: ASGIApplication, scope: Scope, receive: Receive, send: Send) -> None:

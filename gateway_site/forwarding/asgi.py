@@ -25,7 +25,7 @@ from gateway_site.forwarding.pages.body import PageBody
 from gateway_site.forwarding.pages.pages import Pages, path_of
 from gateway_site.forwarding.request import BODY_HEADERS, GatewayRequest
 from gateway_site.forwarding.thread_pools import UNAVAILABLE
-from gateway_site.health import PATHS as HEALTH_PATHS
+from gateway_site.health.middleware import PATHS as HEALTH_PATHS
 from gateway_site.rules import problems, url_rules
 
 logger = logging.getLogger(__name__)

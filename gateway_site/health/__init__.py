@@ -6,15 +6,6 @@ dependencies   the probes: migrations, SQL, the session table, the KMS key
 probes         a probe that is shared by all requests, and its outcome
 """
 
-from gateway_site.health.middleware import HEALTH, LIVENESS, PATHS, READINESS, HealthMiddleware
-from gateway_site.health.readiness import draining, replaced
+from gateway_site.health.middleware import HealthMiddleware
 
-__all__ = [
-    "HEALTH",
-    "LIVENESS",
-    "PATHS",
-    "READINESS",
-    "HealthMiddleware",
-    "draining",
-    "replaced",
-]
+__all__ = ["HealthMiddleware"]

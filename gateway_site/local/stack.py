@@ -148,7 +148,8 @@ class Stack:
         return self._child("provider", "local OpenID provider", command, variables, health=health)
 
     def mcp_servers(self, base: dict[str, str]) -> list[Child]:
-        require_package("mcp")
+        if importlib.util.find_spec("mcp") is None:
+            raise StackError(f"The package mcp is not installed: run `{EXTRA}`.")
         program = [*PYTHON, "gateway_site.local.mcp_servers", "--port"]
         issuer = f"http://{HOST}:{self.ports.provider}"
         demo = ["demo", "--issuer", issuer, "--userinfo", environment.USERINFO]
@@ -255,12 +256,6 @@ def name_python() -> str:
 
 def _describe(children: Sequence[Child]) -> str:
     return ", ".join(f"{child.name} on port {child.port}" for child in children)
-
-
-def require_package(name: str) -> None:
-    """Raise StackError if a package that a child needs is missing."""
-    if importlib.util.find_spec(name) is None:
-        raise StackError(f"The package {name} is not installed: run `{EXTRA}`.")
 
 
 def require_loopback(endpoints: str) -> None:

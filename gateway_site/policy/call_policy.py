@@ -54,7 +54,7 @@ class CallPolicy:
         self._rules = self._all.of(caller)
         message = call.message
         if message is None or message.method is None:
-            return self._rules.decide_without_method()
+            return self._rules.decide_basic()
         return self._rules.decide(message.method, subjects_of(message))
 
     def rewrite(self, call: MCPCall, response: Message) -> JSONObject | None:

@@ -84,7 +84,9 @@ class RulesInForce:
         """
         with self._lock:
             rules, faults = _load_all(self._files, UpstreamVariables.policy_file, self._load_rules)
-            pins, others = _load_all(self._pin_files, UpstreamVariables.tools_pinned, _load_pins)
+            pins, others = _load_all(
+                self._pin_files, UpstreamVariables.tools_pinned, lambda _, path: load_pins(path)
+            )
             faults += others
             if not faults:
                 self._rules, self._pins = rules, pins
@@ -107,10 +109,6 @@ class RulesInForce:
                     " then stores it at sign-ins."
                 )
         return rules
-
-
-def _load_pins(_name: str, path: str) -> PinnedTools:
-    return load_pins(path)
 
 
 def _load_all(

@@ -130,10 +130,6 @@ class CallerRules:
         decisions = [self._decide_one(method, each) for each in subjects or (None,)]
         return next((each for each in decisions if not each.is_allowed), decisions[0])
 
-    def decide_without_method(self) -> Decision:
-        """Decide about a response to the server, a stream, or the end of a session."""
-        return self._decide_basic()
-
     def may_see_template(self, template: str) -> bool:
         """Return True if the caller may read a resource whose address such a template gives."""
         prefix = TEMPLATE_START.split(template, maxsplit=1)[0]
@@ -161,7 +157,7 @@ class CallerRules:
             return Decision(is_allowed=False, rule=rule)
         if rule := self._find(ALLOW, method, (subject,)):
             return Decision(is_allowed=True, rule=rule)
-        return self._decide_basic() if method in BASIC_METHODS else DENIED
+        return self.decide_basic() if method in BASIC_METHODS else DENIED
 
     def _find(self, action: str, method: str, subjects: Iterable[Subject | None]) -> Rule | None:
         """Return the first rule about a method and one of these."""
@@ -189,8 +185,11 @@ class CallerRules:
             )
         return self._first[key]
 
-    def _decide_basic(self) -> Decision:
-        """Allow what each conversation needs to callers whom a rule allows anything."""
+    def decide_basic(self) -> Decision:
+        """Allow what each conversation needs to callers whom a rule allows anything.
+
+        Without a method that is a response to the server, a stream, or the end of a session.
+        """
         for rule in self._denying:
             if rule.methods is None and not rule.names:
                 return Decision(is_allowed=False, rule=rule)

@@ -124,6 +124,7 @@ TRACEPARENT = re.compile(
 )
 TRACE = frozenset({b"traceparent", b"tracestate"})
 SHORT = 256  # bytes of values that are cached
+# For these a browser would ask for a password in the gateway's name.
 PASSWORD_SCHEMES = re.compile(rb"\b(?:basic|digest|negotiate|ntlm)\b", re.IGNORECASE)
 
 
@@ -223,7 +224,7 @@ def response_headers(headers: Headers, status: int = 200) -> Headers:
             directives += b"," + value
         elif name == b"vary":
             varying += b"," + value
-        elif name != b"www-authenticate" or _is_harmless_challenge(value):
+        elif name != b"www-authenticate" or not PASSWORD_SCHEMES.search(value):
             kept.append(pair)
     return [
         *kept,
@@ -269,8 +270,3 @@ def _vary_cookie(listed: bytes) -> bytes:
     if b"*" in names or b"cookie" in [name.lower() for name in names]:
         return b", ".join(names)
     return b", ".join([*names, b"Cookie"])
-
-
-def _is_harmless_challenge(challenge: bytes) -> bool:
-    """Return True if a challenge makes no browser ask for a password in the gateway's name."""
-    return not PASSWORD_SCHEMES.search(challenge)

@@ -227,17 +227,13 @@ class UpstreamVariables(UpstreamTokenVariables):
                 f": the upstream's name must not exceed {NAME_LENGTH} letters.",
             )
         self.check_mcp()
-        if self.mcp and self.resource:
-            raise self.error(
-                UpstreamVariables.resource,
-                f"cannot be set beside {self.get_name(UpstreamVariables.mcp)}: the gateway "
-                "discovers the resource of that server.",
+        if self.mcp:
+            beside = f"cannot be set beside {self.get_name(UpstreamVariables.mcp)}"
+            self.reject(
+                [UpstreamVariables.resource],
+                f"{beside}: the gateway discovers the resource of that server.",
             )
-        if self.mcp and self.url:
-            raise self.error(
-                UpstreamVariables.url,
-                f"cannot be set beside {self.get_name(UpstreamVariables.mcp)}.",
-            )
+            self.reject([UpstreamVariables.url], f"{beside}.")
         identity = self.read_identity(self.url)
         if identity and self.resource:
             raise self.error(

@@ -29,8 +29,8 @@ from gateway_site.edge.client import ASGIApplication, Receive, Scope, Send
 from gateway_site.edge.descriptors import pause_without_descriptors
 from gateway_site.edge.http_metrics import gateway
 from gateway_site.edge.shutdown import STATE_KEY, Shutdown
-from gateway_site.health import draining, replaced
 from gateway_site.health.dependencies import migrations_probe
+from gateway_site.health.readiness import draining, replaced
 from gateway_site.policy.in_force import has_rules, reload_rules, warn_of_open_rules
 from gateway_site.server import log_queue
 from gateway_site.server.exporters import export_rest

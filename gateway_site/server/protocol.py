@@ -29,8 +29,8 @@ from gateway_site.edge import oauth_errors, trusted_proxies
 from gateway_site.edge.client import BODY_KEY, RESPONSE_TIME, ReceivedBody, Scope
 from gateway_site.edge.reports import Tally
 from gateway_site.edge.shutdown import shutdown_of
-from gateway_site.health import PATHS as HEALTH_PATHS
-from gateway_site.health import draining
+from gateway_site.health.middleware import PATHS as HEALTH_PATHS
+from gateway_site.health.readiness import draining
 from gateway_site.rules import problems
 from gateway_site.server import connections, rejections
 from gateway_site.server.buffered_transport import BufferedTransport

@@ -92,7 +92,7 @@ def begin(
         client_id=registration.client_id,
         resource=discovered.resource,
         callback=registration.redirect_uri,
-        verifier=state.new_verifier(),
+        verifier=secrets.token_urlsafe(48),  # RFC 7636 section 4.1
         scopes=scopes,
         begun_at=int(services().clock()),
         next_url=safe_url(next_url),

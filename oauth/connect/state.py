@@ -63,11 +63,6 @@ class PendingConnection:
         return cls(**{**known, "scopes": tuple(known.get("scopes", ()))})
 
 
-def new_verifier() -> str:
-    """Return a code verifier (RFC 7636 section 4.1)."""
-    return secrets.token_urlsafe(48)
-
-
 def store_state(session: SessionBase, pending: PendingConnection) -> str:
     """Store a state and return its name; drops the oldest ones. Raises StateTooLarge."""
     __traceback_hide__ = True

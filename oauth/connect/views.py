@@ -19,7 +19,6 @@ from oauth.mcp.discovery import discover
 from oauth.mcp.provider import provider_of
 from oauth.mcp.registrations import registration_for
 from oauth.mcp.servers import McpServer, find_server
-from oauth.provider.token_set import TokenSet
 from oauth.sign_in import click_delay
 from oauth.sign_in.failures import safe_url
 from oauth.sign_in.views import NEXT_URL_MAX
@@ -76,7 +75,8 @@ def disconnect(request: HttpRequest, provider_id: str) -> HttpResponse:
     server = find_server_or_404(provider_id)
     if request.method != "POST":
         held = vault.load_token_set(request.session, server.name)
-        context = {"server": server, "revocation": _when_revoked(server, held)}
+        when_revoked = None if held is None else provider_of(server, held).when_revoked
+        context = {"server": server, "revocation": when_revoked}
         return render(request, "oauth/disconnect.html", context)
     if remove_tokens(services(), request, server.name):
         messages.success(request, _("%(server)s is disconnected.") % {"server": server.label})
@@ -89,11 +89,6 @@ def find_server_or_404(name: str) -> McpServer:
     if (server := find_server(name)) is None:
         raise Http404
     return server
-
-
-def _when_revoked(server: McpServer, held: TokenSet | None) -> str | None:
-    """Return when the tokens of a connection are revoked; the issuer may decide."""
-    return None if held is None else provider_of(server, held).when_revoked
 
 
 def _next_url(request: HttpRequest) -> str | None:

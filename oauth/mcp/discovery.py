@@ -19,6 +19,7 @@ from oauth.codes import Code
 from oauth.exceptions import IssuerNotAccepted, PinMismatch, ProviderUnavailable
 from oauth.mcp import pins
 from oauth.mcp.pins import Pin
+from oauth.mcp.provider import Client, provider_of
 from oauth.mcp.reserved_origins import (
     check_origins,
     endpoints_of,
@@ -27,7 +28,7 @@ from oauth.mcp.reserved_origins import (
 )
 from oauth.mcp.resource_metadata import ResourceMetadata, load_resource_metadata, origin_of
 from oauth.mcp.servers import McpServer
-from oauth.provider.config import MCP_KIND, ProviderConfig, all_providers
+from oauth.provider.config import ProviderConfig, all_providers
 from oauth.provider.id_jag import ID_JAG, PROFILE
 from oauth.provider.metadata import Metadata, load_metadata
 
@@ -152,22 +153,6 @@ def _inspect(server: McpServer, pin: Pin | None, *, is_accepting: bool = False) 
         raise
 
 
-def metadata_provider(server: McpServer, *, issuer: str, resource: str) -> ProviderConfig:
-    """Return a server's provider without a client, for `load_metadata`."""
-    return ProviderConfig(
-        name=server.name,
-        kind=MCP_KIND,
-        label=server.label,
-        client_id="",
-        client_secret="",
-        issuer=issuer,
-        resource=resource,
-        allow_private=server.allow_private,
-        allow_http=server.allow_http,
-        ca_file=server.ca_file,
-    )
-
-
 def _choose_issuer(server: McpServer, found: ResourceMetadata, pin: Pin | None) -> str:
     if server.issuer is not None:
         return server.issuer
@@ -190,7 +175,7 @@ def _discover(
             "The MCP server names an authorization server at another origin.",
             _issuer_setting(server, issuer),
         )
-    provider = metadata_provider(server, issuer=issuer, resource=found.resource)
+    provider = provider_of(server, Client("", issuer, found.resource))
     metadata = load_metadata(provider)
     if issuer != server.issuer:
         # A provider's metadata could name the server or its issuer, and lock the server out.

@@ -63,12 +63,14 @@ def provider_of_registration(
 ) -> ProviderConfig:
     """Return the provider of a registration, with credentials. Raises StoreUnavailable."""
     __traceback_hide__ = True
-    binding = _Binding(registration.client_id, registration.issuer, resource)
+    binding = Client(registration.client_id, registration.issuer, resource)
     return _authenticating(provider_of(server, binding), registration)
 
 
 @dataclass(frozen=True)
-class _Binding:
+class Client:
+    """A client at an issuer; its id is empty where nobody has registered yet."""
+
     client_id: str
     issuer: str
     resource: str

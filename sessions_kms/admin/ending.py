@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from django import forms
 from django.contrib import admin, messages
@@ -32,11 +32,6 @@ from sessions_kms.operations import ending, users
 from sessions_kms.operations.listing import ROWS, Inspection
 from sessions_kms.services import services
 
-if TYPE_CHECKING:
-    SessionModelAdmin = admin.ModelAdmin[Session]
-else:
-    SessionModelAdmin = admin.ModelAdmin
-
 TEMPLATES = "admin/sessions_kms/session"
 View = TypeVar("View", bound=Callable[..., HttpResponse])
 
@@ -60,7 +55,7 @@ def shown(moment: datetime) -> str:
     return f"{localize(here)} {here:%Z}".rstrip()
 
 
-class AdminPages(SessionModelAdmin):
+class AdminPages(admin.ModelAdmin):  # type: ignore[type-arg]  # Django has no such class
     """Pages in the layout of the admin."""
 
     def outage(self, request: HttpRequest, error: StoreUnavailable) -> HttpResponse:

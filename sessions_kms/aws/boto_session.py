@@ -15,6 +15,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -62,7 +63,7 @@ class BoundedBotoSession(botocore.session.Session):
         self._shared_credentials = SharedCredentials(self._find_credentials)
         # Lenient base64 skips invalid characters, and decodes to other bytes than were sent.
         self.get_component("response_parser_factory").set_parser_defaults(
-            blob_parser=_decode_base64
+            blob_parser=partial(base64.b64decode, validate=True)
         )
         self.register("response-received.dynamodb", _check_crc32)
         self.get_component("data_loader").file_loader = PlainDictLoader()
@@ -103,10 +104,6 @@ class PlainDictLoader(botocore.loaders.JSONFileLoader):
                 with opener(name, "rb") as file:
                     return json.load(file)
         return None
-
-
-def _decode_base64(text: str) -> bytes:
-    return base64.b64decode(text, validate=True)
 
 
 def _check_crc32(**event: Any) -> None:

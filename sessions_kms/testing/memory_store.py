@@ -148,7 +148,7 @@ class MemoryStore:
                 f"SESSION_ENGINE is {settings.SESSION_ENGINE!r}, which keeps sessions in the memory"
                 " of one process, and no tests are running. Set it to 'sessions_kms.backend'."
             )
-        calls.service("dynamodb").quota.chance = _no_pause
+        calls.service("dynamodb").quota.chance = lambda: 0.0  # no pause
         return services.build(
             config, clock=self.now, client=self.dynamodb, kms=self.kms, sleep=_no_sleep
         )
@@ -174,10 +174,6 @@ class MemoryStore:
         finally:
             self.dynamodb.fault, self.kms.fault = before
             services.reset()  # They would wait for some seconds before they try again.
-
-
-def _no_pause() -> float:
-    return 0.0
 
 
 def _no_sleep(_: float) -> None:

@@ -22,7 +22,6 @@ from gateway_site.audit import file_writer
 from gateway_site.audit.file_writer import EventQueue
 from gateway_site.edge import http_metrics
 from gateway_site.edge.http_metrics import TimedCall
-from gateway_site.local.kms import LocalKMS
 from gateway_site.policy.in_force import RulesInForce, reload_rules
 from gateway_site.rules import problems
 from oauth import metrics as oauth_metrics
@@ -48,6 +47,7 @@ from tests.sessions_kms.support.fleet import MAX_AGE, PERIOD, Process
 from tests.sessions_kms.support.sessions import save_session
 from tests.sessions_kms.support.stacks import Stack, aws_stack, install
 from tests.support.clock import FakeClock
+from tests.support.local_kms import LocalKMS
 from tests.support.processes import free_port
 from tests.support.waiting import wait_until
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway_site import health, variables
+from gateway_site import variables
+from gateway_site.health import middleware as health
 from tests import ROOT, deploy_check
 from tests.deploy import (
     ACCOUNT,

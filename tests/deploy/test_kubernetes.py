@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway_site import health, variables
+from gateway_site import variables
+from gateway_site.health import middleware as health
 from gateway_site.server.exporters import PROMETHEUS_ADDRESS
 from tests import deploy_check
 from tests.deploy import DEPLOY, FINISHING, environment_of

@@ -10,9 +10,9 @@ from threading import Event
 import pytest
 import requests
 
-from gateway_site.local.kms import LocalKMS
 from tests.gateway_site.support.keyed import Browser, KeyedFleet, Program, keyed_fleet
 from tests.oauth.support.fake_provider import FakeProvider
+from tests.support.local_kms import LocalKMS
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]

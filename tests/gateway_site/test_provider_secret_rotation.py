@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway_site.local.kms import LocalKMS
 from tests.gateway_site.support.keyed import Browser, KeyedFleet, Program
 from tests.oauth.support.fake_provider import CLIENT_SECRET, FakeProvider, serving
 from tests.sessions_kms.support.stacks import aws_stack
 from tests.support.clock import FakeClock
+from tests.support.local_kms import LocalKMS
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway_site.local.kms import LocalKMS
 from tests.gateway_site.support.keyed import Browser, Program, keyed_fleet
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.sessions_kms.support.stacks import Stack
+from tests.support.local_kms import LocalKMS
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 

@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from gateway_site.local.environment import build_aws
-from gateway_site.local.kms import running_kms
 from gateway_site.local.options import Ports
 from tests import ROOT
 from tests.guides.runner import Reader
 from tests.guides.terminal import open_terminal
 from tests.packaging.building import SOURCES, build_wheel
 from tests.release.environment import PAIRS
+from tests.support.local_kms import running_kms
 from tests.support.roto import running_roto
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway_site.local.kms import running_kms
 from tests.guides import aws
 from tests.sessions_kms.support.deployed import printed_yaml
+from tests.support.local_kms import running_kms
 
 TABLE = ("--table-name", "sessions")
 

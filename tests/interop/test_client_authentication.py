@@ -18,11 +18,11 @@ import pytest
 import requests
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from gateway_site.local.kms import LocalKMS
 from oauth.clients.rules.authentication import hash_secret, make_secret
 from tests import ROOT
 from tests.gateway_site.support.keyed import CHALLENGE, REDIRECT_URI, VERIFIER, Browser, keyed_fleet
 from tests.interop.conftest import skip_if_left_out
+from tests.support.local_kms import LocalKMS
 
 FOLDER = ROOT / "tests/interop"
 KEY_CLIENT, SECRET_CLIENT = "https://tool.example.com/client.json", "our-tool"

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import requests
 
-from gateway_site.local.kms import LocalKMS
 from tests import ROOT
 from tests.deploy_check import PRODUCTION
 from tests.gateway_site.support.keyed import KeyedFleet, keyed_fleet
@@ -33,6 +32,7 @@ from tests.support import processes
 from tests.support.certificates import server_context
 from tests.support.http_server import TlsServer, serve
 from tests.support.keys import write_key
+from tests.support.local_kms import LocalKMS
 from tests.support.processes import free_port
 
 pytestmark = pytest.mark.timeout(400)

@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway_site.identity.keys import load_public_key, load_signing_key
 from gateway_site.identity.token import Call, TokenIssuer
-from gateway_site.local.kms import LocalKMS
 from tests.gateway_site.support.keyed import Browser, Program, keyed_fleet
 from tests.interop.conftest import skip_if_left_out
 from tests.interop.identity_servers import (
@@ -25,6 +24,7 @@ from tests.interop.identity_servers import (
     write_servers,
 )
 from tests.support.keys import write_key
+from tests.support.local_kms import LocalKMS
 
 pytestmark = pytest.mark.timeout(400)
 

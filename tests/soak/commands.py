@@ -11,10 +11,10 @@ from typing import Any
 
 from django.conf import settings
 
-from gateway_site.local.kms import running_kms
 from tests.sessions_kms.support.faults import FaultProxy, running_proxy
 from tests.soak.site import Seeded, Site
 from tests.soak.site_process import start, under_load, wait_for_result
+from tests.support.local_kms import running_kms
 from tests.support.roto import running_roto
 
 LOADED = 200  # sessions that are changed all the time

@@ -22,10 +22,10 @@ from urllib.parse import urljoin
 
 import httpx2
 
-from gateway_site.local.kms import running_kms
 from tests.soak.environment import environment_of
 from tests.soak.fleet import running_fleet
 from tests.soak.visitor import TOKEN
+from tests.support.local_kms import running_kms
 from tests.support.processes import free_port
 from tests.support.waiting import wait_for
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway_site.local.kms import running_kms
 from tests.soak.app_user import AppUser
 from tests.soak.environment import environment_of
 from tests.soak.fleet import running_fleet
 from tests.soak.ledger import Ledger
+from tests.support.local_kms import running_kms
 from tests.support.roto import running_roto
 
 pytestmark = [pytest.mark.stack, pytest.mark.long]

@@ -7,9 +7,9 @@ import uuid
 
 import pytest
 
-from gateway_site.local.kms import LocalKMS
 from tests.soak import commands
 from tests.soak.site import Site
+from tests.support.local_kms import LocalKMS
 
 pytestmark = pytest.mark.long
 SESSIONS = 400

@@ -19,7 +19,6 @@ from typing import cast
 import pytest
 import requests
 
-from gateway_site.local.kms import running_kms
 from tests.conftest import AWS_ENVIRONMENT
 from tests.sessions_kms.support.faults import error, running_proxy
 from tests.soak.environment import environment_of
@@ -27,6 +26,7 @@ from tests.soak.fleet import Process, running_fleet
 from tests.soak.ledger import ENDED_EARLY, Ledger
 from tests.soak.visitor import Visitor
 from tests.support.http_server import QuietHandler, serve_handler
+from tests.support.local_kms import running_kms
 from tests.support.processes import free_ports, running
 from tests.support.roto import running_roto
 from tests.support.waiting import wait_until

@@ -15,7 +15,6 @@ from typing import Any
 
 import boto3
 
-from gateway_site.local.kms import running_kms
 from tests.sessions_kms.support.faults import running_proxy
 from tests.soak.app_user import AppUser
 from tests.soak.environment import environment_of
@@ -25,6 +24,7 @@ from tests.soak.report import faults, report
 from tests.soak.visitor import Visitor
 from tests.soak.watching import watched, without_warm_up
 from tests.soak.weather import Weather
+from tests.support.local_kms import running_kms
 from tests.support.production.aws import REGION, TABLE
 from tests.support.roto import running_roto
 

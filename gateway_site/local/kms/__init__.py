@@ -8,9 +8,8 @@ verified, and key policies are stored, but not enforced: every caller may do eve
 
 from . import administration, encryption, macs
 from .keys import StartError
-from .server import LocalKMS, running_kms
 
 # These modules are imported because they register their operations.
 OPERATION_MODULES = (administration, encryption, macs)
 
-__all__ = ["LocalKMS", "StartError", "running_kms"]
+__all__ = ["StartError"]

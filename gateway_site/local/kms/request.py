@@ -69,9 +69,6 @@ class Request:
             _check_range(name, value, minimum, maximum, "value")
         return value
 
-    def get_flag(self, name: str) -> bool:
-        return bool(self._get_typed(name, bool))
-
     def get_blob(self, name: str, maximum: int) -> bytes:
         """Return the bytes of a required parameter."""
         try:
@@ -122,7 +119,7 @@ class Request:
 
     def end_dry_run(self) -> None:
         """Raise the error for a successful dry run, if the request is a dry run."""
-        if self.get_flag("DryRun"):
+        if self._get_typed("DryRun", bool):
             raise KMSError(
                 "DryRunOperationException",
                 "The request would have succeeded, but the DryRun option is set.",

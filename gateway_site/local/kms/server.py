@@ -15,7 +15,6 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -37,25 +36,6 @@ CREDENTIAL = re.compile(
 )
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class LocalKMS:
-    """A running KMS: its URL, and the names of the called operations, in order."""
-
-    url: str
-    calls: list[str] = field(default_factory=list)
-
-
-@contextmanager
-def running_kms(state: Path | None = None) -> Iterator[LocalKMS]:
-    """Serve on a free port until the block ends; for tests, since `calls` grows with each call.
-
-    `state` None keeps keys in memory only. Raises `StartError`.
-    """
-    calls: list[str] = []
-    with serve(state, 0, on_call=calls.append) as url:
-        yield LocalKMS(url, calls)
 
 
 @contextmanager
@@ -194,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- http.server's name
-        """Log nothing: `LocalKMS.calls` has the operations for tests."""
+        """Log nothing: `on_call` has the operations for tests."""
 
 
 def _parse_region(authorization: str) -> str:

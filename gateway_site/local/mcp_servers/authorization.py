@@ -5,7 +5,6 @@ ends the grant. The file has digests of tokens only. Codes and open requests are
 restart.
 """
 
-import hashlib
 import hmac
 import secrets
 import time
@@ -26,6 +25,7 @@ from mcp.server.auth.provider import (
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 from pydantic import BaseModel, Field
 
+from gateway_site.local.mcp_servers.application import compute_digest
 from gateway_site.local.state import write_private_file
 
 SCOPE = "notes"
@@ -180,7 +180,7 @@ class Authorization(OAuthAuthorizationServerProvider[AuthorizationCode, RefreshT
 
     def _issue(self, id_: str, grant: Grant) -> OAuthToken:
         access, refresh = (f"{id_}.{secrets.token_urlsafe(32)}" for _ in range(2))
-        grant.access_digest, grant.refresh_digest = _digest(access), _digest(refresh)
+        grant.access_digest, grant.refresh_digest = compute_digest(access), compute_digest(refresh)
         grant.access_ends_at = int(time.time()) + self.life
         self._save()
         scope = " ".join(grant.scopes)
@@ -203,12 +203,8 @@ def _grant_of(token: str) -> str:
     return token.partition(".")[0]
 
 
-def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
 def _is_of(token: str, digest: str) -> bool:
-    return hmac.compare_digest(_digest(token), digest)
+    return hmac.compare_digest(compute_digest(token), digest)
 
 
 def _keep(kept: MutableMapping[str, Kept], name: str, value: Kept) -> None:

@@ -131,7 +131,7 @@ class Signer:
         if key.date != date or key.secret != secret:
             derived = f"AWS4{secret}".encode()
             for part in (date, self._region, self._service, "aws4_request"):
-                derived = _hmac(derived, part)
+                derived = hmac.digest(derived, part.encode(), "sha256")
             self._key = key = _Key(secret, date, derived)
         return key.derived
 
@@ -146,10 +146,6 @@ def _canonical_head(headers: Mapping[str, str]) -> tuple[str, str]:
     lines = "".join([f"{name}:{value}\n" for name, value in named])
     signed = ";".join([name for name, _ in named])
     return f"POST\n/\n\n{lines}\n{signed}\n", signed
-
-
-def _hmac(key: bytes, message: str) -> bytes:
-    return hmac.digest(key, message.encode(), "sha256")
 
 
 def write_head(host: str, headers: Iterable[tuple[str, str]], *, path: str = "/") -> str:

@@ -23,9 +23,9 @@ import psutil
 import pytest
 import requests
 
-from gateway_site.local.kms import running_kms
 from sessions_kms.operations import provisioning
 from tests.gateway_site.server.starting import environment
+from tests.support.local_kms import running_kms
 from tests.support.processes import free_port, module, run_to_end, running
 from tests.support.roto import running_roto
 from tests.support.waiting import wait_until

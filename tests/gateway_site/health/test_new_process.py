@@ -14,11 +14,11 @@ import pytest
 import requests
 from django.db import connection
 
-from gateway_site.local.kms import LocalKMS
 from sessions_kms.operations import provisioning
 from tests.conftest import AWS_ENVIRONMENT
 from tests.gateway_site.server.starting import environment
 from tests.sessions_kms.support.faults import FaultProxy, drop_connection, error, running_proxy
+from tests.support.local_kms import LocalKMS
 from tests.support.processes import free_port, module, running
 from tests.support.waiting import wait_until
 

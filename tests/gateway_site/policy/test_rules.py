@@ -69,8 +69,8 @@ def test_caller_whom_no_rule_allows_anything_cannot_even_begin() -> None:
     for method in ("initialize", "server/discover", "tools/list", "ping"):
         assert decide(found, method) == (True, 1)
         assert decide(found, method, groups=("other",)) == (False, None)
-    assert found.of(Caller(groups=frozenset({"sales"}))).decide_without_method().is_allowed
-    assert not found.of(Caller(groups=frozenset())).decide_without_method().is_allowed
+    assert found.of(Caller(groups=frozenset({"sales"}))).decide_basic().is_allowed
+    assert not found.of(Caller(groups=frozenset())).decide_basic().is_allowed
 
 
 def test_deny_wins_in_any_order() -> None:
@@ -86,7 +86,7 @@ def test_denied_caller_cannot_begin() -> None:
     found = rules(ALL, '[[rule]]\naction = "deny"\nclients = ["unverified"]\n')
     unverified = Caller(groups=frozenset(), clients=frozenset({"unverified"}))
     assert decide(found, "initialize", clients=("unverified",)) == (False, 3)
-    assert not found.of(unverified).decide_without_method().is_allowed
+    assert not found.of(unverified).decide_basic().is_allowed
     assert decide(found, "initialize") == (True, 1)
 
 

@@ -12,7 +12,7 @@ import pytest
 from pytest_django import Settings
 
 from gateway_site.edge.shutdown import RESULT_TIME, shutdown_of
-from gateway_site.health import draining
+from gateway_site.health.readiness import draining
 from gateway_site.server import lifespan, protocol
 from gateway_site.server.protocol import LAST_HEAD_TIME
 from tests.gateway_site.server.served import (

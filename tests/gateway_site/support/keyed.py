@@ -22,12 +22,12 @@ from urllib.parse import urlencode, urljoin, urlsplit
 import pytest
 import requests
 
-from gateway_site.local.kms import LocalKMS
 from tests import ROOT
 from tests.local.form import Form
 from tests.oauth.support.fake_provider import CLIENT_ID, CLIENT_SECRET, FakeProvider, serving
 from tests.sessions_kms.support.stacks import REGION, Stack, aws_stack
 from tests.support.clock import FakeClock
+from tests.support.local_kms import LocalKMS
 from tests.support.processes import free_port, run_to_end, running
 from tests.support.waiting import until
 

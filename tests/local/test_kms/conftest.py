@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway_site.local.kms import LocalKMS, running_kms
 from tests.local.test_kms.clients import (
     CONTEXT,
     PLAINTEXT,
     Connect,
     clients,
 )
+from tests.support.local_kms import LocalKMS, running_kms
 
 if TYPE_CHECKING:
     from mypy_boto3_kms.client import KMSClient

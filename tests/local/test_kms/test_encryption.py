@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
-from gateway_site.local.kms import running_kms
 from tests.local.test_kms.clients import (
     ACCOUNT,
     CONTEXT,
@@ -19,6 +18,7 @@ from tests.local.test_kms.clients import (
     clients,
     fails,
 )
+from tests.support.local_kms import running_kms
 
 if TYPE_CHECKING:
     from mypy_boto3_kms.client import KMSClient

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from gateway_site.local.kms import StartError, running_kms
+from gateway_site.local.kms import StartError
 from gateway_site.local.kms.keys import Key, KeyStore
 from tests.local.test_kms.clients import ACCOUNT, REGION, clients, fails, state
+from tests.support.local_kms import running_kms
 
 # The content of `earlier_state.sql`.
 KEYS = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/"

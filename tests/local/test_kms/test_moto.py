@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 from moto import mock_aws
 
-from gateway_site.local.kms import LocalKMS
 from tests.local.test_kms.clients import (
     CONTEXT,
     REGION,
@@ -15,6 +14,7 @@ from tests.local.test_kms.clients import (
     client,
     fails,
 )
+from tests.support.local_kms import LocalKMS
 
 if TYPE_CHECKING:
     from mypy_boto3_kms.client import KMSClient

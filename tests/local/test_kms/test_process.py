@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import BotoCoreError
 
-from gateway_site.local.kms import LocalKMS, running_kms
 from tests.local.test_kms.clients import clients, fails
+from tests.support.local_kms import LocalKMS, running_kms
 from tests.support.processes import lines_until, output_of, started
 
 

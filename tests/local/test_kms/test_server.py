@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from gateway_site.local.kms import LocalKMS, running_kms
 from gateway_site.local.kms import server as kms_server
 from tests.local.test_kms.clients import REGION, clients, fails
+from tests.support.local_kms import LocalKMS, running_kms
 
 AUTHORIZATION = (
     f"AWS4-HMAC-SHA256 Credential=AKID/20260101/{REGION}/kms/aws4_request, "

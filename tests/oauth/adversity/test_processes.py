@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 import requests
 
-from gateway_site.local.kms import LocalKMS
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
@@ -29,6 +28,7 @@ from tests.sessions_kms.support.stacks import (
     settings_of,
 )
 from tests.support.clock import FakeClock
+from tests.support.local_kms import LocalKMS
 from tests.support.processes import free_port, lines_until, module, started
 from tests.support.waiting import wait_for
 

@@ -15,7 +15,6 @@ from typing import Any, Literal, get_args
 import pytest
 import requests
 
-from gateway_site.local.kms import LocalKMS
 from oauth.clients.consent import Consent
 from oauth.clients.grants import grants
 from oauth.clients.sealed_grant import TokenResponse
@@ -27,6 +26,7 @@ from tests.oauth.support.grants import ASKED, BACKEND, CONSENT, TOKENS, VERIFIER
 from tests.sessions_kms.support.faults import Dropped, Exchange, FaultProxy, Response, running_proxy
 from tests.sessions_kms.support.stacks import Stack, aws_stack, install, settings_of
 from tests.support.clock import FakeClock
+from tests.support.local_kms import LocalKMS
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]

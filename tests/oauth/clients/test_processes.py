@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from gateway_site.local.kms import LocalKMS, running_kms
 from tests.oauth.support.grant_worker import GrantWorker
 from tests.sessions_kms.support.stacks import aws_stack, settings_of
 from tests.support.clock import FakeClock
+from tests.support.local_kms import LocalKMS, running_kms
 from tests.support.roto import running_roto
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]

@@ -6,7 +6,7 @@ import pytest
 
 from oauth.codes import Code
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
-from oauth.mcp.discovery import metadata_provider
+from oauth.mcp.provider import Client, provider_of
 from oauth.mcp.resource_metadata import covers
 from oauth.mcp.servers import McpServer
 from oauth.network.document_cache import FETCH_PAUSE
@@ -194,7 +194,7 @@ def test_a_document_is_fetched_at_most_once_a_minute(world: World, store: Stack)
 def test_authorization_servers_document_as_well_whoever_asks(
     world: World, store: Stack, anonymous: bool
 ) -> None:
-    provider = metadata_provider(world.server, issuer=ISSUER, resource=URL)
+    provider = provider_of(world.server, Client("", ISSUER, URL))
     world.login.put(SERVER_PATH, document({}, status=500))
     for client_id in ("one", "two", "three"):
         with pytest.raises(ProviderUnavailable):

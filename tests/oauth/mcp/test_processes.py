@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from gateway_site.local.kms import LocalKMS
 from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
 from oauth.mcp.registrations import registration_for
@@ -20,6 +19,7 @@ from tests.oauth.support.registering import CALLBACK
 from tests.oauth.support.registering_worker import RegisteringWorker
 from tests.sessions_kms.support.stacks import Stack, aws_stack, install, settings_of
 from tests.support.clock import FakeClock
+from tests.support.local_kms import LocalKMS
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import pytest
 from django.core.cache import cache
 from pytest_django import Settings
 
-from gateway_site.local.kms import LocalKMS
 from oauth.network import concurrency
 from sessions_kms.concurrency.waits import run_sync
 from tests.bench.calls import counted
 from tests.sessions_kms.support.stacks import Stack, aws_stack, install
 from tests.support.clock import FakeClock
+from tests.support.local_kms import LocalKMS
 
 Calls = Counter[str]
 

@@ -14,7 +14,6 @@ from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
 from pytest_django import Settings
 
 import oauth
-from gateway_site.local.kms import LocalKMS
 from oauth.provider.refresh_lease import LEASE_SECONDS
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import refresh_queue, vault
@@ -31,6 +30,7 @@ from tests.sessions_kms.support.faulty import FaultyStack, behind_proxies
 from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.stacks import Stack, aws_stack
 from tests.support.clock import FakeClock
+from tests.support.local_kms import LocalKMS
 
 
 def failing(request: HttpRequest) -> HttpResponse:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from gateway_site.local.kms import LocalKMS
 from gateway_site.local.kms.server import serve
 from sessions_kms.backend import SessionStore
 from sessions_kms.services import id_of
@@ -24,6 +23,7 @@ from tests.sessions_kms.support.real_workers import (
 from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.worker import Worker, at_once
 from tests.support.clock import FakeClock
+from tests.support.local_kms import LocalKMS
 
 pytestmark = [
     pytest.mark.slow,

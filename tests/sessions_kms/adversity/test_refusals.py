@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from gateway_site.local.kms import LocalKMS
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.format.attributes import Item
@@ -19,6 +18,7 @@ from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.sessions import save_session, stored_item
 from tests.sessions_kms.support.stacks import REGION, Stack
+from tests.support.local_kms import LocalKMS
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import boto3
 import pytest
 
-from gateway_site.local.kms import LocalKMS
 from sessions_kms.aws import clients
 from sessions_kms.aws.kms import KMS, DataKeyResponse, IncorrectKey
 from sessions_kms.concurrency.waits import run_sync
@@ -17,6 +16,7 @@ from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from tests.sessions_kms.support.fakes import FOREIGN_KEY, KEY, OLD_KEY, FakeKMS, State
 from tests.sessions_kms.support.fleet import PERIOD, kms_keyring
 from tests.sessions_kms.support.quiet import shown_frames
+from tests.support.local_kms import LocalKMS
 
 
 @dataclass

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway_site.local.kms import LocalKMS
 from tests.sessions_kms.support import checked_store
 from tests.sessions_kms.support.check_ids import WITH_AUDIT_KEY
 from tests.sessions_kms.support.checked_store import (
@@ -16,6 +15,7 @@ from tests.sessions_kms.support.checked_store import (
     proxied,
 )
 from tests.sessions_kms.support.faults import error
+from tests.support.local_kms import LocalKMS
 
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 store = checked_store.store

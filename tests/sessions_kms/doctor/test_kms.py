@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from gateway_site.local.kms import LocalKMS
 from sessions_kms import services
 from tests.sessions_kms.support import checked_store
 from tests.sessions_kms.support.checked_store import (
@@ -24,6 +23,7 @@ from tests.sessions_kms.support.checked_store import (
     without_rotation,
 )
 from tests.sessions_kms.support.faults import FaultProxy, change_response, error
+from tests.support.local_kms import LocalKMS
 
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 store = checked_store.store

@@ -7,7 +7,6 @@ import boto3
 import pytest
 from pytest_django import Settings
 
-from gateway_site.local.kms import LocalKMS
 from sessions_kms import services
 from sessions_kms.operations import provisioning
 from tests.sessions_kms.support import checked_store
@@ -15,6 +14,7 @@ from tests.sessions_kms.support.checked_store import REGION, Store, check, clien
 from tests.sessions_kms.support.deployed import Deployed, deploying
 from tests.sessions_kms.support.faults import error
 from tests.sessions_kms.support.iam import Enforcement, some
+from tests.support.local_kms import LocalKMS
 
 NEEDED = [
     "dynamodb:GetItem",

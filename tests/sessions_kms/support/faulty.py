@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway_site.local.kms import LocalKMS
 from sessions_kms import services
 from sessions_kms.aws import calls
 from sessions_kms.concurrency.threads import Background
@@ -20,6 +19,7 @@ from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.faults import FaultProxy, running_proxy
 from tests.sessions_kms.support.stacks import Stack, install
 from tests.support.clock import FakeClock
+from tests.support.local_kms import LocalKMS
 
 
 @dataclass

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import pytest
 
-from gateway_site.local.kms import LocalKMS
 from sessions_kms import services
 from sessions_kms.concurrency.waits import Pause
 from sessions_kms.concurrency.write_queue import WriteQueues
@@ -31,6 +30,7 @@ from sessions_kms.storage.table import Table
 from tests.sessions_kms.support.fakes import FakeKMS
 from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
 from tests.support.clock import FakeClock
+from tests.support.local_kms import LocalKMS
 
 REGION = "eu-west-1"
 URL = "AWS_ENDPOINT_URL"

@@ -19,12 +19,12 @@ import jwt
 import pytest
 import requests
 
-from gateway_site.local.kms import LocalKMS
 from tests.gateway_site.support.keyed import KeyedFleet, keyed_fleet
 from tests.oauth.clients.support.asserting import JWT_BEARER, SECRET, write_clients
 from tests.oauth.support.fake_provider import Response
 from tests.oauth.support.id_jag_provider import IdJagProvider
 from tests.support.keys import write_key
+from tests.support.local_kms import LocalKMS
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 

@@ -9,11 +9,11 @@ from time import sleep
 import pytest
 import requests
 
-from gateway_site.local.kms import LocalKMS
 from tests.gateway_site.support.keyed import Browser, Program, keyed_fleet
 from tests.oauth.support.asserting import AT_NOTES, AssertionServer, serving_asserted
 from tests.oauth.support.id_jag_provider import IdJagProvider
 from tests.oauth.support.mcp_server import McpResource
+from tests.support.local_kms import LocalKMS
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 

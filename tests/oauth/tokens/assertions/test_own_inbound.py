@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway_site.local.kms import LocalKMS
 from tests.gateway_site.support.keyed import keyed_fleet
 from tests.oauth.clients.support.asserting import DIGEST, SECRET
 from tests.oauth.support.accepting import AcceptingServer
@@ -14,6 +13,7 @@ from tests.oauth.support.asserting import JWT_BEARER
 from tests.oauth.support.fake_provider import CLIENT_ID, Response
 from tests.oauth.support.id_jag_provider import IdJagProvider
 from tests.support.keys import write_key
+from tests.support.local_kms import LocalKMS
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
