@@ -120,11 +120,8 @@ def is_outage(error: BaseException) -> bool:
         return False
     cause = error.__cause__
     if isinstance(cause, sqlite3.Error):
-        return _primary_code(cause) in PASSING_SQLITE
+        primary = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        return primary in PASSING_SQLITE
     state: str | None = getattr(cause, "sqlstate", None)
     # Without a code no server has answered.
     return state is None or state[:2] in PASSING
-
-
-def _primary_code(error: sqlite3.Error) -> int:
-    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF

@@ -219,7 +219,7 @@ def no_services() -> Iterator[None]:
     yield
     services.reset()
     if (waiting := sys.modules.get("oauth.clients.timed_deletions")) is not None:
-        waiting.forget()  # Nothing is deleted during another test.
+        waiting._waiting.forget()  # Nothing is deleted during another test.
 
 
 # Here, for all folders, so that a process starts only one of each.

@@ -15,15 +15,9 @@ from gateway_site.environment.parsers import (
     number,
     parse_flag,
     parse_origin,
-    parse_words,
+    words_that,
 )
-from gateway_site.environment.variable import (
-    InvalidValue,
-    Variable,
-    Variables,
-    list_parser,
-    read_file,
-)
+from gateway_site.environment.variable import InvalidValue, Variable, Variables, read_file
 from oauth import formats
 from oauth.clients.rules import client, registration
 from oauth.clients.rules.client import Client
@@ -38,41 +32,29 @@ DAY = 24 * 3600  # seconds
 GATEWAY = "gateway"  # the client id of browsers, in tokens for upstreams
 
 
-@list_parser
-def parse_client_hosts(text: str) -> frozenset[str]:
-    """Return hosts of clients."""
-    found = parse_words(text)
-    if not all(HOST.fullmatch(each) for each in found):
-        raise InvalidValue(
-            "must be hosts in lower case, such as claude.ai, .example.com for its subdomains, or "
-            "localhost for programs on people's own computers."
-        )
-    return frozenset(found)
+def _is_client_id(text: str) -> bool:
+    return client.is_document_url(text) or any(
+        form.fullmatch(text) for form in (registration.CLIENT_ID_FORMAT, DIGEST)
+    )
 
 
-@list_parser
-def parse_refused_clients(text: str) -> frozenset[str]:
-    """Return hosts and ids of clients; an entry that cannot match any client is an error."""
-    found = parse_words(text)
-    if not all(HOST.fullmatch(each) or _is_client_id(each) for each in found):
-        raise InvalidValue(
-            "must be hosts as in CLIENTS_ALLOWED_HOSTS, or whole client ids as list_clients shows "
-            "them: dcr.…, sha256:…, or the https address of a document."
-        )
-    return frozenset(found)
-
-
-@list_parser
-def parse_redirect_uris(text: str) -> frozenset[str]:
-    """Return redirect URIs with private schemes."""
-    found = parse_words(text)
-    if not all(map(is_private_scheme, found)):
-        raise InvalidValue(
-            "must be whole addresses with a program's own scheme, such as "
-            f"{CURSOR_URI}, without code, state, iss or error in the query. Addresses "
-            "with https or http need not be listed."
-        )
-    return frozenset(found)
+parse_client_hosts = words_that(
+    HOST.fullmatch,
+    "must be hosts in lower case, such as claude.ai, .example.com for its subdomains, or "
+    "localhost for programs on people's own computers.",
+)
+# An entry that cannot match any client is an error.
+parse_refused_clients = words_that(
+    lambda each: HOST.fullmatch(each) or _is_client_id(each),
+    "must be hosts as in CLIENTS_ALLOWED_HOSTS, or whole client ids as list_clients shows them: "
+    "dcr.…, sha256:…, or the https address of a document.",
+)
+parse_redirect_uris = words_that(
+    is_private_scheme,
+    "must be whole addresses with a program's own scheme, such as "
+    f"{CURSOR_URI}, without code, state, iss or error in the query. Addresses with https or http "
+    "need not be listed.",
+)
 
 
 def parse_json_file(text: str) -> Any:
@@ -83,12 +65,6 @@ def parse_json_file(text: str) -> Any:
         raise InvalidValue("names a file that is not valid JSON.") from None
     except ValueError as error:
         raise InvalidValue(f": {error}") from None
-
-
-def _is_client_id(text: str) -> bool:
-    return client.is_document_url(text) or any(
-        form.fullmatch(text) for form in (registration.CLIENT_ID_FORMAT, DIGEST)
-    )
 
 
 class ClientVariables(Variables):

@@ -46,6 +46,19 @@ def parse_words(text: str) -> tuple[str, ...]:
     return tuple(filter(None, re.split(r"[\s,]+", text)))
 
 
+def words_that(fit: Callable[[str], object], problem: str) -> Callable[[str], frozenset[str]]:
+    """Return a parser of words that all fit."""
+
+    @list_parser
+    def parse(text: str) -> frozenset[str]:
+        found = frozenset(parse_words(text))
+        if not all(map(fit, found)):
+            raise InvalidValue(problem)
+        return found
+
+    return parse
+
+
 def parse_flag(text: str) -> bool:
     """Return True if a switch is on. A misspelt value is an error, not "off"."""
     if text.lower() not in TRUE | FALSE:

@@ -125,11 +125,10 @@ def require_free_port(port: int, name: str, option: str) -> None:
         with socket.create_server((HOST, port)):
             return
     except OSError as error:
-        reason = error.strerror
-    raise StackError(
-        f"Port {port}, for the {name}, is not free ({reason}): stop what listens on it, or "
-        f"choose another with {option}."
-    )
+        raise StackError(
+            f"Port {port}, for the {name}, is not free ({error.strerror}): stop what listens on "
+            f"it, or choose another with {option}."
+        ) from None
 
 
 def _build_parent_tie() -> Callable[[], None] | None:

@@ -33,22 +33,15 @@ def find_tools(request: HttpRequest, client: Client, name: str) -> tuple[str, ..
 
 
 def _named_by(rules: Rules, caller: Caller) -> tuple[str, ...] | None:
-    allowing = [
-        rule
-        for rule in rules.rules
-        if rule.action == ALLOW and rule.concerns(caller) and rule.covers_method(CALL)
-    ]
+    about = [each for each in rules.rules if each.concerns(caller) and each.covers_method(CALL)]
+    allowing = [rule for rule in about if rule.action == ALLOW]
     if any(not rule.names for rule in allowing):
         return None
     named = [rule.names[TOOLS] for rule in allowing if TOOLS in rule.names]
     decided = rules.of(caller)
     exact = {name for each in named for name in each.exact}
     allowed = {name for name in exact if decided.decide(CALL, (_tool(name),)).is_allowed}
-    denying = [
-        rule
-        for rule in rules.rules
-        if rule.action == DENY and rule.concerns(caller) and rule.covers_method(CALL)
-    ]
+    denying = [rule for rule in about if rule.action == DENY]
     for start in {start for each in named for start in each.starts}:
         if not any(_denies_all(rule, start) for rule in denying):
             if not start:

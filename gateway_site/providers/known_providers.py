@@ -46,12 +46,7 @@ class Apple(BuiltInProvider):
             [ProviderVariables.client_secret, ProviderVariables.token_auth],
             "is not needed: the client secret is made from the key.",
         )
-        for needed in APPLE_REQUIRED:
-            if not variables.read(needed):
-                names = ", ".join(each.name for each in APPLE_REQUIRED)
-                raise variables.error(
-                    needed, f"is missing: Apple's client secret is made from {names}."
-                )
+        self.require(APPLE_REQUIRED, "Apple's client secret is made from")
         return {
             "token_auth_method": "client_secret_post",
             "apple_team_id": variables.team_id,

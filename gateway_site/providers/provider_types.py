@@ -4,11 +4,12 @@ A type turns variables into the settings of a provider. Known providers with dif
 `known_providers`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from gateway_site.environment.parsers import read_origin
+from gateway_site.environment.variable import Variable
 from gateway_site.providers.subject_settings import ENDPOINTS, read_client
 from gateway_site.providers.variables import ProviderVariables
 
@@ -119,6 +120,13 @@ class OpenIDProvider:
         """Return the settings for authentication at the token endpoint."""
         return read_client(self.variables)
 
+    def require(self, needed: Collection[Variable[str]], why: str) -> None:
+        """Reject missing variables; the error says why, before the names of all."""
+        for each in needed:
+            if not self.variables.read(each):
+                names = ", ".join(one.name for one in needed)
+                raise self.variables.error(each, f"is missing: {why} {names}.")
+
     def settings(self) -> dict[str, Any]:
         """Return all other settings."""
         self.variables.reject(
@@ -174,12 +182,7 @@ class OAuth2Provider(OpenIDProvider):
     def issuer(self) -> None:
         """Return None; reject missing variables."""
         issuer = self.variables.get_name(ProviderVariables.issuer)
-        for needed in OAUTH2_REQUIRED:
-            if not self.variables.read(needed):
-                names = ", ".join(each.name for each in OAUTH2_REQUIRED)
-                raise self.variables.error(
-                    needed, f"is missing: a provider without {issuer} needs {names}."
-                )
+        self.require(OAUTH2_REQUIRED, f"a provider without {issuer} needs")
         self.variables.reject(OPENID_ONLY, f"needs {issuer}.")
 
     def scopes(self) -> tuple[str, ...]:

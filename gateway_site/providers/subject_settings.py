@@ -23,8 +23,14 @@ def read_client(variables: ProviderVariables) -> dict[str, Any]:
             f"{variables.get_name(ProviderVariables.private_key_file)} and "
             f"{variables.get_name(ProviderVariables.token_auth)}=private_key_jwt need each other."
         )
-    if not key:
-        _require_secret(variables)
+    if not key and not variables.client_secret:
+        # A backend for frontend is a confidential client (RFC 10017), never a public one.
+        raise variables.error(
+            ProviderVariables.client_secret,
+            "is missing: register the gateway as a confidential client (a web application), or "
+            f"set {variables.get_name(ProviderVariables.private_key_file)} with "
+            f"{variables.get_name(ProviderVariables.token_auth)}=private_key_jwt.",
+        )
     if not key and variables.assertion_audience:
         raise variables.error(
             ProviderVariables.assertion_audience,
@@ -39,18 +45,6 @@ def read_client(variables: ProviderVariables) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value}
 
 
-def _require_secret(variables: ProviderVariables) -> None:
-    """Reject a public client: a backend for frontend is a confidential client (RFC 10017)."""
-    if not variables.client_secret:
-        raise variables.error(
-            ProviderVariables.client_secret,
-            "is missing: register the gateway as a confidential client (a web application), or "
-            f"set {variables.get_name(ProviderVariables.private_key_file)} with "
-            f"{variables.get_name(ProviderVariables.token_auth)}=private_key_jwt.",
-        )
-
-
-# By their names in the metadata (OpenID Connect Discovery section 3; RFC 8414).
 ENDPOINTS = {
     "authorization_endpoint": ProviderVariables.authorization_url,
     "token_endpoint": ProviderVariables.token_url,

@@ -144,7 +144,8 @@ def framing(scope: Mapping[str, Any], max_size: int) -> Headers:
     headers: Headers = scope["headers"]
     names = [name.lower() for name, _ in headers]
     if b"transfer-encoding" in names:
-        if b"content-length" in names or not _is_chunked(headers):
+        coding = (single_value(headers, b"transfer-encoding") or b"").lower()
+        if b"content-length" in names or coding != b"chunked":
             raise Problem(400, "bad_framing", "The request's body is not delimited in one way.")
         return [CHUNKED]
     if b"content-length" not in names:
@@ -156,10 +157,6 @@ def framing(scope: Mapping[str, Any], max_size: int) -> Headers:
     if int(length) > max_size:
         raise body_too_large()
     return [(b"content-length", length)]
-
-
-def _is_chunked(headers: Headers) -> bool:
-    return (single_value(headers, b"transfer-encoding") or b"").lower() == b"chunked"
 
 
 def body_too_large() -> Problem:

@@ -18,6 +18,7 @@ from gateway_site.environment.parsers import (
     declare_text,
     number,
     parse_words,
+    words_that,
 )
 from gateway_site.environment.variable import InvalidValue, Variable, list_parser
 from gateway_site.providers.variables import ProviderVariables
@@ -33,7 +34,7 @@ from gateway_site.rules.request_headers import DEFAULT_HEADERS, BadEntry, Reques
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 # TRACE would echo the token; CONNECT asks for a tunnel. RFC 9110 sections 9.3.6 and 9.3.8.
-FORBIDDEN_METHODS = frozenset({"CONNECT", "TRACE"})
+METHOD = re.compile(r"(?!(?:CONNECT|TRACE)\Z)[A-Z]+")
 NAME_LENGTH = 40
 OWN_ADDRESSES = ("PUBLIC_URL", "AUTHORIZATION_ISSUER")
 # The last label of a name begins with a letter: what ends in a number is an address
@@ -108,15 +109,15 @@ class Upstream:
         return not self.allowed_groups or not self.allowed_groups.isdisjoint(groups)
 
 
-@list_parser
-def parse_methods(text: str) -> frozenset[str]:
-    """Return methods of HTTP."""
-    methods = frozenset(parse_words(text))
-    if methods & FORBIDDEN_METHODS or not all(re.fullmatch("[A-Z]+", m) for m in methods):
-        raise InvalidValue(
-            "must be methods in capitals, such as GET,POST; CONNECT and TRACE are never forwarded."
-        )
-    return methods
+parse_methods = words_that(
+    METHOD.fullmatch,
+    "must be methods in capitals, such as GET,POST; CONNECT and TRACE are never forwarded.",
+)
+parse_redirect_hosts = words_that(
+    HOST_NAME.fullmatch,
+    "must be whole host names in lower case, such as files.example.com, without scheme, port, path "
+    "or wildcard. Redirects lead there over https only.",
+)
 
 
 @list_parser
@@ -144,18 +145,6 @@ def parse_request_headers(text: str) -> RequestHeaders:
         return DEFAULT_HEADERS.with_more(parse_words(text))
     except BadEntry as bad:
         raise InvalidValue(str(bad)) from None
-
-
-@list_parser
-def parse_redirect_hosts(text: str) -> frozenset[str]:
-    """Return names of hosts."""
-    found = frozenset(parse_words(text))
-    if not all(HOST_NAME.fullmatch(host) for host in found):
-        raise InvalidValue(
-            "must be whole host names in lower case, such as files.example.com, without scheme, "
-            "port, path or wildcard. Redirects lead there over https only."
-        )
-    return found
 
 
 class UpstreamVariables(UpstreamTokenVariables):

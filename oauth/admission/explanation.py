@@ -34,9 +34,12 @@ class Explanation:
 def explain(provider: ProviderConfig, data: Mapping[str, Any]) -> Explanation:
     """Explain whether a sign-in with these claims would be admitted."""
     rule = provider.admission.rule
-    evidence = (
-        _github_evidence(data) if provider.kind == GITHUB else _openid_evidence(provider, data)
-    )
+    if provider.kind == GITHUB:
+        evidence = _github_evidence(data)
+    else:
+        evidence = claims.read_evidence(
+            Claims.of_account(data), provider.admission, provider.issuer
+        )
     steps = [*_describe_rule(rule), *_describe_evidence(provider, evidence, data)]
     missing = provider.kind == GITHUB and _is_missing(provider, data)
     if missing:
@@ -45,10 +48,6 @@ def explain(provider: ProviderConfig, data: Mapping[str, Any]) -> Explanation:
     if reason is Refusal.OVERAGE:
         steps.append(GRAPH_LOOKUP)
     return Explanation(provider.name, reason is None, reason and reason.value, tuple(steps))
-
-
-def _openid_evidence(provider: ProviderConfig, data: Mapping[str, Any]) -> Evidence:
-    return claims.read_evidence(Claims.of_account(data), provider.admission, provider.issuer)
 
 
 def _github_evidence(data: Mapping[str, Any]) -> Evidence:

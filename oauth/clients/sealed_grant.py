@@ -88,7 +88,17 @@ class AccessTokenItem:
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
-class SealedGrant:
+class _Sealed:
+    """What is sealed in an item."""
+
+    def to_bytes(self) -> bytes:
+        """Return it as it is sealed."""
+        __traceback_hide__ = True
+        return json.dumps(asdict(self)).encode()
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class SealedGrant(_Sealed):
     """The content of a code, an access token or a refresh token.
 
     ``key`` is that of the grant's session; a spent token has None, so that an old token does not
@@ -157,11 +167,6 @@ class SealedGrant:
             jkt=jkt,
         )
 
-    def to_bytes(self) -> bytes:
-        """Return it as it is sealed."""
-        __traceback_hide__ = True
-        return json.dumps(asdict(self)).encode()
-
     @classmethod
     def from_bytes(cls, content: bytes) -> "SealedGrant":
         """Read what `to_bytes` returned; fields of a later release are ignored."""
@@ -178,7 +183,7 @@ class SealedGrant:
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
-class SealedResponse:
+class SealedResponse(_Sealed):
     """The response to the token that a client spent, and the key of the session.
 
     The ``…_ends_at`` are in epoch seconds: a repeated response counts from its own time. ``jkt`` is
@@ -207,11 +212,6 @@ class SealedResponse:
             jkt=self.jkt,
         )
 
-    def to_bytes(self) -> bytes:
-        """Return it as it is sealed."""
-        __traceback_hide__ = True
-        return json.dumps(asdict(self)).encode()
-
     @classmethod
     def from_bytes(cls, content: bytes) -> "SealedResponse":
         """Read what `to_bytes` returned."""
@@ -220,7 +220,7 @@ class SealedResponse:
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
-class CodeAnswer:
+class CodeAnswer(_Sealed):
     """What is kept of a redeemed code, whose response is never repeated.
 
     With it, late reuse of the code ends the grant also at the provider: ``key`` is that of the
@@ -229,11 +229,6 @@ class CodeAnswer:
 
     key: str
     items: tuple[str, ...]
-
-    def to_bytes(self) -> bytes:
-        """Return it as it is sealed."""
-        __traceback_hide__ = True
-        return json.dumps(asdict(self)).encode()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "CodeAnswer":

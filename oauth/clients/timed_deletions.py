@@ -65,7 +65,10 @@ class TimedDeletions:
         return True
 
     def delete_due(self, *, also_later: bool = False) -> float | None:
-        """Delete what is due; return the seconds until the next one, or None if nothing waits."""
+        """Delete what is due; return the seconds until the next one, or None if nothing waits.
+
+        With ``also_later`` it deletes everything that has ended by the services' clock.
+        """
         while True:
             with self._changed:
                 if not self._entries:
@@ -105,16 +108,6 @@ def delete_once_ended(
     """
     if is_secret or len(_waiting) < WAITING_MAX // 2:
         _waiting.add(services, item_id, ends_at)
-
-
-def delete_due(*, also_later: bool = False) -> None:
-    """Delete what is due, with ``also_later`` everything that has ended by the services' clock."""
-    _waiting.delete_due(also_later=also_later)
-
-
-def forget() -> None:
-    """Forget what waits, as between two tests."""
-    _waiting.forget()
 
 
 def _replace() -> None:

@@ -103,13 +103,10 @@ def _pack(scopes: Iterable[str]) -> dict[str, str] | None:
     """Return the labels of scopes; None if they do not fit."""
     distinct = tuple(dict.fromkeys(scopes))
     lines = wrap(" ".join(distinct), LABEL_MAX, break_long_words=False, break_on_hyphens=False)
-    if len(distinct) > SCOPES_MAX or len(lines) > len(WANTED) or any(map(_is_long, lines)):
+    is_short = all(len(line) <= LABEL_MAX for line in lines)
+    if len(distinct) > SCOPES_MAX or len(lines) > len(WANTED) or not is_short:
         return None
     return dict(zip(WANTED, lines, strict=False))
-
-
-def _is_long(line: str) -> bool:
-    return len(line) > LABEL_MAX
 
 
 def _unpack(labels: Mapping[str, str]) -> tuple[str, ...]:

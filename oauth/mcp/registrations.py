@@ -26,7 +26,7 @@ from oauth.mcp import client_documents, client_key, registration_request
 from oauth.mcp.discovery import Discovered
 from oauth.mcp.provider import provider_of_registration
 from oauth.mcp.registration import DOCUMENT, DYNAMIC, Registration
-from oauth.mcp.registration_request import UnusableClient, is_unknown_client
+from oauth.mcp.registration_request import MadeClient, UnusableClient, is_unknown_client
 from oauth.mcp.stored_registrations import (
     Pause,
     StoredRegistrations,
@@ -69,7 +69,8 @@ def registration_for(
     """
     __traceback_hide__ = True
     wanted = tuple(sorted(discovered.scopes if scopes is None else scopes))
-    return _Registering(services(), discovered, redirect_uri, wanted).find_or_make()
+    registering = _Registering(services(), discovered, redirect_uri, wanted)
+    return registering.find_known() or registering.find_or_make_dynamic()
 
 
 def known_registration(discovered: Discovered) -> Registration:
@@ -108,10 +109,6 @@ class _Registering:
         self._redirect_uri = redirect_uri
         self._scopes = scopes
 
-    def find_or_make(self) -> Registration:
-        __traceback_hide__ = True
-        return self.find_known() or self._registered()
-
     def find_known(self) -> Registration | None:
         """Return the registration by the operator's client id, or by a document."""
         __traceback_hide__ = True
@@ -129,7 +126,7 @@ class _Registering:
         is_usable = found is not None and (found.auth_method is None or has_keys)
         if found is None or not is_usable or found.client_id != client_id:
             method = PRIVATE_KEY if has_keys else None
-            found = self._new(DOCUMENT, client_id, auth_method=method)
+            found = self._new(DOCUMENT, MadeClient(client_id, "", method, None), self._scopes)
             self._store(found)
             client_documents.known.pop(client_id, None)
         if found.auth_method == PRIVATE_KEY:  # The key may also have been deleted.
@@ -137,7 +134,7 @@ class _Registering:
             client_key.ensure_key(self._services, self._server.name, algorithms)
         return found
 
-    def _registered(self) -> Registration:
+    def find_or_make_dynamic(self) -> Registration:
         """Return the newest dynamic registration, or make another if it cannot be used."""
         __traceback_hide__ = True
         current = self._newest(self._load())
@@ -257,36 +254,20 @@ class _Registering:
         except UnusableClient:
             self._pause(PAUSE_AFTER_CLIENT)
             raise
-        return self._new(
-            DYNAMIC,
-            client.client_id,
+        return self._new(DYNAMIC, client, scopes)
+
+    def _new(self, source: str, client: MadeClient, scopes: tuple[str, ...]) -> Registration:
+        __traceback_hide__ = True
+        return Registration(
+            client_id=client.client_id,
             client_secret=client.client_secret,
             auth_method=client.auth_method,
             secret_expires_at=client.secret_expires_at,
-            scopes=scopes,
-        )
-
-    def _new(
-        self,
-        source: str,
-        client_id: str,
-        *,
-        client_secret: str = "",
-        auth_method: str | None = None,
-        secret_expires_at: int | None = None,
-        scopes: tuple[str, ...] | None = None,
-    ) -> Registration:
-        __traceback_hide__ = True
-        return Registration(
-            client_id=client_id,
-            client_secret=client_secret,
-            auth_method=auth_method,
-            secret_expires_at=secret_expires_at,
             issuer=self._issuer,
             redirect_uri=self._redirect_uri,
             source=source,
             made_at=int(self._now()),
-            scopes=self._scopes if scopes is None else scopes,
+            scopes=scopes,
         )
 
     def _load(self) -> StoredRegistrations:

@@ -7,12 +7,13 @@ stored in the encrypted session together with its token, and nowhere else.
 import re
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import urlsplit
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
 
 from oauth.exceptions import ProviderUnavailable
 from oauth.formats import decode_base64url, encode_base64url, hash_text
@@ -58,7 +59,7 @@ def make_proof(
         claims["nonce"] = nonce
     if access_token is not None:
         claims["ath"] = hash_text(access_token)
-    header = {"typ": "dpop+jwt", "jwk": _public_jwk(private)}
+    header = {"typ": "dpop+jwt", "jwk": ECAlgorithm.to_jwk(private.public_key(), as_dict=True)}
     return jwt.encode(claims, private, ALGORITHM, header)
 
 
@@ -135,12 +136,6 @@ def _demands_nonce(response: ProviderResponse) -> bool:
 def is_dpop_bound(token_type: str) -> bool:
     """Return True if a token type is `DPoP`, in upper or lower case."""
     return token_type.lower() == SCHEME.lower()
-
-
-def _public_jwk(private: ec.EllipticCurvePrivateKey) -> Mapping[str, str]:
-    numbers = private.public_key().public_numbers()
-    x, y = (encode_base64url(each.to_bytes(32, "big")) for each in (numbers.x, numbers.y))
-    return {"kty": "EC", "crv": "P-256", "x": x, "y": y}
 
 
 def _origin(url: str) -> str:

@@ -30,14 +30,17 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
 
+from sessions_kms.outages import OncePerMinute
+
 logger = logging.getLogger(__name__)
+once_per_minute = OncePerMinute()
+logger.addFilter(once_per_minute)
 
 # In the session: the digest of the password, and when the hash was made.
 DIGEST: Final = "_auth_password_digest"
 IS_BEHIND: Final = "_oauth_is_behind"  # the request's attribute
 ROLLOUT_MAX: Final = 3600  # seconds after which all processes should have the same keys
 CLOCK_SKEW: Final = 300  # seconds
-WARN_EVERY: Final = 60  # seconds
 
 clock: Callable[[], float] = time.time
 started_at = clock()  # of this process
@@ -74,28 +77,6 @@ class _GuardedSession:
     def flush(self) -> None:
         """Raise Unverified."""
         raise Unverified
-
-
-class _KeyWarning:
-    """Logs a warning about keys at most once a minute."""
-
-    def __init__(self) -> None:
-        self._last = -WARN_EVERY
-
-    def log(self) -> None:
-        """Log the warning, unless it was logged within the last minute."""
-        now = int(time.monotonic())
-        if now - self._last >= WARN_EVERY:
-            self._last = now
-            logger.warning(
-                "A session is answered as signed out: its hash was made with a SECRET_KEY that "
-                "this process does not have. All processes need a new key in "
-                "SECRET_KEY_FALLBACKS before one of them uses it, and an old one for as long as "
-                "a session lasts."
-            )
-
-
-_warning = _KeyWarning()
 
 
 def get_user(request: HttpRequest) -> User | AnonymousUser:
@@ -142,7 +123,11 @@ def _reject(request: HttpRequest) -> None:
     __traceback_hide__ = True
     session = request.session
     if _has_present_password(session):
-        _warning.log()
+        logger.warning(
+            "A session is answered as signed out: its hash was made with a SECRET_KEY that this "
+            "process does not have. All processes need a new key in SECRET_KEY_FALLBACKS before "
+            "one of them uses it, and an old one for as long as a session lasts."
+        )
         setattr(request, IS_BEHIND, _is_new(session))
     else:
         session.flush()

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sessions_kms.data_keys.keyring import DataKey
@@ -119,29 +120,23 @@ class Sealing:
         if record.is_ahead(services.clock()):
             raise log_alarm("updated_in_future", AHEAD)
         record.check_times()
-        namespace = services.config.namespace
+        open_with = partial(
+            envelope.open_,
+            record,
+            namespace=services.config.namespace,
+            session_key=session_key,
+            item_type=item_type,
+        )
         data_key = await services.keyring.unwrap(record.encrypted_key, record.key_period)
         try:
-            return envelope.open_(
-                record,
-                namespace=namespace,
-                session_key=session_key,
-                data_key=data_key.plaintext,
-                item_type=item_type,
-            )
+            return open_with(data_key=data_key.plaintext)
         except InvalidRecord as exc:
             if exc.reason != "commitment":
                 raise
         # The data key is not the record's: before the record is rejected, KMS is called again.
         again = await services.keyring.confirmed(data_key)
         try:
-            return envelope.open_(
-                record,
-                namespace=namespace,
-                session_key=session_key,
-                data_key=again.plaintext,
-                item_type=item_type,
-            )
+            return open_with(data_key=again.plaintext)
         except InvalidRecord:
             if again.plaintext == data_key.plaintext:
                 raise

@@ -197,12 +197,10 @@ class AssertionAuthenticator(Authenticator):
             fetched = document_fetcher().load_keys(authentication.jwks_uri, person, max_age)
             return FoundKeys(fetched.content, fetched.since)
         except (DocumentUnavailable, DocumentMissing):
-            unavailable = True
+            raise KeysUnavailable from None
         except UnknownClient:
-            unavailable = False
-        if unavailable:
-            raise KeysUnavailable
-        raise ClientNotAuthenticated("The client's document is not acceptable any more.")
+            reason = "The client's document is not acceptable any more."
+            raise ClientNotAuthenticated(reason) from None
 
     def _find_authentication(self, person: str, max_age: float) -> tuple[Authentication, float]:
         """Return how the client authenticates, and since when that is known."""

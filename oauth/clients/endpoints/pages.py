@@ -23,7 +23,7 @@ from django.conf import settings
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.utils.translation import gettext, gettext_noop, npgettext
+from django.utils.translation import gettext, gettext_noop, npgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from oauth.clients import wanted_scopes
@@ -36,6 +36,7 @@ from oauth.clients.rules.errors import RequestRejected
 from oauth.clients.sealed_grant import IssuedCode
 from oauth.clients.server import AuthorizationServer
 from oauth.clients.server_terms import ServerTerms, known_terms
+from oauth.connect.failures import private
 from oauth.mcp.servers import find_server
 from oauth.provider import config
 from oauth.sign_in import prompts, views
@@ -45,7 +46,13 @@ logger = logging.getLogger(__name__)
 
 UPSTREAM_FIELD = "upstream"  # form field, present if the person has to choose one
 NO_CHOICE = _("Nothing was allowed yet. Please choose what the app may use, then confirm again.")
-DAY, HOUR, MINUTE = 86_400, 3600, 60  # seconds
+UNIT_SECONDS = (86_400, 3600, 60, 1)
+UNITS = (
+    npgettext_lazy("after … without a call", "%(number)d day", "%(number)d days", "number"),
+    npgettext_lazy("after … without a call", "%(number)d hour", "%(number)d hours", "number"),
+    npgettext_lazy("after … without a call", "%(number)d minute", "%(number)d minutes", "number"),
+    npgettext_lazy("after … without a call", "%(number)d second", "%(number)d seconds", "number"),
+)
 # Rejections that name a parameter; the catalogs have the others from where they are raised.
 MISSING = (
     gettext_noop("The parameter client_id is missing."),
@@ -246,22 +253,9 @@ def _grant_end() -> datetime:
 
 def _format_duration(seconds: int) -> str:
     """Format a duration in its largest whole unit, as part of "after … without a call"."""
-    if seconds >= DAY:
-        days = seconds // DAY
-        text = npgettext("after … without a call", "%(number)d day", "%(number)d days", days)
-        return text % {"number": days}
-    if seconds >= HOUR:
-        hours = seconds // HOUR
-        text = npgettext("after … without a call", "%(number)d hour", "%(number)d hours", hours)
-        return text % {"number": hours}
-    if seconds >= MINUTE:
-        minutes = seconds // MINUTE
-        text = npgettext(
-            "after … without a call", "%(number)d minute", "%(number)d minutes", minutes
-        )
-        return text % {"number": minutes}
-    text = npgettext("after … without a call", "%(number)d second", "%(number)d seconds", seconds)
-    return text % {"number": seconds}
+    units = zip(UNIT_SECONDS, UNITS, strict=True)
+    size, unit = next((each for each in units if seconds >= each[0]), (1, UNITS[-1]))
+    return unit % {"number": seconds // size}
 
 
 def code_response(
@@ -318,7 +312,7 @@ def rejection_page(
         "supported": ", ".join(supported),
         "is_temporary": status == HTTPStatus.SERVICE_UNAVAILABLE,
     }
-    return _private(render(request, "oauth/clients/refused.html", context, status=status))
+    return private(render(request, "oauth/clients/refused.html", context, status=status))
 
 
 def _response_page(
@@ -342,7 +336,7 @@ def _response_page(
         "most": LIVE_MAX,
     }
     status = HTTPStatus.OK if is_led or not why else HTTPStatus.BAD_REQUEST
-    return _private(render(request, "oauth/clients/way_back.html", context, status=status))
+    return private(render(request, "oauth/clients/way_back.html", context, status=status))
 
 
 def _response_url(
@@ -353,13 +347,6 @@ def _response_url(
     query = urlencode(parameters | state | {"iss": issuer})
     joint = "&" if "?" in auth_request.redirect_uri else "?"
     return f"{auth_request.redirect_uri}{joint}{query}"
-
-
-def _private(response: HttpResponse) -> HttpResponse:
-    """Forbid caching, and hide the page's URL from the site to which it leads."""
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["Referrer-Policy"] = "no-referrer"
-    return response
 
 
 def request_url(request: HttpRequest) -> str:

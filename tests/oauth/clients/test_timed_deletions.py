@@ -121,7 +121,7 @@ def test_item_that_was_renewed_meanwhile_stays(one: GrantWorld) -> None:
     code = one.allow()
     issued = one.redeem(code)
     one.clock.advance(61)
-    timed_deletions.delete_due(also_later=True)
+    timed_deletions._waiting.delete_due(also_later=True)
     assert grant_end.drain_deletions(10)
     assert one.kinds().count("token") == 3
     assert one.lives(issued)
@@ -160,7 +160,7 @@ def test_forked_child_deletes_what_it_writes_and_nothing_of_its_parent() -> None
         "found = []\n"
         "timed_deletions.delete_items_soon = lambda _, ids, ended_by: found.extend(ids)\n"
         "timed_deletions.delete_once_ended(services, 'of the child', 1150)\n"
-        "timed_deletions.delete_due(also_later=True)\n"
+        "timed_deletions._waiting.delete_due(also_later=True)\n"
         "os._exit(0 if found == ['of the child'] else 1)\n"
     )
     done = subprocess.run(

@@ -146,10 +146,8 @@ def test_sign_in_where_the_key_is_missing_ends_the_session_before(
     assert SWAPPED.does(partial(is_signed_in, ada), at=400)
 
 
-def test_log_names_the_remedy_once_a_minute(
-    ada: Visitor, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(session_user, "_warning", session_user._KeyWarning())
+def test_log_names_the_remedy_once_a_minute(ada: Visitor, caplog: pytest.LogCaptureFixture) -> None:
+    session_user.once_per_minute.forget()
     caplog.set_level(logging.WARNING, logger="oauth")
     with ONLY_NEW.serving(at=6000):
         for _ in range(3):

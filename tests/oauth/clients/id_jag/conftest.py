@@ -26,7 +26,7 @@ def fresh_process() -> Iterator[None]:
     yield
     reset_rate()
     metadata_documents.reset_fetcher()
-    timed_deletions.forget()
+    timed_deletions._waiting.forget()
 
 
 @pytest.fixture

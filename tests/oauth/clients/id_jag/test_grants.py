@@ -174,7 +174,7 @@ def test_items_end_with_the_grant(tool: AssertingClient, store: Stack) -> None:
     assert used >= ASSERTION_AGE + 60 + 300
     # Otherwise the index would list it until DynamoDB deletes it.
     store.clock.advance(902)
-    timed_deletions.delete_due(also_later=True)
+    timed_deletions._waiting.delete_due(also_later=True)
     assert grant_end.drain_deletions(20)
     [session] = [name for name in new if "#" not in name]
     assert session not in store.dynamodb.items
