@@ -60,7 +60,7 @@ HONEST, SECOND, THIEF, LURKER, ENDS, REVOKES = "H", "H2", "T", "L", "E", "X"
 REPLAYS = "V"  # the code with its verifier, later than an honest client sends it
 HONEST_ONES = {HONEST, SECOND}  # two processes of one client, each with its own token store
 # Other data about the grant; nothing depends on it.
-BESIDE = ("about#", "data-key#", "not-before#")
+BESIDE = ("about#", "data-key#", "logout#", "not-before#")
 
 
 class Interleaving:
