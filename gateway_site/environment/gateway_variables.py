@@ -54,7 +54,7 @@ class GatewayVariables(Variables):
         "`reject` calls or `drop` events if the audit log fails",
     )
     connect_documents = declare_flag(
-        "authorization servers of MCP servers can fetch documents from `PUBLIC_URL`"
+        "publish documents at `PUBLIC_URL` for authorization servers of MCP servers"
     )
     csrf_trusted_origins = Variable[list[str]](
         parse_items, [], "other origins whose forms may post here"
