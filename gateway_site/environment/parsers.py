@@ -226,7 +226,8 @@ ALLOW_PRIVATE = Variable(
 REVOCATION = Variable(
     one_of(("last", "always", "never")),
     "",
-    "`last`, `always` or `never`: [when tokens are revoked](providers.md#when-tokens-are-revoked)",
+    "`last`, `always` or `never`, which decides"
+    " [when tokens are revoked](providers.md#when-tokens-are-revoked)",
     shown_default="`last`, at Cognito `always`",
 )
 CA_FILE = Variable(

@@ -115,7 +115,8 @@ class ProviderVariables(AdmissionVariables):
     par = Variable[bool | str](
         switch("auto"),
         "auto",
-        "`auto`, `1` or `0`: push [authorization requests](gateway.md#par-and-dpop)",
+        "`auto`, `1` or `0`, which decides whether to push"
+        " [authorization requests](gateway.md#par-and-dpop)",
     )
     dpop = declare_flag("bind [tokens](gateway.md#par-and-dpop) to a key")
     revocation_url = declare_text("revocation endpoint", shown_default="metadata")
