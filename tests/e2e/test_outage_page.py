@@ -1,6 +1,7 @@
 """The page of an outage in a real browser: it reloads itself, and sends no form again."""
 
 import pytest
+from django.template.loader import render_to_string
 from playwright.sync_api import Page, expect
 
 from tests.e2e.signing_in import arrive
@@ -36,6 +37,26 @@ def test_page_reloads_itself_until_the_store_answers_or_the_person_stops_it(
         if back.is_visible():
             break
     expect(back).to_be_visible()
+
+
+def test_page_does_not_reload_before_the_time_that_the_response_names(
+    stack: LocalStack, looked_at: Page
+) -> None:
+    """It may be more than the minute after which the page tries again at the latest."""
+    page = render_to_string("503.html", {"reload_after": 90, "is_repeatable": True})
+    opened: list[str] = []
+    looked_at.on("request", lambda request: opened.append(request.url))
+    looked_at.route("**/busy", lambda route: route.fulfill(status=503, body=page))
+    looked_at.clock.install()
+    for _ in range(2):  # the page itself, then after its reload
+        if not opened:
+            looked_at.goto(f"{stack.url}/busy")
+        expect(looked_at.get_by_text(f"{SOON} 90 seconds")).to_be_visible()
+        count = opened.count(f"{stack.url}/busy")
+        looked_at.clock.run_for(89_000)
+        assert opened.count(f"{stack.url}/busy") == count
+        with looked_at.expect_navigation():
+            looked_at.clock.run_for(1_000)
 
 
 def test_response_to_a_form_does_not_reload(stack: LocalStack, looked_at: Page) -> None:
