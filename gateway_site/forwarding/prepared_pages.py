@@ -72,7 +72,7 @@ class PreparedPages:
         The scope may be that of a request of which only a part was read. Cookies are not, since
         there may be 64 KB of them: the language is that of the browser.
         """
-        if not is_shown(scope):
+        if status not in (*REJECTED, UNAVAILABLE) or not is_shown(scope):
             return None
         headers = [pair for pair in scope["headers"] if pair[0].lower() != b"cookie"]
         scope = {**scope, "headers": headers}

@@ -194,3 +194,4 @@ def test_cookies_are_not_read_for_a_page(monkeypatch: pytest.MonkeyPatch) -> Non
     scope = {"path": "/", "method": "", "scheme": "http", "headers": headers}
     assert prepared_pages().rejection(scope, 431)
     assert read == [SHOWN_FIELD]
+    assert prepared_pages().rejection(scope, 418) is None, "no page was prepared"
