@@ -75,8 +75,12 @@ class Pool:
 # Whose it is
 
 
-async def test_connection_is_used_again_by_its_owner() -> None:
-    pool = Pool()
+@pytest.fixture
+def pool() -> Pool:
+    return Pool()
+
+
+async def test_connection_is_used_again_by_its_owner(pool: Pool) -> None:
     assert await pool.take_and_give_back() is await pool.take_and_give_back()
     assert len(pool.made) == 1
 
@@ -91,28 +95,24 @@ async def test_connection_is_used_again_by_its_owner() -> None:
     ],
     ids=["another person", "another person in the session", "another session", "a beginning of it"],
 )
-async def test_connection_is_never_anothers(another: Owner) -> None:
-    pool = Pool()
+async def test_connection_is_never_anothers(another: Owner, pool: Pool) -> None:
     line = await pool.take_and_give_back()
     assert await pool.take_and_give_back(another) is not line
     assert await pool.take_and_give_back() is line
 
 
-async def test_connection_is_of_one_upstream() -> None:
-    pool = Pool()
+async def test_connection_is_of_one_upstream(pool: Pool) -> None:
     assert await pool.take_and_give_back(upstream="api") is not await pool.take_and_give_back(
         upstream="tools"
     )
 
 
-async def test_connection_in_use_is_not_taken_again() -> None:
-    pool = Pool()
+async def test_connection_in_use_is_not_taken_again(pool: Pool) -> None:
     first, second = await pool.take(), await pool.take()
     assert first.connection is not second.connection
 
 
-async def test_connection_given_back_twice_is_taken_once() -> None:
-    pool = Pool()
+async def test_connection_given_back_twice_is_taken_once(pool: Pool) -> None:
     lease = await pool.take()
     pool.connections.give_back(lease)
     pool.connections.give_back(lease)
@@ -123,8 +123,7 @@ async def test_connection_given_back_twice_is_taken_once() -> None:
 # Clean or not
 
 
-async def test_unclean_connection_is_closed_when_it_is_given_back() -> None:
-    pool = Pool()
+async def test_unclean_connection_is_closed_when_it_is_given_back(pool: Pool) -> None:
     lease = await pool.take()
     lease.connection.is_clean = False
     pool.connections.give_back(lease)
@@ -132,8 +131,7 @@ async def test_unclean_connection_is_closed_when_it_is_given_back() -> None:
     assert not pool.connections
 
 
-async def test_connection_is_looked_at_again_when_it_is_taken() -> None:
-    pool = Pool()
+async def test_connection_is_looked_at_again_when_it_is_taken(pool: Pool) -> None:
     kept, spoilt = await pool.take(), await pool.take()
     pool.connections.give_back(kept)
     pool.connections.give_back(spoilt)
@@ -145,8 +143,7 @@ async def test_connection_is_looked_at_again_when_it_is_taken() -> None:
 # Its end
 
 
-async def test_idle_connection_is_closed_after_four_seconds() -> None:
-    pool = Pool()
+async def test_idle_connection_is_closed_after_four_seconds(pool: Pool) -> None:
     line = await pool.take_and_give_back()
     pool.time.pass_by(3.9)
     assert await pool.take_and_give_back() is line
@@ -158,16 +155,14 @@ async def test_idle_connection_is_closed_after_four_seconds() -> None:
     assert not pool.time.timers
 
 
-async def test_expired_connection_is_not_used_despite_a_late_timer() -> None:
-    pool = Pool()
+async def test_expired_connection_is_not_used_despite_a_late_timer(pool: Pool) -> None:
     line = await pool.take_and_give_back()
     pool.time.now += 4
     assert await pool.take_and_give_back() is not line
     assert line.is_closed
 
 
-async def test_end_of_a_session_closes_its_idle_connections() -> None:
-    pool = Pool()
+async def test_end_of_a_session_closes_its_idle_connections(pool: Pool) -> None:
     in_use, other_in_use = await pool.take(), await pool.take(GRACE)
     idle, others_idle = await pool.take_and_give_back(), await pool.take_and_give_back(GRACE)
     pool.connections.end(ADA.holder)
@@ -179,8 +174,7 @@ async def test_end_of_a_session_closes_its_idle_connections() -> None:
     assert idle not in pool.open
 
 
-async def test_session_is_identified_by_the_beginning_of_its_id() -> None:
-    pool = Pool()
+async def test_session_is_identified_by_the_beginning_of_its_id(pool: Pool) -> None:
     ada, grace = (
         await pool.take_and_give_back(Owner("abcd", "1")),
         await pool.take_and_give_back(Owner("xabc", "2")),
@@ -189,8 +183,7 @@ async def test_session_is_identified_by_the_beginning_of_its_id() -> None:
     assert (ada.is_closed, grace.is_closed) == (True, False)
 
 
-async def test_close_closes_all() -> None:
-    pool = Pool()
+async def test_close_closes_all(pool: Pool) -> None:
     lease, idle = await pool.take(), await pool.take_and_give_back(GRACE)
     pool.connections.close()
     assert lease.connection.is_closed

@@ -17,6 +17,11 @@ from tests.sessions_kms.support.wire import lose_response, unreachable
 REDEEMED = "TransactWriteItems token answer token token"
 
 
+@pytest.fixture
+def code(one: GrantWorld) -> str:
+    return one.allow()
+
+
 def test_code_gives_a_pair_that_opens_the_grant(one: GrantWorld) -> None:
     issued = one.begin()
     assert token_pair.is_token(issued.access_token, token_pair.ACCESS)
@@ -38,16 +43,14 @@ def test_code_gives_a_pair_that_opens_the_grant(one: GrantWorld) -> None:
     ],
 )
 def test_code_in_an_invalid_request_issues_nothing_and_is_not_spent(
-    one: GrantWorld, changes: dict[str, Any], error: type[GrantError]
+    one: GrantWorld, changes: dict[str, Any], error: type[GrantError], code: str
 ) -> None:
-    code = one.allow()
     with pytest.raises(error):
         one.redeem(code, **changes)
     assert one.lives(one.redeem(code, redirect_uri=None))
 
 
-def test_spent_code_from_another_client_ends_nothing(one: GrantWorld) -> None:
-    code = one.allow()
+def test_spent_code_from_another_client_ends_nothing(one: GrantWorld, code: str) -> None:
     issued = one.redeem(code)
     for changes in ({"client_id": "dcr.other"}, {"verifier": "w" * 43}):
         with pytest.raises(InvalidGrant):
@@ -57,9 +60,8 @@ def test_spent_code_from_another_client_ends_nothing(one: GrantWorld) -> None:
 
 @pytest.mark.parametrize("later", [0, 1, 10])
 def test_code_sent_twice_within_ten_seconds_is_refused_and_ends_nothing(
-    one: GrantWorld, later: int
+    one: GrantWorld, later: int, code: str
 ) -> None:
-    code = one.allow()
     issued = one.redeem(code)
     one.clock.advance(later)
     for _ in range(3):
@@ -70,9 +72,8 @@ def test_code_sent_twice_within_ten_seconds_is_refused_and_ends_nothing(
 
 
 def test_ten_seconds_of_a_code_count_to_the_arrival_of_its_second_request(
-    one: GrantWorld,
+    one: GrantWorld, code: str
 ) -> None:
-    code = one.allow()
     issued = one.redeem(code)
     arrived = one.clock() + 10
     one.clock.advance(300)
@@ -85,8 +86,7 @@ def test_ten_seconds_of_a_code_count_to_the_arrival_of_its_second_request(
 
 
 @pytest.mark.parametrize("later", [11, 200, 86_400])
-def test_code_again_ends_the_grant(one: GrantWorld, later: int) -> None:
-    code = one.allow()
+def test_code_again_ends_the_grant(one: GrantWorld, later: int, code: str) -> None:
     issued = one.redeem(code)
     one.clock.advance(later)
     with pytest.raises(InvalidGrant):
@@ -114,8 +114,7 @@ def test_code_again_ends_the_grant_at_the_provider_while_its_response_exists(
         assert one.kinds() == [], "the pair's items are deleted, too"
 
 
-def test_code_still_requires_its_verifier_after_refreshes(one: GrantWorld) -> None:
-    code = one.allow()
+def test_code_still_requires_its_verifier_after_refreshes(one: GrantWorld, code: str) -> None:
     issued = one.redeem(code)
     for _ in range(3):
         issued = one.refresh(issued.refresh_token)
@@ -139,10 +138,9 @@ WRONG = {
 @pytest.mark.parametrize("refreshes", [None, 0, 1, 2])
 @pytest.mark.parametrize("later", [0, 11, 500])
 def test_request_that_does_not_match_the_codes_bindings_reads_only_its_item(
-    one: GrantWorld, refreshes: int | None, later: int
+    one: GrantWorld, refreshes: int | None, later: int, code: str
 ) -> None:
     """A code has been in an address bar: whatever its state, and whatever else is right."""
-    code = one.allow()
     issued = None if refreshes is None else one.redeem(code)
     later = min(later, 59) if issued is None else later
     for _ in range(refreshes or 0):
@@ -164,9 +162,8 @@ def test_request_that_does_not_match_the_codes_bindings_reads_only_its_item(
 
 
 def test_code_that_another_request_spent_first_is_as_old_as_at_its_own_arrival(
-    one: GrantWorld,
+    one: GrantWorld, code: str
 ) -> None:
-    code = one.allow()
     one.clock.advance(30)
     issued: list[Any] = []
 
@@ -212,21 +209,18 @@ def test_unknown_code_is_refused(one: GrantWorld) -> None:
         one.redeem(token_pair.new_token(token_pair.CODE))
 
 
-def test_code_of_an_inactive_user_is_rejected(one: GrantWorld) -> None:
-    code = one.allow()
+def test_code_of_an_inactive_user_is_rejected(one: GrantWorld, code: str) -> None:
     PeopleInMemory.ada.is_active = False
     with pytest.raises(InvalidGrant):
         one.redeem(code)
 
 
-def test_lost_response_of_the_table_is_no_failure(one: GrantWorld) -> None:
-    code = one.allow()
+def test_lost_response_of_the_table_is_no_failure(one: GrantWorld, code: str) -> None:
     one.world.table.on(REDEEMED, lose_response)
     assert one.lives(one.redeem(code))
 
 
-def test_failed_write_can_be_retried(one: GrantWorld) -> None:
-    code = one.allow()
+def test_failed_write_can_be_retried(one: GrantWorld, code: str) -> None:
     one.world.table.on(REDEEMED, unreachable)
     with pytest.raises(StoreUnavailable):
         one.redeem(code)
@@ -235,8 +229,7 @@ def test_failed_write_can_be_retried(one: GrantWorld) -> None:
 
 
 @pytest.mark.parametrize("call", ["GetItem token", "GetItem session", "PutItem session"])
-def test_store_away_is_no_response(one: GrantWorld, call: str) -> None:
-    code = one.allow()
+def test_store_away_is_no_response(one: GrantWorld, call: str, code: str) -> None:
     one.clock.advance(1)
     one.world.table.on(call, refuse_write)
     with pytest.raises(StoreUnavailable):
@@ -245,10 +238,7 @@ def test_store_away_is_no_response(one: GrantWorld, call: str) -> None:
     assert one.lives(one.redeem(code))
 
 
-def test_code_redeemed_by_two_yields_one_working_pair(
-    one: GrantWorld,
-) -> None:
-    code = one.allow()
+def test_code_redeemed_by_two_yields_one_working_pair(one: GrantWorld, code: str) -> None:
     issued: list[Any] = []
 
     def meanwhile() -> None:
@@ -261,8 +251,7 @@ def test_code_redeemed_by_two_yields_one_working_pair(
     assert one.lives(issued[0])
 
 
-def test_code_redeemed_by_many_at_once_yields_one_working_pair(one: GrantWorld) -> None:
-    code = one.allow()
+def test_code_redeemed_by_many_at_once_yields_one_working_pair(one: GrantWorld, code: str) -> None:
     outcomes = together(16, lambda _: one.redeem(code))
     (told,) = [each for each in outcomes if isinstance(each, TokenResponse)]
     assert {type(each) for each in outcomes if isinstance(each, Exception)} == {InvalidGrant}
@@ -270,8 +259,7 @@ def test_code_redeemed_by_many_at_once_yields_one_working_pair(one: GrantWorld) 
     assert one.lives(one.refresh(told.refresh_token))
 
 
-def test_code_reveals_neither_user_nor_scope(one: GrantWorld) -> None:
-    code = one.allow()
+def test_code_reveals_neither_user_nor_scope(one: GrantWorld, code: str) -> None:
     seen = one.world.dump()
     for secret in (code, CONSENT.client_name, CONSENT.redirect_uri, CONSENT.challenge):
         assert secret.encode() not in seen
