@@ -1,7 +1,5 @@
 """Findings of `check_providers` about MCP servers, with one fault at a time."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +9,6 @@ from oauth import doctor
 from oauth.mcp.discovery import discover
 from oauth.mcp.pins import load_pin
 from sessions_kms.doctor.finding import Level
-from tests.oauth.support.hostile import Internet
 from tests.oauth.support.hostile_fixtures import internet
 from tests.oauth.support.mcp_internet import (
     SERVER_PATH,
@@ -19,26 +16,18 @@ from tests.oauth.support.mcp_internet import (
     WITH_PATH,
     World,
     document,
-    mcp_internet,
+    world,
 )
 from tests.sessions_kms.support.commands import run
-from tests.sessions_kms.support.stacks import Stack
 
-__all__ = ["internet"]
+__all__ = ["internet", "world"]
 
 EVIL, ISSUER = "https://evil.example", "https://mcp.notes.example"
 
 
 @pytest.fixture
-def world(
-    store: Stack,
-    settings: Settings,
-    internet: Internet,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[World]:
-    with mcp_internet(internet, settings, tmp_path, monkeypatch, is_elsewhere=False) as world:
-        yield world
+def is_elsewhere() -> bool:
+    return False
 
 
 def faults(world: World, *, in_production: bool = True) -> dict[str, tuple[Level, str]]:

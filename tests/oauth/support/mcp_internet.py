@@ -6,7 +6,6 @@ sees what was requested and which addresses were connected to.
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from oauth.mcp.servers import McpServer, find_server
 from oauth.network import http
 from oauth.provider import metadata
 from tests.oauth.support.hostile import ADDRESS, ANOTHER_ADDRESS, Internet, certificates
+from tests.sessions_kms.support.stacks import Stack
 from tests.support.http_server import QuietHandler, TlsServer, serve
 
 MCP_HOST, LOGIN_HOST, EVIL_HOST = "mcp.notes.example", "login.notes.example", "evil.example"
@@ -138,26 +138,32 @@ def server_document(issuer: str) -> dict[str, object]:
     }
 
 
-@contextmanager
-def mcp_internet(
-    internet: Internet,
+@pytest.fixture
+def is_elsewhere() -> bool:
+    return True
+
+
+@pytest.fixture
+def world(
+    store: Stack,
     settings: Settings,
-    folder: Path,
+    internet: Internet,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     *,
-    is_elsewhere: bool = True,
+    is_elsewhere: bool,
 ) -> Iterator[World]:
-    """Serve the hosts with TLS at public addresses."""
-    world = World(internet, settings, is_elsewhere=is_elsewhere)
-    trusted, context = certificates(folder, MCP_HOST, LOGIN_HOST, EVIL_HOST)
+    """Serve the hosts with TLS at public addresses; a test overrides `is_elsewhere`."""
+    made = World(internet, settings, is_elsewhere=is_elsewhere)
+    trusted, context = certificates(tmp_path, MCP_HOST, LOGIN_HOST, EVIL_HOST)
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
     http._cached_tls_context.cache_clear()
-    sites = {MCP_HOST: world.mcp, LOGIN_HOST: world.login, EVIL_HOST: world.evil}
+    sites = {MCP_HOST: made.mcp, LOGIN_HOST: made.login, EVIL_HOST: made.evil}
     addresses = {MCP_HOST: ADDRESS, LOGIN_HOST: ANOTHER_ADDRESS, EVIL_HOST: EVIL_ADDRESS}
     handler = type("Handler", (_Handler,), {"sites": sites})
     with serve(TlsServer(handler, context)) as server:
         for host, address in addresses.items():
             internet.name(host, address)
             internet.servers[address, 443] = server.server_port
-        yield world
+        yield made
     http._cached_tls_context.cache_clear()
