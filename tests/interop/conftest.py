@@ -62,14 +62,19 @@ def providers(
 
 
 @pytest.fixture
-def page(visitor: BrowserContext, gateway: LocalStack) -> Iterator[Page]:
+def stack(gateway: LocalStack) -> LocalStack:
+    """The gateway whose pages `page` watches."""
+    return gateway
+
+
+@pytest.fixture
+def page(visitor: BrowserContext, stack: LocalStack) -> Iterator[Page]:
     """A page; on the gateway's pages the console must stay empty (it shows CSP violations)."""
     complaints: list[str] = []
     opened = visitor.new_page()
     opened.set_default_timeout(10_000)
     opened.on(
-        "console",
-        lambda told: complaints.append(told.text) if gateway.url in opened.url else None,
+        "console", lambda told: complaints.append(told.text) if stack.url in opened.url else None
     )
     yield opened
     assert complaints == []

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from html import unescape
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.e2e.signing_in import arrive
 from tests.e2e.stack import LocalStack
@@ -66,19 +66,6 @@ def worker(servers: Servers, pytestconfig: pytest.Config) -> Worker:
     found = servers[Worker.kind]
     assert isinstance(found, Worker)
     return found
-
-
-@pytest.fixture
-def page(visitor: BrowserContext, stack: LocalStack) -> Iterator[Page]:
-    """A page; on the gateway's pages the console must stay empty (it shows CSP violations)."""
-    complaints: list[str] = []
-    opened = visitor.new_page()
-    opened.set_default_timeout(10_000)
-    opened.on(
-        "console", lambda told: complaints.append(told.text) if stack.url in opened.url else None
-    )
-    yield opened
-    assert complaints == []
 
 
 def is_unchangeable(server: McpServer) -> bool:

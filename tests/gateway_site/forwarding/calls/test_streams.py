@@ -88,15 +88,27 @@ def test_disconnected_client_ends_the_call_of_the_upstream(
     wait_until(lambda: gateway.control("slots") == "0", "nothing is counted as open")
 
 
-def test_client_that_disconnects_in_an_upload_ends_it(gateway: Gateway) -> None:
+@contextlib.contextmanager
+def begin_upload(gateway: Gateway, path: str, length: int, *more: str) -> Iterator[socket.socket]:
+    """Send the head of an upload, with further header fields."""
     with gateway.writer() as client:
         token, cookie = client.headers["X-CSRFToken"], client.cookies["gateway_csrftoken"]
+    head = (
+        f"POST /gateway/echo/{path} HTTP/1.1",
+        f"Host: 127.0.0.1:{gateway.port}",
+        f"Cookie: gateway_sessionid={gateway.keys[0]}; gateway_csrftoken={cookie}",
+        f"X-CSRFToken: {token!s}",
+        f"Content-Length: {length}",
+        *more,
+    )
     with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
-        connection.sendall(
-            f"POST /gateway/echo/upload?case=left HTTP/1.1\r\nHost: 127.0.0.1:{gateway.port}\r\n"
-            f"Cookie: gateway_sessionid={gateway.keys[0]}; gateway_csrftoken={cookie}\r\n"
-            f"X-CSRFToken: {token!s}\r\nContent-Length: 100000\r\n\r\nthe beginning".encode()
-        )
+        connection.sendall("\r\n".join((*head, "", "")).encode())
+        yield connection
+
+
+def test_client_that_disconnects_in_an_upload_ends_it(gateway: Gateway) -> None:
+    with begin_upload(gateway, "upload?case=left", 100_000) as connection:
+        connection.sendall(b"the beginning")
         wait_until(lambda: gateway.state().get("bytes taken left", 0) == 13, "the upload has begun")
     wait_until(lambda: gateway.state().get("aborted uploads left", 0) == 1, "it is aborted")
 
@@ -129,15 +141,7 @@ def test_reader_that_receives_nothing_is_disconnected_at_any_point(gateway: Gate
 
 def test_slow_upstream_slows_the_client(gateway: Gateway) -> None:
     body = b"x" * (64 * MIB)
-    with gateway.writer() as client:
-        token, cookie = client.headers["X-CSRFToken"], client.cookies["gateway_csrftoken"]
-    with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
-        connection.sendall(
-            f"POST /gateway/echo/stalled-upload HTTP/1.1\r\nHost: 127.0.0.1:{gateway.port}\r\n"
-            f"Cookie: gateway_sessionid={gateway.keys[0]}; gateway_csrftoken={cookie}\r\n"
-            f"X-CSRFToken: {token!s}\r\nContent-Length: {len(body)}\r\n"
-            "Connection: close\r\n\r\n".encode()
-        )
+    with begin_upload(gateway, "stalled-upload", len(body), "Connection: close") as connection:
         connection.settimeout(0.5)
         sent = 0
         with contextlib.suppress(TimeoutError):

@@ -63,7 +63,6 @@ def test_full_flow_from_registration_to_tokens(corp: FakeProvider, ada: Visitor,
 def test_anonymous_visitor_signs_in_first_and_returns(
     corp: FakeProvider, visitor: Visitor, app: App
 ) -> None:
-    app.register()
     asked = visitor.client.get(app.address())
     assert asked.status_code == 302
     next_url = parse_qs(urlsplit(asked["Location"]).query)["next"][0]
@@ -90,6 +89,13 @@ def test_no_client_document_is_fetched_for_an_anonymous_visitor(
     visitor.sign_in(corp)
     assert visitor.client.get(app.address(), headers=TYPED).status_code == 400
     assert fetched == [app.client_id]
+
+
+@pytest.fixture
+def app(server: AuthorizationServer) -> App:
+    registered = App()
+    registered.register()
+    return registered
 
 
 @pytest.fixture
@@ -196,7 +202,6 @@ def test_only_requests_that_fetch_a_document_use_its_queue(
     def waits(site: str, method: str = "GET") -> bool:
         return authorization.waits_for_document(method, app.query(), site)
 
-    app.register()
     assert not waits("none")
     for client_id in ("https://app.example.com/client.json", "https://app.example.com/other"):
         app.client_id = client_id
@@ -220,7 +225,6 @@ def test_only_requests_that_fetch_a_document_use_its_queue(
 def test_nothing_is_stored_or_issued_before_the_consent(
     corp: FakeProvider, ada: Visitor, app: App, store: Stack
 ) -> None:
-    app.register()
     items = set(store.dynamodb.items)
     for _ in range(3):
         ada.client.get(app.address())
@@ -233,7 +237,6 @@ def test_grant_is_sealed_with_the_tokens_of_its_own_exchange(
     corp: FakeProvider, ada: Visitor, app: App, gives_one: bool
 ) -> None:
     """The browser's refresh token stays the browser's, and its session as it was."""
-    app.register()
     before, corp.gives_refresh_token = ada.load_tokens(), gives_one
     code = WayBack.of(allow(ada, app, corp)).response["code"]
     token = app.redeem(code).json()["access_token"]
@@ -253,7 +256,6 @@ def test_grant_is_sealed_with_the_tokens_of_its_own_exchange(
 def test_grant_keeps_the_claims_of_its_own_consent(
     corp: FakeProvider, ada: Visitor, app: App, settings: Settings
 ) -> None:
-    app.register()
     wanted = frozenset({"email", "name"})
     configure(settings, environment("corp", corp), stored_claims={"corp": wanted})
     corp.more_of_userinfo = {"email_verified": True, "email": "ada@new.example"}
@@ -283,7 +285,6 @@ def test_two_tabs_do_not_swap_their_clients(corp: FakeProvider, ada: Visitor) ->
 def test_consent_is_valid_once_and_only_in_its_own_browser(
     corp: FakeProvider, ada: Visitor, app: App
 ) -> None:
-    app.register()
     callback = corp.consent(decide(ada, app.address())["Location"])
     stranger = Visitor()
     stranger.sign_in(corp)
@@ -298,7 +299,6 @@ def test_consent_is_valid_once_and_only_in_its_own_browser(
 
 
 def test_two_consents_at_once_create_two_grants(corp: FakeProvider, ada: Visitor, app: App) -> None:
-    app.register()
     led = [decide(ada, app.address())["Location"] for _ in range(2)]
     codes = [WayBack.of(ada.client.get(corp.consent(each))).response["code"] for each in led]
     assert len(set(codes)) == 2
@@ -308,7 +308,6 @@ def test_two_consents_at_once_create_two_grants(corp: FakeProvider, ada: Visitor
 def test_at_most_ten_consents_are_pending_and_the_oldest_is_dropped(
     corp: FakeProvider, ada: Visitor, app: App
 ) -> None:
-    app.register()
     led = [decide(ada, app.address())["Location"] for _ in range(12)]
     assert len(ada.session["socialaccount_states"]) <= 10
     assert ada.client.get(corp.consent(led[0])).status_code == 302
@@ -319,7 +318,6 @@ def test_at_most_ten_consents_are_pending_and_the_oldest_is_dropped(
 def test_consent_with_another_persons_account_issues_nothing(
     corp: FakeProvider, ada: Visitor, app: App, is_known: bool
 ) -> None:
-    app.register()
     led, ada_herself = decide(ada, app.address())["Location"], corp.person
     corp.person = BOB
     if is_known:
@@ -339,7 +337,6 @@ def test_pending_consent_is_useless_to_another_person_in_the_same_browser(
     corp: FakeProvider, ada: Visitor, app: App
 ) -> None:
     """Not though the account that comes back is their own."""
-    app.register()
     led = decide(ada, app.address())["Location"]
     bob = get_user_model().objects.create_user("bob")
     SocialAccount.objects.create(user=bob, provider="corp", uid=BOB["sub"])
@@ -357,7 +354,6 @@ def test_person_without_an_account_at_the_provider_connects_one_first(
     other: FakeProvider, corp: FakeProvider, visitor: Visitor, app: App
 ) -> None:
     visitor.sign_in(other, "other")
-    app.register()
     page = visitor.client.get(app.address())
     assert b"Connect Corp first" in page.content
     assert b'value="allow"' not in page.content
@@ -371,7 +367,6 @@ def test_person_without_an_account_at_the_provider_connects_one_first(
 def test_deny_returns_to_the_client_with_the_error(
     corp: FakeProvider, ada: Visitor, app: App
 ) -> None:
-    app.register()
     response = decide(ada, app.address(), "deny")
     assert "You did not allow it." in assert_accessible(response.content.decode()).text
     back = WayBack.of(response)
@@ -382,7 +377,6 @@ def test_deny_returns_to_the_client_with_the_error(
 
 
 def test_form_without_csrf_token_is_rejected(corp: FakeProvider, ada: Visitor, app: App) -> None:
-    app.register()
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = ada.client.cookies
     assert strict.post(app.address(), {"decision": "allow"}).status_code == 403
@@ -390,14 +384,12 @@ def test_form_without_csrf_token_is_rejected(corp: FakeProvider, ada: Visitor, a
 
 
 def test_get_allows_nothing(corp: FakeProvider, ada: Visitor, app: App) -> None:
-    app.register()
     for address in (app.address(decision="allow"), app.address() + "&decision=allow"):
         assert ada.client.get(address).status_code == 200
     assert not corp.authorizations
 
 
 def test_post_is_validated_again(ada: Visitor, app: App, settings: Settings) -> None:
-    app.register()
     for changes in ({"redirect_uri": "http://127.0.0.1:1/evil"}, {"client_id": "dcr.x"}):
         response = decide(ada, app.address(**changes))
         assert response.status_code == 400
@@ -418,7 +410,6 @@ WRONG: list[dict[str, str | None]] = [
 
 
 def test_wrong_client_or_redirect_uri_shows_a_page_without_a_link(ada: Visitor, app: App) -> None:
-    app.register()
     for changes in WRONG:
         response = ada.client.get(app.address(**changes))
         assert response.status_code == 400
@@ -508,7 +499,6 @@ def assert_errors_redirect_as_they_should(
 
 
 def test_response_is_not_cached_or_framed(corp: FakeProvider, ada: Visitor, app: App) -> None:
-    app.register()
     consent, back = ada.client.get(app.address()), allow(ada, app, corp)
     for page in (consent, back):
         assert "no-store" in page["Cache-Control"]
@@ -552,7 +542,6 @@ def test_lookalike_name_is_shown_as_a_claim_beside_the_verified_host(
 def test_page_shows_when_an_unused_grant_ends(
     ada: Visitor, app: App, settings: Settings, age: int, shown: str
 ) -> None:
-    app.register()
     settings.SESSION_COOKIE_AGE = age
     assert f", or after {shown} without a call" in ada.client.get(app.address()).content.decode()
 
@@ -560,7 +549,6 @@ def test_page_shows_when_an_unused_grant_ends(
 def test_consent_page_shows_upstream_client_and_destination(
     ada: Visitor, app: App, store: Stack
 ) -> None:
-    app.register()
     page = ada.client.get(app.address()).content.decode()
     for what in (
         "tools",
@@ -579,7 +567,6 @@ def test_tokens_of_a_code_stay_out_of_the_log(
     corp: FakeProvider, ada: Visitor, app: App, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
-    app.register()
     code = WayBack.of(allow(ada, app, corp)).response["code"]
     tokens = app.redeem(code).json()
     for secret in (code, tokens["access_token"], tokens["refresh_token"], app.verifier):
@@ -589,7 +576,6 @@ def test_tokens_of_a_code_stay_out_of_the_log(
 def test_outage_during_the_callback_is_a_503_and_issues_nothing(
     corp: FakeProvider, ada: Visitor, app: App, store: Stack
 ) -> None:
-    app.register()
     callback = corp.consent(decide(ada, app.address())["Location"])
     store.dynamodb.unavailable = True
     assert ada.client.get(callback).status_code == 503
@@ -598,7 +584,6 @@ def test_outage_during_the_callback_is_a_503_and_issues_nothing(
 def test_consent_cancelled_at_the_provider_can_be_repeated(
     corp: FakeProvider, ada: Visitor, app: App
 ) -> None:
-    app.register()
     led = decide(ada, app.address())["Location"]
     response = ada.client.get(corp.consent(led, error="access_denied"))
     assert response.status_code == 302
