@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from html import unescape
+from typing import TypeVar
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -25,6 +26,7 @@ from tests.support.waiting import wait_until
 
 KINDS = [each.kind for each in SERVERS]
 Servers = dict[str, McpServer]
+S = TypeVar("S", bound=McpServer)
 
 
 @pytest.fixture(scope="module")
@@ -52,20 +54,21 @@ def server(request: pytest.FixtureRequest, servers: Servers) -> McpServer:
     return servers[request.param]
 
 
+def find_server(kind: type[S], servers: Servers, pytestconfig: pytest.Config) -> S:
+    skip_if_left_out(pytestconfig, kind.program)
+    found = servers[kind.kind]
+    assert isinstance(found, kind)
+    return found
+
+
 @pytest.fixture
 def beside(servers: Servers, pytestconfig: pytest.Config) -> Beside:
-    skip_if_left_out(pytestconfig, Beside.program)
-    found = servers[Beside.kind]
-    assert isinstance(found, Beside)
-    return found
+    return find_server(Beside, servers, pytestconfig)
 
 
 @pytest.fixture
 def worker(servers: Servers, pytestconfig: pytest.Config) -> Worker:
-    skip_if_left_out(pytestconfig, Worker.program)
-    found = servers[Worker.kind]
-    assert isinstance(found, Worker)
-    return found
+    return find_server(Worker, servers, pytestconfig)
 
 
 def is_unchangeable(server: McpServer) -> bool:

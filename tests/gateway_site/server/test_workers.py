@@ -336,12 +336,7 @@ def test_parent_ends_if_no_worker_can_start(
 
 @pytest.mark.long
 def test_worker_that_is_killed_while_the_file_is_faulty_leaves_the_other(tmp_path: Path) -> None:
-    site, file = Site(tmp_path), tmp_path / "gateway.toml"
-    file.write_text(ONE)
-    site.environment |= {
-        "GATEWAY_CONFIG": str(file),
-        "PUBLIC_URL": f"http://127.0.0.1:{site.port}",
-    }
+    site, file = make_site_with_file(tmp_path)
     with site.serving(SERVE, "--workers", "2") as parent:
         wait_until(lambda: site.count("Application startup complete") == 2, "both serve", 100)
         killed, other = workers_of(parent)
@@ -400,6 +395,17 @@ UPSTREAM_{0}_URL = "http://127.0.0.1:9"
 UPSTREAM_{0}_PROVIDER = "corp"
 UPSTREAM_{0}_CLIENTS = true
 """
+
+
+def make_site_with_file(folder: Path) -> tuple[Site, Path]:
+    """Return a site that has its upstreams in a file, with one of them."""
+    site, file = Site(folder), folder / "gateway.toml"
+    file.write_text(ONE)
+    address = f"http://127.0.0.1:{site.port}"
+    site.environment |= {"GATEWAY_CONFIG": str(file), "PUBLIC_URL": address}
+    return site, file
+
+
 ONE, TWO = UPSTREAM.format("ONE"), UPSTREAM.format("ONE") + UPSTREAM.format("TWO")
 FAULTY = ONE + "UPSTREAM_ONE_MAX_BODY = 1.5"
 
@@ -408,12 +414,7 @@ FAULTY = ONE + "UPSTREAM_ONE_MAX_BODY = 1.5"
 @pytest.mark.timeout(600)
 def test_workers_agree_after_twenty_reloads_of_changing_configuration_files(tmp_path: Path) -> None:
     """The file alternates between two valid states and a faulty one, while calls never stop."""
-    site, file = Site(tmp_path), tmp_path / "gateway.toml"
-    file.write_text(ONE)
-    site.environment |= {
-        "GATEWAY_CONFIG": str(file),
-        "PUBLIC_URL": f"http://127.0.0.1:{site.port}",
-    }
+    site, file = make_site_with_file(tmp_path)
 
     def statuses(upstream: str) -> set[bytes]:
         """Return the responses about an upstream, on enough connections to reach each worker."""

@@ -51,8 +51,8 @@ def worker(servers: Stack) -> Iterator[RegisteringWorker]:
         yield started
 
 
-def stall_registration(idp: AuthorizationServer) -> tuple[threading.Event, threading.Event]:
-    """Let registrations wait for the second event, after setting the first."""
+def begin_registration(idp: AuthorizationServer, worker: RegisteringWorker) -> threading.Event:
+    """Have a process register, which waits at the server for the event that is returned."""
     begun, is_over = threading.Event(), threading.Event()
 
     def stall() -> None:
@@ -60,16 +60,16 @@ def stall_registration(idp: AuthorizationServer) -> tuple[threading.Event, threa
         is_over.wait(30)
 
     idp.hooks["/register"] = stall
-    return begun, is_over
+    worker.tell("register", issuer=idp.issuer)
+    assert begun.wait(30)
+    return is_over
 
 
 @pytest.mark.slow
 def test_processes_that_register_at_once_get_one_client(
     servers: Stack, idp: AuthorizationServer, worker: RegisteringWorker
 ) -> None:
-    begun, is_over = stall_registration(idp)
-    worker.tell("register", issuer=idp.issuer)
-    assert begun.wait(30)
+    is_over = begin_registration(idp, worker)
     theirs: list[str] = []
 
     def wait(_: float) -> None:
@@ -88,9 +88,7 @@ def test_processes_that_register_at_once_get_one_client(
 def test_process_that_is_killed_while_it_registers_stops_nobody_for_long(
     servers: Stack, idp: AuthorizationServer, worker: RegisteringWorker
 ) -> None:
-    begun, is_over = stall_registration(idp)
-    worker.tell("register", issuer=idp.issuer)
-    assert begun.wait(30)
+    is_over = begin_registration(idp, worker)
     worker.kill()
     is_over.set()
     codes = []

@@ -76,6 +76,17 @@ class Peer:
         return data
 
 
+def repeats(response: bytes) -> Play:
+    """Respond to each request of a connection with these bytes."""
+
+    def plays(peer: Peer) -> None:
+        while True:
+            peer.request()
+            peer.send(response)
+
+    return plays
+
+
 def echoes(peer: Peer) -> None:
     """Answer each request with its own body, and the number of the connection in a header."""
     while True:

@@ -10,7 +10,14 @@ from sessions_kms.aws.http_client.response import Response
 from sessions_kms.concurrency.deadline import Limits
 from tests.sessions_kms.aws.http_client import responses
 from tests.sessions_kms.aws.http_client.conftest import PATIENT, Transport
-from tests.sessions_kms.aws.http_client.scripted import Peer, Server, echoes, make_response, request
+from tests.sessions_kms.aws.http_client.scripted import (
+    Peer,
+    Server,
+    echoes,
+    make_response,
+    repeats,
+    request,
+)
 
 
 def test_connection_serves_one_request_after_the_other(transport: Transport) -> None:
@@ -72,12 +79,7 @@ def test_response_in_single_bytes_is_one(transport: Transport) -> None:
 def test_response_of_any_form_keeps_the_connection(
     transport: Transport, said: bytes, body: bytes
 ) -> None:
-    def plays(peer: Peer) -> None:
-        while True:
-            peer.request()
-            peer.send(said)
-
-    with Server(plays) as server:
+    with Server(repeats(said)) as server:
         asks = transport(server.port)
         assert [asks.send(request()).body for _ in range(3)] == [body] * 3
         assert server.connections == 1
@@ -87,12 +89,7 @@ def test_response_of_any_form_keeps_the_connection(
 def test_connection_marked_close_is_not_reused(transport: Transport, said: bytes) -> None:
     """The server would still respond on it."""
 
-    def plays(peer: Peer) -> None:
-        while True:
-            peer.request()
-            peer.send(said)
-
-    with Server(plays) as server:
+    with Server(repeats(said)) as server:
         asks = transport(server.port)
         for number in range(1, 4):
             assert not asks.send(request()).keep_alive
