@@ -28,6 +28,7 @@ copybutton_prompt_text = r"\$ |> "  # a block with prompts is copied without the
 copybutton_prompt_is_regexp = True
 
 FILE_NAME = re.compile(r"(?:[\w-]+/)*[\w-]+\.md")
+VARIABLES = "The gateway\u2019s variables"  # a heading of settings.md
 VARIABLE = re.compile(r"([A-Z][A-Z0-9_<>]+)(?:=.*)?", re.DOTALL)
 
 
@@ -64,11 +65,14 @@ def name_pages_by_title(app: Any, doctree: Any) -> None:
 def index_names(app: Any, doctree: Any) -> None:
     """Let the search list where a variable, a setting or a command is described before all else."""
     if app.env.docname == "settings":
+        variables: set[Any] = set()
+        for section in doctree.findall(lambda node: node.tagname == "section"):
+            if section[0].astext() == VARIABLES:
+                variables = set(section.findall())
         for entry in doctree.findall(lambda node: node.tagname in {"list_item", "row"}):
             literal = first_literal(entry)
             if literal and (match := VARIABLE.fullmatch(literal)):
-                kind = "envvar" if entry.tagname == "list_item" else "setting"
-                add_object(app, kind, match[1], entry)
+                add_object(app, "envvar" if entry in variables else "setting", match[1], entry)
     if app.env.docname == "commands":
         sections = doctree.findall(lambda node: node.tagname == "section")
         rows = doctree.findall(lambda node: node.tagname == "row")

@@ -67,9 +67,9 @@ def test_pages_and_tables_fit_a_phone_and_drawings_stay_readable(phone: Page, ad
 
 
 def test_links_show_the_titles_of_pages(phone: Page, address: str) -> None:
-    phone.goto(f"{address}/aws.html")
+    phone.goto(f"{address}/gateway.html")
     shown = phone.locator("article a").all_text_contents()
-    assert "Providers" in shown
+    assert "MCP and other OAuth clients" in shown
     assert [text for text in shown if text.endswith(".md")] == []
 
 
