@@ -178,7 +178,10 @@ def test_every_command_is_tried() -> None:
     assert ours - SERVERS <= {line.partition(" ")[0] for line, _ in CASES}
 
 
-@pytest.mark.parametrize("state", DATABASES)
+@pytest.mark.parametrize(
+    "state",
+    [pytest.param(each, marks=pytest.mark.slow if each == "silent" else ()) for each in DATABASES],
+)
 @pytest.mark.parametrize("line", cases_of(DATABASE))
 def test_unusable_database_is_one_sentence(
     state: str,
@@ -432,7 +435,7 @@ def declare(
 
 
 def is_quick(line: str, state: str) -> bool:
-    return state == "missing" and line in {"list_clients", "check_providers corp", "clearsessions"}
+    return state == "missing" and line in {"check_providers corp", "clearsessions"}
 
 
 def states_of(dependency: str) -> list[Any]:
