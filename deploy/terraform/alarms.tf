@@ -28,7 +28,7 @@ locals {
       above       = 0
     }
     doubtful_answers = {
-      pattern     = "{ ($.level != \"INFO\") && (($.message = \"A record is of a time that is yet to come*\") || ($.message = \"KMS unwrapped one data key to different bytes*\") || ($.message = \"DynamoDB gave an answer to another request*\")) }"
+      pattern     = "{ ($.level != \"INFO\") && (($.message = \"A record is of a time that is yet to come*\") || ($.message = \"KMS unwrapped one data key to different bytes*\") || ($.message = \"DynamoDB gave a response to another request*\")) }"
       description = "Something between the gateway and AWS garbles answers, or somebody writes to the table: run check_session_store"
       above       = 0
     }
