@@ -18,7 +18,7 @@ VALUES = {
     "Provider": "GOOGLE",
     "ProviderClientId": "google-client",
     "PublicName": "gateway.example.com",
-    "Store.Outputs.KeyArn": deploy_check.PRODUCTION["KMS_KEY_ARN"],
+    "Store.Outputs.KeyArn": f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/11111111-2222-3333-4444",
     "TableName": "gateway-sessions",
     "VpcCidr": "10.0.0.0/16",
     **{
