@@ -23,9 +23,9 @@ class Scale:
 
 DEFAULT = Scale(
     sizes=(1, 4, 16, 64, 256),
-    rounds=12,
-    alternating=40,
-    seldom=20,
+    rounds=8,
+    alternating=25,
+    seldom=15,
     pause=1.1,
     burst=3,
     bursts=5,
