@@ -50,7 +50,7 @@ def run(scale: Scale, folder: Path) -> Section:
         measured = {size: _measure(processes, size, scale) for size in scale.sizes}
         for verb in VERBS:
             by_size = {size: measured[size][verb] for size in scale.sizes}
-            section.tables.append(_table(f"{verb}: CPU µs (times boto3's)", by_size))
+            section.tables.append(_table(f"{verb}: CPU, times boto3's", by_size))
         section.tables.append(_seldom(processes[0], scale))
     smallest = {verb: measured[scale.sizes[0]][verb] for verb in VERBS}
     section.headline = _headline(scale.sizes[0], smallest)
@@ -134,7 +134,7 @@ def _seldom(process: EngineProcess, scale: Scale) -> Table:
         )
         for name, times in found.items():
             rows[name].append(_cell(*times))
-    title = f"{size} KB, {scale.pause} s between calls: CPU µs (times boto3's)"
+    title = f"{size} KB, {scale.pause} s between calls: CPU, times boto3's"
     return Table(title, ("", *VERBS), [(name, *cells) for name, cells in rows.items()])
 
 
@@ -147,7 +147,8 @@ def _table(title: str, by_size: Mapping[int, Found]) -> Table:
 
 
 def _cell(ours: Times, bare: Times) -> str:
-    return f"{ours.median:,.0f} ({_times(ours, bare):.2f})"
+    """Return the ratio, and for boto3 itself the microseconds."""
+    return f"{ours.median:,.0f} µs" if ours.rounds == bare.rounds else f"{_times(ours, bare):.2f}"
 
 
 def _times(ours: Times, bare: Times) -> float:
