@@ -54,7 +54,7 @@ def test_bounds_of_the_page_are_those_of_the_code() -> None:
     from sessions_kms.doctor import canary, process, stored_items
 
     assert f"by over {process.WARN} s (warning) or {process.FAIL} s (failing" in PAGE
-    assert f"One page of the table, {stored_items.ITEMS} items at most" in PAGE
+    assert f"one page of the table, at most {stored_items.ITEMS} items" in PAGE
     assert f"more than {stored_items.OVERDUE // 3600} hours ago" in PAGE
     assert f"above {stored_items.LARGE // 1024} KB" in PAGE
     assert stored_items.DATA_KEYS == 5
