@@ -1,8 +1,8 @@
 """Contestants, measured alternating call by call (A B C A B C …) in one process.
 
 Each finds the processor's caches as the others left them, as in a site that does other things
-between two calls: a block of calls of one contestant would flatter whoever computes most. Each call
-is timed separately, in CPU time of its thread. Preparing a call is not timed. Garbage is collected
+between two calls: a block of calls would flatter the contestant that computes most. Each call is
+timed separately, in CPU time of its thread. Preparing a call is not timed. Garbage is collected
 before each round; the collector stays enabled.
 """
 

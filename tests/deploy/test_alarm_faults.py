@@ -84,7 +84,9 @@ def prometheus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
         provider.shutdown()
 
 
-def fires(prometheus: str, alarm: str, provoke: Provoke, *, others: Collection[str] = ()) -> None:
+def assert_fires(
+    prometheus: str, alarm: str, provoke: Provoke, *, others: Collection[str] = ()
+) -> None:
     """Cause a fault until its alarm fires: not before, and no alarm but it and ``others``."""
     assert firing_alerts(prometheus) == set()
     last = 0.0
@@ -105,7 +107,7 @@ def test_kms_that_cannot_be_reached_makes_data_keys_stale(prometheus: str) -> No
     process.generate(PERIOD)
     process.kms.set_state(State.UNREACHABLE)
     process.clock.advance(MAX_AGE)
-    fires(prometheus, "StaleDataKeys", lambda: process.generate(PERIOD))
+    assert_fires(prometheus, "StaleDataKeys", lambda: process.generate(PERIOD))
 
 
 def test_altered_record_is_refused(prometheus: str, store: Stack) -> None:
@@ -117,7 +119,7 @@ def test_altered_record_is_refused(prometheus: str, store: Stack) -> None:
         SessionStore(session.session_key).load()
 
     # It is read again before it counts as altered.
-    fires(prometheus, "RefusedRecords", load, others=["SuspectResponses"])
+    assert_fires(prometheus, "RefusedRecords", load, others=["SuspectResponses"])
 
 
 def test_not_before_item_of_next_week_is_ignored(prometheus: str, store: Stack) -> None:
@@ -128,12 +130,12 @@ def test_not_before_item_of_next_week_is_ignored(prometheus: str, store: Stack) 
         run_sync(store.services.not_before.moment())
         store.clock.advance(30)
 
-    fires(prometheus, "NotBeforeIgnored", read)
+    assert_fires(prometheus, "NotBeforeIgnored", read)
 
 
 def test_clock_that_is_behind(prometheus: str) -> None:
     clock = ServerClock(local=lambda: time.time() - 90)
-    fires(prometheus, "ClockOffset", lambda: clock.observe(formatdate(usegmt=True)))
+    assert_fires(prometheus, "ClockOffset", lambda: clock.observe(formatdate(usegmt=True)))
 
 
 def test_record_of_a_time_that_is_yet_to_come(prometheus: str, store: Stack) -> None:
@@ -144,7 +146,7 @@ def test_record_of_a_time_that_is_yet_to_come(prometheus: str, store: Stack) -> 
         with suppress(StoreUnavailable):
             SessionStore(session.session_key).load()
 
-    fires(prometheus, "SuspectResponses", load)
+    assert_fires(prometheus, "SuspectResponses", load)
 
 
 def test_view_that_writes_at_each_request(prometheus: str, store: Stack) -> None:
@@ -156,7 +158,7 @@ def test_view_that_writes_at_each_request(prometheus: str, store: Stack) -> None
         theirs.save()
         mine.save()
 
-    fires(prometheus, "Conflicts", write_at_once)
+    assert_fires(prometheus, "Conflicts", write_at_once)
 
 
 @pytest.fixture
@@ -190,7 +192,9 @@ def test_dynamodb_that_hangs(
             for thread in threads:
                 thread.join()
 
-        fires(prometheus, "CircuitOpened", load_in_threads, others=["SlowAWS", "TableErrors"])
+        assert_fires(
+            prometheus, "CircuitOpened", load_in_threads, others=["SlowAWS", "TableErrors"]
+        )
 
 
 def test_kms_that_does_not_answer_is_named(
@@ -206,7 +210,7 @@ def test_kms_that_does_not_answer_is_named(
             with suppress(StoreUnavailable):
                 save_session(a=1)
 
-        fires(prometheus, "KMSErrors", save, others=["SlowAWS"])
+        assert_fires(prometheus, "KMSErrors", save, others=["SlowAWS"])
 
 
 def test_clock_that_is_wrong_by_weeks_is_an_error_of_neither(prometheus: str, store: Stack) -> None:
@@ -219,12 +223,12 @@ def test_clock_that_is_wrong_by_weeks_is_an_error_of_neither(prometheus: str, st
         with suppress(StoreUnavailable):
             save_session(a=1)
 
-    fires(prometheus, "SessionErrors", save, others=["ClockOffset"])
+    assert_fires(prometheus, "SessionErrors", save, others=["ClockOffset"])
 
 
 def test_database_that_is_down(prometheus: str) -> None:
     error = OperationalError("connection refused")
-    fires(prometheus, "DatabaseUnavailable", lambda: problems.database_outage.refused(error))
+    assert_fires(prometheus, "DatabaseUnavailable", lambda: problems.database_outage.refused(error))
 
 
 def test_rules_with_a_fault_at_sighup(prometheus: str, tmp_path: Path, settings: Settings) -> None:
@@ -232,13 +236,13 @@ def test_rules_with_a_fault_at_sighup(prometheus: str, tmp_path: Path, settings:
     path.write_text('[[rule]]\naction = "allow"\ngroups = ["a"]\n', encoding="utf-8")
     settings.UPSTREAM_RULES = RulesInForce([read_api(POLICY_FILE=str(path))], ())
     path.write_text("x = 1", encoding="utf-8")
-    fires(prometheus, "ReloadFailed", reload_rules)
+    assert_fires(prometheus, "ReloadFailed", reload_rules)
 
 
 def test_tool_that_changes(prometheus: str) -> None:
     process = PinningProcess()
     numbers = count()
-    fires(
+    assert_fires(
         prometheus,
         "ToolsChanged",
         lambda: process.lists(pinned_tool("a", f"changed {next(numbers)}")),
@@ -253,7 +257,7 @@ def test_upstream_that_fails(prometheus: str) -> None:
             scope, 503, 0.1, route="gateway/", upstream="people", is_upstream_error=True
         )
 
-    fires(prometheus, "UpstreamErrors", call)  # and nobody is paged
+    assert_fires(prometheus, "UpstreamErrors", call)  # and nobody is paged
 
 
 def slow(exchange: Exchange) -> Response:
@@ -269,7 +273,7 @@ def test_dynamodb_that_is_slow(
         install(aws_stack("servers", FakeClock(time.time())).services)
         key = save_session(a=1).session_key
         proxy.on("GetItem", slow)
-        fires(prometheus, "SlowAWS", lambda: SessionStore(key).load())
+        assert_fires(prometheus, "SlowAWS", lambda: SessionStore(key).load())
 
 
 def test_provider_that_is_down(
@@ -284,7 +288,7 @@ def test_provider_that_is_down(
             get_token(visitor)
         store.clock.advance(-3000)  # The session must not end meanwhile.
 
-    fires(prometheus, "ProviderUnavailable", refresh)
+    assert_fires(prometheus, "ProviderUnavailable", refresh)
 
 
 def test_provider_that_revokes_grants(
@@ -297,21 +301,21 @@ def test_provider_that_revokes_grants(
         with suppress(ReauthenticationRequired):
             get_token(visitor)
 
-    fires(prometheus, "GrantsRefused", refresh)
+    assert_fires(prometheus, "GrantsRefused", refresh)
 
 
 def test_callbacks_without_a_known_state(
     prometheus: str, corp: FakeProvider, visitor: Visitor
 ) -> None:
     callback = f"{address('corp')}callback/?code=a&state=b"
-    fires(prometheus, "SignInsFail", lambda: visitor.client.get(callback))
+    assert_fires(prometheus, "SignInsFail", lambda: visitor.client.get(callback))
 
 
 def test_audit_file_whose_folder_is_gone(prometheus: str, tmp_path: Path) -> None:
     (tmp_path / "audit").mkdir()
     process = Machine(tmp_path / "audit/audit.jsonl").process("a")
     (tmp_path / "audit").rename(tmp_path / "gone")
-    fires(prometheus, "AuditLogUnwritable", lambda: process.sink.write([{"event": "call"}]))
+    assert_fires(prometheus, "AuditLogUnwritable", lambda: process.sink.write([{"event": "call"}]))
 
 
 def test_audit_queue_without_room(
@@ -321,7 +325,7 @@ def test_audit_queue_without_room(
     monkeypatch.setattr(file_writer, "QUEUE_MAX", 0)
     monkeypatch.setattr(file_writer, "SPARE", 0)
     queue = EventQueue(process.sink, clock=time.time)
-    fires(prometheus, "AuditEventsLost", lambda: queue.add({"event": "consent"}))
+    assert_fires(prometheus, "AuditEventsLost", lambda: queue.add({"event": "consent"}))
 
 
 def test_kms_that_does_not_sign_the_audit_log(
@@ -330,4 +334,6 @@ def test_kms_that_does_not_sign_the_audit_log(
     process = Machine(tmp_path / "audit.jsonl").process("a")
     unreachable = Mock(side_effect=KMSUnavailable("KMS cannot be reached."))
     monkeypatch.setattr(MemoryKMS, "generate_mac", unreachable)
-    fires(prometheus, "AuditCheckpointMissing", lambda: process.sink._checkpoint(is_last=False))
+    assert_fires(
+        prometheus, "AuditCheckpointMissing", lambda: process.sink._checkpoint(is_last=False)
+    )

@@ -156,7 +156,7 @@ def _times(ours: Times, bare: Times) -> float:
 
 
 def _headline(size: int, found: Mapping[str, Found]) -> str:
-    """Return what the engine takes beside boto3 and Redis, whoever is cheaper."""
+    """Return the CPU of the engine and of Redis, in times of boto3, whichever is less."""
     shares = {name: tuple(_times(*found[verb][name]) for verb in VERBS) for name in (OURS, CACHED)}
     (load, both), (cached_load, cached_both) = shares[OURS], shares[CACHED]
     return (

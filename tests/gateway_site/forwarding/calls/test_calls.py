@@ -118,7 +118,7 @@ def test_response_without_body_ends_properly(gateway: Gateway, status: int) -> N
 
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
 def test_response_without_body_has_no_length(gateway: Gateway, status: str) -> None:
-    """Whoever believed it would take the beginning of the next response for this one's body."""
+    """A client that believed it would read the start of the next response as this one's body."""
     sent = f'HTTP/1.1 {status}\r\nETag: "1"\r\nContent-Length: 5\r\n\r\n'
     gateway.canned.responses["/bodiless"] = sent.encode()
     response = gateway.get("canned/bodiless")

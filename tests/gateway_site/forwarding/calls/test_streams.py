@@ -217,7 +217,7 @@ def test_stream_of_a_user_deactivated_in_this_process_ends_immediately(gateway: 
 
 
 def test_stream_outlasts_a_database_that_fails(gateway: Gateway) -> None:
-    """Whoever asks a database that is not there makes an empty one, without tables."""
+    """A query to a missing SQLite file creates an empty one, without tables."""
     database = gateway.log.with_name("gateway.sqlite3")
     gateway.control("check/0.2")
     counter = "open streams in an outage"
