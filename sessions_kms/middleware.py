@@ -48,9 +48,7 @@ class StoreUnavailableMiddleware(SyncAndAsyncMiddleware):
 
     def __init__(self, get_response: Any) -> None:
         super().__init__(get_response)
-        # Loads the template into Django's cache now: later there may be no free file descriptor.
-        with suppress(Exception):  # An invalid template is reported when it is used.
-            unavailable()
+        _load_page()
 
     async def process(self, request: HttpRequest) -> HttpResponseBase:
         """Pass the request on; replace the 500 of an outage, and set the cookie of a new key."""
@@ -113,6 +111,13 @@ def retry_headers(error: type[StoreUnavailable]) -> dict[str, str]:
     if issubclass(error, SessionMoved):
         headers["Retry-After"] = headers["Refresh"] = str(MOVED_RETRY_AFTER)
     return headers
+
+
+@cache
+def _load_page() -> None:
+    """Load the template into Django's cache: later there may be no free file descriptor."""
+    with suppress(Exception):  # An invalid template is reported when it is used.
+        unavailable()
 
 
 @cache

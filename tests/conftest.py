@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from contextvars import copy_context
+from importlib import import_module
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from _pytest import runner
 from _pytest.assertion import rewrite
+from django.conf import settings
 from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
 
@@ -196,8 +198,10 @@ def pytest_runtest_logfinish() -> None:
 def _all_tests(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """Prepare what all tests use; one fixture, since pytest looks at each of them for each test.
 
-    The database comes first: long-lived threads keep the first one they see.
+    The database comes first: long-lived threads keep the first one they see. The addresses are
+    imported before a test turns something on, or the gateway's own would have that for all others.
     """
+    import_module(settings.ROOT_URLCONF)
     with django_db_blocker.unblock():
         copy = copy_of_database()
     with restored_from(copy), shared_work(), pytest.MonkeyPatch.context() as patch:

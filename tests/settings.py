@@ -35,3 +35,4 @@ from gateway_site.settings import *  # noqa: E402, F403
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 # The tests run on any Python that is supported.
 SILENCED_SYSTEM_CHECKS = [*SILENCED_SYSTEM_CHECKS, "sessions_kms.W010"]  # noqa: F405
+ROOT_URLCONF = "tests.oauth.clients.support.urls"

@@ -13,7 +13,6 @@ from pytest_django import Settings
 from gateway_site.providers.configuration import read_providers
 from oauth.clients.server import AuthorizationServer
 from oauth.provider import metadata
-from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.app import SERVER, App
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment, github
@@ -42,7 +41,6 @@ class Case:
 
 def registered_app(settings: Settings, provider: str) -> App:
     """Return an app that may ask for an upstream of this provider."""
-    settings.ROOT_URLCONF = urls.__name__
     settings.AUTHORIZATION_SERVER = AuthorizationServer(
         **SERVER | {"upstreams": {"tools": provider}}
     )

@@ -20,7 +20,7 @@ from django.template import loader
 from django.test import AsyncClient, Client
 from pytest_django import Settings
 
-from sessions_kms import outages
+from sessions_kms import middleware, outages
 from sessions_kms.exceptions import StoreUnavailable, TableUnavailable
 from sessions_kms.middleware import RETRY_AFTER, TEXT, StoreUnavailableMiddleware, unavailable
 from sessions_kms.outages import Outage
@@ -327,8 +327,8 @@ async def test_middleware_adds_no_thread_hop(
 
     monkeypatch.setattr(SyncToAsync, "__call__", count)
     counts = []
-    for middleware in ([], [OURS]):
-        settings.MIDDLEWARE = middleware
+    for installed in ([], [OURS]):
+        settings.MIDDLEWARE = installed
         hops.clear()
         assert (await AsyncClient().get("/thread/")).status_code == 200
         counts.append(len(hops))
@@ -388,6 +388,20 @@ def test_stream_broken_by_an_outage_is_visibly_incomplete(
     with serving.asgi() as port, pytest.raises(IncompleteRead):
         get(port, "/async-stream/", key)
     gc.collect()
+
+
+def test_page_is_loaded_once_and_before_the_first_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+
+    def load(name: str, _: dict[str, Any]) -> str:
+        loaded.append(name)
+        return ""
+
+    monkeypatch.setattr(loader, "render_to_string", load)
+    middleware._load_page.cache_clear()
+    for _ in range(2):
+        StoreUnavailableMiddleware(lambda _: HttpResponse())
+    assert loaded == ["503.html"]
 
 
 def test_template_that_cannot_be_opened_gives_way_to_plain_text(

@@ -23,7 +23,6 @@ from sessions_kms import StoreUnavailable
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import id_of, services
 from tests.gateway_site.support.page_requests import Element, assert_accessible
-from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.app import SERVER
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor
@@ -39,7 +38,6 @@ END, END_ALL = "/apps/end/", "/apps/end-all/"
 @pytest.fixture
 def ada(corp: FakeProvider, settings: Settings) -> Visitor:
     """Sign somebody in to a gateway that lets clients in."""
-    settings.ROOT_URLCONF = urls.__name__
     settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER)
     visitor = Visitor()
     visitor.sign_in_directly(corp)
@@ -335,7 +333,8 @@ def test_outage_defers_the_announcement(ada: Visitor, store: Stack) -> None:
     assert len(announcements(ada)) == 1
 
 
-def test_page_does_not_exist_without_oauth_clients(corp: FakeProvider) -> None:
+def test_page_does_not_exist_without_oauth_clients(corp: FakeProvider, settings: Settings) -> None:
+    settings.ROOT_URLCONF = "gateway_site.urls"
     Visitor().sign_in(corp)
     visitor = Visitor()
     visitor.sign_in(corp)

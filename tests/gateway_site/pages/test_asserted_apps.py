@@ -9,7 +9,6 @@ from oauth.clients.id_jag.rate import reset_rate
 from sessions_kms import KMSUnavailable, about, id_of
 from sessions_kms.concurrency import deadline
 from tests.gateway_site.support.page_requests import Element, assert_accessible
-from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.app import ISSUER
 from tests.oauth.clients.support.asserted import open_session
 from tests.oauth.clients.support.asserting import PUBLIC_ID, AssertingClient, make_server
@@ -27,7 +26,6 @@ FILES = f"{ISSUER}/gateway/files"
 
 @pytest.fixture
 def ada(store: Stack, settings: Settings) -> Visitor:
-    settings.ROOT_URLCONF = urls.__name__
     settings.AUTHORIZATION_SERVER = make_server()
     reset_rate()
     return Visitor()

@@ -11,7 +11,6 @@ from oauth.clients.server import AuthorizationServer
 from tests.gateway_site.support.declared_upstreams import read_people
 from tests.gateway_site.support.home_page import status_message
 from tests.gateway_site.support.page_requests import Element, assert_accessible
-from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.app import SERVER
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
@@ -25,7 +24,6 @@ ISSUER = "https://gateway.example.com"  # not the Host of the requests
 @pytest.fixture
 def ada(corp: FakeProvider, settings: Settings) -> Visitor:
     """Sign somebody in to a gateway whose upstream `people` clients may call."""
-    settings.ROOT_URLCONF = urls.__name__
     settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER | {"issuer": ISSUER})
     settings.UPSTREAMS = read_people(corp, PATHS="/userinfo", CLIENTS="1")
     visitor = Visitor()

@@ -17,7 +17,6 @@ from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault as tokens
 from tests.gateway_site.support.home_page import accounts, buttons, cards, fields, home, status
 from tests.gateway_site.support.page_requests import Element, assert_accessible
-from tests.oauth.clients.support import urls as urls_with_clients
 from tests.oauth.clients.support.app import SERVER
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure
@@ -102,7 +101,6 @@ def test_whoever_is_sent_to_sign_in_is_told_so_and_can_come_back(
     corp: FakeProvider, visitor: Visitor, settings: Settings, method: str, path: str
 ) -> None:
     """By every page for users; a form's own address would be an error after the sign-in."""
-    settings.ROOT_URLCONF = urls_with_clients.__name__
     settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER)
     settings.OAUTH_MCP_SERVERS = {"notes": {"url": "https://notes.example/mcp"}}
     client = Client()

@@ -23,7 +23,6 @@ from oauth.clients.server import AuthorizationServer
 from sessions_kms import StoreUnavailable
 from tests.gateway_site.support.loading import production
 from tests.gateway_site.support.page_requests import Element, assert_accessible, parse
-from tests.oauth.clients.support import urls as urls_with_clients
 from tests.oauth.clients.support.app import SERVER
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
@@ -54,7 +53,6 @@ GARBAGE = [
 @pytest.fixture
 def german(corp: FakeProvider, settings: Settings) -> Visitor:
     """Give somebody with a German browser, of a gateway that lets OAuth clients in."""
-    settings.ROOT_URLCONF = urls_with_clients.__name__
     settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER)
     visitor = Visitor()
     visitor.client = Client(headers=GERMAN)

@@ -15,7 +15,6 @@ from sessions_kms.aws import clients
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations.listing import OWNED_ROWS
 from sessions_kms.services import id_of
-from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.app import SERVER
 from tests.oauth.support.counted_store import Calls, calls, client_name, store
 from tests.oauth.support.fake_provider import FakeProvider
@@ -81,7 +80,6 @@ def own_id(visitor: Visitor) -> str:
 def test_home_page_reads_the_index_once_for_news_of_apps(
     ada: Visitor, calls: Calls, responses: list[Any], settings: Settings
 ) -> None:
-    settings.ROOT_URLCONF = urls.__name__
     settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER)
     ada.client.get("/")  # All sessions are new to it, and looked at a few at a time.
     calls.clear()

@@ -11,7 +11,6 @@ from pytest_django import Settings
 from gateway_site.pages import upstreams
 from oauth.clients.server import AuthorizationServer
 from tests.gateway_site.support.notes_calls import call_as, call_notes, gateway_with_clients
-from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.app import ISSUER, App
 from tests.oauth.clients.support.consent import RESOURCE, Consent, scope_of
 from tests.oauth.support.connecting import declare
@@ -29,7 +28,6 @@ def notes(
     corp: FakeProvider, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[McpResource]:
     """Serve an MCP server that apps may call."""
-    settings.ROOT_URLCONF = urls.__name__
     settings.AUTHORIZATION_SERVER = AuthorizationServer(
         issuer=ISSUER, upstreams={"notes": "notes"}, registration=True
     )

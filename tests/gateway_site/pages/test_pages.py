@@ -10,7 +10,6 @@ from pytest_django import Settings
 
 from gateway_site.urls import urlpatterns as project
 from tests.gateway_site.support.page_requests import assert_accessible, parse
-from tests.oauth.clients.support import urls as urls_with_clients
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.sessions_kms.support.stacks import Stack
@@ -81,10 +80,7 @@ def navigation(content: str) -> dict[str, str]:
     }
 
 
-def test_every_page_links_to_the_others(
-    corp: FakeProvider, visitor: Visitor, settings: Settings
-) -> None:
-    settings.ROOT_URLCONF = urls_with_clients.__name__
+def test_every_page_links_to_the_others(corp: FakeProvider, visitor: Visitor) -> None:
     visitor.sign_in(corp)
     expected = {"Connections*": "/", "Sessions": "/sessions/", "Apps": "/apps/"}
     assert navigation(visitor.client.get("/").content.decode()) == expected
@@ -94,13 +90,16 @@ def test_every_page_links_to_the_others(
     assert "Connections" in found  # which this page is not
 
 
-def test_apps_page_is_not_linked_without_oauth_clients(signed_in: Visitor) -> None:
+def test_apps_page_is_not_linked_without_oauth_clients(
+    signed_in: Visitor, settings: Settings
+) -> None:
+    settings.ROOT_URLCONF = "gateway_site.urls"
     assert "Apps" not in navigation(signed_in.client.get("/").content.decode())
 
 
 @each_case("name", ["400", "403", "403_csrf", "404", "429", "500", "503"])
 def test_error_page_links_to_the_others_without_a_request(name: str) -> None:
-    assert list(navigation(render_to_string(f"{name}.html"))) == ["Connections", "Sessions"]
+    assert list(navigation(render_to_string(f"{name}.html"))) == ["Connections", "Sessions", "Apps"]
 
 
 def test_stranger_is_offered_to_sign_in(corp: FakeProvider) -> None:

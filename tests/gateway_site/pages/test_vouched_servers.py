@@ -19,7 +19,6 @@ from tests.gateway_site.support.notes_calls import (
     gateway_with_clients,
     problem_of,
 )
-from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.app import ISSUER, App, WayBack
 from tests.oauth.clients.support.consent import RESOURCE, Consent
 from tests.oauth.support.asserting import (
@@ -49,7 +48,6 @@ def notes(
     corp: IdJagProvider, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[McpResource]:
     """Serve an MCP server that people and apps may call."""
-    settings.ROOT_URLCONF = urls.__name__
     monkeypatch.setattr(upstreams, "gateway", gateway_with_clients)
     with serving_asserted(corp) as served:
         declare_asserted(settings, served, CLIENTS="1")

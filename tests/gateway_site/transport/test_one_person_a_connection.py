@@ -12,7 +12,7 @@ import pytest
 
 from tests.gateway_site.support.gateways import ANOTHERS_TOKEN, TOKEN, Gateway
 
-ROUNDS, MANY_ROUNDS = 10, 200
+IN_TURN, AT_ONCE, MANY = 3, 10, 200  # rounds
 PAUSE = 0.02  # seconds in which an upstream has surely answered what it does not read to its end
 
 
@@ -170,14 +170,14 @@ def at_once(attack: Attack, attacker: Person, victim: Person, rounds: int) -> No
 def test_responses_reach_their_callers_in_sequence(
     attack: Attack, attacker: Person, victim: Person
 ) -> None:
-    in_turn(attack, attacker, victim, ROUNDS)
+    in_turn(attack, attacker, victim, IN_TURN)
 
 
 @each_attack
 def test_responses_reach_their_callers_concurrently(
     attack: Attack, attacker: Person, victim: Person
 ) -> None:
-    at_once(attack, attacker, victim, ROUNDS)
+    at_once(attack, attacker, victim, AT_ONCE)
 
 
 @pytest.mark.long
@@ -186,4 +186,4 @@ def test_responses_reach_their_callers_concurrently(
 def test_responses_reach_their_callers_many_times(
     calling: Calling, attack: Attack, attacker: Person, victim: Person
 ) -> None:
-    calling(attack, attacker, victim, MANY_ROUNDS)
+    calling(attack, attacker, victim, MANY)

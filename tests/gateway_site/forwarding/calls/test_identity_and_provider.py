@@ -26,7 +26,6 @@ from gateway_site.transport import upstream_client
 from oauth.clients.server import AuthorizationServer
 from oauth.metrics import telemetry as oauth_telemetry
 from sessions_kms.telemetry import telemetry as engine_telemetry
-from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.app import ISSUER, SERVER, App, WayBack
 from tests.oauth.clients.support.consent import decide
 from tests.oauth.support.fake_provider import FakeProvider, Response
@@ -207,7 +206,6 @@ def test_client_names_the_user_as_its_own_consent_did_until_that_grant_ends(
     corp: FakeProvider, visitor: Visitor, settings: Settings, key: str, store: Stack
 ) -> None:
     server = declare(settings, corp, key, TO_CLAIMS="email,name", TO_CLIENTS="1")
-    settings.ROOT_URLCONF = urls.__name__
     settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER | {"upstreams": {"who": "corp"}})
     corp.more_of_userinfo = {"email_verified": True}
     corp.expires_in = 600

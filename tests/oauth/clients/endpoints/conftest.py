@@ -7,7 +7,6 @@ from pytest_django import Settings
 
 from oauth.clients import metadata_documents
 from oauth.clients.server import AuthorizationServer
-from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.app import SERVER, App, WayBack
 from tests.oauth.clients.support.consent import TYPED, allow
 from tests.oauth.clients.support.keyed_app import CLIENT_ID, Consented, Site
@@ -22,7 +21,6 @@ def _person() -> None:
 
 @pytest.fixture
 def server(settings: Settings) -> AuthorizationServer:
-    settings.ROOT_URLCONF = urls.__name__  # imported before: what is off stays off in the gateway's
     found = AuthorizationServer(**SERVER)
     settings.AUTHORIZATION_SERVER = found
     return found

@@ -8,7 +8,6 @@ from pytest_django import Settings
 from oauth.clients import metadata_documents, timed_deletions
 from oauth.clients.id_jag.rate import reset_rate
 from oauth.clients.server import AuthorizationServer
-from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.asserting import AssertingClient, make_server
 from tests.oauth.support import fake_provider
 from tests.oauth.support.fixtures import configure, environment
@@ -39,7 +38,6 @@ def corp(store: Stack, settings: Settings) -> Iterator[IdJagProvider]:
 
 @pytest.fixture
 def server(settings: Settings) -> AuthorizationServer:
-    settings.ROOT_URLCONF = urls.__name__
     settings.AUTHORIZATION_SERVER = make_server()
     return make_server()
 

@@ -1,4 +1,7 @@
-"""The gateway's addresses, and those of its authorization server."""
+"""The gateway's addresses, and those of its authorization server: what all tests have.
+
+With addresses of its own, each test would have Django compile all of them again.
+"""
 
 from django.urls import include, path
 
