@@ -93,13 +93,12 @@ bench:
 bench-here: $(VENV)/.bench-installed
 	$(BIN)/python -m tests.bench $(ARGS)
 
-# At length: every interleaving of the models of saving, of key changes and of token refreshes; the
-# engine against its model (3,000 examples are 150,000 steps), faults at each call, every interleaving
-# of what is done to a grant; 100,000 signatures, requests and answers of the built-in DynamoDB client
-# against botocore's and http.client's; 100,000 MCP messages against the parsers of Python, Node, Go
-# and Jackson, and 100,000 under rules, as far as they are here (Debian: golang-go, libjackson2-databind-java, a JDK).
+# At length: the engine against its model (3,000 examples are 150,000 steps), faults at each call,
+# every interleaving of what is done to a grant; 100,000 signatures, requests and responses of the
+# built-in DynamoDB client against botocore's and http.client's; 100,000 MCP messages against the
+# parsers of Python, Node, Go and Jackson, and 100,000 under rules, as far as they are here (Debian:
+# golang-go, libjackson2-databind-java, a JDK).
 fuzz: $(VENV)/.dev-installed
-	$(BIN)/python -m tests.protocol_models
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -s --timeout 0 \
 	  tests/sessions_kms/model/test_engine_model.py tests/sessions_kms/adversity/test_faults_everywhere.py \
 	  tests/oauth/provider/test_revocation_faults.py tests/oauth/clients/test_every_interleaving.py \
