@@ -14,6 +14,7 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.grant_store import GrantStore
 from sessions_kms.services import id_of
 from sessions_kms.session import repository
+from tests.sessions_kms.support.sessions import save_changes
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.signals import connect_receiver
 
@@ -74,9 +75,7 @@ def test_read_and_save_announce_only_that_the_session_was_opened(
     session = SessionStore()
     session.save()
     received.clear()
-    other = SessionStore(session.session_key)
-    other["a"] = 1
-    other.save()
+    save_changes(session.session_key, a=1)
     assert [name for name, _ in received] == ["session_opened"]
 
 

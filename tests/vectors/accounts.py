@@ -5,18 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.sessions_kms.support import reference_items as items
-from tests.vectors.case import (
-    CREATED,
-    DAY,
-    GRANT_TIMEOUT,
-    NAMESPACE,
-    NOW,
-    SESSION_KEY,
-    UPDATED,
-    Item,
-    fixed_bytes,
-    seal_session,
-)
+from tests.vectors import case
 from tests.vectors.others import LEASES, Other, lease
 
 FOLDER = "accounts"
@@ -33,10 +22,10 @@ PROVIDER = {
     "client_id": "gateway",
     "refresh_token": "refresh-token-of-corp",
     "id_token": "header.claims.signature",
-    "expires_at": UPDATED + 3_600,
+    "expires_at": case.UPDATED + 3_600,
     "refresh_expires_at": None,
-    "issued_at": UPDATED,
-    "granted_at": CREATED,
+    "issued_at": case.UPDATED,
+    "granted_at": case.CREATED,
     "requested_scope": ["openid", "email", "profile"],
     "grant_secret": "0123456789abcdef0123456789abcdef",
     "dpop_key": None,
@@ -49,7 +38,7 @@ CONNECTED = PROVIDER | {
     "subject": "42",
     "refresh_token": None,
     "id_token": None,
-    "granted_at": UPDATED,
+    "granted_at": case.UPDATED,
     "groups": [],
     "grant_secret": "fedcba9876543210fedcba9876543210",
     "issuer": "https://login.notes.example",
@@ -57,7 +46,7 @@ CONNECTED = PROVIDER | {
     "asserted_by": "corp",
     "asserted_subject": "1001",
 }
-ASSERTED = {"provider": "corp", "subject": "1001", "granted_at": CREATED} | PERSON
+ASSERTED = {"provider": "corp", "subject": "1001", "granted_at": case.CREATED} | PERSON
 
 
 def cases() -> Iterator[tuple[str, Other]]:
@@ -73,16 +62,16 @@ def cases() -> Iterator[tuple[str, Other]]:
         (
             "assertion_failed",
             "The server or the provider refused a minute ago.",
-            {"oauth:corp": PROVIDER, "oauth_assertion_failed:notes": UPDATED},
+            {"oauth:corp": PROVIDER, "oauth_assertion_failed:notes": case.UPDATED},
         ),
     ):
         yield f"{FOLDER}/{name}", _session(description, SIGNED_IN | content)
     grant = SIGNED_IN | {"_grant": 1, "oauth_asserted": ASSERTED}
-    ends_at = UPDATED + GRANT_SECONDS
+    ends_at = case.UPDATED + GRANT_SECONDS
     described = "A grant that came with an assertion."
     yield (
         f"{FOLDER}/asserted_grant",
-        _session(described, grant, created=UPDATED, ttl=ends_at),
+        _session(described, grant, created=case.UPDATED, ttl=ends_at),
     )
     yield f"{FOLDER}/used_assertion", _used_assertion()
     yield f"{LEASES}/of_an_assertion", _lease()
@@ -93,22 +82,22 @@ def _session(description: str, content: dict[str, Any], **attributes: Any) -> Ot
     return Other(
         description=description,
         given={
-            "absoluteTimeout": 7 * DAY,
-            "grantTimeout": GRANT_TIMEOUT,
+            "absoluteTimeout": 7 * case.DAY,
+            "grantTimeout": case.GRANT_TIMEOUT,
             "notBefore": 0,
-            "sessionKey": SESSION_KEY,
+            "sessionKey": case.SESSION_KEY,
         },
-        item=seal_session(plaintext.encode(), **attributes),
+        item=case.seal_session(plaintext.encode(), **attributes),
         expected={"outcome": "session", "plaintext": plaintext},
     )
 
 
 def _used_assertion() -> Other:
-    item: Item = {
-        "id": {"S": items.used_assertion_id(NAMESPACE, f"id-jag {ISSUER}", JTI)},
+    item: case.Item = {
+        "id": {"S": items.used_assertion_id(case.NAMESPACE, f"id-jag {ISSUER}", JTI)},
         "version": {"N": "1"},
-        "ttl": {"N": str(NOW + 300 + 360)},
-        "stamp": {"B": fixed_bytes("stamp of a used assertion", 16)},
+        "ttl": {"N": str(case.NOW + 300 + 360)},
+        "stamp": {"B": case.fixed_bytes("stamp of a used assertion", 16)},
     }
     return Other(
         description="An assertion of a provider about a user, which was accepted.",
@@ -119,10 +108,10 @@ def _used_assertion() -> Other:
 
 
 def _lease() -> Other:
-    secret, ends = items.assertion_lease_secret(SERVER, SESSION_KEY), NOW + 15
+    secret, ends = items.assertion_lease_secret(SERVER, case.SESSION_KEY), case.NOW + 15
     return Other(
         description="One process exchanges an assertion, for a session and a server.",
-        given={"leaseSecret": secret, "sessionKey": SESSION_KEY, "server": SERVER},
-        item=lease(ends, id={"S": items.lease_id(NAMESPACE, secret)}),
+        given={"leaseSecret": secret, "sessionKey": case.SESSION_KEY, "server": SERVER},
+        item=lease(ends, id={"S": items.lease_id(case.NAMESPACE, secret)}),
         expected={"outcome": "held", "until": ends + 5},
     )

@@ -3,21 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tests.vectors.case import (
-    CREATED,
-    NOW,
-    PERIOD,
-    SESSION_KEY,
-    TTL,
-    UPDATED,
-    Case,
-    Item,
-    dynamodb_json,
-    reject,
-    seal_session,
-)
+from tests.vectors import case
 
-Named = Iterator[tuple[str, Case]]
+Named = Iterator[tuple[str, case.Case]]
 
 FILES = {
     "encryptedData": "data",
@@ -56,16 +44,18 @@ def _file(attribute: str) -> str:
     return FILES.get(attribute, attribute)
 
 
-def _invalid(description: str, reason: str, attribute: str, value: Any) -> Case:
+def _invalid(description: str, reason: str, attribute: str, value: Any) -> case.Case:
     """Return a record with another value of one attribute; None leaves it out."""
-    item: Item = {name: each for name, each in seal_session().items() if name != attribute}
+    item: case.Item = {
+        name: each for name, each in case.seal_session().items() if name != attribute
+    }
     if value is not None:
         item[attribute] = value
-    return Case(description=description, expected=reject(reason), item=item)
+    return case.Case(description=description, expected=case.reject(reason), item=item)
 
 
 def _missing() -> Named:
-    for name in seal_session():
+    for name in case.seal_session():
         reason = "authentication" if name == "owner" else name
         yield (
             f"{_file(name)}_missing",
@@ -74,7 +64,7 @@ def _missing() -> Named:
 
 
 def _types() -> Named:
-    for name, attribute in dynamodb_json(seal_session()).items():
+    for name, attribute in case.dynamodb_json(case.seal_session()).items():
         ((kind, value),) = attribute.items()
         other = "N" if kind == "S" else "S"
         wrong = {other: "42" if other == "N" else value}
@@ -86,7 +76,7 @@ def _types() -> Named:
         ("salt", {"L": [{"B": "AAAA"}]}),
         ("iv", {"BS": ["AAAA"]}),
         ("owner", {"NULL": True}),
-        ("ttl", {"NS": [str(TTL)]}),
+        ("ttl", {"NS": [str(case.TTL)]}),
         ("revision", {"N": "3", "S": "3"}),
         ("createdAt", {}),
     ):
@@ -99,7 +89,7 @@ def _types() -> Named:
 
 def _lengths() -> Named:
     for name in BINARIES:
-        value: bytes = seal_session()[name]["B"]
+        value: bytes = case.seal_session()[name]["B"]
         reason = OF_ANY_LENGTH.get(name, name)
         for what, other, why in (
             ("truncated", value[:-1], reason),
@@ -117,7 +107,7 @@ def _lengths() -> Named:
                 f"A length that other formats use: {name} of {length} bytes.",
                 name,
                 name,
-                {"B": (seal_session()[name]["B"] * 2)[:length]},
+                {"B": (case.seal_session()[name]["B"] * 2)[:length]},
             ),
         )
     yield (
@@ -128,7 +118,7 @@ def _lengths() -> Named:
 
 def _bits() -> Named:
     for name, reason in BINARIES.items():
-        value: bytes = seal_session()[name]["B"]
+        value: bytes = case.seal_session()[name]["B"]
         for what, other in (
             ("first", bytes([value[0] ^ 0x80]) + value[1:]),
             ("last", value[:-1] + bytes([value[-1] ^ 1])),
@@ -144,7 +134,7 @@ def _bits() -> Named:
                 f"{name} is all zero.",
                 BINARIES[name],
                 name,
-                {"B": bytes(len(seal_session()[name]["B"]))},
+                {"B": bytes(len(case.seal_session()[name]["B"]))},
             ),
         )
 
@@ -159,17 +149,17 @@ def _number_forms() -> Named:
         ("space_after", "revision", "3 "),
         ("newline_after", "revision", "3\n"),
         ("underscore", "createdAt", "1_799_996_400"),
-        ("leading_zero", "createdAt", f"0{CREATED}"),
-        ("fraction", "createdAt", f"{CREATED}.0"),
+        ("leading_zero", "createdAt", f"0{case.CREATED}"),
+        ("fraction", "createdAt", f"{case.CREATED}.0"),
         ("exponent", "updatedAt", "1.79999994E9"),
-        ("hexadecimal", "updatedAt", hex(UPDATED)),
+        ("hexadecimal", "updatedAt", hex(case.UPDATED)),
         ("exponent", "ttl", "2e9"),
         ("39_digits", "ttl", "1" + "0" * 38),
         ("infinity", "ttl", "Infinity"),
         ("negative", "revision", "-3"),
         ("negative_zero", "keyPeriod", "-0"),
         ("double_zero", "keyPeriod", "00"),
-        ("not_ascii", "keyPeriod", str(PERIOD)[:-1] + "\uff10"),
+        ("not_ascii", "keyPeriod", str(case.PERIOD)[:-1] + "\uff10"),
         ("nan", "keyPeriod", "NaN"),
     ):
         yield (
@@ -183,18 +173,18 @@ def _numbers() -> Named:
         ("0", "version", 0, "version"),
         ("2", "version", 2, "version"),
         ("11", "version", 11, "version"),
-        ("earlier", "createdAt", CREATED - 1, "authentication"),
-        ("later", "createdAt", CREATED + 1, "authentication"),
-        ("earlier", "updatedAt", UPDATED - 1, "commitment"),
-        ("later", "updatedAt", UPDATED + 1, "commitment"),
-        ("one_second_later", "ttl", TTL + 1, "authentication"),
-        ("one_second_earlier", "ttl", TTL - 1, "authentication"),
-        ("years_later", "ttl", 2 * NOW, "authentication"),
+        ("earlier", "createdAt", case.CREATED - 1, "authentication"),
+        ("later", "createdAt", case.CREATED + 1, "authentication"),
+        ("earlier", "updatedAt", case.UPDATED - 1, "commitment"),
+        ("later", "updatedAt", case.UPDATED + 1, "commitment"),
+        ("one_second_later", "ttl", case.TTL + 1, "authentication"),
+        ("one_second_earlier", "ttl", case.TTL - 1, "authentication"),
+        ("years_later", "ttl", 2 * case.NOW, "authentication"),
         ("lower", "revision", 2, "commitment"),
         ("higher", "revision", 4, "commitment"),
         ("zeroed", "keyPeriod", 0, "key_period"),
-        ("earlier", "keyPeriod", PERIOD - 1, "encrypted_key"),
-        ("later", "keyPeriod", PERIOD + 1, "encrypted_key"),
+        ("earlier", "keyPeriod", case.PERIOD - 1, "encrypted_key"),
+        ("later", "keyPeriod", case.PERIOD + 1, "encrypted_key"),
     ):
         yield (
             f"{_file(name)}_{what}",
@@ -203,7 +193,7 @@ def _numbers() -> Named:
 
 
 def _texts() -> Named:
-    record_id: str = seal_session()["id"]["S"]
+    record_id: str = case.seal_session()["id"]["S"]
     for what, text, reason in (
         ("changed", "user#django#43", "authentication"),
         ("shortened", "user#django#4", "authentication"),
@@ -222,9 +212,9 @@ def _texts() -> Named:
         ("padded", record_id + "="),
         ("empty", ""),
         ("lone_surrogate", record_id[:-1] + "\udfff"),
-        ("session_key", SESSION_KEY),
+        ("session_key", case.SESSION_KEY),
         ("standard_base64", record_id.replace("-", "+").replace("_", "/")),
-        ("data_key_item", f"data-key#django#{PERIOD}"),
+        ("data_key_item", f"data-key#django#{case.PERIOD}"),
     ):
         yield (
             f"id_{what}",

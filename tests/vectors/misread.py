@@ -6,19 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests.sessions_kms.support import reference_format as ref
-from tests.vectors.case import (
-    DATA_KEY,
-    ENCRYPTED_KEY,
-    NAMESPACE,
-    OWNER,
-    SESSION_KEY,
-    Case,
-    Item,
-    reject,
-    seal_differently,
-)
+from tests.vectors import case
 
-Named = Iterator[tuple[str, Case]]
+Named = Iterator[tuple[str, case.Case]]
 
 FIELDS = (
     "suite",
@@ -42,12 +32,12 @@ def cases() -> Named:
     yield from _associations()
 
 
-def _invalid(description: str, reason: str, item: Item) -> Case:
-    return Case(description=description, expected=reject(reason), item=item)
+def _invalid(description: str, reason: str, item: case.Item) -> case.Case:
+    return case.Case(description=description, expected=case.reject(reason), item=item)
 
 
 def _derivations() -> Named:
-    ikm = DATA_KEY
+    ikm = case.DATA_KEY
 
     yield (
         "sealed_without_secret",
@@ -63,7 +53,7 @@ def _derivations() -> Named:
         "sealed_with_session_key_as_secret",
         _derive_case(
             "Session key instead of its digest.",
-            lambda salt, _, info: _hkdf(ikm + SESSION_KEY.encode(), salt, info),
+            lambda salt, _, info: _hkdf(ikm + case.SESSION_KEY.encode(), salt, info),
         ),
     )
     yield (
@@ -73,7 +63,7 @@ def _derivations() -> Named:
             lambda salt, _, info: _hkdf(
                 ikm
                 + hashlib.sha256(
-                    f"sessions_kms/1/id\0{NAMESPACE}\0{SESSION_KEY}".encode()
+                    f"sessions_kms/1/id\0{case.NAMESPACE}\0{case.SESSION_KEY}".encode()
                 ).digest(),
                 salt,
                 info,
@@ -94,11 +84,11 @@ def _derivations() -> Named:
 
 
 def _infos() -> Named:
-    def with_info(description: str, info: Callable[[list[bytes]], bytes]) -> Case:
+    def with_info(description: str, info: Callable[[list[bytes]], bytes]) -> case.Case:
         return _derive_case(
             description,
             lambda salt, secret, fields: ref.halves(
-                ref.hkdf(DATA_KEY + secret, salt, info(fields))
+                ref.hkdf(case.DATA_KEY + secret, salt, info(fields))
             ),
         )
 
@@ -121,7 +111,7 @@ def _infos() -> Named:
         "sealed_with_owner_in_info",
         with_info(
             "The owner is no field of info.",
-            lambda fields: ref.prefix_lengths([*fields, OWNER.encode()]),
+            lambda fields: ref.prefix_lengths([*fields, case.OWNER.encode()]),
         ),
     )
     yield (
@@ -143,8 +133,8 @@ def _infos() -> Named:
 
 def _derive_case(
     description: str, derive: Callable[[bytes, bytes, list[bytes]], tuple[bytes, bytes]]
-) -> Case:
-    return _invalid(description, "commitment", seal_differently(derive=derive))
+) -> case.Case:
+    return _invalid(description, "commitment", case.seal_differently(derive=derive))
 
 
 def _hkdf(ikm: bytes, salt: bytes, fields: list[bytes]) -> tuple[bytes, bytes]:
@@ -152,13 +142,13 @@ def _hkdf(ikm: bytes, salt: bytes, fields: list[bytes]) -> tuple[bytes, bytes]:
 
 
 def _associations() -> Named:
-    def associated(description: str, associate: Any, **attributes: Any) -> Case:
-        item = seal_differently(associate=associate, **attributes)
+    def associated(description: str, associate: Any, **attributes: Any) -> case.Case:
+        item = case.seal_differently(associate=associate, **attributes)
         return _invalid(description, "authentication", item)
 
     def with_field(index: int, change: Any) -> Any:
-        def associate(item: Item) -> bytes:
-            changed = ref.associated_fields(NAMESPACE, item)
+        def associate(item: case.Item) -> bytes:
+            changed = ref.associated_fields(case.NAMESPACE, item)
             changed[index : index + 1] = change(changed[index])
             return ref.prefix_lengths(changed)
 
@@ -169,7 +159,7 @@ def _associations() -> Named:
         "sealed_without_lengths",
         associated(
             "Fields joined without their lengths.",
-            lambda item: b"".join(ref.associated_fields(NAMESPACE, item)),
+            lambda item: b"".join(ref.associated_fields(case.NAMESPACE, item)),
         ),
     )
     yield (
@@ -178,7 +168,7 @@ def _associations() -> Named:
             "Lengths in little-endian.",
             lambda item: b"".join(
                 len(each).to_bytes(4, "little") + each
-                for each in ref.associated_fields(NAMESPACE, item)
+                for each in ref.associated_fields(case.NAMESPACE, item)
             ),
         ),
     )
@@ -206,7 +196,7 @@ def _associations() -> Named:
         "sealed_with_encrypted_key_in_associated_data",
         associated(
             "encryptedKey is not associated data.",
-            with_field(10, lambda commitment: [commitment, ENCRYPTED_KEY]),
+            with_field(10, lambda commitment: [commitment, case.ENCRYPTED_KEY]),
         ),
     )
     yield (

@@ -6,23 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tests.sessions_kms.support import reference_format as ref
-from tests.vectors.case import (
-    DATA_KEY,
-    GRANT_TIMEOUT,
-    IV,
-    NAMESPACE,
-    NOW,
-    OTHER_DATA_KEY,
-    SESSION_KEY,
-    TTL,
-    Item,
-    Wrapped,
-    fixed_bytes,
-    header,
-    times,
-    vector_text,
-    wrapped_keys_at,
-)
+from tests.vectors import case
 
 FOLDER: Final = "tokens"
 TOKEN = "gwr_0123456789abcdefghijklmnopqrstuv"
@@ -30,10 +14,10 @@ OTHER_TOKEN = "gwr_zyxwvutsrqponmlkjihgfedcba987654"
 ACCESS_TOKEN = "gwa_0123456789abcdefghijklmnopqrstuv"
 CODE = "gwc_0123456789abcdefghijklmnopqrstuv"
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"  # of RFC 7636, appendix B
-STAMP = fixed_bytes("stamp", 16)
-SESSION = ref.session_id(NAMESPACE, SESSION_KEY)
+STAMP = case.fixed_bytes("stamp", 16)
+SESSION = ref.session_id(case.NAMESPACE, case.SESSION_KEY)
 LIVE = {
-    "key": SESSION_KEY,
+    "key": case.SESSION_KEY,
     "session": SESSION,
     "client_id": "dcr.e30",
     "redirect_uri": "http://127.0.0.1/callback",
@@ -41,13 +25,19 @@ LIVE = {
     "scope": "mcp",
     "resource": "https://gateway.example/gateway/mcp",
     "challenge": None,
-    "previous": {"id": ref.token_id(NAMESPACE, OTHER_TOKEN), "spent_at": NOW - 60, "is_code": True},
+    "previous": {
+        "id": ref.token_id(case.NAMESPACE, OTHER_TOKEN),
+        "spent_at": case.NOW - 60,
+        "is_code": True,
+    },
     "spent_at": None,
 }
 NAMING = LIVE | {
-    "access_tokens": [{"id": ref.token_id(NAMESPACE, ACCESS_TOKEN), "ends_at": NOW + 3600}],
-    "refresh_token": ref.token_id(NAMESPACE, TOKEN),
-    "refreshed_at": [NOW - 59.875, NOW - 1.5],
+    "access_tokens": [
+        {"id": ref.token_id(case.NAMESPACE, ACCESS_TOKEN), "ends_at": case.NOW + 3600}
+    ],
+    "refresh_token": ref.token_id(case.NAMESPACE, TOKEN),
+    "refreshed_at": [case.NOW - 59.875, case.NOW - 1.5],
 }
 OF_A_KEY = NAMING | {
     "previous": LIVE["previous"] | {"is_code": False, "needs_authentication": True},  # type: ignore[operator]
@@ -60,19 +50,19 @@ BOUND = NAMING | {
     "jkt": JKT,
     "needs_proof": True,
 }
-SPENT = LIVE | {"key": None, "previous": None, "spent_at": NOW - 60}
+SPENT = LIVE | {"key": None, "previous": None, "spent_at": case.NOW - 60}
 ANSWER = {
-    "key": SESSION_KEY,
+    "key": case.SESSION_KEY,
     "access_token": ACCESS_TOKEN,
     "refresh_token": OTHER_TOKEN,
     "scope": "mcp",
-    "access_token_ends_at": NOW + 3600,
-    "refresh_token_ends_at": NOW + 86400,
-    "grant_ends_at": NOW + 604800,
+    "access_token_ends_at": case.NOW + 3600,
+    "refresh_token_ends_at": case.NOW + 86400,
+    "grant_ends_at": case.NOW + 604800,
 }
 CODE_ANSWER = {
-    "key": SESSION_KEY,
-    "items": [ref.token_id(NAMESPACE, each) for each in (ACCESS_TOKEN, OTHER_TOKEN)],
+    "key": case.SESSION_KEY,
+    "items": [ref.token_id(case.NAMESPACE, each) for each in (ACCESS_TOKEN, OTHER_TOKEN)],
 }
 NONE: Final = {"outcome": "none"}
 CANNOT_TELL: Final = {"outcome": "cannot tell"}
@@ -83,20 +73,20 @@ class Opened:
     """One vector: an item, the token that is shown, and what that opens."""
 
     description: str
-    item: Item
+    item: case.Item
     expected: Mapping[str, Any]
     token: str = TOKEN
     verifier: str | None = None
-    kms: tuple[Wrapped, ...] = (Wrapped(),)
+    kms: tuple[case.Wrapped, ...] = (case.Wrapped(),)
 
     def to_text(self) -> str:
         """Return the content of the vector's file."""
-        return vector_text(
+        return case.vector_text(
             self.description,
             self.item,
             self.kms,
             self.expected,
-            grantTimeout=GRANT_TIMEOUT,
+            grantTimeout=case.GRANT_TIMEOUT,
             token=self.token,
             verifier=self.verifier,
         )
@@ -108,18 +98,18 @@ def seal(
     of: str = TOKEN,
     item_id: str | None = None,
     secret: str | None = None,
-    data_key: bytes = DATA_KEY,
+    data_key: bytes = case.DATA_KEY,
     **changes: Any,
-) -> Item:
+) -> case.Item:
     """Return a whole item of a token."""
-    named = {"id": {"S": item_id or ref.token_id(NAMESPACE, of)}}
+    named = {"id": {"S": item_id or ref.token_id(case.NAMESPACE, of)}}
     item = ref.seal(
         json.dumps(content).encode(),
-        header(owner=None, revision=1) | named | changes,
-        namespace=NAMESPACE,
+        case.header(owner=None, revision=1) | named | changes,
+        namespace=case.NAMESPACE,
         session_key=secret or of,
         data_key=data_key,
-        iv=IV,
+        iv=case.IV,
     )
     return item | {"stamp": {"B": STAMP}}
 
@@ -130,20 +120,20 @@ def longest(more: int = 0) -> dict[str, Any]:
     return LIVE | {"later": "x" * (32_768 + more - len(json.dumps(empty)))}
 
 
-def answer(content: Any = ANSWER, **members: Any) -> Item:
+def answer(content: Any = ANSWER, **members: Any) -> case.Item:
     """Return a whole item of an answer."""
-    named = {"item_id": ref.answer_id(NAMESPACE, members.get("of", TOKEN))} | members
+    named = {"item_id": ref.answer_id(case.NAMESPACE, members.get("of", TOKEN))} | members
     return {name: value for name, value in seal(content, **named).items() if name != "stamp"}
 
 
-def tombstone(**changes: Any) -> Item:
-    item: Item = {
-        "id": {"S": ref.token_id(NAMESPACE, TOKEN)},
+def tombstone(**changes: Any) -> case.Item:
+    item: case.Item = {
+        "id": {"S": ref.token_id(case.NAMESPACE, TOKEN)},
         "version": {"N": "1"},
-        "ttl": {"N": str(TTL)},
+        "ttl": {"N": str(case.TTL)},
         "stamp": {"B": STAMP},
         "session": {"S": SESSION},
-        "spentAt": {"N": str(NOW - 600)},
+        "spentAt": {"N": str(case.NOW - 600)},
     }
     return item | changes
 
@@ -155,7 +145,7 @@ def cases() -> Iterator[tuple[str, Opened]]:
     yield from _ages()
     for name, description, item in _bad():
         yield name, Opened(description=description, item=item, expected=NONE)
-    ahead = {"N": str(NOW + 301)}
+    ahead = {"N": str(case.NOW + 301)}
     for name, description, item in (
         ("of_another_token", "The item of another token.", seal(of=OTHER_TOKEN)),
         ("updated_in_future", "Of a time to come.", seal(updatedAt=ahead)),
@@ -202,7 +192,7 @@ def _good() -> Iterator[tuple[str, Opened]]:
         Opened(
             description="A token that was spent, and whose successor was.",
             item=tombstone(),
-            expected={"outcome": "tombstone", "session": SESSION, "spentAt": NOW - 600},
+            expected={"outcome": "tombstone", "session": SESSION, "spentAt": case.NOW - 600},
         ),
     )
 
@@ -225,9 +215,12 @@ def _of_codes() -> Iterator[tuple[str, Opened]]:
 
 def _ages() -> Iterator[tuple[str, Opened]]:
     """Yield items at the end of their grant, whatever their `ttl` says."""
-    ahead = {"ttl": {"N": str(NOW + 2 * GRANT_TIMEOUT)}}
-    for name, created in (("at", NOW - GRANT_TIMEOUT), ("before", NOW - GRANT_TIMEOUT + 1)):
-        attributes = times(created, created) | ahead
+    ahead = {"ttl": {"N": str(case.NOW + 2 * case.GRANT_TIMEOUT)}}
+    for name, created in (
+        ("at", case.NOW - case.GRANT_TIMEOUT),
+        ("before", case.NOW - case.GRANT_TIMEOUT + 1),
+    ):
+        attributes = case.times(created, created) | ahead
         for what, item, content in (
             ("token", seal(**attributes), LIVE),
             ("answer", answer(**attributes), ANSWER),
@@ -237,20 +230,20 @@ def _ages() -> Iterator[tuple[str, Opened]]:
                 description=f"The {what} was written a grant's longest life ago.",
                 item=item,
                 expected=NONE if name == "at" else lives,
-                kms=wrapped_keys_at(created),
+                kms=case.wrapped_keys_at(created),
             )
             yield f"{what}_{name}_the_timeout", made
 
 
-def _bad() -> Iterator[tuple[str, str, Item]]:
+def _bad() -> Iterator[tuple[str, str, case.Item]]:
     data = seal()["encryptedData"]["B"]
     flipped = {"encryptedData": {"B": bytes([data[0] ^ 1]) + data[1:]}}
     without = {name: value for name, value in seal().items() if name != "stamp"}
-    past = {"N": str(NOW)}
+    past = {"N": str(case.NOW)}
     yield "flipped", "Changed bytes.", seal() | flipped
     yield "too_long", "A ciphertext of 32,769 bytes.", seal(longest(1))
     yield "over", "A token that has ended.", seal(ttl=past)
-    yield "longer", "One whose end was moved.", seal() | {"ttl": {"N": str(TTL + 1)}}
+    yield "longer", "One whose end was moved.", seal() | {"ttl": {"N": str(case.TTL + 1)}}
     yield "version_2", "Another format.", seal(version={"N": "2"})
     yield "stamp_missing", "Without its stamp.", without
     yield "stamp_of_15_bytes", "A stamp cut short.", seal() | {"stamp": {"B": STAMP[:15]}}
@@ -258,24 +251,24 @@ def _bad() -> Iterator[tuple[str, str, Item]]:
     yield (
         "sealed_with_the_session_key",
         "Sealed under the key it holds.",
-        seal(secret=SESSION_KEY),
+        seal(secret=case.SESSION_KEY),
     )
     yield (
         "sealed_with_its_id",
         "Sealed as what lists show.",
-        seal(secret=ref.token_id(NAMESPACE, TOKEN)),
+        seal(secret=ref.token_id(case.NAMESPACE, TOKEN)),
     )
-    yield "data_key_other", "Sealed under another data key.", seal(data_key=OTHER_DATA_KEY)
+    yield "data_key_other", "Sealed under another data key.", seal(data_key=case.OTHER_DATA_KEY)
     yield (
         "answer_under_the_tokens_id",
         "The answer of a token, copied over its item.",
-        answer() | {"id": {"S": ref.token_id(NAMESPACE, TOKEN)}, "stamp": {"B": STAMP}},
+        answer() | {"id": {"S": ref.token_id(case.NAMESPACE, TOKEN)}, "stamp": {"B": STAMP}},
     )
     yield "answer_over", "An answer whose time is over.", answer(ttl=past)
     yield (
         "token_under_the_answers_id",
         "A token's item, copied over its answer.",
-        seal() | {"id": {"S": ref.answer_id(NAMESPACE, TOKEN)}},
+        seal() | {"id": {"S": ref.answer_id(case.NAMESPACE, TOKEN)}},
     )
     yield "tombstone_over", "A tombstone whose time is over.", tombstone(ttl=past)
     yield "tombstone_of_no_session", "It names no session.", tombstone(session={"S": "x"})

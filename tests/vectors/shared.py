@@ -5,28 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.sessions_kms.support import reference_format as ref
-from tests.vectors.case import (
-    DATA_KEY,
-    IV,
-    LONGEST_AGE,
-    NAMESPACE,
-    NOW,
-    OTHER_DATA_KEY,
-    SESSION_KEY,
-    Item,
-    Wrapped,
-    fixed_bytes,
-    header,
-    times,
-    vector_text,
-    wrapped_keys_at,
-)
+from tests.vectors import case
 
 FOLDER = "documents"
 NAME = "pin/wiki"
 CONTENT = '{"issuer": "https://wiki.example"}'
 LONGEST = '{"padding": "' + 65_521 * "x" + '"}'
-STAMP = fixed_bytes("stamp of a document", 16)
+STAMP = case.fixed_bytes("stamp of a document", 16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +19,10 @@ class Case:
     """One vector; without content nobody can tell what the document is, unless it has ended."""
 
     description: str
-    item: Item
+    item: case.Item
     content: str | None = None
     has_ended: bool = False
-    kms: tuple[Wrapped, ...] = (Wrapped(),)
+    kms: tuple[case.Wrapped, ...] = (case.Wrapped(),)
 
     def to_text(self) -> str:
         """Return the content of the vector's file."""
@@ -45,7 +30,7 @@ class Case:
             expected = {"outcome": "none" if self.has_ended else "cannot tell"}
         else:
             expected = {"outcome": "document", "content": self.content}
-        return vector_text(self.description, self.item, self.kms, expected, name=NAME)
+        return case.vector_text(self.description, self.item, self.kms, expected, name=NAME)
 
 
 def seal(
@@ -53,18 +38,18 @@ def seal(
     *,
     name: str = NAME,
     secret: str | None = None,
-    data_key: bytes = DATA_KEY,
+    data_key: bytes = case.DATA_KEY,
     **changes: Any,
-) -> Item:
+) -> case.Item:
     """Return a whole item."""
-    item_id = ref.document_id(NAMESPACE, name)
+    item_id = ref.document_id(case.NAMESPACE, name)
     item = ref.seal(
         content.encode(),
-        header(owner=None, revision=1) | {"id": {"S": item_id}} | changes,
-        namespace=NAMESPACE,
+        case.header(owner=None, revision=1) | {"id": {"S": item_id}} | changes,
+        namespace=case.NAMESPACE,
         session_key=item_id if secret is None else secret,
         data_key=data_key,
-        iv=IV,
+        iv=case.IV,
     )
     return item | {"stamp": {"B": STAMP}}
 
@@ -74,7 +59,7 @@ def cases() -> Iterator[tuple[str, Case]]:
     yield "document", Case(description="A small document.", item=seal(), content=CONTENT)
     nothing = Case(description="The smallest one.", item=seal("{}"), content="{}")
     yield "without_members", nothing
-    past = seal(ttl={"N": str(NOW - 1)})
+    past = seal(ttl={"N": str(case.NOW - 1)})
     yield "over", Case(description="Its `ttl` is over, but it exists.", item=past, content=CONTENT)
     yield (
         "longest",
@@ -89,41 +74,41 @@ def cases() -> Iterator[tuple[str, Case]]:
 def _ages() -> Iterator[tuple[str, Case]]:
     """Yield documents that were written 400 days ago."""
     for name, updated, content in (
-        ("400_days_old_in_one_second", NOW - LONGEST_AGE + 1, CONTENT),
-        ("400_days_old", NOW - LONGEST_AGE, None),
+        ("400_days_old_in_one_second", case.NOW - case.LONGEST_AGE + 1, CONTENT),
+        ("400_days_old", case.NOW - case.LONGEST_AGE, None),
     ):
-        item = seal(**times(updated, updated), ttl={"N": str(NOW + LONGEST_AGE)})
+        item = seal(**case.times(updated, updated), ttl={"N": str(case.NOW + case.LONGEST_AGE)})
         made = Case(
             description="Its `ttl` is ahead, but the last write was 400 days ago.",
             item=item,
             content=content,
             has_ended=content is None,
-            kms=wrapped_keys_at(updated),
+            kms=case.wrapped_keys_at(updated),
         )
         yield name, made
-    old = times(NOW - LONGEST_AGE, NOW - LONGEST_AGE)
+    old = case.times(case.NOW - case.LONGEST_AGE, case.NOW - case.LONGEST_AGE)
     yield (
         "400_days_old_and_unreadable",
         Case(
             description="An old one is missing, also if nobody can decrypt it.",
-            item=seal(data_key=OTHER_DATA_KEY, **old),
+            item=seal(data_key=case.OTHER_DATA_KEY, **old),
             has_ended=True,
             kms=(),
         ),
     )
 
 
-def _bad() -> Iterator[tuple[str, str, Item]]:
+def _bad() -> Iterator[tuple[str, str, case.Item]]:
     data = seal()["encryptedData"]["B"]
     flipped = {"encryptedData": {"B": bytes([data[0] ^ 1]) + data[1:]}}
-    this_id = {"id": {"S": ref.document_id(NAMESPACE, NAME)}}
-    ahead = {"N": str(NOW + 301)}
+    this_id = {"id": {"S": ref.document_id(case.NAMESPACE, NAME)}}
+    ahead = {"N": str(case.NOW + 301)}
     yield "flipped", "Changed bytes.", seal() | flipped
     yield "too_long", "A byte too long.", seal(LONGEST + " ")
     yield "version_2", "Another format.", seal(version={"N": "2"})
-    yield "longer", "Its end was moved.", seal() | {"ttl": {"N": str(NOW + 10**9)}}
+    yield "longer", "Its end was moved.", seal() | {"ttl": {"N": str(case.NOW + 10**9)}}
     yield "stamp_of_15_bytes", "A stamp cut short.", seal() | {"stamp": {"B": STAMP[:15]}}
-    yield "data_key_other", "Sealed under another data key.", seal(data_key=OTHER_DATA_KEY)
-    yield "secret_of_a_session", "Sealed under a cookie.", seal(secret=SESSION_KEY)
+    yield "data_key_other", "Sealed under another data key.", seal(data_key=case.OTHER_DATA_KEY)
+    yield "secret_of_a_session", "Sealed under a cookie.", seal(secret=case.SESSION_KEY)
     yield "copied", "Another document, copied under this one's id.", seal(name="pin/x") | this_id
     yield "updated_in_future", "Of a time to come.", seal(updatedAt=ahead)

@@ -6,27 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.sessions_kms.support import reference_format as ref
-from tests.vectors.case import (
-    DATA_KEY,
-    DAY,
-    GRANT_TIMEOUT,
-    IV,
-    LONGEST_AGE,
-    NAMESPACE,
-    NOW,
-    OTHER_DATA_KEY,
-    OTHER_SESSION_KEY,
-    SESSION_KEY,
-    Item,
-    Wrapped,
-    header,
-    times,
-    vector_text,
-    wrapped_keys_at,
-)
+from tests.vectors import case
 
 FOLDER = "about"
-SESSION_ID = ref.session_id(NAMESPACE, SESSION_KEY)
+SESSION_ID = ref.session_id(case.NAMESPACE, case.SESSION_KEY)
 WORDS = {"browser": "Firefox", "system": "Windows", "provider": "corp"}
 
 
@@ -35,21 +18,21 @@ class Case:
     """One vector; without words no metadata is read."""
 
     description: str
-    item: Item
+    item: case.Item
     words: Mapping[str, str] | None = None
-    absolute_timeout: int | None = 7 * DAY
-    kms: tuple[Wrapped, ...] = (Wrapped(),)
+    absolute_timeout: int | None = 7 * case.DAY
+    kms: tuple[case.Wrapped, ...] = (case.Wrapped(),)
 
     def to_text(self) -> str:
         """Return the content of the vector's file."""
         told = {"outcome": "none"} if self.words is None else {"outcome": "about"}
-        return vector_text(
+        return case.vector_text(
             self.description,
             self.item,
             self.kms,
             told | ({} if self.words is None else {"words": dict(self.words)}),
             absoluteTimeout=self.absolute_timeout,
-            grantTimeout=GRANT_TIMEOUT,
+            grantTimeout=case.GRANT_TIMEOUT,
             sessionId=SESSION_ID,
         )
 
@@ -58,19 +41,19 @@ def seal(
     words: Any = WORDS,
     *,
     plaintext: bytes | None = None,
-    item_id: str = ref.about_id(NAMESPACE, SESSION_ID),
+    item_id: str = ref.about_id(case.NAMESPACE, SESSION_ID),
     secret: str | None = None,
-    data_key: bytes = DATA_KEY,
+    data_key: bytes = case.DATA_KEY,
     **changes: Any,
-) -> Item:
+) -> case.Item:
     """Return a whole item."""
     return ref.seal(
         json.dumps(words).encode() if plaintext is None else plaintext,
-        header(owner=None, revision=1) | {"id": {"S": item_id}} | changes,
-        namespace=NAMESPACE,
+        case.header(owner=None, revision=1) | {"id": {"S": item_id}} | changes,
+        namespace=case.NAMESPACE,
         session_key=item_id if secret is None else secret,
         data_key=data_key,
-        iv=IV,
+        iv=case.IV,
     )
 
 
@@ -89,7 +72,7 @@ def cases() -> Iterator[tuple[str, Case]]:
         ("not_ascii", "Words of any language.", seal({"n": "Zo\u00eb"}), {"n": "Zo\u00eb"}),
     ):
         yield name, Case(description=description, item=item, words=words)
-    other = ref.about_id(NAMESPACE, ref.session_id(NAMESPACE, OTHER_SESSION_KEY))
+    other = ref.about_id(case.NAMESPACE, ref.session_id(case.NAMESPACE, case.OTHER_SESSION_KEY))
     data = seal()["encryptedData"]["B"]
     flipped = seal() | {"encryptedData": {"B": bytes([data[0] ^ 1]) + data[1:]}}
     for name, description, item in (
@@ -103,15 +86,15 @@ def cases() -> Iterator[tuple[str, Case]]:
         (
             "key_of_another_data_key",
             "Sealed under another data key.",
-            seal(data_key=OTHER_DATA_KEY),
+            seal(data_key=case.OTHER_DATA_KEY),
         ),
-        ("secret_of_the_session", "Sealed under the cookie.", seal(secret=SESSION_KEY)),
+        ("secret_of_the_session", "Sealed under the cookie.", seal(secret=case.SESSION_KEY)),
         (
             "put_under_another_session",
             "What another session tells, copied under this one's id.",
-            seal(item_id=other) | {"id": {"S": ref.about_id(NAMESPACE, SESSION_ID)}},
+            seal(item_id=other) | {"id": {"S": ref.about_id(case.NAMESPACE, SESSION_ID)}},
         ),
-        ("a_record", "A session's record.", seal(item_id=SESSION_ID, secret=SESSION_KEY)),
+        ("a_record", "A session's record.", seal(item_id=SESSION_ID, secret=case.SESSION_KEY)),
         (
             "too_long",
             "A ciphertext of 16,385 bytes.",
@@ -127,17 +110,29 @@ def cases() -> Iterator[tuple[str, Case]]:
 def _ages() -> Iterator[tuple[str, Case]]:
     """Yield metadata at their end, whatever their `ttl` says."""
     for name, timeout, updated, created, words in (
-        ("at_the_longer_timeout", 7 * DAY, NOW, NOW - GRANT_TIMEOUT, None),
-        ("before_the_longer_timeout", 7 * DAY, NOW, NOW - GRANT_TIMEOUT + 1, WORDS),
-        ("400_days_old", None, NOW - LONGEST_AGE, NOW - LONGEST_AGE, None),
-        ("400_days_old_in_one_second", None, NOW - LONGEST_AGE + 1, NOW - 2 * LONGEST_AGE, WORDS),
+        ("at_the_longer_timeout", 7 * case.DAY, case.NOW, case.NOW - case.GRANT_TIMEOUT, None),
+        (
+            "before_the_longer_timeout",
+            7 * case.DAY,
+            case.NOW,
+            case.NOW - case.GRANT_TIMEOUT + 1,
+            WORDS,
+        ),
+        ("400_days_old", None, case.NOW - case.LONGEST_AGE, case.NOW - case.LONGEST_AGE, None),
+        (
+            "400_days_old_in_one_second",
+            None,
+            case.NOW - case.LONGEST_AGE + 1,
+            case.NOW - 2 * case.LONGEST_AGE,
+            WORDS,
+        ),
     ):
-        item = seal(**times(updated, created), ttl={"N": str(NOW + LONGEST_AGE)})
+        item = seal(**case.times(updated, created), ttl={"N": str(case.NOW + case.LONGEST_AGE)})
         made = Case(
             description="Its `ttl` is ahead, but other times count.",
             item=item,
             words=words,
             absolute_timeout=timeout,
-            kms=wrapped_keys_at(updated),
+            kms=case.wrapped_keys_at(updated),
         )
         yield name, made

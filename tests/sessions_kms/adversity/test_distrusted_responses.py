@@ -22,15 +22,7 @@ from sessions_kms.operations.listing import Inspection
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import id_of, services
 from sessions_kms.storage.session_items import Conflict
-from tests.sessions_kms.support.faults import (
-    Exchange,
-    Fault,
-    Response,
-    apply_and,
-    change_response,
-    drop_connection,
-    error,
-)
+from tests.sessions_kms.support import faults
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.sessions import saved_key
@@ -54,7 +46,7 @@ def is_unavailable(call: Callable[[], object]) -> bool:
     return False
 
 
-def with_item(change: Callable[[dict[str, Any]], object]) -> Fault:
+def with_item(change: Callable[[dict[str, Any]], object]) -> faults.Fault:
     """Forward, and change the item that was answered."""
 
     def alter(body: bytes) -> bytes:
@@ -63,13 +55,13 @@ def with_item(change: Callable[[dict[str, Any]], object]) -> Fault:
             change(item)
         return json.dumps(content).encode()
 
-    return change_response(alter)
+    return faults.change_response(alter)
 
 
-def add_checksum(change: Callable[[bytes], bytes]) -> Fault:
+def add_checksum(change: Callable[[bytes], bytes]) -> faults.Fault:
     """Forward, and change the bytes of the response, with the checksum of what was sent."""
 
-    def alter(exchange: Exchange) -> Response:
+    def alter(exchange: faults.Exchange) -> faults.Response:
         honest = exchange.forward()
         headers = honest.headers | {"x-amz-crc32": str(zlib.crc32(honest.body))}
         return honest._replace(body=change(honest.body), headers=headers)
@@ -119,10 +111,10 @@ def test_item_with_another_key_is_rejected(
 
 def refused_with_item(
     faulty: FaultyStack, key: str, change: Callable[[dict[str, Any]], object]
-) -> Fault:
+) -> faults.Fault:
     """Return the stored item with a failed condition, as AWS does, but changed."""
 
-    def refuse(exchange: Exchange) -> Response:
+    def refuse(exchange: faults.Exchange) -> faults.Response:
         stands = faulty.stack.items()[id_of(key)]
         item: dict[str, Any] = {
             name: {kind: base64.b64encode(value).decode() if kind == "B" else value}
@@ -130,7 +122,7 @@ def refused_with_item(
             for kind, value in attribute.items()
         }
         change(item)
-        return error("ConditionalCheckFailedException", Item=item)(exchange)
+        return faults.error("ConditionalCheckFailedException", Item=item)(exchange)
 
     return refuse
 
@@ -178,7 +170,7 @@ def test_garbled_look_for_a_write_whose_response_was_lost_is_taken_once_more(
     key = saved_key("7")
     session = SessionStore(key)
     session["mine"] = 1
-    faulty.table.on("PutItem", apply_and(drop_connection), times=1)
+    faulty.table.on("PutItem", faults.apply_and(faults.drop_connection), times=1)
     faulty.table.on(
         "GetItem", with_item(lambda item: item.update(version={"N": "2"})),
         times=1, matching=id_of(key).encode(),
@@ -228,7 +220,7 @@ def test_wrong_item_of_a_failed_condition_is_read_again(
             content["Item"]["id"] = {"S": "A" * 43}
         return json.dumps(content).encode()
 
-    def alter(exchange: Exchange) -> Response:
+    def alter(exchange: faults.Exchange) -> faults.Response:
         honest = exchange.forward()
         return honest._replace(body=mislead(honest.body))
 
@@ -272,7 +264,7 @@ def test_body_of_another_checksum_is_no_response(faulty: FaultyStack, times: int
 # Data keys
 
 
-def wrong_plaintext(*bytes_given: int) -> Fault:
+def wrong_plaintext(*bytes_given: int) -> faults.Fault:
     """Forward, and answer 32 other bytes: the ones given, in turn, the last one for good."""
     left = list(bytes_given)
 
@@ -282,7 +274,7 @@ def wrong_plaintext(*bytes_given: int) -> Fault:
         content["Plaintext"] = base64.b64encode(bytes([byte]) * 32).decode()
         return json.dumps(content).encode()
 
-    return change_response(alter)
+    return faults.change_response(alter)
 
 
 def test_wrong_data_key_is_asked_for_once_more(
@@ -332,7 +324,7 @@ def test_wrong_record_is_not_refused_while_kms_cannot_confirm_its_data_key(
     faulty.stack.put_item(item | {"commitment": {"B": b"c" * 32}})
     faulty.restart()
     faulty.kms.on("Decrypt", lambda exchange: exchange.forward(), times=1)
-    faulty.kms.on("Decrypt", change_response(lambda _: b"", status=503))
+    faulty.kms.on("Decrypt", faults.change_response(lambda _: b"", status=503))
     session = SessionStore(key)
     with pytest.raises(KMSUnavailable):
         session.load()

@@ -17,7 +17,7 @@ from sessions_kms.session.links import LINKS
 from tests.sessions_kms.support.faults import Dropped, Exchange, Response
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
-from tests.sessions_kms.support.sessions import saved_key, stored_item
+from tests.sessions_kms.support.sessions import save_changes, saved_key, stored_item
 from tests.sessions_kms.support.stacks import another_process
 
 make_faulty = make_faulty_fixture
@@ -102,9 +102,7 @@ def test_save_that_a_program_without_ancestors_outran_is_not_merged(
     mine["a"] = "mine"
 
     def meanwhile() -> None:
-        theirs = SessionStore(key)
-        theirs["a"] = "theirs"
-        theirs.save()
+        save_changes(key, a="theirs")
         (item,) = faulty.stack.sessions().values()
         faulty.stack.put_item({name: item[name] for name in item if name != "ancestors"})
 
@@ -125,9 +123,7 @@ def test_save_that_sixteen_others_followed_is_recognised_and_seventeen_are_not(
 
         def meanwhile(key: str = key, others: int = others) -> None:
             for number in range(others):
-                theirs = SessionStore(key)
-                theirs["n"] = number + 1
-                theirs.save()
+                save_changes(key, n=number + 1)
 
         lose_next_response(faulty, "PutItem", meanwhile)
         if told:

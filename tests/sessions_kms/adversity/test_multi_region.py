@@ -29,7 +29,7 @@ from sessions_kms.operations.listing import Inspection
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import Services
 from tests.sessions_kms.support.fakes import FakeKMS, State
-from tests.sessions_kms.support.sessions import save_session
+from tests.sessions_kms.support.sessions import save_changes, save_session
 from tests.sessions_kms.support.stacks import install
 from tests.support.clock import FakeClock
 
@@ -218,9 +218,7 @@ def test_after_failback_the_home_region_has_the_other_regions_writes(regions: Tw
     kept, ended = save_session(n=1).session_key, save_session(n=1).session_key
     regions.table.replicate()
     regions.serve(OTHER)
-    session = SessionStore(kept)
-    session["n"] = 2
-    session.save()
+    save_changes(kept, n=2)
     SessionStore(ended).delete()
     created = save_session(n=3).session_key
     regions.table.replicate()
@@ -318,9 +316,7 @@ def test_replication_that_arrives_during_a_request_is_merged(regions: TwoRegions
     here = SessionStore(key)
     here["b"] = 2
     regions.serve(OTHER)
-    there = SessionStore(key)
-    there["c"] = 3
-    there.save()
+    save_changes(key, c=3)
     regions.table.replicate()
 
     regions.serve(HOME)
@@ -366,13 +362,9 @@ def test_key_of_one_region_only_leaves_the_other_without_its_sessions(
 def test_cost_changes_of_two_regions_at_once_are_not_merged(regions: TwoRegions) -> None:
     key = save_session(a=1).session_key
     regions.table.replicate()
-    here = SessionStore(key)
-    here["b"] = 2
-    here.save()
+    save_changes(key, b=2)
     regions.serve(OTHER)
-    there = SessionStore(key)
-    there["c"] = 3
-    there.save()
+    save_changes(key, c=3)
     regions.table.replicate()
     for region in (HOME, OTHER):
         regions.serve(region)
@@ -386,9 +378,7 @@ def test_cost_session_ended_in_one_region_is_revived_by_a_later_save_in_another(
     regions.table.replicate()
     SessionStore(key).delete()
     regions.serve(OTHER)
-    there = SessionStore(key)
-    there["b"] = 2
-    there.save()
+    save_changes(key, b=2)
     regions.table.replicate()
     regions.serve(HOME)
     assert dict(SessionStore(key).items()) == {"a": 1, "b": 2}
@@ -398,9 +388,7 @@ def test_session_ended_after_a_save_in_another_region_stays_ended(regions: TwoRe
     key = save_session(a=1).session_key
     regions.table.replicate()
     regions.serve(OTHER)
-    there = SessionStore(key)
-    there["b"] = 2
-    there.save()
+    there = save_changes(key, b=2)
     regions.serve(HOME)
     SessionStore(key).delete()
     regions.table.replicate()
@@ -420,9 +408,7 @@ def test_cost_session_whose_key_was_changed_lives_on_under_the_old_key(
     regions.table.replicate()
     session.cycle_key()
     regions.serve(OTHER)
-    there = SessionStore(old)
-    there["b"] = 2
-    there.save()
+    save_changes(old, b=2)
     regions.table.replicate()
     regions.serve(HOME)
     assert SessionStore(session.session_key)["a"] == 1
@@ -456,9 +442,7 @@ def test_cost_unreplicated_writes_are_lost_after_a_failover(
 ) -> None:
     key = save_session(a=1).session_key
     regions.table.replicate()
-    session = SessionStore(key)
-    session["a"] = 2
-    session.save()
+    save_changes(key, a=2)
     new = save_session(b=1).session_key
     regions.serve(OTHER)
     assert SessionStore(key)["a"] == 1

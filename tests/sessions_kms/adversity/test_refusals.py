@@ -16,7 +16,7 @@ from sessions_kms.format.attributes import Item
 from tests.sessions_kms.support.faults import Fault, drop_connection, error
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
-from tests.sessions_kms.support.sessions import save_session, stored_item
+from tests.sessions_kms.support.sessions import save_changes, save_session, stored_item
 from tests.sessions_kms.support.stacks import REGION, Stack
 from tests.support.local_kms import LocalKMS
 
@@ -34,9 +34,7 @@ FAILING = error("KMSInternalException", 500)
 
 def read_and_write(session_key: str | None, number: int) -> None:
     """Do what a request does; both must work."""
-    session = SessionStore(session_key)
-    session["number"] = number
-    session.save()
+    save_changes(session_key, number=number)
     assert stored_item(session_key)["number"] == number
 
 

@@ -23,7 +23,7 @@ from sessions_kms.services import id_of
 from sessions_kms.storage.suspect_responses import A_SECOND, KNOWN_FOR, ConfirmationLimit
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.exchange_proxy import ExchangeProxy, running_exchange_proxy
-from tests.sessions_kms.support.sessions import saved_key
+from tests.sessions_kms.support.sessions import save_changes, saved_key
 from tests.sessions_kms.support.stacks import Stack, install
 from tests.support.clock import FakeClock
 from tests.support.waiting import until
@@ -180,9 +180,7 @@ def test_sign_out_is_acknowledged_only_once_the_session_is_gone(
 def test_sign_out_is_no_success_by_the_response_to_an_earlier_save(behind: Behind) -> None:
     key = saved_key("7")
     before = behind.stack.sessions()[id_of(key)]
-    session = SessionStore(key)
-    session["a"] = 1
-    session.save()
+    session = save_changes(key, a=1)
     old = {name: before[name] for name in ("id", "ttl")} | {"salt": {"B": "A" * 22 + "=="}}
     behind.proxy.swallows = True
     behind.proxy.strike("DeleteItem", make_response({"Attributes": old, **behind.capacity}))

@@ -18,34 +18,25 @@ from sessions_kms.aws.kms import DataKeyResponse
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import TableUnavailable
+from tests.sessions_kms.support import leaks
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
-from tests.sessions_kms.support.leaks import (
-    OTHER,
-    TOKEN,
-    Secrets,
-    Visitor,
-    error_of,
-    in_error,
-    in_reports,
-    record_everything,
-)
 
 make_faulty = make_faulty_fixture
 servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 
 
 @pytest.fixture
-def visitor(make_faulty: MakeFaulty) -> Visitor:
-    return Visitor(make_faulty())
+def visitor(make_faulty: MakeFaulty) -> leaks.Visitor:
+    return leaks.Visitor(make_faulty())
 
 
-def live(visitor: Visitor) -> None:
+def live(visitor: leaks.Visitor) -> None:
     """Go through all that a session can do, one conflict included."""
     session = visitor.session
     rival = SessionStore(visitor.key)
-    rival["theirs"] = OTHER
-    session["token"] = OTHER
+    rival["theirs"] = leaks.OTHER
+    session["token"] = leaks.OTHER
     rival.save()
     session.save()
     session.cycle_key()
@@ -53,7 +44,7 @@ def live(visitor: Visitor) -> None:
     session.exists(visitor.key)
     SessionStore(visitor.key).load()
     other = SessionStore()
-    other["token"] = TOKEN
+    other["token"] = leaks.TOKEN
     other.create()
     visitor.secrets.add("session key", other.session_key or "")
     visitor.learn()
@@ -70,7 +61,7 @@ def binaries(value: Any) -> Iterator[bytes]:
 
 
 @servers
-def test_wire_and_table_hold_no_secret(visitor: Visitor) -> None:
+def test_wire_and_table_hold_no_secret(visitor: leaks.Visitor) -> None:
     live(visitor)
     visitor.session.flush()
     faulty = visitor.faulty
@@ -100,7 +91,7 @@ def test_kms_receives_nothing_about_a_person_or_a_session(
     make_faulty: MakeFaulty, config: dict[str, Any]
 ) -> None:
     faulty = make_faulty(**config, encryption_context={"stage": "test"})
-    visitor = Visitor(faulty)
+    visitor = leaks.Visitor(faulty)
     faulty.stack.clock.advance(86_400)  # into a period whose data key is yet to be made
     live(visitor)
     assert set(faulty.kms.operations) == {"GenerateDataKey", "Decrypt"}
@@ -117,15 +108,15 @@ def test_logs_at_debug_hold_no_secret(
     make_faulty: MakeFaulty, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faulty = make_faulty()
-    records = record_everything(monkeypatch)
-    visitor = Visitor(faulty)
+    records = leaks.record_everything(monkeypatch)
+    visitor = leaks.Visitor(faulty)
     live(visitor)
     assert {"botocore.parsers", "botocore.endpoint", "urllib3.connectionpool"} <= records.loggers
     assert records.showing(visitor.secrets) == set()
 
 
 @servers
-def test_objects_show_no_secret(visitor: Visitor) -> None:
+def test_objects_show_no_secret(visitor: leaks.Visitor) -> None:
     live(visitor)
     session, services = visitor.session, visitor.faulty.stack.services
     keyring: Any = services.keyring
@@ -141,13 +132,13 @@ def test_objects_show_no_secret(visitor: Visitor) -> None:
         keyring._sealing,
         keyring._flights,
         run_sync(services.session_items.get(item)),
-        DataKeyResponse("arn", TOKEN.encode(), b""),
+        DataKeyResponse("arn", leaks.TOKEN.encode(), b""),
         copy.copy(session),
     ]
     for thing in shown:
         assert visitor.secrets.within(repr(thing) + str(thing) + pprint.pformat(thing)) == set()
     for refused in (copy.deepcopy, pickle.dumps):
-        error = error_of(lambda refused=refused: refused(session))  # type: ignore[misc]
+        error = leaks.error_of(lambda refused=refused: refused(session))  # type: ignore[misc]
         assert error is not None
         assert visitor.secrets.within(repr(error)) == set()
 
@@ -160,8 +151,8 @@ def test_detector_finds_secrets_in_botocores_log(
     make_faulty: MakeFaulty, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("botocore.parsers"), "filters", [])
-    records = record_everything(monkeypatch)
-    visitor = Visitor(make_faulty())
+    records = leaks.record_everything(monkeypatch)
+    visitor = leaks.Visitor(make_faulty())
     visitor.session.load()
     visitor.learn()
     assert records.showing(visitor.secrets) == {"botocore.parsers: data key"}
@@ -175,15 +166,17 @@ class Unguarded(SessionBase):
 
 
 @servers
-def test_detector_finds_secrets_in_frames_of_django(visitor: Visitor) -> None:
-    error = error_of(lambda: Unguarded("k" * 32).update({"token": TOKEN}))
+def test_detector_finds_secrets_in_frames_of_django(visitor: leaks.Visitor) -> None:
+    error = leaks.error_of(lambda: Unguarded("k" * 32).update({"token": leaks.TOKEN}))
     assert error is not None
-    assert in_error(error, visitor.secrets) == {"TableUnavailable: SessionBase.update.dict_: token"}
-    assert in_reports(error, visitor.request(), visitor.secrets) == {"html: token"}
+    assert leaks.in_error(error, visitor.secrets) == {
+        "TableUnavailable: SessionBase.update.dict_: token"
+    }
+    assert leaks.in_reports(error, visitor.request(), visitor.secrets) == {"html: token"}
 
 
 @pytest.mark.parametrize("shown", [repr(b"\\\0secret"), b"\\\0secret".hex(), "XABzZWNyZXQ"])
 def test_detector_recognises_every_form(shown: str) -> None:
-    secrets = Secrets()
+    secrets = leaks.Secrets()
     secrets.add("it", b"\\\0secret")
     assert secrets.within(f"a {shown}=") == {"it"}

@@ -6,14 +6,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from sessions_kms.infrastructure.policies import (
-    ROLES,
-    WEB,
-    Store,
-    key_policy,
-    resources_of,
-    role_policy,
-)
+from sessions_kms.infrastructure import policies
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.contract.test_sync import *  # noqa: F403 - its tests run here, too
 from tests.sessions_kms.operations.test_ending import *  # noqa: F403
@@ -49,15 +42,15 @@ def make_stack(
 
 def policies_of(stack: Stack) -> tuple[dict[str, Any], dict[str, Any]]:
     config = stack.config
-    store = Store(
+    store = policies.Store(
         table=config.table_name,
         namespace=config.namespace,
         alias="alias/sessions",
         encryption_context=config.encryption_context,
         old_keys=config.decrypt_key_ids,
     )
-    arns = resources_of(store, key=config.key_id, account=ACCOUNT, region=REGION)
-    policy = role_policy(WEB, store.context, arns)
-    roles = dict.fromkeys(ROLES, ROLE)
+    arns = policies.resources_of(store, key=config.key_id, account=ACCOUNT, region=REGION)
+    policy = policies.role_policy(policies.WEB, store.context, arns)
+    roles = dict.fromkeys(policies.ROLES, ROLE)
     root = f"arn:aws:iam::{ACCOUNT}:root"
-    return policy, key_policy(store.context, account=root, roles=roles, multi_region=False)
+    return policy, policies.key_policy(store.context, account=root, roles=roles, multi_region=False)

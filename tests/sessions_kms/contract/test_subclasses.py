@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from sessions_kms.backend import SessionStore
-from tests.sessions_kms.support.sessions import asave_session, save_session, stored_item
+from tests.sessions_kms.support.sessions import (
+    asave_session,
+    save_changes,
+    save_session,
+    stored_item,
+)
 from tests.sessions_kms.support.stacks import Stack, another_process
 
 
@@ -153,9 +158,7 @@ def test_content_of_an_overridden_load_is_merged(fake: Stack, driver: str) -> No
     added = session["added"]
     assert (added == threading.get_ident()) is (driver == "thread")
     with another_process():
-        other = SessionStore(key)
-        other["b"] = 2
-        other.save()
+        save_changes(key, b=2)
     session["c"] = 3
     if driver == "loop":
         asyncio.run(session.asave())

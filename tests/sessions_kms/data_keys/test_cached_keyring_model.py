@@ -9,16 +9,8 @@ from sessions_kms.aws.kms import DataKeyResponse
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
+from tests.sessions_kms.support import fleet
 from tests.sessions_kms.support.fakes import KEY, OLD_KEY, FakeKMS, State
-from tests.sessions_kms.support.fleet import (
-    DAY,
-    MAX_AGE,
-    MAX_STALE,
-    NOW,
-    PERIOD,
-    Process,
-    kms_keyring,
-)
 from tests.support.clock import FakeClock
 
 BACK_OFF = 1
@@ -55,11 +47,13 @@ class World:
     """One process, four records of earlier periods, and KMS keys whose state changes."""
 
     def __init__(self) -> None:
-        self.clock = FakeClock(NOW)
+        self.clock = FakeClock(fleet.NOW)
         self.kms = WitnessKMS(self.clock)
-        self.process = Process(self.kms, clock=self.clock, max_entries=MAX_ENTRIES)
+        self.process = fleet.Process(self.kms, clock=self.clock, max_entries=MAX_ENTRIES)
         self.records = [
-            run_sync(kms_keyring(self.kms, key_id=key_id).generate(PERIOD - age * DAY))
+            run_sync(
+                fleet.kms_keyring(self.kms, key_id=key_id).generate(fleet.PERIOD - age * fleet.DAY)
+            )
             for age, key_id in ((1, KEY), (2, KEY), (3, OLD_KEY), (4, OLD_KEY))
         ]
         self.states = {KEY: State.ENABLED, OLD_KEY: State.ENABLED}
@@ -86,7 +80,7 @@ class World:
     def write(self, _: None) -> None:
         now = int(self.clock())
         try:
-            key = self.process.generate(now - now % DAY)
+            key = self.process.generate(now - now % fleet.DAY)
         except KMSUnavailable:
             assert self.was(State.UNREACHABLE) or self.was(State.REFUSING)
         else:
@@ -96,7 +90,7 @@ class World:
     def forge(self, number: int) -> None:
         before = self.process.plaintexts()
         try:
-            self.process.unwrap(b"forged %d" % number, PERIOD)
+            self.process.unwrap(b"forged %d" % number, fleet.PERIOD)
             raise AssertionError("a forged blob was unwrapped")
         except InvalidRecord:
             assert self.process.plaintexts() == before
@@ -112,9 +106,9 @@ class World:
 
     def check_age(self, key: DataKey) -> None:
         age = self.clock() - self.kms.given_at[key.encrypted]
-        assert age < MAX_STALE
+        assert age < fleet.MAX_STALE
         # A stale key serves while KMS is probed in the background, which may not run here.
-        assert age < MAX_AGE or self.was(State.UNREACHABLE, within=MAX_AGE)
+        assert age < fleet.MAX_AGE or self.was(State.UNREACHABLE, within=fleet.MAX_AGE)
 
     def step(self, name: str, argument: object) -> None:
         self.kms.refused.clear()
@@ -128,7 +122,7 @@ class World:
 
 
 STATES = (State.ENABLED, State.UNREACHABLE, State.REFUSING)
-SECONDS = (0.5, 1, 30, 240, 299, 300, 1000, 3599, 3600, DAY)
+SECONDS = (0.5, 1, 30, 240, 299, 300, 1000, 3599, 3600, fleet.DAY)
 STEPS = st.one_of(
     st.tuples(st.just("wait"), st.sampled_from(SECONDS)),
     st.tuples(st.just("read"), st.integers(0, 3)),

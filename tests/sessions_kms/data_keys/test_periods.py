@@ -8,15 +8,7 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.data_keys.cached_keyring import CachingKeyring
 from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.storage.published_keys import PublishedKey
-from tests.sessions_kms.support.fakes import (
-    FOREIGN_KEY,
-    KEY,
-    OLD_KEY,
-    FakeDataKeyTable,
-    FakeKMS,
-    State,
-    together,
-)
+from tests.sessions_kms.support import fakes
 from tests.sessions_kms.support.fleet import (
     DAY,
     LEAD,
@@ -114,7 +106,7 @@ def test_key_of_a_period_that_has_not_begun_does_not_seal_in_an_outage_either(
 ) -> None:
     put_clock(process, NEXT)
     process.generate(NEXT)
-    process.kms.set_state(State.UNREACHABLE)
+    process.kms.set_state(fakes.State.UNREACHABLE)
     process.clock.advance(-1)
     with pytest.raises(KMSUnavailable):
         process.generate(PERIOD)
@@ -153,7 +145,7 @@ def test_a_week_of_steady_writing_waits_for_kms_only_once() -> None:
 def test_process_on_its_own_key_returns_to_the_repaired_shared_one(
     process: Process,
 ) -> None:
-    foreign = make_elsewhere(process.kms, key_id=FOREIGN_KEY)
+    foreign = make_elsewhere(process.kms, key_id=fakes.FOREIGN_KEY)
     process.table.keys[PERIOD] = PublishedKey(PERIOD, foreign.encrypted, NOW, NOW + DAY)
     own = process.generate(PERIOD)
     assert own.period == PERIOD
@@ -173,8 +165,8 @@ def test_process_on_its_own_key_returns_to_the_repaired_shared_one(
 
 
 def test_rewrapped_item_is_adopted_at_the_next_renewal(process: Process) -> None:
-    process = Process(key_id=KEY)
-    old = make_elsewhere(process.kms, key_id=OLD_KEY)
+    process = Process(key_id=fakes.KEY)
+    old = make_elsewhere(process.kms, key_id=fakes.OLD_KEY)
     process.table.keys[PERIOD] = PublishedKey(PERIOD, old.encrypted, NOW, NOW + DAY)
     assert process.generate(PERIOD) == old
     rewrapped = make_elsewhere(process.kms)
@@ -187,11 +179,11 @@ def test_rewrapped_item_is_adopted_at_the_next_renewal(process: Process) -> None
 
 
 def test_two_processes_that_race_for_a_period_end_on_one_key() -> None:
-    kms, table, clock = FakeKMS(), FakeDataKeyTable(), FakeClock(NOW)
+    kms, table, clock = fakes.FakeKMS(), fakes.FakeDataKeyTable(), FakeClock(NOW)
     both_generated = threading.Barrier(2)
     table.before_put = lambda _: both_generated.wait(timeout=30)
     fleet = [Process(kms, table, clock) for _ in range(2)]
-    keys = together(2, lambda index: fleet[index].generate(PERIOD))
+    keys = fakes.together(2, lambda index: fleet[index].generate(PERIOD))
     assert keys[0] == keys[1]
     assert table.puts == 1
     assert (kms.count("generate_data_key"), kms.count("decrypt")) == (2, 4)
@@ -200,9 +192,9 @@ def test_two_processes_that_race_for_a_period_end_on_one_key() -> None:
 
 
 def test_fleet_of_many_threads_calls_kms_once_per_process() -> None:
-    kms, table, clock = FakeKMS(), FakeDataKeyTable(), FakeClock(NOW)
+    kms, table, clock = fakes.FakeKMS(), fakes.FakeDataKeyTable(), FakeClock(NOW)
     fleet = [Process(kms, table, clock) for _ in range(4)]
-    keys = together(32, lambda index: fleet[index % 4].generate(PERIOD))
+    keys = fakes.together(32, lambda index: fleet[index % 4].generate(PERIOD))
     assert len(set(keys)) == table.puts == 1
     assert kms.count("generate_data_key") <= 4
     # Each process asks twice, and twice more if it lost the race for publishing.
@@ -210,7 +202,7 @@ def test_fleet_of_many_threads_calls_kms_once_per_process() -> None:
 
 
 def test_processes_with_skewed_clocks_read_each_others_sessions() -> None:
-    kms, table = FakeKMS(), FakeDataKeyTable()
+    kms, table = fakes.FakeKMS(), fakes.FakeDataKeyTable()
     ahead = Process(kms, table, FakeClock(NEXT + 240))
     behind = Process(kms, table, FakeClock(NEXT - 60))
     sealed = ahead.generate(NEXT)
@@ -223,7 +215,7 @@ def test_processes_with_skewed_clocks_read_each_others_sessions() -> None:
 
 
 def test_fleet_of_one_constructed_with_defaults_works() -> None:
-    direct = kms_keyring(FakeKMS())
+    direct = kms_keyring(fakes.FakeKMS())
     cache = CachingKeyring(
         direct, context=direct.context, max_age=300, max_stale=3600, period_length=DAY
     )

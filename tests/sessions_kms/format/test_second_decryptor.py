@@ -18,7 +18,7 @@ from sessions_kms.backend import SessionStore
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support import reference_format
 from tests.sessions_kms.support.reference_format import CannotTell, Invalid, Moved, NoSession
-from tests.sessions_kms.support.sessions import saved_key
+from tests.sessions_kms.support.sessions import save_changes, saved_key
 from tests.sessions_kms.support.stacks import REGION, Stack, on_aws
 
 CONTENT = {"_auth_user_id": "42", "access_token": "canary-7d11", "name": "Zoë", "visits": [1, 2.5]}
@@ -130,9 +130,7 @@ def test_second_program_decrypts_sessions_of_the_engine(program: SecondProgram) 
 @on_aws
 def test_second_program_opens_each_later_state(program: SecondProgram) -> None:
     cookie = saved_key(**CONTENT)
-    session = SessionStore(cookie)
-    session["more"] = True
-    session.save()
+    session = save_changes(cookie, more=True)
     assert program.open(cookie) == CONTENT | {"more": True}
     session.cycle_key()
     assert program.open(session.session_key or "") == CONTENT | {"more": True}
@@ -323,9 +321,7 @@ def test_older_record_put_back_is_not_detected_as_the_document_says(
 ) -> None:
     cookie = saved_key(**CONTENT)
     (old,) = program.stack.sessions().values()
-    session = SessionStore(cookie)
-    session["later"] = True
-    session.save()
+    save_changes(cookie, later=True)
     program.stack.put_item(old)
     assert program.open(cookie) == CONTENT
     assert SessionStore(cookie).load() == CONTENT

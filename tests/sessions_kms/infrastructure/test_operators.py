@@ -15,15 +15,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.conf import Config
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable
-from sessions_kms.infrastructure.policies import (
-    ADMIN,
-    AUDITOR,
-    ROLES,
-    Store,
-    key_policy,
-    resources_of,
-    role_policy,
-)
+from sessions_kms.infrastructure import policies
 from sessions_kms.management.base import INCOMPLETE
 from sessions_kms.operations import ending, provisioning
 from sessions_kms.operations.audit_writers import AuditWriter, AuditWriters
@@ -52,7 +44,9 @@ BEYOND = {
 def moving(deployed: Deployed, clock: FakeClock) -> Enforcement:
     """The rights of an operator who moves from a previous KMS key, which sealed three sessions."""
     old = boto3.client("kms", region_name=REGION).create_key()["KeyMetadata"]["Arn"]
-    store = Store(table=deployed.table, namespace="gateway", alias="alias/x", old_keys=(old,))
+    store = policies.Store(
+        table=deployed.table, namespace="gateway", alias="alias/x", old_keys=(old,)
+    )
     before = Config(key_id=old, table_name=deployed.table, region_name=REGION, namespace="gateway")
     clients.reset()
     install(services.build(before, clock=clock, sleep=clock.advance))
@@ -61,13 +55,13 @@ def moving(deployed: Deployed, clock: FakeClock) -> Enforcement:
         session.update(content)
         session.save()
 
-    arns = resources_of(store, key=deployed.key, account=ACCOUNT, region=REGION)
+    arns = policies.resources_of(store, key=deployed.key, account=ACCOUNT, region=REGION)
     root, operator = f"arn:aws:iam::{ACCOUNT}:root", f"arn:aws:iam::{ACCOUNT}:role/operator"
-    roles = dict.fromkeys(ROLES, operator)
+    roles = dict.fromkeys(policies.ROLES, operator)
     enforced = Enforcement(
         operator,
-        role_policy(ADMIN, store.context, arns),
-        key_policy(store.context, account=root, roles=roles, multi_region=False),
+        policies.role_policy(policies.ADMIN, store.context, arns),
+        policies.key_policy(store.context, account=root, roles=roles, multi_region=False),
     )
     enforced.install()
     now = dataclasses.replace(before, key_id=deployed.key, decrypt_key_ids=(old,))
@@ -95,11 +89,11 @@ def test_auditor_needs_to_read_the_table_and_can_do_nothing_else_there(
     enforced, wired = deployed.serve_as("web", clock)
     written = AuditWriter("w1", created_at=1_000, number=3, checkpoint=b"{}")
     assert AuditWriters(wired, MemoryKMS()).put(written)
-    store = Store(table=deployed.table, namespace="gateway", alias="alias/x", audit=True)
-    arns = resources_of(
+    store = policies.Store(table=deployed.table, namespace="gateway", alias="alias/x", audit=True)
+    arns = policies.resources_of(
         store, key=deployed.key, account=ACCOUNT, region=REGION, audit_key=deployed.key
     )
-    policy = role_policy(AUDITOR, store.context, arns)
+    policy = policies.role_policy(policies.AUDITOR, store.context, arns)
     auditor = Enforcement(enforced.role_arn, policy, enforced.key_policy)
     auditor.install()
     writers = AuditWriters(services.build(wired.config, clock=clock), MemoryKMS())

@@ -8,16 +8,7 @@ from typing import Any
 
 from django.conf import settings
 
-from tests.sessions_kms.model.model import (
-    INTERRUPTED,
-    OK,
-    UNAVAILABLE,
-    UNKNOWN,
-    USER,
-    Result,
-    agree,
-    in_any_order,
-)
+from tests.sessions_kms.model import model
 from tests.sessions_kms.model.world import Stored, World
 
 PROCESSES = 2
@@ -43,7 +34,9 @@ class Ledger:
             return None
         return found if found.created + self.timeout > now else None
 
-    def settle(self, before: dict[str, Stored], done: list[tuple[Result, str | None]]) -> None:
+    def settle(
+        self, before: dict[str, Stored], done: list[tuple[model.Result, str | None]]
+    ) -> None:
         """Compare the stored sessions with the effects that the model allows, and take them over.
 
         Each action comes with the new key of the session that it created or cycled.
@@ -60,7 +53,7 @@ class Ledger:
                     self.check_times(told, before.get(told.seen.key or ""), found)
 
     def settle_one(
-        self, key: str | None, held: Stored | None, done: list[tuple[Result, str | None]]
+        self, key: str | None, held: Stored | None, done: list[tuple[model.Result, str | None]]
     ) -> None:
         stands = self.alive(key) if key else None
         told = [each if stands else may_have_been_applied(each) for each, _ in done]
@@ -70,10 +63,10 @@ class Ledger:
             if each.seen.base is not None and each.seen.base_salt not in self.salts
         )
         there = [self.content_of(new) for _, new in done]
-        sure = [each.outcome not in UNKNOWN for each, _ in done]
+        sure = [each.outcome not in model.UNKNOWN for each, _ in done]
         assert any(
-            after == (stands.content if stands else None) and agree(sure, moved, there)
-            for after, moved in in_any_order(told, held, saw)
+            after == (stands.content if stands else None) and model.agree(sure, moved, there)
+            for after, moved in model.in_any_order(told, held, saw)
         ), (told, held, stands, there)
         self.unknown += len(sure) - sum(sure)
         if key is not None and stands is None:
@@ -81,14 +74,14 @@ class Ledger:
             self.dead.add(key)
         elif key is not None and stands is not None:
             self.live[key] = stands
-            if len(told) == 1 and told[0].outcome == OK:
+            if len(told) == 1 and told[0].outcome == model.OK:
                 self.check_times(told[0], held, stands)
 
     def content_of(self, key: str | None) -> Any:
         found = self.alive(key) if key else None
         return found.content if found else None
 
-    def check_times(self, told: Result, held: Stored | None, found: Stored) -> None:
+    def check_times(self, told: model.Result, held: Stored | None, found: Stored) -> None:
         """Compare the session's start and end with the settings."""
         now = int(self.world.clock())
         created = now if held is None or told.seen.starts_anew else held.created
@@ -99,7 +92,7 @@ class Ledger:
             assert found.ends == ends
         else:
             assert abs(found.ends - ends) * 10 <= idle
-        assert found.user == found.content.get(USER)
+        assert found.user == found.content.get(model.USER)
 
     def check(self) -> None:
         """Check the invariants that must hold at any time."""
@@ -119,9 +112,9 @@ class Ledger:
             assert not any(key in str(call.context) for call in self.world.kms.calls)
 
 
-def may_have_been_applied(told: Result) -> Result:
+def may_have_been_applied(told: model.Result) -> model.Result:
     """Return a save of an ended session as possibly applied: it was too late, or came before.
 
     After a lost response, a missing session does not show which.
     """
-    return replace(told, outcome=UNAVAILABLE) if told.outcome == INTERRUPTED else told
+    return replace(told, outcome=model.UNAVAILABLE) if told.outcome == model.INTERRUPTED else told

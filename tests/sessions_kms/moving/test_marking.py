@@ -9,14 +9,7 @@ from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.storage.session_items import SessionItems
-from tests.sessions_kms.support.faults import (
-    Fault,
-    apply_and,
-    change_response,
-    cut_off,
-    drop_connection,
-    error,
-)
+from tests.sessions_kms.support import faults
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.records import NOW, create_record, next_record
@@ -66,10 +59,10 @@ def test_changed_record_is_not_marked_and_stays(stack: Stack, now: str) -> None:
     assert stack.items() == before
 
 
-LOST: dict[str, Fault] = {
-    "dropped": apply_and(drop_connection),
-    "cut off": cut_off,
-    "empty": change_response(lambda _: b"{}"),
+LOST: dict[str, faults.Fault] = {
+    "dropped": faults.apply_and(faults.drop_connection),
+    "cut off": faults.cut_off,
+    "empty": faults.change_response(lambda _: b"{}"),
 }
 
 
@@ -87,8 +80,10 @@ def test_response_that_was_lost_is_made_up_for(make_faulty: MakeFaulty, lost: st
 
 
 @servers_only
-@pytest.mark.parametrize("fault", [drop_connection, error("AccessDeniedException")])
-def test_outage_is_reported_and_changes_nothing(make_faulty: MakeFaulty, fault: Fault) -> None:
+@pytest.mark.parametrize("fault", [faults.drop_connection, faults.error("AccessDeniedException")])
+def test_outage_is_reported_and_changes_nothing(
+    make_faulty: MakeFaulty, fault: faults.Fault
+) -> None:
     faulty = make_faulty()
     records = faulty.stack.services.session_items
     first = create_record(records)
@@ -105,7 +100,7 @@ def test_transaction_in_conflict_for_long_is_an_outage(make_faulty: MakeFaulty) 
     records = faulty.stack.services.session_items
     first = create_record(records)
     reasons: list[Any] = [{"Code": "TransactionConflict"}, {"Code": "None"}]
-    conflict = error("TransactionCanceledException", CancellationReasons=reasons)
+    conflict = faults.error("TransactionCanceledException", CancellationReasons=reasons)
     faulty.table.on("TransactWriteItems", conflict)
     for write in (mark, give_back):
         with pytest.raises(TableUnavailable):

@@ -25,7 +25,7 @@ from sessions_kms.services import id_of
 from sessions_kms.session import next_cookie
 from tests.sessions_kms.support import old_engine
 from tests.sessions_kms.support.old_engine import save_content
-from tests.sessions_kms.support.sessions import stored_item
+from tests.sessions_kms.support.sessions import save_changes, stored_item
 from tests.sessions_kms.support.stacks import Stack, install
 from tests.support.clock import FakeClock
 
@@ -301,9 +301,7 @@ def test_clearing_ends_the_rows_of_sessions_that_ended_meanwhile(stack: Stack) -
     for key in (ended, lives):
         moving_in.SessionStore(key).load()
     backend.SessionStore().delete(ended)
-    changed = SessionStore(lives)
-    changed["b"] = 2
-    changed.save()
+    save_changes(lives, b=2)
     expire_row(expired)
     moving_out.SessionStore.clear_expired()
     assert not old_engine.is_there(ended)

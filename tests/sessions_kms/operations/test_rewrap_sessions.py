@@ -24,7 +24,7 @@ from tests.sessions_kms.support.commands import Run, run
 from tests.sessions_kms.support.faults import error
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
-from tests.sessions_kms.support.sessions import saved_key
+from tests.sessions_kms.support.sessions import save_changes, saved_key
 from tests.sessions_kms.support.stacks import REGION, Stack, install
 
 make_faulty = make_faulty_fixture
@@ -278,9 +278,7 @@ def test_record_saved_in_the_meantime_is_kept(
 
     def saved_meanwhile(self: Any, holder: rewrapping.Holder, new: bytes) -> bool:
         if "#" not in holder.item_id:
-            session = SessionStore(key)
-            session["more"] = 1
-            session.save()
+            save_changes(key, more=1)
         return put(self, holder, new)
 
     monkeypatch.setattr(rewrapping.Rewrapping, "_put", saved_meanwhile)

@@ -23,7 +23,7 @@ from sessions_kms.services import id_of, services
 from sessions_kms.session.links import LINKS
 from tests.sessions_kms.support import old_engine
 from tests.sessions_kms.support.old_engine import ENGINE, save_content
-from tests.sessions_kms.support.sessions import stored_item
+from tests.sessions_kms.support.sessions import save_changes, stored_item
 from tests.sessions_kms.support.stacks import Stack
 
 LINK = "a" * 64
@@ -87,9 +87,7 @@ def test_expired_session_is_left(fake: Stack) -> None:
 def test_command_may_be_run_again(stack: Stack) -> None:
     key = save_content(a=1)
     run()
-    moved_on = SessionStore(key)
-    moved_on["a"] = 2
-    moved_on.save()
+    save_changes(key, a=2)
     assert run()[0] == NOTHING | {"there_already": 1}
     assert stored_item(key) == {"a": 2}
 
@@ -288,7 +286,5 @@ def test_session_with_invalid_links_stays_valid_and_is_reported(
         assert run() == (NOTHING | {"imported": 2}, 0)
     assert f"{id_of(key)[:8]}...: the value under '{LINKS}' is not a list" in caplog.text
     assert id_of(other)[:8] not in caplog.text
-    session = SessionStore(key)
-    session["b"] = 1
-    session.save()
+    save_changes(key, b=1)
     assert stored_item(key) == {USER_ID: "7", LINKS: ["https://example.org/"], "b": 1}

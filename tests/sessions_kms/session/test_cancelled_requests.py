@@ -23,36 +23,20 @@ from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.session import mixins, next_cookie
 from sessions_kms.testing.dynamodb import Handle
 from tests.sessions_kms.model.world import World
+from tests.sessions_kms.support import stories
 from tests.sessions_kms.support.stacks import install
 from tests.sessions_kms.support.stepping import with_waits
-from tests.sessions_kms.support.stories import (
-    NEW,
-    WITHIN,
-    ChangesItsKey,
-    ChangesItsKeyOverAnother,
-    Creates,
-    Ends,
-    Loads,
-    Saves,
-    SavesOverAnother,
-    SavesWithoutALook,
-    Story,
-    check_next_request,
-    request_with_key,
-    save_content,
-    wait_until_true,
-)
 from tests.sessions_kms.support.wire import FAULTS, Wire
 
-ASKED: dict[type[Story], str] = {
-    Loads: "aload",
-    Creates: "asave",
-    Saves: "asave",
-    SavesOverAnother: "asave",
-    SavesWithoutALook: "asave",
-    ChangesItsKey: "acycle_key",
-    ChangesItsKeyOverAnother: "acycle_key",
-    Ends: "adelete",
+ASKED: dict[type[stories.Story], str] = {
+    stories.Loads: "aload",
+    stories.Creates: "asave",
+    stories.Saves: "asave",
+    stories.SavesOverAnother: "asave",
+    stories.SavesWithoutALook: "asave",
+    stories.ChangesItsKey: "acycle_key",
+    stories.ChangesItsKeyOverAnother: "acycle_key",
+    stories.Ends: "adelete",
 }
 TOLD = "A session write of a cancelled request failed"
 READS = {"aload", "aexists", "aget"}
@@ -123,7 +107,7 @@ class Left(Wait):
 
 
 async def leave_at(
-    story: Story,
+    story: stories.Story,
     leaving: Leaving,
     monkeypatch: pytest.MonkeyPatch,
     told: pytest.LogCaptureFixture,
@@ -131,7 +115,7 @@ async def leave_at(
     """Ask, and leave; False when all ended before. Check what is left."""
 
     asked = ASKED[type(story)]
-    with next_cookie.keys_of(request_with_key(story.key)) as keys, deadline.request():
+    with next_cookie.keys_of(stories.request_with_key(story.key)) as keys, deadline.request():
         await story.prepare()
         with monkeypatch.context() as patch:
             leaving.watch_writes(patch)
@@ -140,32 +124,32 @@ async def leave_at(
             leaving.requester = asyncio.ensure_future(request)
             await asyncio.wait([leaving.requester])
             gc.collect()  # The loop alone would not hold what goes on.
-            await wait_until_true(lambda: not mixins._writes)
+            await stories.wait_until_true(lambda: not mixins._writes)
         assert leaving.requester.cancelled() is leaving.has_left
         assert len(story.world.processes[0].write_queues) == 0
         assert waits._held.get() == ()
     stands = story.world.truth(str(story.key))
     found = None if stands is None else stands.content
     assert found in list(story.may_stand())
-    if isinstance(story, ChangesItsKey) and found is None:
+    if isinstance(story, stories.ChangesItsKey) and found is None:
         assert keys.changed is not None
         story.key = keys.changed.new_key
         moved = story.world.truth(story.key)
         found = None if moved is None else moved.content
-        assert found == NEW | story.theirs | {"mine": 1}, "the session is lost"
+        assert found == stories.NEW | story.theirs | {"mine": 1}, "the session is lost"
     story.world.wire.heal()
     if leaving.has_left and asked not in READS:
         assert is_finished(story, found) or (leaving.fate in FAULTS and TOLD in told.text)
-    await check_next_request(story, found)
+    await stories.check_next_request(story, found)
     return leaving.has_left
 
 
-def is_finished(story: Story, found: Any) -> bool:
+def is_finished(story: stories.Story, found: Any) -> bool:
     """Return True if what was asked for is stored."""
-    if isinstance(story, Creates):
+    if isinstance(story, stories.Creates):
         stands = story.world.truth(str(story.session.session_key))
-        return stands is not None and stands.content == NEW
-    if isinstance(story, Ends):
+        return stands is not None and stands.content == stories.NEW
+    if isinstance(story, stories.Ends):
         return found is None
     return "mine" in found
 
@@ -174,7 +158,10 @@ def is_finished(story: Story, found: Any) -> bool:
 @pytest.mark.parametrize("fate", FATES)
 @pytest.mark.parametrize("story", ASKED, ids=lambda story: story.__name__)
 async def test_request_cancelled_at_any_wait_leaves_a_valid_session(
-    story: type[Story], fate: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    story: type[stories.Story],
+    fate: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     for at in count():
         caplog.clear()
@@ -200,7 +187,7 @@ async def change_session(key: str, **changes: Any) -> SessionStore:
 
 @pytest.mark.parametrize("asked", ["acreate", "asave", "acycle_key", "adelete"])
 async def test_write_that_had_not_begun_never_does(world: World, asked: str) -> None:
-    session = await change_session(save_content(a=1), b=2)
+    session = await change_session(stories.save_content(a=1), b=2)
     world.wire.calls.clear()
     task = asyncio.ensure_future(getattr(session, asked)())
     task.cancel()
@@ -213,14 +200,14 @@ async def test_write_that_had_not_begun_never_does(world: World, asked: str) -> 
 async def test_failed_write_of_a_cancelled_request_is_logged(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    session = await change_session(save_content(a=1), b=2)
+    session = await change_session(stories.save_content(a=1), b=2)
     await SessionStore(session.session_key).adelete()
     leaving = Leaving(0, "meanwhile", world.wire)
     leaving.watch_writes(monkeypatch)
     with caplog.at_level(logging.ERROR, "sessions_kms"):
         leaving.requester = asyncio.ensure_future(session.asave())
         await asyncio.wait([leaving.requester])
-        await wait_until_true(lambda: not mixins._writes)
+        await stories.wait_until_true(lambda: not mixins._writes)
         await asyncio.sleep(0)
     assert leaving.requester.cancelled()
     told = [each for each in caplog.records if each.name == "sessions_kms"]
@@ -233,10 +220,11 @@ async def test_writes_of_one_process_are_bounded_and_more_begin_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mixins._writes, "_maximum", 2)
-    sessions = [await change_session(save_content(a=1), b=each) for each in range(3)]
+    sessions = [await change_session(stories.save_content(a=1), b=each) for each in range(3)]
     keys = [str(session.session_key) for session in sessions]
     told = await asyncio.wait_for(
-        asyncio.gather(*(session.asave() for session in sessions), return_exceptions=True), WITHIN
+        asyncio.gather(*(session.asave() for session in sessions), return_exceptions=True),
+        stories.WITHIN,
     )
     assert [type(each) for each in told] == [type(None), type(None), StoreUnavailable]
     stand = [world.truth(key) for key in keys]
@@ -248,35 +236,35 @@ async def test_writes_of_one_process_are_bounded_and_more_begin_nothing(
 async def test_cancelled_load_does_not_affect_other_waiters(
     world: World,
 ) -> None:
-    session = SessionStore(save_content(a=1))
+    session = SessionStore(stories.save_content(a=1))
     first, second = (asyncio.ensure_future(session.aget("a")) for _ in range(2))
-    await wait_until_true(lambda: len(session._loading_lock._waiting) == 1)
+    await stories.wait_until_true(lambda: len(session._loading_lock._waiting) == 1)
     first.cancel()
-    assert await asyncio.wait_for(second, WITHIN) == 1
+    assert await asyncio.wait_for(second, stories.WITHIN) == 1
     assert first.cancelled()
 
 
 @pytest.mark.parametrize("is_read", ["before it ends", "afterwards"])
 async def test_session_ended_during_a_load_is_not_restored(world: World, is_read: str) -> None:
-    session = SessionStore(save_content(a=1))
+    session = SessionStore(stories.save_content(a=1))
     read, may = threading.Event(), threading.Event()
 
     def hold(handle: Handle) -> Any:
         response = handle() if is_read == "before it ends" else None
         read.set()
-        assert may.wait(WITHIN)
+        assert may.wait(stories.WITHIN)
         return response or handle()
 
     world.table.on("GetItem session", hold)
     load = asyncio.ensure_future(session.aget("a"))
-    assert await asyncio.to_thread(read.wait, WITHIN)
+    assert await asyncio.to_thread(read.wait, stories.WITHIN)
     world.table.heal()
-    await asyncio.wait_for(session.aflush(), WITHIN)
+    await asyncio.wait_for(session.aflush(), stories.WITHIN)
     await session.aset("anew", 1)
-    await asyncio.wait_for(session.asave(), WITHIN)
+    await asyncio.wait_for(session.asave(), stories.WITHIN)
     key = session.session_key
     may.set()
-    assert await asyncio.wait_for(load, WITHIN) is None
+    assert await asyncio.wait_for(load, stories.WITHIN) is None
     await session.aset("later", 1)
     await session.asave()
     assert session.session_key == key
@@ -287,7 +275,7 @@ async def test_session_ended_during_a_load_is_not_restored(world: World, is_read
 async def test_error_of_a_write_is_raised_in_a_request_that_was_not_cancelled(
     world: World, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = await change_session(save_content(a=1), b=2)
+    session = await change_session(stories.save_content(a=1), b=2)
 
     async def failing(*_: Any) -> None:
         await Pause(0)

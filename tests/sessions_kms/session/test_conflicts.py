@@ -19,7 +19,7 @@ from sessions_kms.exceptions import InvalidRecord, SessionMoved, StoreUnavailabl
 from sessions_kms.session.repository import SessionRepository
 from sessions_kms.signals import session_refused
 from tests.sessions_kms.support.memory_dynamodb import after
-from tests.sessions_kms.support.sessions import open_again, save_session, stored_item
+from tests.sessions_kms.support.sessions import open_again, save_changes, save_session, stored_item
 from tests.sessions_kms.support.stacks import Stack, another_process, install
 from tests.support.clock import FakeClock
 from tests.support.signals import record_signal
@@ -49,9 +49,8 @@ def at_once(*calls: Callable[[], object]) -> list[BaseException | None]:
 
 def test_changes_of_two_requests_to_different_keys_are_both_kept(stack: Stack) -> None:
     session = save_session(a=1, b=1, c=1)
-    mine, theirs = open_again(session), open_again(session)
-    theirs["b"] = 2
-    theirs.save()
+    mine = open_again(session)
+    save_changes(session, b=2)
     mine["a"] = 2
     mine.save()
     assert stored_item(session) == {"a": 2, "b": 2, "c": 1}
@@ -60,10 +59,9 @@ def test_changes_of_two_requests_to_different_keys_are_both_kept(stack: Stack) -
 
 def test_merged_state_is_in_the_same_dict_and_is_the_new_baseline(stack: Stack) -> None:
     session = save_session(a=1)
-    mine, theirs = open_again(session), open_again(session)
+    mine = open_again(session)
     held = mine._session
-    theirs["b"] = 2
-    theirs.save()
+    save_changes(session, b=2)
     mine["a"] = 2
     mine.save()
     assert held is mine._session
@@ -74,9 +72,8 @@ def test_merged_state_is_in_the_same_dict_and_is_the_new_baseline(stack: Stack) 
 
 def test_nested_mutation_counts_as_a_change(stack: Stack) -> None:
     session = save_session(cart={"items": [1]}, other=1)
-    mine, theirs = open_again(session), open_again(session)
-    theirs["other"] = 2
-    theirs.save()
+    mine = open_again(session)
+    save_changes(session, other=2)
     mine["cart"]["items"].append(2)
     assert not mine.modified
     mine.save()
@@ -85,9 +82,8 @@ def test_nested_mutation_counts_as_a_change(stack: Stack) -> None:
 
 def test_this_requests_value_wins_if_both_changed_one_key(stack: Stack) -> None:
     session = save_session(a=1)
-    mine, theirs = open_again(session), open_again(session)
-    theirs["a"] = 2
-    theirs.save()
+    mine = open_again(session)
+    save_changes(session, a=2)
     mine["a"] = 3
     mine.save()
     assert stored_item(session) == {"a": 3}
@@ -95,9 +91,8 @@ def test_this_requests_value_wins_if_both_changed_one_key(stack: Stack) -> None:
 
 def test_conflict_with_an_invalid_record_is_announced_and_changes_nothing(fake: Stack) -> None:
     session = save_session(a=1)
-    mine, theirs = open_again(session), open_again(session)
-    theirs["b"] = 2
-    theirs.save()
+    mine = open_again(session)
+    save_changes(session, b=2)
     (item,) = fake.sessions().values()
     fake.put_item(item | {"authTag": {"B": bytes(16)}})
     damaged = fake.sessions()
@@ -112,9 +107,8 @@ def test_record_that_arrives_invalid_once_is_read_again(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = save_session(a=1)
-    mine, theirs = open_again(session), open_again(session)
-    theirs["b"] = 2
-    theirs.save()
+    mine = open_again(session)
+    save_changes(session, b=2)
     decrypt, arrived = SessionRepository.decrypt, count()
 
     async def decrypt_later(self: SessionRepository, *given: Any) -> Any:
@@ -145,9 +139,8 @@ def test_key_deleted_on_either_side_stays_deleted(stack: Stack, deleter: str) ->
 
 def test_unrelated_save_does_not_put_an_old_value_back(stack: Stack) -> None:
     session = save_session(token="old")
-    slow, refresher = open_again(session), open_again(session)
-    refresher["token"] = "new"
-    refresher.save()
+    slow = open_again(session)
+    save_changes(session, token="new")
     slow["visited"] = True
     slow.save()
     assert stored_item(session) == {"token": "new", "visited": True}
@@ -155,9 +148,8 @@ def test_unrelated_save_does_not_put_an_old_value_back(stack: Stack) -> None:
 
 def test_ended_session_has_what_others_stored_since_it_was_loaded(stack: Stack) -> None:
     session = save_session(a=1)
-    mine, theirs = open_again(session), open_again(session)
-    theirs["b"] = 2
-    theirs.save()
+    mine = open_again(session)
+    save_changes(session, b=2)
     mine.flush()
     assert mine.ended_content == {"a": 1, "b": 2}
     alone = open_again(save_session(a=1))
@@ -169,9 +161,8 @@ def test_end_does_not_fail_because_of_what_others_stored(
     stack: Stack, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = save_session(a=1)
-    mine, theirs = open_again(session), open_again(session)
-    theirs["b"] = 2
-    theirs.save()
+    mine = open_again(session)
+    save_changes(session, b=2)
 
     def refuse(*_: object) -> NoReturn:
         raise StoreUnavailable
@@ -215,9 +206,8 @@ def test_of_sessions_that_do_not_merge_one_is_saved_and_delays_no_other(stack: S
 
 def test_session_that_catches_up_with_another_object_keeps_its_own_changes(stack: Stack) -> None:
     session = save_session(a=1, b=1)
-    mine, theirs = open_again(session), open_again(session)
-    theirs["b"] = 2
-    theirs.save()
+    mine = open_again(session)
+    theirs = save_changes(session, b=2)
     mine["a"] = 2
     mine.catch_up(theirs)
     assert dict(mine.items()) == {"a": 2, "b": 2}
@@ -228,9 +218,8 @@ def test_session_that_catches_up_with_another_object_keeps_its_own_changes(stack
 
 def test_session_that_caught_up_and_changed_nothing_is_not_written_again(stack: Stack) -> None:
     session = save_session(a=1)
-    mine, theirs = open_again(session), open_again(session)
-    theirs["b"] = 2
-    theirs.save()
+    mine = open_again(session)
+    theirs = save_changes(session, b=2)
     before = stack.sessions()
     mine.catch_up(theirs)
     assert mine.modified
@@ -265,9 +254,8 @@ def test_session_that_caught_up_does_not_go_back(stack: Stack) -> None:
 
 def test_session_that_caught_up_and_was_ended_since_is_not_kept_alive(stack: Stack) -> None:
     session = save_session(a=1)
-    mine, theirs = open_again(session), open_again(session)
-    theirs["b"] = 2
-    theirs.save()
+    mine = open_again(session)
+    theirs = save_changes(session, b=2)
     mine.catch_up(theirs)
     theirs.delete()
     with pytest.raises(UpdateError):
@@ -293,10 +281,9 @@ def test_session_does_not_catch_up_with_another_users(stack: Stack) -> None:
 
 def test_direct_load_beside_unsaved_changes_does_not_move_the_baseline(stack: Stack) -> None:
     session = save_session(a=1, b=1)
-    mine, theirs = open_again(session), open_again(session)
+    mine = open_again(session)
     mine["a"] = 2
-    theirs["b"] = 2
-    theirs.save()
+    save_changes(session, b=2)
     assert mine.load() == {"a": 1, "b": 2}
     mine.save()
     assert stored_item(session) == {"a": 2, "b": 2}
@@ -370,9 +357,7 @@ def test_time_is_bounded_not_tries_and_then_the_store_is_unavailable(fake: Stack
     def beat() -> None:
         fake.dynamodb.heal()
         with another_process():
-            theirs = open_again(session)
-            theirs["rival"] = next(rivals)
-            theirs.save()
+            save_changes(session, rival=next(rivals))
         fake.dynamodb.on("PutItem session", after(beat))
         steady.advance(deadline.REQUEST / 50)
 
@@ -447,9 +432,8 @@ def test_cycling_of_an_ended_session_is_interrupted_and_revives_nothing(stack: S
 
 def test_cycling_keeps_a_token_that_another_request_refreshed(stack: Stack) -> None:
     session = save_session(token="old", a=1)
-    cycler, refresher = open_again(session), open_again(session)
-    refresher["token"] = "new"
-    refresher.save()
+    cycler = open_again(session)
+    save_changes(session, token="new")
     cycler["a"] = 2
     cycler.cycle_key()
     assert stored_item(cycler) == {"token": "new", "a": 2}

@@ -23,26 +23,9 @@ from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.session import next_cookie
 from sessions_kms.signals import session_refused
 from tests.sessions_kms.model.world import World
+from tests.sessions_kms.support import stories
 from tests.sessions_kms.support.stacks import install
 from tests.sessions_kms.support.stepping import with_waits
-from tests.sessions_kms.support.stories import (
-    NEW,
-    WITHIN,
-    ChangesItsKey,
-    ChangesItsKeyOverAnother,
-    Creates,
-    Ends,
-    Loads,
-    Saves,
-    SavesOverAnother,
-    SavesWithoutALook,
-    Story,
-    check_next_request,
-    open_session,
-    request_with_key,
-    save_content,
-    wait_until_true,
-)
 from tests.support.signals import connect_receiver
 
 T = TypeVar("T")
@@ -96,21 +79,21 @@ def cut(
 
 
 STORIES = [
-    Loads,
-    Creates,
-    Saves,
-    SavesOverAnother,
-    SavesWithoutALook,
-    ChangesItsKey,
-    ChangesItsKeyOverAnother,
-    Ends,
+    stories.Loads,
+    stories.Creates,
+    stories.Saves,
+    stories.SavesOverAnother,
+    stories.SavesWithoutALook,
+    stories.ChangesItsKey,
+    stories.ChangesItsKeyOverAnother,
+    stories.Ends,
 ]
 
 
-async def is_cut(story: Story, at: int, done: str) -> bool:
+async def is_cut(story: stories.Story, at: int, done: str) -> bool:
     """Do a story, cancelled at a step; False when it ended before. Check what is left."""
     cuts: list[Cut] = []
-    with next_cookie.keys_of(request_with_key(story.key)) as keys, deadline.request():
+    with next_cookie.keys_of(stories.request_with_key(story.key)) as keys, deadline.request():
         await story.prepare()
         task = asyncio.ensure_future(cut(story.steps(), at, done, cuts))
         await asyncio.wait([task])
@@ -125,20 +108,20 @@ async def is_cut(story: Story, at: int, done: str) -> bool:
     stands = story.world.truth(str(story.key))
     found = None if stands is None else stands.content
     assert found in list(story.may_stand()), (at, done)
-    if found is None and isinstance(story, ChangesItsKey):
+    if found is None and isinstance(story, stories.ChangesItsKey):
         moved = story.world.truth(keys.changed.new_key) if keys.changed else None
         assert moved is not None, "the session is lost"
-        assert moved.content == NEW | story.theirs | {"mine": 1}
+        assert moved.content == stories.NEW | story.theirs | {"mine": 1}
         story.key = keys.changed.new_key if keys.changed else None
         found = moved.content
-    await check_next_request(story, found)
+    await stories.check_next_request(story, found)
     return bool(cuts)
 
 
 @pytest.mark.parametrize("done", ["before", "later", "never"])
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
 async def test_operation_cancelled_at_any_step_leaves_a_valid_session_and_no_lock(
-    story: type[Story], done: str
+    story: type[stories.Story], done: str
 ) -> None:
     for at in count():
         world = World(1)
@@ -154,13 +137,13 @@ async def test_operation_cancelled_at_any_step_leaves_a_valid_session_and_no_loc
 async def in_lanes(world: World) -> list[WriteQueue[Any]]:
     """Wait until somebody saves; return the lanes."""
     lanes = world.processes[0].write_queues
-    await wait_until_true(lambda: len(lanes) > 0)
+    await stories.wait_until_true(lambda: len(lanes) > 0)
     return list(lanes._queues.values())
 
 
 async def test_tasks_that_save_one_session_share_writes(world: World) -> None:
-    key = save_content(a=1)
-    requests = [await open_session(key, **{f"key{each}": each}) for each in range(5)]
+    key = stories.save_content(a=1)
+    requests = [await stories.open_session(key, **{f"key{each}": each}) for each in range(5)]
     world.wire.calls.clear()
     await asyncio.gather(*(request._save() for request in requests))
     stands = world.truth(key)
@@ -172,13 +155,13 @@ async def test_tasks_that_save_one_session_share_writes(world: World) -> None:
 
 @pytest.mark.parametrize("who", [0, 1])
 async def test_others_write_when_one_of_them_is_cancelled(world: World, who: int) -> None:
-    key = save_content(a=1)
-    requests = [await open_session(key, **{f"key{each}": each}) for each in range(3)]
+    key = stories.save_content(a=1)
+    requests = [await stories.open_session(key, **{f"key{each}": each}) for each in range(3)]
     tasks = [asyncio.ensure_future(request._save()) for request in requests]
     (lane,) = await in_lanes(world)
-    await wait_until_true(lambda: len(lane.waiting()) == len(tasks))
+    await stories.wait_until_true(lambda: len(lane.waiting()) == len(tasks))
     tasks[who].cancel()
-    results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), WITHIN)
+    results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), stories.WITHIN)
     assert [type(each) for each in results].count(asyncio.CancelledError) == 1
     stands = world.truth(key)
     assert stands is not None
@@ -188,22 +171,25 @@ async def test_others_write_when_one_of_them_is_cancelled(world: World, who: int
 
 
 async def test_threads_and_tasks_wait_in_one_lane(world: World) -> None:
-    key = save_content(a=1)
-    requests = [await open_session(key, **{f"key{each}": each}) for each in range(6)]
+    key = stories.save_content(a=1)
+    requests = [await stories.open_session(key, **{f"key{each}": each}) for each in range(6)]
     threads = [threading.Thread(target=run_sync, args=(each._save(),)) for each in requests[::2]]
     for thread in threads:
         thread.start()
-    await asyncio.wait_for(asyncio.gather(*(each._save() for each in requests[1::2])), WITHIN)
+    await asyncio.wait_for(
+        asyncio.gather(*(each._save() for each in requests[1::2])), stories.WITHIN
+    )
     for thread in threads:
-        await asyncio.to_thread(thread.join, WITHIN)
+        await asyncio.to_thread(thread.join, stories.WITHIN)
     stands = world.truth(key)
     assert stands is not None
     assert stands.content == {"a": 1, **{f"key{each}": each for each in range(6)}}
 
 
 async def test_tasks_of_one_request_share_one_load(world: World) -> None:
-    session = SessionStore(save_content(a=1))
-    await open_session(str(session.session_key))  # The not-before moment is known from now on.
+    session = SessionStore(stories.save_content(a=1))
+    # The not-before moment is known from now on.
+    await stories.open_session(str(session.session_key))
     world.wire.calls.clear()
     found = await asyncio.gather(*(session._get_content() for _ in range(5)))
     assert found == [{"a": 1}] * 5
@@ -211,7 +197,7 @@ async def test_tasks_of_one_request_share_one_load(world: World) -> None:
 
 
 async def test_load_that_uses_its_own_session_is_rejected(world: World) -> None:
-    session = SessionStore(save_content(a=1))
+    session = SessionStore(stories.save_content(a=1))
     item = world.table.items
     for each in item.values():
         if "authTag" in each:
@@ -245,11 +231,11 @@ async def test_lock_goes_to_the_longest_waiter_that_has_not_left() -> None:
     for name in ("first", "second", "third"):
         context = Context()
         others.append(asyncio.Task(take_turn(turn, results, name), context=context))
-        await wait_until_true(lambda: len(turn._waiting) == len(others))
+        await stories.wait_until_true(lambda: len(turn._waiting) == len(others))
     others[0].cancel()
     await asyncio.wait([others[0]])
     turn.release()
-    await asyncio.wait_for(asyncio.gather(*others[1:]), WITHIN)
+    await asyncio.wait_for(asyncio.gather(*others[1:]), stories.WITHIN)
     assert results == ["second", "third"]
     assert not turn.is_locked
 
@@ -259,11 +245,11 @@ async def test_turn_of_a_cancelled_waiter_is_passed_on() -> None:
     await turn.acquire()
     context = Context()
     other = asyncio.Task(take_turn(turn, results, "other"), context=context)
-    await wait_until_true(lambda: len(turn._waiting) == 1)
+    await stories.wait_until_true(lambda: len(turn._waiting) == 1)
     turn.release()  # It is woken, and has not run yet.
     other.cancel()
     await asyncio.wait([other])
-    await asyncio.wait_for(take_turn(turn, results, "next"), WITHIN)
+    await asyncio.wait_for(take_turn(turn, results, "next"), stories.WITHIN)
     assert results == ["next"]
 
 
@@ -281,7 +267,7 @@ def test_turn_is_waited_for_on_the_requests_account() -> None:
 
     thread = threading.Thread(target=come)
     thread.start()
-    thread.join(WITHIN)
+    thread.join(stories.WITHIN)
     assert len(results) == 1
     turn.release()
     run_sync(turn.acquire())

@@ -22,7 +22,7 @@ from sessions_kms.format.attributes import ITEM_MAX_BYTES
 from sessions_kms.session.pending import PendingSave
 from sessions_kms.testing.dynamodb import Handle
 from tests.sessions_kms.support.memory_dynamodb import after, pass_unharmed
-from tests.sessions_kms.support.sessions import open_again, save_session, stored_item
+from tests.sessions_kms.support.sessions import open_again, save_changes, save_session, stored_item
 from tests.sessions_kms.support.stacks import Stack, another_process, install
 from tests.sessions_kms.support.stepping import in_time
 from tests.sessions_kms.support.stories import wait_until_true
@@ -268,9 +268,7 @@ def test_shared_write_that_was_not_applied_is_made_again_for_all(gate: Gate) -> 
 
     def beaten(put: Handle) -> Any:
         with another_process():
-            theirs = open_again(session)
-            theirs["theirs"] = True
-            theirs.save()
+            save_changes(session, theirs=True)
         raise ConnectionError
 
     gate.then = [pass_unharmed, beaten]
@@ -365,9 +363,7 @@ def test_process_that_won_pauses_for_one_latency(fake: Stack) -> None:
         session = save_session()
         mine = open_again(session)
         with another_process():
-            theirs = open_again(session)
-            theirs["theirs"] = True
-            theirs.save()
+            save_changes(session, theirs=True)
         mine["mine"] = 1
         mine.save()
         assert pauses == []

@@ -5,14 +5,7 @@ from dataclasses import replace
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sessions_kms.format.attributes import (
-    ANCESTOR_BYTES,
-    ANCESTORS_MAX,
-    ENCRYPTED_KEY_MAX_BYTES,
-    TEXT_MAX_BYTES,
-    Item,
-    item_size,
-)
+from sessions_kms.format import attributes
 from sessions_kms.format.item_types import owner_of
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.storage.session_items import BESIDE_MAX
@@ -25,7 +18,7 @@ def good_record() -> SessionRecord:
     return SessionRecord.from_item(load("signed_in").item)
 
 
-def counted_size(item: Item) -> int:
+def counted_size(item: attributes.Item) -> int:
     """Return what AWS's page on item sizes says, exactly.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
@@ -46,8 +39,8 @@ def counted_size(item: Item) -> int:
 @example(10)
 @example(101)
 def test_number_is_never_counted_below_its_real_size(number: int) -> None:
-    item: Item = {"n": {"N": str(number)}}
-    assert counted_size(item) <= item_size(item)
+    item: attributes.Item = {"n": {"N": str(number)}}
+    assert counted_size(item) <= attributes.item_size(item)
 
 
 @given(
@@ -66,9 +59,9 @@ def test_item_size_is_never_below_the_real_one_and_hardly_above(
         owner=owner_of("django", user_id),
         encrypted_data=data,
     ).to_item()
-    assert 0 <= item_size(item) - counted_size(item) <= 36
+    assert 0 <= attributes.item_size(item) - counted_size(item) <= 36
     typical = good_record().to_item()
-    assert item_size(typical) - counted_size(typical) <= 12
+    assert attributes.item_size(typical) - counted_size(typical) <= 12
 
 
 def test_overhead_is_as_documented() -> None:
@@ -91,9 +84,9 @@ def test_other_attributes_never_exceed_their_reserved_size() -> None:
     most = 10**38 - 1
     item = replace(
         good_record(),
-        encrypted_key=bytes(ENCRYPTED_KEY_MAX_BYTES),
-        owner="x" * TEXT_MAX_BYTES,
-        ancestors=bytes(ANCESTOR_BYTES * ANCESTORS_MAX),
+        encrypted_key=bytes(attributes.ENCRYPTED_KEY_MAX_BYTES),
+        owner="x" * attributes.TEXT_MAX_BYTES,
+        ancestors=bytes(attributes.ANCESTOR_BYTES * attributes.ANCESTORS_MAX),
         created_at=most,
         updated_at=most,
         ttl=most,

@@ -21,7 +21,7 @@ from sessions_kms.sealed_items.about import ABOUT
 from sessions_kms.sealed_items.leases import CLOCK_DIFFERENCE, Leases
 from sessions_kms.services import id_of, services
 from sessions_kms.session.links import LINKS
-from tests.sessions_kms.support.sessions import saved_key
+from tests.sessions_kms.support.sessions import save_changes, saved_key
 
 ADA, BOB = "1", "2"
 FIRST, SECOND = "1" * 64, "2" * 64
@@ -81,18 +81,14 @@ def create(scene: Scene) -> None:
 
 
 def save(scene: Scene) -> None:
-    session = SessionStore(scene.ada)
-    session["token"] = "new"
-    session.save()
+    save_changes(scene.ada, token="new")
 
 
 def merge(scene: Scene) -> None:
     """Save a session that another request has changed meanwhile."""
     session = SessionStore(scene.ada)
     session["token"] = "new"
-    other = SessionStore(scene.ada)
-    other["other"] = 2
-    other.save()
+    save_changes(scene.ada, other=2)
     scene.acknowledged["other"] = 2
     session.save()
 

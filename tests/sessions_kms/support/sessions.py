@@ -46,8 +46,19 @@ def again(session: SessionStore) -> SessionStore:
 
 def stored_item(session: SessionStore | str | None) -> dict[str, Any]:
     """Return the content of a session, or of a key, for the next request."""
-    key = session.session_key if isinstance(session, SessionStore) else session
-    return dict(SessionStore(key).items())
+    return dict(SessionStore(_key(session)).items())
+
+
+def save_changes(session: SessionStore | str | None, **changes: Any) -> SessionStore:
+    """Change a session, or that of a key, in another request; return it as that request has it."""
+    other = SessionStore(_key(session))
+    other.update(changes)
+    other.save()
+    return other
+
+
+def _key(session: SessionStore | str | None) -> str | None:
+    return session.session_key if isinstance(session, SessionStore) else session
 
 
 def is_alive(session: SessionStore) -> bool:
