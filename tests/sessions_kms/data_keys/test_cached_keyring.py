@@ -18,6 +18,7 @@ from tests.sessions_kms.support.fleet import (
     Process,
     decrypts,
     earlier_key,
+    read_earlier_key,
 )
 from tests.support.clock import FakeClock
 
@@ -33,60 +34,56 @@ def process() -> Process:
 def test_second_read_does_not_call_kms(process: Process) -> None:
     key = earlier_key(process)
     for _ in range(1000):
-        assert process.unwrap(key.encrypted, key.period) == key
+        assert process.read(key) == key
     assert decrypts(process) == 1
 
 
 def test_kms_is_called_again_exactly_at_the_maximum_age(process: Process) -> None:
-    key = earlier_key(process)
-    process.unwrap(key.encrypted, key.period)
+    key = read_earlier_key(process)
     process.clock.advance(MAX_AGE - 0.5)
-    process.unwrap(key.encrypted, key.period)
+    process.read(key)
     assert decrypts(process) == 1
     process.clock.advance(0.5)
-    process.unwrap(key.encrypted, key.period)
+    process.read(key)
     assert decrypts(process) == 2
     process.clock.advance(MAX_AGE - 0.5)
-    process.unwrap(key.encrypted, key.period)
+    process.read(key)
     assert decrypts(process) == 2
 
 
 def test_age_counts_from_before_the_kms_call(process: Process) -> None:
     key = earlier_key(process)
     process.kms.during = lambda _call: process.clock.advance(2)
-    process.unwrap(key.encrypted, key.period)
+    process.read(key)
     process.kms.during = lambda _call: None
     process.clock.advance(MAX_AGE - 2)
-    process.unwrap(key.encrypted, key.period)
+    process.read(key)
     assert decrypts(process) == 2
 
 
 def test_wall_clock_set_back_makes_no_key_live_longer() -> None:
     steady = FakeClock(0)
     process = Process(background=False, monotonic=steady)
-    key = earlier_key(process)
-    process.unwrap(key.encrypted, key.period)
+    key = read_earlier_key(process)
     process.clock.advance(-DAY)
     steady.advance(MAX_AGE - 0.5)
-    process.unwrap(key.encrypted, key.period)
+    process.read(key)
     assert decrypts(process) == 1
     steady.advance(0.5)
-    process.unwrap(key.encrypted, key.period)
+    process.read(key)
     assert decrypts(process) == 2
     process.kms.set_state(State.UNREACHABLE)
     steady.advance(MAX_STALE)
-    with pytest.raises(KMSUnavailable):
-        process.unwrap(key.encrypted, key.period)
+    process.fail_to_read(key)
     assert process.plaintexts() == set()
 
 
 def test_suspended_machine_makes_no_key_live_longer() -> None:
     steady = FakeClock(0)  # Stands still while the machine is suspended.
     process = Process(background=False, monotonic=steady)
-    key = earlier_key(process)
-    process.unwrap(key.encrypted, key.period)
+    key = read_earlier_key(process)
     process.clock.advance(MAX_AGE)
-    process.unwrap(key.encrypted, key.period)
+    process.read(key)
     assert decrypts(process) == 2
 
 
@@ -100,7 +97,7 @@ def test_blob_of_another_period_or_length_fails_cold_and_warm(
 ) -> None:
     key = earlier_key(process)
     if warm:
-        process.unwrap(key.encrypted, key.period)
+        process.read(key)
     with pytest.raises(InvalidRecord):
         process.unwrap(key.encrypted + more, key.period - earlier)
 
@@ -112,7 +109,7 @@ def test_least_recently_used_key_is_evicted_first() -> None:
     process = Process(background=False, max_entries=3)
     keys = [earlier_key(process) for _ in range(4)]
     for key in (*keys[:3], keys[0], keys[3]):
-        process.unwrap(key.encrypted, key.period)
+        process.read(key)
     assert decrypts(process) == 4
     process.unwrap(keys[0].encrypted, keys[0].period)
     assert decrypts(process) == 4
@@ -126,7 +123,7 @@ def test_flood_of_valid_keys_does_not_evict_the_current_one() -> None:
     current = process.generate(PERIOD)
     for _ in range(50):
         key = earlier_key(process)
-        process.unwrap(key.encrypted, key.period)
+        process.read(key)
     assert len(process.plaintexts()) == 10
     before = len(process.kms.calls)
     assert process.generate(PERIOD) == current
@@ -135,8 +132,7 @@ def test_flood_of_valid_keys_does_not_evict_the_current_one() -> None:
 
 
 def test_flood_of_forged_blobs_costs_a_call_each_and_evicts_nothing(process: Process) -> None:
-    key = earlier_key(process)
-    process.unwrap(key.encrypted, key.period)
+    key = read_earlier_key(process)
     current = process.generate(PERIOD)
     before = decrypts(process)
     for _ in range(3):
@@ -144,7 +140,7 @@ def test_flood_of_forged_blobs_costs_a_call_each_and_evicts_nothing(process: Pro
             with pytest.raises(InvalidRecord):
                 process.unwrap(b"forged %d" % number, PERIOD)
     assert decrypts(process) == before + 200
-    assert process.unwrap(key.encrypted, key.period) == key
+    assert process.read(key) == key
     assert process.unwrap(current.encrypted, PERIOD) == current
     assert decrypts(process) == before + 200
 
@@ -248,6 +244,6 @@ def test_number_of_kms_calls_follows_the_formula(process: Process) -> None:
     for _ in range(3600):
         process.clock.advance(1)
         for key in (*old, current):
-            process.unwrap(key.encrypted, key.period)
+            process.read(key)
     assert process.clock() == NOW + 3600
     assert len(process.kms.calls) - before == 3 * 3600 // MAX_AGE

@@ -70,7 +70,7 @@ class World:
     def read(self, number: int) -> None:
         record = self.records[number]
         try:
-            key = self.process.unwrap(record.encrypted, record.period)
+            key = self.process.read(record)
         except KMSUnavailable:
             assert self.was(State.UNREACHABLE) or self.was(State.REFUSING)
         else:

@@ -51,7 +51,7 @@ def confirm_key(process: Process, key: DataKey) -> DataKey:
 
 
 def unwrap_key(process: Process, key: DataKey) -> DataKey:
-    return process.unwrap(key.encrypted, key.period)
+    return process.read(key)
 
 
 def test_kms_is_called_once_more_and_then_trusted(process: Process) -> None:

@@ -10,10 +10,7 @@ import pytest
 from sessions_kms.aws.kms import DataKeyResponse, IncorrectKey
 from sessions_kms.concurrency.single_flight import _Flight
 from sessions_kms.data_keys.keyring import DataKey
-from sessions_kms.exceptions import (
-    InvalidRecord,
-    KMSUnavailable,
-)
+from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from tests.sessions_kms.support.fakes import FOREIGN_KEY, KEY, OLD_KEY, Call, FakeKMS, State
 from tests.sessions_kms.support.fleet import (
     DAY,
@@ -24,6 +21,7 @@ from tests.sessions_kms.support.fleet import (
     Process,
     decrypts,
     earlier_key,
+    read_earlier_key,
 )
 
 Stale = tuple[Process, Callable[[], DataKey]]
@@ -38,53 +36,44 @@ def process() -> Process:
 
 
 def test_outage_before_the_maximum_age_is_not_noticed(process: Process) -> None:
-    key = earlier_key(process)
-    process.unwrap(key.encrypted, key.period)
+    key = read_earlier_key(process)
     process.kms.set_state(State.UNREACHABLE)
     process.clock.advance(MAX_AGE - 0.5)
-    assert process.unwrap(key.encrypted, key.period) == key
+    assert process.read(key) == key
 
 
 @pytest.mark.parametrize("state", [State.UNREACHABLE, State.CUTTING, State.MISNAMING])
 def test_outage_is_survived_exactly_up_to_the_hard_cap(process: Process, state: State) -> None:
-    key = earlier_key(process)
-    process.unwrap(key.encrypted, key.period)
+    key = read_earlier_key(process)
     process.kms.set_state(state)
     process.clock.advance(MAX_STALE - 0.5)
-    assert process.unwrap(key.encrypted, key.period) == key
+    assert process.read(key) == key
     process.clock.advance(0.5)
-    with pytest.raises(KMSUnavailable):
-        process.unwrap(key.encrypted, key.period)
+    process.fail_to_read(key)
     assert process.plaintexts() == set()
 
 
 def test_hard_cap_counts_from_the_last_successful_unwrap(process: Process) -> None:
-    key = earlier_key(process)
-    process.unwrap(key.encrypted, key.period)
+    key = read_earlier_key(process)
     process.clock.advance(MAX_AGE)
-    process.unwrap(key.encrypted, key.period)
+    process.read(key)
     process.kms.set_state(State.UNREACHABLE)
     process.clock.advance(MAX_STALE - 0.5)
-    assert process.unwrap(key.encrypted, key.period) == key
+    assert process.read(key) == key
     process.clock.advance(0.5)
-    with pytest.raises(KMSUnavailable):
-        process.unwrap(key.encrypted, key.period)
+    process.fail_to_read(key)
 
 
 def test_outage_at_a_cold_start_raises(process: Process) -> None:
     key = earlier_key(process)
     process.kms.set_state(State.UNREACHABLE)
-    with pytest.raises(KMSUnavailable) as caught:
-        process.unwrap(key.encrypted, key.period)
-    assert caught.value.refused_key is None
+    assert process.fail_to_read(key) is None
 
 
 def test_keys_beyond_the_hard_cap_are_dropped_without_being_used(process: Process) -> None:
-    forgotten = earlier_key(process)
-    process.unwrap(forgotten.encrypted, forgotten.period)
+    read_earlier_key(process)
     process.clock.advance(MAX_STALE)
-    other = earlier_key(process)
-    process.unwrap(other.encrypted, other.period)
+    other = read_earlier_key(process)
     assert process.plaintexts() == {other.plaintext}
 
 
@@ -94,39 +83,35 @@ def test_after_a_failure_kms_is_left_alone_for_a_second(process: Process) -> Non
     for seconds, calls in ((0, 1), (0.5, 1), (0.5, 2), (0.5, 2)):
         process.clock.advance(seconds)
         with pytest.raises(KMSUnavailable):
-            process.unwrap(key.encrypted, key.period)
+            process.read(key)
         assert decrypts(process) == calls
 
 
 def test_after_a_failure_a_stale_key_serves_without_asking_for_a_second(process: Process) -> None:
-    key = earlier_key(process)
-    process.unwrap(key.encrypted, key.period)
+    key = read_earlier_key(process)
     process.kms.set_state(State.UNREACHABLE)
     process.clock.advance(MAX_AGE)
     for seconds, calls in ((0, 2), (0.5, 2), (0.5, 3)):
         process.clock.advance(seconds)
-        assert process.unwrap(key.encrypted, key.period) == key
+        assert process.read(key) == key
         assert decrypts(process) == calls
 
 
 def test_end_of_an_outage_is_found_after_the_back_off(process: Process) -> None:
     key = earlier_key(process)
     process.kms.set_state(State.UNREACHABLE)
-    with pytest.raises(KMSUnavailable):
-        process.unwrap(key.encrypted, key.period)
+    process.fail_to_read(key)
     process.kms.set_state(State.ENABLED)
-    with pytest.raises(KMSUnavailable):
-        process.unwrap(key.encrypted, key.period)
+    process.fail_to_read(key)
     process.clock.advance(1)
-    assert process.unwrap(key.encrypted, key.period) == key
+    assert process.read(key) == key
 
 
 def test_who_has_a_stale_key_does_not_wait_for_the_one_who_probes(process: Process) -> None:
-    key = earlier_key(process)
-    process.unwrap(key.encrypted, key.period)
+    key = read_earlier_key(process)
     process.kms.set_state(State.UNREACHABLE)
     process.clock.advance(MAX_AGE)
-    process.unwrap(key.encrypted, key.period)
+    process.read(key)
     process.clock.advance(1)
     other = threading.Thread(target=process.unwrap, args=(key.encrypted, key.period))
     waits: list[bool] = []
@@ -137,7 +122,7 @@ def test_who_has_a_stale_key_does_not_wait_for_the_one_who_probes(process: Proce
         waits.append(other.is_alive())
 
     process.kms.during = other_comes
-    assert process.unwrap(key.encrypted, key.period) == key
+    assert process.read(key) == key
     other.join(timeout=30)
     assert waits == [False]
 
@@ -211,15 +196,13 @@ def test_kms_is_probed_in_line_where_no_thread_can_be_started(use: str) -> None:
 
 def test_end_of_a_refusal_is_found_by_a_caller_despite_the_background_probe() -> None:
     process = Process()
-    key = earlier_key(process, key_id=OLD_KEY)
-    process.unwrap(key.encrypted, key.period)
+    key = read_earlier_key(process, key_id=OLD_KEY)
     process.kms.set_state(State.REFUSING, KEY)
     process.clock.advance(MAX_AGE)
-    with pytest.raises(KMSUnavailable):
-        process.unwrap(key.encrypted, key.period)
+    process.fail_to_read(key)
     process.kms.set_state(State.ENABLED, KEY)
     process.clock.advance(1)
-    assert process.unwrap(key.encrypted, key.period) == key
+    assert process.read(key) == key
 
 
 def test_hanging_probe_delays_no_other_key() -> None:
@@ -227,7 +210,7 @@ def test_hanging_probe_delays_no_other_key() -> None:
     keys = [earlier_key(process, period=PERIOD - DAY * age) for age in (1, 2)]
 
     def read_all() -> list[DataKey]:
-        return [process.unwrap(key.encrypted, key.period) for key in keys]
+        return [process.read(key) for key in keys]
 
     read_all()
     process.kms.set_state(State.UNREACHABLE)
@@ -261,12 +244,11 @@ def stale_in_an_outage(use: str, **options: Any) -> Stale:
 def test_who_has_no_key_waits_for_the_one_who_probes(process: Process) -> None:
     key = earlier_key(process)
     process.kms.set_state(State.UNREACHABLE)
-    with pytest.raises(KMSUnavailable):
-        process.unwrap(key.encrypted, key.period)
+    process.fail_to_read(key)
     process.clock.advance(1)
     process.kms.set_state(State.ENABLED)
     got: list[DataKey] = []
-    other = threading.Thread(target=lambda: got.append(process.unwrap(key.encrypted, key.period)))
+    other = threading.Thread(target=lambda: got.append(process.read(key)))
     came, enter = threading.Event(), process.cache._flights._enter
 
     def enter_and_tell(*arguments: Any) -> _Flight[DataKey]:
@@ -281,7 +263,7 @@ def test_who_has_no_key_waits_for_the_one_who_probes(process: Process) -> None:
         assert came.wait(timeout=30)
 
     process.kms.during = other_comes
-    assert process.unwrap(key.encrypted, key.period) == key
+    assert process.read(key) == key
     other.join(timeout=30)
     assert (got, decrypts(process)) == ([key], 2)
 
@@ -299,9 +281,7 @@ def test_failure_is_forgotten_once_the_key_came_by_another_way(process: Process)
 def test_key_that_no_kms_key_wrapped_blames_nothing(process: Process) -> None:
     current = process.generate(PERIOD)
     foreign = earlier_key(process, key_id=FOREIGN_KEY)
-    with pytest.raises(KMSUnavailable) as caught:
-        process.unwrap(foreign.encrypted, foreign.period)
-    assert caught.value.refused_key is None
+    assert process.fail_to_read(foreign) is None
     assert process.plaintexts() == {current.plaintext}
 
 
@@ -318,33 +298,28 @@ def test_stale_keys_serve_while_kms_attributes_keys_to_others() -> None:
 
     kms = Mistaken()
     process = Process(kms, background=False)
-    key = earlier_key(process)
-    process.unwrap(key.encrypted, key.period)
+    key = read_earlier_key(process)
     kms.mistaken = True
     process.clock.advance(MAX_STALE - 0.5)
-    assert process.unwrap(key.encrypted, key.period) == key
+    assert process.read(key) == key
 
 
 # Refusals
 
 
 def test_revocation_takes_effect_at_the_maximum_age(process: Process) -> None:
-    key = earlier_key(process)
-    process.unwrap(key.encrypted, key.period)
+    key = read_earlier_key(process)
     process.kms.set_state(State.REFUSING)
     process.clock.advance(MAX_AGE - 0.5)
-    assert process.unwrap(key.encrypted, key.period) == key
+    assert process.read(key) == key
     process.clock.advance(0.5)
-    with pytest.raises(KMSUnavailable) as caught:
-        process.unwrap(key.encrypted, key.period)
-    assert caught.value.refused_key == KEY
+    assert process.fail_to_read(key) == KEY
     assert process.plaintexts() == set()
 
 
 def test_refusal_drops_all_that_this_kms_key_unwrapped(process: Process) -> None:
     current = process.generate(PERIOD)
-    key = earlier_key(process)
-    process.unwrap(key.encrypted, key.period)
+    key = read_earlier_key(process)
     process.kms.set_state(State.REFUSING)
     newcomer = b"any other blob"
     with pytest.raises(KMSUnavailable):
@@ -359,13 +334,10 @@ def test_refusal_drops_all_that_this_kms_key_unwrapped(process: Process) -> None
 
 def test_refusal_by_a_previous_kms_key_fails_its_records_only(process: Process) -> None:
     current = process.generate(PERIOD)
-    old = earlier_key(process, key_id=OLD_KEY)
-    process.unwrap(old.encrypted, old.period)
+    old = read_earlier_key(process, key_id=OLD_KEY)
     process.kms.set_state(State.REFUSING, OLD_KEY)
     process.clock.advance(MAX_AGE)
-    with pytest.raises(KMSUnavailable) as caught:
-        process.unwrap(old.encrypted, old.period)
-    assert caught.value.refused_key == OLD_KEY
+    assert process.fail_to_read(old) == OLD_KEY
     assert process.plaintexts() == {current.plaintext}
     assert process.unwrap(current.encrypted, PERIOD) == current
     assert process.generate(PERIOD) == current
@@ -374,60 +346,50 @@ def test_refusal_by_a_previous_kms_key_fails_its_records_only(process: Process) 
 def test_refusal_by_one_previous_kms_key_takes_effect_while_another_still_unwraps() -> None:
     process = Process(background=False, decrypt_key_ids=(OLD_KEY, FOREIGN_KEY))
     old, oldest = (earlier_key(process, key_id=key_id) for key_id in (OLD_KEY, FOREIGN_KEY))
-    process.unwrap(old.encrypted, old.period)
+    process.read(old)
     process.kms.set_state(State.REFUSING, OLD_KEY)
     process.clock.advance(MAX_AGE)
-    assert process.unwrap(oldest.encrypted, oldest.period) == oldest
-    with pytest.raises(KMSUnavailable) as caught:
-        process.unwrap(old.encrypted, old.period)
-    assert caught.value.refused_key == OLD_KEY
+    assert process.read(oldest) == oldest
+    assert process.fail_to_read(old) == OLD_KEY
     assert process.plaintexts() == {oldest.plaintext}
 
 
 def test_refusal_by_one_previous_kms_key_is_not_hidden_by_an_outage_of_another() -> None:
     process = Process(background=False, decrypt_key_ids=(OLD_KEY, FOREIGN_KEY))
-    old = earlier_key(process, key_id=OLD_KEY)
-    process.unwrap(old.encrypted, old.period)
+    old = read_earlier_key(process, key_id=OLD_KEY)
     process.kms.set_state(State.REFUSING, OLD_KEY)
     process.kms.set_state(State.UNREACHABLE, FOREIGN_KEY)
     process.clock.advance(MAX_AGE)
-    with pytest.raises(KMSUnavailable) as caught:
-        process.unwrap(old.encrypted, old.period)
-    assert caught.value.refused_key == OLD_KEY
+    assert process.fail_to_read(old) == OLD_KEY
     assert process.plaintexts() == set()
 
 
 def test_refusal_by_the_current_kms_key_keeps_keys_of_a_previous_one(
     process: Process,
 ) -> None:
-    old = earlier_key(process, key_id=OLD_KEY)
-    process.unwrap(old.encrypted, old.period)
+    old = read_earlier_key(process, key_id=OLD_KEY)
     process.kms.set_state(State.REFUSING, KEY)
     with pytest.raises(KMSUnavailable):
         process.generate(PERIOD)
-    assert process.unwrap(old.encrypted, old.period) == old
+    assert process.read(old) == old
 
 
 def test_refusal_by_the_current_kms_key_ends_stale_keys_of_others(
     process: Process,
 ) -> None:
-    old = earlier_key(process, key_id=OLD_KEY)
-    process.unwrap(old.encrypted, old.period)
+    old = read_earlier_key(process, key_id=OLD_KEY)
     process.kms.set_state(State.REFUSING, KEY)
     process.clock.advance(MAX_AGE)
-    with pytest.raises(KMSUnavailable) as caught:
-        process.unwrap(old.encrypted, old.period)
-    assert caught.value.refused_key == KEY
+    assert process.fail_to_read(old) == KEY
 
 
 def test_refusal_that_ends_is_found_after_the_back_off(process: Process) -> None:
     key = earlier_key(process)
     process.kms.set_state(State.REFUSING)
-    with pytest.raises(KMSUnavailable):
-        process.unwrap(key.encrypted, key.period)
+    process.fail_to_read(key)
     process.kms.set_state(State.ENABLED)
     process.clock.advance(1)
-    assert process.unwrap(key.encrypted, key.period) == key
+    assert process.read(key) == key
 
 
 # Bad blobs
@@ -435,8 +397,7 @@ def test_refusal_that_ends_is_found_after_the_back_off(process: Process) -> None
 
 def test_bad_blob_touches_no_other_key(process: Process) -> None:
     current = process.generate(PERIOD)
-    key = earlier_key(process)
-    process.unwrap(key.encrypted, key.period)
+    key = read_earlier_key(process)
     with pytest.raises(InvalidRecord):
         process.unwrap(b"forged", PERIOD)
     assert process.plaintexts() == {current.plaintext, key.plaintext}

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from http.client import HTTPConnection
 from subprocess import DEVNULL
@@ -20,7 +20,7 @@ from sessions_kms.format.record import Header, SessionRecord
 from sessions_kms.signals import session_refused
 from tests.sessions_kms.support import checked_store
 from tests.sessions_kms.support.check_ids import CHECKS
-from tests.sessions_kms.support.checked_store import REGION, Store, check, client, proxied, troubles
+from tests.sessions_kms.support.checked_store import REGION, Store, check, client, troubles
 from tests.sessions_kms.support.faults import (
     Exchange,
     Fault,
@@ -37,16 +37,11 @@ from tests.support.waiting import wait_until
 
 servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 store = checked_store.store
+proxy = checked_store.table_proxy
 # With the built-in client the engine reads again on another connection what such a response claims.
 BELIEVING = {"CLIENT": "boto"}
 APPLIED = json.dumps({"ConsumedCapacity": {"CapacityUnits": 1.0}}).encode()
 SAVE = b"#revision = :revision"  # the condition of a save
-
-
-@pytest.fixture
-def proxy(store: Store, roto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    with proxied("DYNAMODB", roto_url, monkeypatch) as proxy:
-        yield proxy
 
 
 def after(count: int, fault: Fault) -> Fault:

@@ -47,11 +47,10 @@ def test_one_of_a_key_that_is_not_configured_is_found_and_deleted_by_the_remedy(
     store: Store,
 ) -> None:
     publish(store, wrap_by(new_key()))
-    found = troubles(canary=True)
-    assert list(found) == ["data key"]
-    assert found["data key"].level == "warning"
-    assert found["data key"].detail.endswith("wrapped by a KMS key that is not configured")
-    apply(found["data key"].remedy)
+    found = checked_store.only_trouble("data key", canary=True)
+    assert found.level == "warning"
+    assert found.detail.endswith("wrapped by a KMS key that is not configured")
+    apply(found.remedy)
     assert store.items() == []
     assert troubles(canary=True) == {}
 
@@ -75,11 +74,10 @@ def test_one_of_the_previous_key_is_to_be_rewrapped(store: Store) -> None:
     previous = new_key()
     publish(store, wrap_by(previous))
     store.configure(DECRYPT_KEY_IDS=[previous])
-    found = troubles(canary=True)
-    assert list(found) == ["data key"]
-    assert found["data key"].level == "warning"
-    assert found["data key"].detail == f"wrapped by the previous key {previous}"
-    assert "`manage.py rewrap_sessions`" in found["data key"].remedy
+    found = checked_store.only_trouble("data key", canary=True)
+    assert found.level == "warning"
+    assert found.detail == f"wrapped by the previous key {previous}"
+    assert "`manage.py rewrap_sessions`" in found.remedy
     call_command("rewrap_sessions", "--no-input", "--no-wait", stdout=StringIO())
     services.reset()
     assert troubles(canary=True) == {}
@@ -104,10 +102,9 @@ def test_damaged_one_is_found_by_a_look_and_deleted_by_the_remedy(
     store: Store, encrypted: bytes
 ) -> None:
     publish(store, encrypted or b"x" * 7000)
-    found = troubles()
-    assert list(found) == ["data key"]
-    assert "damaged" in found["data key"].detail
-    apply(found["data key"].remedy)
+    found = checked_store.only_trouble("data key")
+    assert "damaged" in found.detail
+    apply(found.remedy)
     assert troubles() == {}
 
 

@@ -18,6 +18,7 @@ from tests.sessions_kms.support.checked_store import (
     client,
     expect_denial,
     new_key,
+    only_trouble,
     proxied,
     troubles,
     without_rotation,
@@ -27,6 +28,7 @@ from tests.support.local_kms import LocalKMS
 
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 store = checked_store.store
+table_proxy = checked_store.table_proxy
 NO_KEY = f"arn:aws:kms:{REGION}:123456789012:key/00000000-0000-0000-0000-000000000000"
 OTHER_REGION = "eu-central-1"
 
@@ -36,14 +38,6 @@ def proxy(
     store: Store, local_kms: LocalKMS, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[FaultProxy]:
     with proxied("KMS", local_kms.url, monkeypatch) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def table_proxy(
-    store: Store, roto_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[FaultProxy]:
-    with proxied("DYNAMODB", roto_url, monkeypatch) as proxy:
         yield proxy
 
 
@@ -131,10 +125,9 @@ def test_key_of_the_wrong_kind_is_found_and_replaced_as_the_remedy_says(
     # No KMS here has keys of these kinds, so one's description is changed on the way.
     wrong = describe_with("KeyMetadata", **members)
     proxy.on("DescribeKey", wrong, matching=store.key.encode())
-    found = troubles(canary=True)
-    assert list(found) == [name]
-    assert (found[name].level, found[name].detail) == ("failing", detail)
-    assert "`manage.py create_session_store --create-key`" in found[name].remedy
+    found = only_trouble(name, canary=True)
+    assert (found.level, found.detail) == ("failing", detail)
+    assert "`manage.py create_session_store --create-key`" in found.remedy
     out = StringIO()
     call_command(
         "create_session_store", "--create-key", "--alias", f"alias/{store.table}", "--json",
@@ -154,10 +147,9 @@ def the_data_key(store: Store) -> dict[str, Any]:
 def test_rotation_that_is_off_is_found_and_enabled_by_the_remedy(store: Store) -> None:
     store.key = without_rotation()
     store.configure()
-    found = troubles()
-    assert list(found) == ["kms key rotation"]
-    assert (found["kms key rotation"].level, found["kms key rotation"].detail) == ("warning", "off")
-    apply(found["kms key rotation"].remedy)
+    found = only_trouble("kms key rotation")
+    assert (found.level, found.detail) == ("warning", "off")
+    apply(found.remedy)
     assert troubles() == {}
 
 
@@ -188,10 +180,9 @@ def replicate_to(region: str) -> Callable[..., Any]:
 
 def test_key_of_one_region_under_a_global_table_is_found(table_proxy: FaultProxy) -> None:
     table_proxy.on("DescribeTable", replicate_to(OTHER_REGION))
-    found = troubles()
-    assert list(found) == ["kms key Regions"]
-    assert found["kms key Regions"].level == "warning"
-    assert found["kms key Regions"].detail.startswith(f"only {REGION}, but")
+    found = only_trouble("kms key Regions")
+    assert found.level == "warning"
+    assert found.detail.startswith(f"only {REGION}, but")
     table_proxy.heal()
     assert troubles() == {}
 
@@ -206,10 +197,9 @@ def test_multi_region_key_without_a_replica_is_found(
         times=1,
     )
     table_proxy.on("DescribeTable", replicate_to(OTHER_REGION))
-    found = troubles()
-    assert list(found) == ["kms key Regions"]
-    assert found["kms key Regions"].detail.startswith(f"no replica in {OTHER_REGION}")
-    assert found["kms key Regions"].remedy == (
+    found = only_trouble("kms key Regions")
+    assert found.detail.startswith(f"no replica in {OTHER_REGION}")
+    assert found.remedy == (
         f"`aws kms replicate-key --key-id {store.key_id} --replica-region {OTHER_REGION}`"
     )
     replicated = primary | {"ReplicaKeys": [{"Region": OTHER_REGION}]}
@@ -225,10 +215,9 @@ def test_previous_key_that_is_disabled_is_found(store: Store) -> None:
     store.configure(DECRYPT_KEY_IDS=[previous])
     assert troubles() == {}
     client("kms").disable_key(KeyId=previous.rpartition("/")[2])
-    found = troubles()
-    assert list(found) == ["previous kms keys"]
-    assert found["previous kms keys"].level == "failing"
-    assert found["previous kms keys"].detail == f"{previous} is Disabled"
+    found = only_trouble("previous kms keys")
+    assert found.level == "failing"
+    assert found.detail == f"{previous} is Disabled"
     client("kms").enable_key(KeyId=previous.rpartition("/")[2])
     assert troubles() == {}
 

@@ -6,7 +6,7 @@ import pytest
 
 from sessions_kms.storage import not_before
 from tests.sessions_kms.support import checked_store
-from tests.sessions_kms.support.checked_store import Store, client, troubles
+from tests.sessions_kms.support.checked_store import Store, client, only_trouble, troubles
 from tests.sessions_kms.support.commands import end
 
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
@@ -21,10 +21,9 @@ def put(store: Store, item_id: str = ITEM, **attributes: int) -> None:
 
 def test_far_future_cutoff_fails_until_sessions_are_ended_again(store: Store) -> None:
     put(store, version=1, notBefore=int(time.time()) + 86_400)
-    found = troubles()
-    assert list(found) == ["not-before"]
-    assert found["not-before"].level == "failing"
-    assert "end_sessions --all" in found["not-before"].remedy
+    found = only_trouble("not-before")
+    assert found.level == "failing"
+    assert "end_sessions --all" in found.remedy
     assert end("--all").status == 0
     assert troubles() == {}
 
@@ -43,9 +42,8 @@ def test_moment_of_a_provider_far_ahead_is_named(
 
 def test_moment_a_little_ahead_is_a_warning(store: Store) -> None:
     put(store, version=1, notBefore=int(time.time()) + 290)
-    found = troubles()
-    assert list(found) == ["not-before"]
-    assert found["not-before"].level == "warning"
+    found = only_trouble("not-before")
+    assert found.level == "warning"
 
 
 def test_moment_that_cannot_be_read_is_failing(store: Store) -> None:

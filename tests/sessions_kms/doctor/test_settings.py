@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.sessions_kms.support import checked_store
-from tests.sessions_kms.support.checked_store import Store, check, troubles
+from tests.sessions_kms.support.checked_store import Store, check, only_trouble, troubles
 
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 store = checked_store.store
@@ -34,10 +34,9 @@ def test_fault_is_reported_by_its_id_and_fixed_by_the_remedy(store: Store, check
     before = {name: getattr(settings, name, None) for name in changes}
     for name, value in changes.items():
         setattr(settings, name, value)
-    found = troubles()
-    assert list(found) == [check_id]
-    assert found[check_id].level == "warning"
-    assert remedy in found[check_id].remedy
+    found = only_trouble(check_id)
+    assert found.level == "warning"
+    assert remedy in found.remedy
     for name, value in before.items():
         setattr(settings, name, value)
     assert troubles() == {}

@@ -51,11 +51,10 @@ def test_unknown_version_is_found(store: Store) -> None:
     session = save_session(cart=[1])
     save_session(cart=[2])
     change(store, session, version={"N": "2"}, tags={"SS": ["unknown", "type"]})
-    found = troubles()
-    assert list(found) == ["sample format"]
-    assert found["sample format"].level == "warning"
-    assert found["sample format"].detail == "1 of 2 sessions are not of version 1"
-    assert "newer release" in found["sample format"].remedy
+    found = checked_store.only_trouble("sample format")
+    assert found.level == "warning"
+    assert found.detail == "1 of 2 sessions are not of version 1"
+    assert "newer release" in found.remedy
     session.delete()
     assert troubles() == {}
 
@@ -66,11 +65,10 @@ def test_sessions_that_ttl_should_have_deleted_are_found(store: Store) -> None:
     now = int(time.time())
     change(store, overdue, ttl={"N": str(now - 49 * 3600)})
     change(store, late, ttl={"N": str(now - 47 * 3600)})
-    found = troubles()
-    assert list(found) == ["sample expired"]
-    assert found["sample expired"].level == "warning"
-    assert found["sample expired"].detail == "1 of 2 sessions ended more than 48 hours ago"
-    assert "TimeToLiveDeletedItemCount" in found["sample expired"].remedy
+    found = checked_store.only_trouble("sample expired")
+    assert found.level == "warning"
+    assert found.detail == "1 of 2 sessions ended more than 48 hours ago"
+    assert "TimeToLiveDeletedItemCount" in found.remedy
     overdue.delete()
     assert troubles() == {}
 
@@ -93,10 +91,9 @@ def test_sessions_that_ended_while_ttl_was_off_are_deleted_by_the_remedy(store: 
 @on_aws
 def test_session_near_the_limit_of_an_item_is_found(store: Store) -> None:
     session = save_session(cart="x" * 310 * 1024)
-    found = troubles()
-    assert list(found) == ["sample size"]
-    assert found["sample size"].level == "warning"
-    assert found["sample size"].detail.startswith("the largest has 317,")
+    found = checked_store.only_trouble("sample size")
+    assert found.level == "warning"
+    assert found.detail.startswith("the largest has 317,")
     session["cart"] = []
     session.save()
     assert troubles() == {}

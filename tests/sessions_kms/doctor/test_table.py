@@ -1,7 +1,7 @@
 """Each fault of a table is provoked, found alone, and gone when its remedy was applied."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +17,7 @@ from tests.sessions_kms.support.checked_store import (
     apply,
     client,
     expect_denial,
-    proxied,
+    only_trouble,
     troubles,
 )
 from tests.sessions_kms.support.faults import FaultProxy, change_response, error, hold_exchange
@@ -25,12 +25,7 @@ from tests.sessions_kms.support.stacks import on_aws
 
 servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 store = checked_store.store
-
-
-@pytest.fixture
-def proxy(store: Store, roto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    with proxied("DYNAMODB", roto_url, monkeypatch) as proxy:
-        yield proxy
+proxy = checked_store.table_proxy
 
 
 def set_ttl(store: Store, attribute: str | None) -> None:
@@ -78,11 +73,10 @@ FAULTS: dict[str, tuple[Callable[[Store], object], str, str]] = {
 def test_fault_is_the_only_one_and_its_remedy_fixes_it(store: Store, name: str) -> None:
     break_it, level, detail = FAULTS[name]
     break_it(store)
-    found = troubles()
-    assert list(found) == [name]
-    assert found[name].level == level
-    assert found[name].detail.startswith(detail)
-    apply(found[name].remedy)
+    found = only_trouble(name)
+    assert found.level == level
+    assert found.detail.startswith(detail)
+    apply(found.remedy)
     assert troubles() == {}
 
 
@@ -137,14 +131,13 @@ def test_index_of_another_schema_is_found(store: Store) -> None:
 @on_aws
 def test_ttl_on_another_attribute_is_found(store: Store) -> None:
     set_ttl(store, "expires")
-    found = troubles()
-    assert list(found) == ["table TTL"]
-    assert found["table TTL"].detail == "ENABLED on expires, not on ttl"
+    found = only_trouble("table TTL")
+    assert found.detail == "ENABLED on expires, not on ttl"
     client("dynamodb").update_time_to_live(
         TableName=store.table,
         TimeToLiveSpecification={"Enabled": False, "AttributeName": "expires"},
     )
-    apply(found["table TTL"].remedy)
+    apply(found.remedy)
     assert troubles() == {}
 
 

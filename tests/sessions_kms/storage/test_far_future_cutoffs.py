@@ -29,13 +29,8 @@ AHEAD = 300
 
 
 @pytest.fixture
-def source() -> CutoffSource:
-    return CutoffSource()
-
-
-@pytest.fixture
-def not_before(source: CutoffSource, clock: FakeClock) -> NotBefore:
-    return NotBefore(as_coroutine(source), at_least=0, clock=clock)
+def source(clock: FakeClock) -> CutoffSource:
+    return CutoffSource(clock)
 
 
 def put(stack: Stack, moment: int, item_id: str = ITEM) -> None:
@@ -66,53 +61,47 @@ def parts_of(stack: Stack) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("ahead", "counts"), [(0, True), (AHEAD, True), (AHEAD + 1, False)])
 def test_moment_more_than_five_minutes_ahead_does_not_count(
-    not_before: NotBefore, source: CutoffSource, ahead: int, counts: bool
+    source: CutoffSource, ahead: int, counts: bool
 ) -> None:
     source.moment = NOW + ahead
-    assert run_sync(not_before.moment()) == (NOW + ahead if counts else 0)
+    assert source.cutoff() == (NOW + ahead if counts else 0)
 
 
-def test_moment_counts_once_it_is_five_minutes_ahead(
-    not_before: NotBefore, source: CutoffSource, clock: FakeClock
-) -> None:
+def test_moment_counts_once_it_is_five_minutes_ahead(source: CutoffSource) -> None:
     source.moment = NOW + 600
-    assert run_sync(not_before.moment()) == 0
-    clock.advance(299)
-    assert run_sync(not_before.moment()) == 0
-    clock.advance(30)
-    assert run_sync(not_before.moment()) == NOW + 600
+    assert source.cutoff() == 0
+    source.clock.advance(299)
+    assert source.cutoff() == 0
+    source.clock.advance(30)
+    assert source.cutoff() == NOW + 600
 
 
-def test_moment_far_ahead_lowers_nothing_that_was_accepted(
-    not_before: NotBefore, source: CutoffSource, clock: FakeClock
-) -> None:
+def test_moment_far_ahead_lowers_nothing_that_was_accepted(source: CutoffSource) -> None:
     source.moment = NOW - 10
-    run_sync(not_before.moment())
+    source.cutoff()
     for moment in (NOW + 86_400, NOW - 100, 0, FAR):
         source.moment = moment
-        clock.advance(30)
-        assert run_sync(not_before.moment()) == NOW - 10
+        source.clock.advance(30)
+        assert source.cutoff() == NOW - 10
 
 
-def test_accepted_cutoff_survives_a_clock_that_is_set_back(
-    not_before: NotBefore, source: CutoffSource, clock: FakeClock
-) -> None:
+def test_accepted_cutoff_survives_a_clock_that_is_set_back(source: CutoffSource) -> None:
     source.moment = NOW
-    run_sync(not_before.moment())
-    clock.advance(-86_400)
+    source.cutoff()
+    source.clock.advance(-86_400)
     source.moment = 0
-    assert run_sync(not_before.moment()) == NOW
+    assert source.cutoff() == NOW
 
 
 def test_moment_far_ahead_is_read_as_often_as_another_and_is_no_outage(
-    not_before: NotBefore, source: CutoffSource, clock: FakeClock
+    source: CutoffSource,
 ) -> None:
     source.moment = FAR
     for reads in range(1, 5):
-        assert run_sync(not_before.moment()) == 0
-        assert not_before.cached() == 0
+        assert source.cutoff() == 0
+        assert source.not_before.cached() == 0
         assert source.reads == reads
-        clock.advance(30)
+        source.clock.advance(30)
 
 
 def test_setting_far_ahead_does_not_count_until_it_is_near(
@@ -158,10 +147,10 @@ def alarms(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_alarm_names_setting_difference_and_remedy(
-    not_before: NotBefore, source: CutoffSource, caplog: pytest.LogCaptureFixture
+    source: CutoffSource, caplog: pytest.LogCaptureFixture
 ) -> None:
     source.moment = NOW + 86_400
-    run_sync(not_before.moment())
+    source.cutoff()
     (told,) = alarms(caplog)
     assert "86,400 s ahead" in told
     assert "end_sessions" in told
@@ -179,26 +168,26 @@ def test_alarm_names_the_setting_and_the_provider(
 
 
 def test_alarm_is_repeated_hourly_and_at_each_other_moment(
-    not_before: NotBefore, source: CutoffSource, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    source: CutoffSource, caplog: pytest.LogCaptureFixture
 ) -> None:
     source.moment = FAR
     for _ in range(ALARM_EVERY // 30):
-        run_sync(not_before.moment())
-        clock.advance(30)
+        source.cutoff()
+        source.clock.advance(30)
     assert len(alarms(caplog)) == 1
-    run_sync(not_before.moment())
+    source.cutoff()
     assert len(alarms(caplog)) == 2
     source.moment = FAR + 1
-    clock.advance(30)
-    run_sync(not_before.moment())
+    source.clock.advance(30)
+    source.cutoff()
     assert len(alarms(caplog)) == 3
 
 
 def test_no_alarm_for_a_valid_cutoff(
-    not_before: NotBefore, source: CutoffSource, caplog: pytest.LogCaptureFixture
+    source: CutoffSource, caplog: pytest.LogCaptureFixture
 ) -> None:
     source.moment = NOW + AHEAD
-    run_sync(not_before.moment())
+    source.cutoff()
     assert alarms(caplog) == []
 
 

@@ -21,39 +21,30 @@ from tests.support.clock import FakeClock
 
 
 @pytest.fixture
-def source() -> CutoffSource:
-    return CutoffSource(1000)
+def source(clock: FakeClock) -> CutoffSource:
+    return CutoffSource(clock, 1000)
 
 
-@pytest.fixture
-def not_before(source: CutoffSource, clock: FakeClock) -> NotBefore:
-    return NotBefore(as_coroutine(source), at_least=0, clock=clock)
-
-
-def test_first_use_reads(not_before: NotBefore, source: CutoffSource) -> None:
+def test_first_use_reads(source: CutoffSource) -> None:
     assert source.reads == 0
-    assert run_sync(not_before.moment()) == 1000
+    assert source.cutoff() == 1000
     assert source.reads == 1
 
 
-def test_it_is_read_again_at_30_seconds_and_not_before(
-    not_before: NotBefore, source: CutoffSource, clock: FakeClock
-) -> None:
-    run_sync(not_before.moment())
+def test_it_is_read_again_at_30_seconds_and_not_before(source: CutoffSource) -> None:
+    source.cutoff()
     source.moment = 2000
-    clock.advance(29.999)
-    assert (run_sync(not_before.moment()), source.reads) == (1000, 1)
-    clock.advance(0.001)
-    assert (run_sync(not_before.moment()), source.reads) == (2000, 2)
+    source.clock.advance(29.999)
+    assert (source.cutoff(), source.reads) == (1000, 1)
+    source.clock.advance(0.001)
+    assert (source.cutoff(), source.reads) == (2000, 2)
 
 
-def test_cutoff_never_decreases_whatever_the_table_returns(
-    not_before: NotBefore, source: CutoffSource, clock: FakeClock
-) -> None:
-    run_sync(not_before.moment())
+def test_cutoff_never_decreases_whatever_the_table_returns(source: CutoffSource) -> None:
+    source.cutoff()
     source.moment = 0  # The item was deleted, or the table restored.
-    clock.advance(30)
-    assert run_sync(not_before.moment()) == 1000
+    source.clock.advance(30)
+    assert source.cutoff() == 1000
 
 
 def test_cutoff_raised_during_a_read_stays_raised(clock: FakeClock) -> None:
@@ -71,32 +62,30 @@ def test_setting_applies_if_the_table_has_less(source: CutoffSource, clock: Fake
 
 @pytest.mark.parametrize("error", [TableUnavailable(), InvalidRecord("notBefore")])
 def test_unreadable_cutoff_is_used_for_60_seconds_and_then_unavailable(
-    not_before: NotBefore, source: CutoffSource, clock: FakeClock, error: Exception
+    source: CutoffSource, error: Exception
 ) -> None:
-    run_sync(not_before.moment())
+    source.cutoff()
     source.error = error
-    clock.advance(59.999)
-    assert run_sync(not_before.moment()) == 1000
-    clock.advance(0.001)
+    source.clock.advance(59.999)
+    assert source.cutoff() == 1000
+    source.clock.advance(0.001)
     with pytest.raises(TableUnavailable):
-        run_sync(not_before.moment())
+        source.cutoff()
 
 
-def test_cutoff_unreadable_from_the_start_is_unavailable(
-    not_before: NotBefore, source: CutoffSource
-) -> None:
+def test_cutoff_unreadable_from_the_start_is_unavailable(source: CutoffSource) -> None:
     source.error = TableUnavailable()
     with pytest.raises(TableUnavailable):
-        run_sync(not_before.moment())
+        source.cutoff()
 
 
 def test_log_of_a_first_use_that_fails_has_the_cause(
-    not_before: NotBefore, source: CutoffSource, caplog: pytest.LogCaptureFixture
+    source: CutoffSource, caplog: pytest.LogCaptureFixture
 ) -> None:
     source.error = TableUnavailable()
     source.error.__cause__ = RuntimeError("ResourceNotFoundException")
     with pytest.raises(TableUnavailable) as caught:
-        run_sync(not_before.moment())
+        source.cutoff()
     outage = Outage(logging.getLogger("test"), "table", "The session table")
     outage.refused(caught.value)
     assert caplog.messages[0].startswith(
@@ -104,50 +93,42 @@ def test_log_of_a_first_use_that_fails_has_the_cause(
     )
 
 
-def test_unreadable_it_is_tried_every_5_seconds_while_it_still_serves(
-    not_before: NotBefore, source: CutoffSource, clock: FakeClock
-) -> None:
-    run_sync(not_before.moment())
+def test_unreadable_it_is_tried_every_5_seconds_while_it_still_serves(source: CutoffSource) -> None:
+    source.cutoff()
     source.error = TableUnavailable()
-    clock.advance(30)
-    run_sync(not_before.moment())
-    clock.advance(4.999)
-    run_sync(not_before.moment())
+    source.clock.advance(30)
+    source.cutoff()
+    source.clock.advance(4.999)
+    source.cutoff()
     assert source.reads == 2
-    clock.advance(0.001)
-    run_sync(not_before.moment())
+    source.clock.advance(0.001)
+    source.cutoff()
     assert source.reads == 3
 
 
-def test_it_serves_again_as_soon_as_it_is_readable(
-    not_before: NotBefore, source: CutoffSource, clock: FakeClock
-) -> None:
-    run_sync(not_before.moment())
+def test_it_serves_again_as_soon_as_it_is_readable(source: CutoffSource) -> None:
+    source.cutoff()
     source.error = TableUnavailable()
-    clock.advance(60)
+    source.clock.advance(60)
     with pytest.raises(TableUnavailable):
-        run_sync(not_before.moment())
+        source.cutoff()
     source.error = None
-    assert run_sync(not_before.moment()) == 1000
+    assert source.cutoff() == 1000
 
 
-def test_clock_set_back_makes_it_read_again(
-    not_before: NotBefore, source: CutoffSource, clock: FakeClock
-) -> None:
-    run_sync(not_before.moment())
-    clock.advance(-3600)
+def test_clock_set_back_makes_it_read_again(source: CutoffSource) -> None:
+    source.cutoff()
+    source.clock.advance(-3600)
     source.moment = 2000
-    assert run_sync(not_before.moment()) == 2000
+    assert source.cutoff() == 2000
 
 
-def test_cached_cutoff_is_one_that_is_not_due_to_be_read(
-    not_before: NotBefore, clock: FakeClock
-) -> None:
-    assert not_before.cached() is None
-    run_sync(not_before.moment())
-    assert not_before.cached() == 1000
-    clock.advance(30)
-    assert not_before.cached() is None
+def test_cached_cutoff_is_one_that_is_not_due_to_be_read(source: CutoffSource) -> None:
+    assert source.not_before.cached() is None
+    source.cutoff()
+    assert source.not_before.cached() == 1000
+    source.clock.advance(30)
+    assert source.not_before.cached() is None
 
 
 def test_names_of_cutoffs_are_those_of_all_sources(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """A correct store that tests break, `check_session_store` on it, and its remedies.
 
-A test module imports the fixture with ``store = checked_store.store``.
+A test module imports a fixture with ``store = checked_store.store``.
 """
 
 import io
@@ -34,11 +34,10 @@ client = kept_client
 
 def expect_denial(name: str, action: str) -> None:
     """Expect one finding, which says that AWS denies an action, and how to allow it."""
-    found = troubles()
-    assert list(found) == [name]
-    assert found[name].level == "warning"
-    assert found[name].detail == f"cannot be checked: AWS denies {action}"
-    assert f"grant {action}" in found[name].remedy
+    found = only_trouble(name)
+    assert found.level == "warning"
+    assert found.detail == f"cannot be checked: AWS denies {action}"
+    assert f"grant {action}" in found.remedy
 
 
 @dataclass
@@ -110,6 +109,14 @@ def proxied(service: str, url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator
         services.reset()
 
 
+@pytest.fixture
+def table_proxy(
+    store: Store, roto_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FaultProxy]:
+    with proxied("DYNAMODB", roto_url, monkeypatch) as proxy:
+        yield proxy
+
+
 def check(*options: str) -> tuple[int, dict[str, Any]]:
     """Run the check; return its exit status and its report."""
     done = run("check_session_store", "--json", *options)
@@ -148,6 +155,13 @@ def troubles(*options: str, canary: bool = False) -> dict[str, Trouble]:
         for each in report["checks"]
         if each["level"] != "ok" and each["name"] not in NOT_HERE
     }
+
+
+def only_trouble(name: str, *, canary: bool = False) -> Trouble:
+    """Run the check; return its only problem, which has this name."""
+    found = troubles(canary=canary)
+    assert list(found) == [name]
+    return found[name]
 
 
 def apply(remedy: str) -> None:

@@ -3,8 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from sessions_kms.data_keys.cached_keyring import CachingKeyring
 from sessions_kms.data_keys.keyring import DataKey, KMSKeyring, SharedKeyring
+from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.testing.kms import MemoryKMS
 from tests.sessions_kms.support.fakes import KEY, OLD_KEY, FakeDataKeyTable, FakeKMS
 from tests.sessions_kms.support.stepping import run_blocking
@@ -67,6 +70,16 @@ class Process:
         self.generate = run_blocking(self.keyring.generate)
         self.unwrap = run_blocking(self.keyring.unwrap)
 
+    def read(self, key: DataKey) -> DataKey:
+        """Unwrap a data key, as for a session that is sealed under it."""
+        return self.unwrap(key.encrypted, key.period)
+
+    def fail_to_read(self, key: DataKey) -> str | None:
+        """Assert that a data key is unavailable; return the KMS key that refused it, if one did."""
+        with pytest.raises(KMSUnavailable) as caught:
+            self.read(key)
+        return caught.value.refused_key
+
     def run_jobs(self) -> int:
         """Run the queued background renewals, and return their number."""
         jobs, self.jobs[:] = list(self.jobs), []
@@ -78,6 +91,13 @@ class Process:
         """Return all plaintext data keys in the cache."""
         held = [*self.cache._entries.values(), *self.cache._sealing]
         return {entry.key.plaintext for entry in held}
+
+
+def read_earlier_key(process: Process, **options: Any) -> DataKey:
+    """Have a process unwrap a data key of another one; return it."""
+    key = earlier_key(process, **options)
+    process.read(key)
+    return key
 
 
 def earlier_key(process: Process, *, key_id: str = KEY, period: int = PERIOD - DAY) -> DataKey:
