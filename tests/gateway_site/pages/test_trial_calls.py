@@ -2,8 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from oauth.tokens.fresh_token import REJECTED_AGE
 from tests.gateway_site.support.declared_upstreams import read_people
 from tests.gateway_site.support.home_page import status_message
 from tests.gateway_site.support.page_requests import Element, assert_accessible
-from tests.oauth.support.fake_provider import FakeProvider, Response
+from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.requests import stored_tokens
 from tests.sessions_kms.support.stacks import Stack
@@ -31,23 +30,45 @@ JSON = "application/json"
 WHAT_ADDRESSES_ARE_FOR = "You can call the services below with your account."
 
 
+@dataclass
+class Trial:
+    """Calls of the upstream `people`, the provider's userinfo, from its page."""
+
+    upstream: FakeProvider
+    visitor: Visitor
+
+    def request(self, **headers: str) -> Any:
+        """Ask as a browser does: Django's test client sends no Host by itself."""
+        headers = {"Host": "testserver", **headers}
+        return self.visitor.client.get("/try/people/", headers=headers)
+
+    def page(self, **headers: str) -> Element:
+        response = self.request(**headers)
+        assert response.status_code == 200
+        assert "no-store" in response["Cache-Control"]
+        return assert_accessible(response.content.decode())
+
+    def respond_with(self, body: bytes, kind: str = JSON, status: int = 200) -> None:
+        self.upstream.failing["/userinfo"] = lambda: (status, kind, body)
+
+
 @pytest.fixture
 def upstream(corp: FakeProvider, settings: Settings) -> FakeProvider:
-    """Declare the provider's userinfo as the upstream `people`."""
     settings.UPSTREAMS = read_people(corp, PATHS="/userinfo,/other")
     return corp
 
 
-def response_to(visitor: Visitor, **headers: str) -> Any:
-    """Ask as a browser does: Django's test client sends no Host by itself."""
-    return visitor.client.get("/try/people/", headers={"Host": "testserver", **headers})
+@pytest.fixture
+def trial(upstream: FakeProvider, signed_in: Visitor) -> Trial:
+    return Trial(upstream, signed_in)
 
 
-def try_call(visitor: Visitor, **headers: str) -> Element:
-    response = response_to(visitor, **headers)
-    assert response.status_code == 200
-    assert "no-store" in response["Cache-Control"]
-    return assert_accessible(response.content.decode())
+@pytest.fixture
+def expired(upstream: FakeProvider, visitor: Visitor) -> Trial:
+    """The visitor's token is no longer valid."""
+    upstream.expires_in = 0
+    visitor.sign_in(upstream)
+    return Trial(upstream, visitor)
 
 
 def shown_response(page: Element) -> str:
@@ -55,120 +76,96 @@ def shown_response(page: Element) -> str:
     return response.text
 
 
-def test_call_in_a_loop_of_its_own_leaves_no_connection_behind(
-    upstream: FakeProvider, signed_in: Visitor
-) -> None:
+def test_call_in_a_loop_of_its_own_leaves_no_connection_behind(trial: Trial) -> None:
     """Django's test client has no event loop that lasts."""
     before = set(client._pools)
-    assert response_to(signed_in).status_code == 200
+    assert trial.request().status_code == 200
     assert set(client._pools) <= before
 
 
-def respond_with(body: bytes, kind: str = JSON, status: int = 200) -> Callable[[], Response]:
-    return lambda: (status, kind, body)
+def test_card_offers_a_trial_call(trial: Trial) -> None:
+    assert 'href="/try/people/"' in trial.visitor.client.get("/").content.decode()
 
 
-def test_card_offers_a_trial_call(upstream: FakeProvider, signed_in: Visitor) -> None:
-    assert 'href="/try/people/"' in signed_in.client.get("/").content.decode()
-
-
-def test_response_of_the_upstream_is_shown(upstream: FakeProvider, signed_in: Visitor) -> None:
-    page = try_call(signed_in)
-    assert status_message(page) == "200 OK , from " + upstream.issuer
-    assert json.loads(shown_response(page)) == upstream.person
+def test_response_of_the_upstream_is_shown(trial: Trial) -> None:
+    page = trial.page()
+    assert status_message(page) == "200 OK , from " + trial.upstream.issuer
+    assert json.loads(shown_response(page)) == trial.upstream.person
     assert "GET /gateway/people/userinfo" in page.text
 
 
 @pytest.mark.parametrize(("levels", "is_indented"), [(20, True), (21, False)])
-def test_deep_json_is_shown_as_it_is(
-    upstream: FakeProvider, signed_in: Visitor, levels: int, is_indented: bool
-) -> None:
+def test_deep_json_is_shown_as_it_is(trial: Trial, levels: int, is_indented: bool) -> None:
     """Indented, 64 KB of it would be 59 MB of page."""
     body = "[" * levels + "0" + "]" * levels
-    upstream.failing["/userinfo"] = respond_with(body.encode())
-    assert (shown_response(try_call(signed_in)) != body) is is_indented
+    trial.respond_with(body.encode())
+    assert (shown_response(trial.page()) != body) is is_indented
 
 
-def test_markup_of_the_upstream_is_text(upstream: FakeProvider, signed_in: Visitor) -> None:
-    upstream.failing["/userinfo"] = respond_with(b"<script>alert(1)</script>", "text/html")
-    content = response_to(signed_in).content.decode()
+def test_markup_of_the_upstream_is_text(trial: Trial) -> None:
+    trial.respond_with(b"<script>alert(1)</script>", "text/html")
+    content = trial.request().content.decode()
     assert "<script>" not in content
     assert "&lt;script&gt;" in content
 
 
-def test_token_that_the_upstream_repeats_is_not_shown(
-    upstream: FakeProvider, signed_in: Visitor
-) -> None:
-    held = stored_tokens(signed_in)
+def test_token_that_the_upstream_repeats_is_not_shown(trial: Trial) -> None:
+    held = stored_tokens(trial.visitor)
     body = f'{{"Authorization": "Bearer {held.access_token}"}}'.encode()
-    upstream.failing["/userinfo"] = respond_with(body)
-    content = response_to(signed_in).content.decode()
+    trial.respond_with(body)
+    content = trial.request().content.decode()
     assert held.access_token not in content
     assert "[a token, not shown]" in content
 
 
-def test_token_that_another_request_replaces_meanwhile_is_not_shown(
-    upstream: FakeProvider, signed_in: Visitor
-) -> None:
-    held = stored_tokens(signed_in)
+def test_token_that_another_request_replaces_meanwhile_is_not_shown(trial: Trial) -> None:
+    held = stored_tokens(trial.visitor)
 
     def refreshed_elsewhere() -> None:
-        stored = signed_in.session
+        stored = trial.visitor.session
         held_tokens.store_token_set(stored, "corp", replace(held, access_token="its-successor"))
         stored.save()
 
-    upstream.hooks["/userinfo"] = refreshed_elsewhere
-    upstream.failing["/userinfo"] = respond_with(f"{held.access_token} its-successor".encode())
-    assert shown_response(try_call(signed_in)) == "[a token, not shown] [a token, not shown]"
+    trial.upstream.hooks["/userinfo"] = refreshed_elsewhere
+    trial.respond_with(f"{held.access_token} its-successor".encode())
+    assert shown_response(trial.page()) == "[a token, not shown] [a token, not shown]"
 
 
-def test_expired_token_is_renewed_by_the_call_and_the_cookie_with_it(
-    upstream: FakeProvider, visitor: Visitor
-) -> None:
-    upstream.expires_in = 0
-    visitor.sign_in(upstream)
-    upstream.expires_in = 3600
-    response = response_to(visitor)
+def test_expired_token_is_renewed_by_the_call_and_the_cookie_with_it(expired: Trial) -> None:
+    expired.upstream.expires_in = 3600
+    response = expired.request()
     assert status_message(assert_accessible(response.content.decode())).startswith("200 OK")
-    assert len(upstream.refreshes) == 1
-    assert response.cookies[settings.SESSION_COOKIE_NAME].value == visitor.session.session_key
+    assert len(expired.upstream.refreshes) == 1
+    assert (
+        response.cookies[settings.SESSION_COOKIE_NAME].value == expired.visitor.session.session_key
+    )
 
 
-def test_page_without_a_refresh_sets_no_session_cookie(
-    upstream: FakeProvider, signed_in: Visitor
-) -> None:
-    assert settings.SESSION_COOKIE_NAME not in response_to(signed_in).cookies
+def test_page_without_a_refresh_sets_no_session_cookie(trial: Trial) -> None:
+    assert settings.SESSION_COOKIE_NAME not in trial.request().cookies
 
 
 def test_token_that_the_upstream_refuses_is_refreshed_once_and_the_call_made_again(
-    upstream: FakeProvider, signed_in: Visitor, store: Stack
+    trial: Trial, store: Stack
 ) -> None:
     store.clock.advance(REJECTED_AGE)  # a token fresh from the provider is not to blame
-    upstream.people_of_tokens.clear()
-    assert status_message(try_call(signed_in)).startswith("200 OK")
-    assert len(upstream.refreshes) == 1
+    trial.upstream.people_of_tokens.clear()
+    assert status_message(trial.page()).startswith("200 OK")
+    assert len(trial.upstream.refreshes) == 1
 
 
-def test_problem_document_of_the_upstream_is_not_taken_for_the_gateways(
-    upstream: FakeProvider, signed_in: Visitor
-) -> None:
+def test_problem_document_of_the_upstream_is_not_taken_for_the_gateways(trial: Trial) -> None:
     said = {"detail": "Call us at once", "sign_in_url": "/sessions/end-others/"}
-    upstream.failing["/userinfo"] = respond_with(
-        json.dumps(said).encode(), "application/problem+json", 400
-    )
-    page = try_call(signed_in)
+    trial.respond_with(json.dumps(said).encode(), "application/problem+json", 400)
+    page = trial.page()
     assert status_message(page).startswith("400 Bad Request , from http")
     assert page.all("main")[0].all("form") == []
 
 
-def test_token_that_must_be_renewed_by_the_person_offers_that(
-    upstream: FakeProvider, visitor: Visitor
-) -> None:
-    upstream.expires_in = 0
-    visitor.sign_in(upstream)
-    upstream.refresh_tokens.clear()
+def test_token_that_must_be_renewed_by_the_person_offers_that(expired: Trial) -> None:
+    expired.upstream.refresh_tokens.clear()
 
-    page = try_call(visitor)
+    page = expired.page()
 
     assert status_message(page) == "401 Unauthorized , from the gateway"
     assert "The provider requires a new sign-in." in page.text
@@ -179,11 +176,9 @@ def test_token_that_must_be_renewed_by_the_person_offers_that(
     assert ways["next"] == "/try/people/"
 
 
-def test_unreachable_upstream_is_explained(
-    upstream: FakeProvider, signed_in: Visitor, settings: Settings
-) -> None:
-    settings.UPSTREAMS = read_people(upstream, URL="http://127.0.0.1:9", PATHS="/userinfo")
-    page = try_call(signed_in)
+def test_unreachable_upstream_is_explained(trial: Trial, settings: Settings) -> None:
+    settings.UPSTREAMS = read_people(trial.upstream, URL="http://127.0.0.1:9", PATHS="/userinfo")
+    page = trial.page()
     assert status_message(page).endswith("from the gateway")
     assert status_message(page).startswith("502")
 
@@ -200,29 +195,25 @@ def test_unreachable_upstream_is_explained(
     ],
 )
 def test_whatever_is_answered_makes_a_page(
-    upstream: FakeProvider, signed_in: Visitor, body: bytes, kind: str, expected: str
+    trial: Trial, body: bytes, kind: str, expected: str
 ) -> None:
-    upstream.failing["/userinfo"] = respond_with(body, kind)
-    assert expected in try_call(signed_in).text
+    trial.respond_with(body, kind)
+    assert expected in trial.page().text
 
 
-def test_long_response_is_shown_from_its_beginning(
-    upstream: FakeProvider, signed_in: Visitor
-) -> None:
-    upstream.failing["/userinfo"] = respond_with(b"x" * 1_000_000, "text/plain")
-    page = try_call(signed_in)
+def test_long_response_is_shown_from_its_beginning(trial: Trial) -> None:
+    trial.respond_with(b"x" * 1_000_000, "text/plain")
+    page = trial.page()
     assert "The beginning of the response" in page.text
     assert shown_response(page) == "x" * SIZE_MAX
 
 
-def test_slow_upstream_is_left_after_a_while(
-    upstream: FakeProvider, signed_in: Visitor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_upstream_is_left_after_a_while(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages_upstreams, "TIMEOUT", 0)
     seen = threading.Event()
-    upstream.hooks["/userinfo"] = lambda: wait_for(seen)
+    trial.upstream.hooks["/userinfo"] = lambda: wait_for(seen)
     try:
-        page = try_call(signed_in)
+        page = trial.page()
     finally:
         seen.set()
     assert status_message(page) == "No response within ten seconds"
@@ -233,25 +224,21 @@ def wait_for(event: threading.Event) -> None:
     assert event.wait(20)
 
 
-def test_error_of_the_upstream_is_its_own(upstream: FakeProvider, signed_in: Visitor) -> None:
-    upstream.failing["/userinfo"] = respond_with(b"no", "text/plain", 418)
-    assert status_message(try_call(signed_in)).startswith("418 ")
-    upstream.failing["/userinfo"] = respond_with(b"no", "text/plain", 599)
-    assert status_message(try_call(signed_in)).startswith("599 ,")
+def test_error_of_the_upstream_is_its_own(trial: Trial) -> None:
+    trial.respond_with(b"no", "text/plain", 418)
+    assert status_message(trial.page()).startswith("418 ")
+    trial.respond_with(b"no", "text/plain", 599)
+    assert status_message(trial.page()).startswith("599 ,")
 
 
-def test_request_of_another_site_is_refused_by_the_gateway(
-    upstream: FakeProvider, signed_in: Visitor
-) -> None:
-    page = try_call(signed_in, **{"Sec-Fetch-Site": "cross-site"})
+def test_request_of_another_site_is_refused_by_the_gateway(trial: Trial) -> None:
+    page = trial.page(**{"Sec-Fetch-Site": "cross-site"})
     assert status_message(page) == "403 Forbidden , from the gateway"
 
 
 @pytest.mark.parametrize("name", ["nothing", "people/userinfo", "PEOPLE", "..", "%2e%2e"])
-def test_nothing_but_declared_upstreams_can_be_tried(
-    upstream: FakeProvider, signed_in: Visitor, name: str
-) -> None:
-    assert signed_in.client.get(f"/try/{name}/").status_code == 404
+def test_nothing_but_declared_upstreams_can_be_tried(trial: Trial, name: str) -> None:
+    assert trial.visitor.client.get(f"/try/{name}/").status_code == 404
 
 
 def test_upstream_without_get_is_not_offered(
@@ -265,8 +252,8 @@ def test_upstream_without_get_is_not_offered(
     assert visitor.client.get("/try/people/").status_code == 404
 
 
-def test_home_page_explains_the_addresses(upstream: FakeProvider, signed_in: Visitor) -> None:
-    assert WHAT_ADDRESSES_ARE_FOR in signed_in.client.get("/").content.decode()
+def test_home_page_explains_the_addresses(trial: Trial) -> None:
+    assert WHAT_ADDRESSES_ARE_FOR in trial.visitor.client.get("/").content.decode()
 
 
 def test_stranger_is_sent_to_sign_in(upstream: FakeProvider) -> None:
@@ -274,5 +261,5 @@ def test_stranger_is_sent_to_sign_in(upstream: FakeProvider) -> None:
     assert response["Location"] == "/accounts/login/?next=/try/people/"
 
 
-def test_only_get_is_answered(upstream: FakeProvider, signed_in: Visitor) -> None:
-    assert signed_in.client.post("/try/people/").status_code == 405
+def test_only_get_is_answered(trial: Trial) -> None:
+    assert trial.visitor.client.post("/try/people/").status_code == 405

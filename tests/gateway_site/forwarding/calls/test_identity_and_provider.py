@@ -42,9 +42,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @dataclass
-class Server:
-    """An upstream at the provider's address, and the claims of the tokens that it got."""
+class Who:
+    """The upstream `who` at the provider's address: its visitor, and the claims that it got."""
 
+    corp: FakeProvider
+    visitor: Visitor
+    settings: Settings
+    store: Stack
+    key: str
     status: int = 200
     seen: list[dict[str, Any]] = field(default_factory=list)
 
@@ -53,34 +58,35 @@ class Server:
         self.seen.append(jwt.decode(token, options={"verify_signature": False}))
         return self.status, "text/plain", b"the server's answer"
 
+    def declare(self, name: str = "corp", at: FakeProvider | None = None, **more: str) -> None:
+        """Declare the upstream; variables of ``more`` that begin with `TO_` are its own."""
+        self.seen.clear()
+        at = at or self.corp
+        own = {each.removeprefix("TO_"): more.pop(each) for each in list(more) if each[:3] == "TO_"}
+        given = {"URL": at.issuer, "PROVIDER": name, "TOKEN": "identity", "PATHS": "/who"} | own
+        variables = {f"UPSTREAM_WHO_{each}": value for each, value in given.items()}
+        variables |= environment(name, at, **more)
+        self.settings.UPSTREAMS = read_upstreams(variables)
+        self.settings.IDENTITY_TOKENS = TokenIssuer("https://g.example", load_signing_key(self.key))
+        claims = find_stored_claims(self.settings.UPSTREAMS.values())
+        configure(self.settings, variables, stored_claims=claims)
+        at.respond_at = self.respond_at  # type: ignore[method-assign]
+
+    def sign_in(self) -> None:
+        self.visitor.sign_in(self.corp)
+
+    def call(self) -> str:
+        """Call it as a browser does, through the whole gateway; return the page."""
+        response: Any = self.visitor.client.get("/try/who/", headers={"Host": "testserver"})
+        page: str = response.content.decode()
+        return page
+
 
 @pytest.fixture
-def key(tmp_path: Path) -> str:
-    return write_key(tmp_path / "key.pem")
-
-
-def declare(
-    settings: Settings, at: FakeProvider, key: str, name: str = "corp", **more: str
-) -> Server:
-    """Declare the upstream `who`; variables of ``more`` that begin with `TO_` are its own."""
-    own = {each.removeprefix("TO_"): more.pop(each) for each in list(more) if each[:3] == "TO_"}
-    given = {"URL": at.issuer, "PROVIDER": name, "TOKEN": "identity", "PATHS": "/who"} | own
-    variables = {f"UPSTREAM_WHO_{each}": value for each, value in given.items()}
-    variables |= environment(name, at, **more)
-    settings.UPSTREAMS = read_upstreams(variables)
-    settings.IDENTITY_TOKENS = TokenIssuer("https://g.example", load_signing_key(key))
-    claims = find_stored_claims(settings.UPSTREAMS.values())
-    configure(settings, variables, stored_claims=claims)
-    server = Server()
-    at.respond_at = server.respond_at  # type: ignore[method-assign]
-    return server
-
-
-def call(visitor: Visitor) -> str:
-    """Call it as a browser does, through the whole gateway; return the page with the response."""
-    response: Any = visitor.client.get("/try/who/", headers={"Host": "testserver"})
-    page: str = response.content.decode()
-    return page
+def who(
+    corp: FakeProvider, visitor: Visitor, settings: Settings, store: Stack, tmp_path: Path
+) -> Who:
+    return Who(corp, visitor, settings, store, write_key(tmp_path / "key.pem"))
 
 
 def call_as_client(access_token: str) -> TrialResponse:
@@ -105,30 +111,28 @@ def call_as_client(access_token: str) -> TrialResponse:
     return async_to_sync(upstreams._call_gateway_in_new_loop)(scope)
 
 
-def test_claims_of_the_sign_in_are_those_that_the_upstream_is_told(
-    corp: FakeProvider, visitor: Visitor, settings: Settings, key: str, store: Stack
-) -> None:
-    server = declare(settings, corp, key, TO_CLAIMS="email,name,groups", TO_ALLOWED_GROUPS="ops")
-    corp.more_of_userinfo = {"email_verified": True, "email": "Ada@Example.com"}
-    corp.more_of_id_token = {"groups": ["ops", "unnamed"]}
-    visitor.sign_in(corp)
-    assert "server&#x27;s answer" in call(visitor)
+def test_claims_of_the_sign_in_are_those_that_the_upstream_is_told(who: Who) -> None:
+    who.declare(TO_CLAIMS="email,name,groups", TO_ALLOWED_GROUPS="ops")
+    who.corp.more_of_userinfo = {"email_verified": True, "email": "Ada@Example.com"}
+    who.corp.more_of_id_token = {"groups": ["ops", "unnamed"]}
+    who.sign_in()
+    assert "server&#x27;s answer" in who.call()
     expected = {
         "email": "ada@example.com",
         "email_verified": True,
         "name": "Ada Lovelace",
         "groups": ["ops"],
         "sub": "corp|1001",
-        "aud": corp.issuer,
+        "aud": who.corp.issuer,
     }
-    assert server.seen[-1].items() >= expected.items()
-    assert "ada" not in repr(stored_tokens(visitor)).lower()
+    assert who.seen[-1].items() >= expected.items()
+    assert "ada" not in repr(stored_tokens(who.visitor)).lower()
     # A refresh keeps them: its id token may have fewer claims.
-    store.clock.advance(3600)
-    corp.more_of_id_token = {}
-    call(visitor)
-    assert corp.refreshes
-    assert server.seen[-1].items() >= expected.items()
+    who.store.clock.advance(3600)
+    who.corp.more_of_id_token = {}
+    who.call()
+    assert who.corp.refreshes
+    assert who.seen[-1].items() >= expected.items()
 
 
 @each_case(
@@ -143,89 +147,79 @@ def test_claims_of_the_sign_in_are_those_that_the_upstream_is_told(
     ],
 )
 def test_unknown_claim_is_absent_and_nothing_is_stored_that_no_upstream_is_told(
-    corp: FakeProvider, settings: Settings, tmp_path: Path, wanted: str, more: dict[str, Any]
+    who: Who, wanted: str, more: dict[str, Any]
 ) -> None:
-    visitor = Visitor()
-    server = declare(settings, corp, write_key(tmp_path / "key.pem"), TO_CLAIMS=wanted)
-    corp.more_of_userinfo = more
-    visitor.sign_in(corp)
-    call(visitor)
-    assert not {"email", "email_verified", "name", "groups"} & server.seen[-1].keys()
-    assert not {"email", "name"} & stored_tokens(visitor).to_session().keys()
+    who.visitor = Visitor()
+    who.declare(TO_CLAIMS=wanted)
+    who.corp.more_of_userinfo = more
+    who.sign_in()
+    who.call()
+    assert not {"email", "email_verified", "name", "groups"} & who.seen[-1].keys()
+    assert not {"email", "name"} & stored_tokens(who.visitor).to_session().keys()
 
 
-def test_token_and_claims_are_in_no_span(
-    corp: FakeProvider,
-    visitor: Visitor,
-    settings: Settings,
-    key: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_token_and_claims_are_in_no_span(who: Who, monkeypatch: pytest.MonkeyPatch) -> None:
     exporter, tracers = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
     for each in (engine_telemetry, oauth_telemetry):
         monkeypatch.setattr(each, "_is_enabled", True)
         monkeypatch.setitem(vars(each), "tracer", tracers.get_tracer("tests"))
-    server = declare(settings, corp, key, TO_CLAIMS="email,name")
-    corp.more_of_userinfo = {"email_verified": True}
-    visitor.sign_in(corp)
-    for server.status in (200, 500):
-        call(visitor)
+    who.declare(TO_CLAIMS="email,name")
+    who.corp.more_of_userinfo = {"email_verified": True}
+    who.sign_in()
+    for who.status in (200, 500):
+        who.call()
     tracers.shutdown()
-    assert [each["name"] for each in server.seen] == ["Ada Lovelace"] * 2
+    assert [each["name"] for each in who.seen] == ["Ada Lovelace"] * 2
     spans = "".join(each.to_json() for each in exporter.get_finished_spans())
     assert "sessions_kms load" in spans
     assert not re.search("eyJ|Ada|ada@", spans)
 
 
-def test_session_from_before_the_variable_has_no_claims(
-    corp: FakeProvider, visitor: Visitor, settings: Settings, key: str
-) -> None:
-    corp.more_of_userinfo = {"email_verified": True}
-    declare(settings, corp, key)
-    visitor.sign_in(corp)
-    server = declare(settings, corp, key, TO_CLAIMS="email,name")
-    call(visitor)
-    assert not {"email", "email_verified", "name"} & server.seen[-1].keys()
+def test_session_from_before_the_variable_has_no_claims(who: Who) -> None:
+    who.corp.more_of_userinfo = {"email_verified": True}
+    who.declare()
+    who.sign_in()
+    who.declare(TO_CLAIMS="email,name")
+    who.call()
+    assert not {"email", "email_verified", "name"} & who.seen[-1].keys()
 
 
-def test_upstream_is_told_no_claim_that_only_another_one_gets(
-    corp: FakeProvider, visitor: Visitor, settings: Settings, key: str
-) -> None:
-    declare(settings, corp, key, TO_CLAIMS="email,name,groups", TO_ALLOWED_GROUPS="ops")
-    corp.more_of_userinfo = {"email_verified": True}
-    corp.more_of_id_token = {"groups": ["ops"]}
-    visitor.sign_in(corp)
-    server = declare(settings, corp, key, TO_CLAIMS="name", TO_ALLOWED_GROUPS="ops")
-    call(visitor)
-    assert server.seen[-1]["name"] == "Ada Lovelace"
-    assert not {"email", "email_verified", "groups"} & server.seen[-1].keys()
+def test_upstream_is_told_no_claim_that_only_another_one_gets(who: Who) -> None:
+    who.declare(TO_CLAIMS="email,name,groups", TO_ALLOWED_GROUPS="ops")
+    who.corp.more_of_userinfo = {"email_verified": True}
+    who.corp.more_of_id_token = {"groups": ["ops"]}
+    who.sign_in()
+    who.declare(TO_CLAIMS="name", TO_ALLOWED_GROUPS="ops")
+    who.call()
+    assert who.seen[-1]["name"] == "Ada Lovelace"
+    assert not {"email", "email_verified", "groups"} & who.seen[-1].keys()
 
 
-def test_client_names_the_user_as_its_own_consent_did_until_that_grant_ends(
-    corp: FakeProvider, visitor: Visitor, settings: Settings, key: str, store: Stack
-) -> None:
-    server = declare(settings, corp, key, TO_CLAIMS="email,name", TO_CLIENTS="1")
-    settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER | {"upstreams": {"who": "corp"}})
-    corp.more_of_userinfo = {"email_verified": True}
-    corp.expires_in = 600
-    visitor.sign_in(corp)
+def test_client_names_the_user_as_its_own_consent_did_until_that_grant_ends(who: Who) -> None:
+    who.declare(TO_CLAIMS="email,name", TO_CLIENTS="1")
+    who.settings.AUTHORIZATION_SERVER = AuthorizationServer(
+        **SERVER | {"upstreams": {"who": "corp"}}
+    )
+    who.corp.more_of_userinfo = {"email_verified": True}
+    who.corp.expires_in = 600
+    who.sign_in()
     app, resource = App(), f"{ISSUER}/gateway/who"
     app.register()
-    corp.person |= {"email": "ada@new.example", "name": "Ada King"}
-    led = decide(visitor, app.address(resource=resource))["Location"]
-    code = WayBack.of(visitor.client.get(corp.consent(led))).response["code"]
+    who.corp.person |= {"email": "ada@new.example", "name": "Ada King"}
+    led = decide(who.visitor, app.address(resource=resource))["Location"]
+    code = WayBack.of(who.visitor.client.get(who.corp.consent(led))).response["code"]
     token = app.redeem(code, resource=resource).json()["access_token"]
-    corp.person |= {"email": "ada@newest.example", "name": "Ada"}
-    visitor.sign_in(corp)
+    who.corp.person |= {"email": "ada@newest.example", "name": "Ada"}
+    who.sign_in()
     expected = {"sub": "corp|1001", "email": "ada@new.example", "name": "Ada King"}
     for _ in range(2):
         assert call_as_client(token).status == 200
-        assert server.seen[-1].items() >= (expected | {"client_id": app.client_id}).items()
-        store.clock.advance(600)  # the second call needs a refresh
-    corp.refresh_tokens.clear()
+        assert who.seen[-1].items() >= (expected | {"client_id": app.client_id}).items()
+        who.store.clock.advance(600)  # the second call needs a refresh
+    who.corp.refresh_tokens.clear()
     assert call_as_client(token).status == 401
-    assert len(server.seen) == 2
+    assert len(who.seen) == 2
 
 
 @each_case(
@@ -233,11 +227,11 @@ def test_client_names_the_user_as_its_own_consent_did_until_that_grant_ends(
     [("*", "ada@private.example"), ("example.com", "ada@example.com")],
 )
 def test_githubs_primary_address_counts_unless_another_one_admits(
-    github: FakeProvider, settings: Settings, tmp_path: Path, domains: str, address: str
+    who: Who, github: FakeProvider, domains: str, address: str
 ) -> None:
-    visitor, key = Visitor(), write_key(tmp_path / "key.pem")
+    who.visitor = Visitor()
     more = {"ISSUER": "", "ALLOW_PRIVATE": "1", "ALLOWED_DOMAINS": domains}
-    server = declare(settings, github, key, "github", TO_CLAIMS="email", **more)
+    who.declare("github", github, TO_CLAIMS="email", **more)
     emails = [
         {"email": "a@private.example", "verified": False, "primary": False},
         {"email": "ada@example.com", "verified": True, "primary": False},
@@ -247,95 +241,81 @@ def test_githubs_primary_address_counts_unless_another_one_admits(
 
     def respond_at(path: str, parameters: dict[str, str], authorization: str) -> Response:
         is_upstream = path.startswith("/who")
-        return (server if is_upstream else api).respond_at(path, parameters, authorization)
+        return (who if is_upstream else api).respond_at(path, parameters, authorization)
 
     github.respond_at = respond_at  # type: ignore[method-assign]
-    visitor.sign_in(github, "github")
-    call(visitor)
-    assert server.seen[-1]["email"] == address
-    assert server.seen[-1]["sub"] == "github|77"
+    who.visitor.sign_in(github, "github")
+    who.call()
+    assert who.seen[-1]["email"] == address
+    assert who.seen[-1]["sub"] == "github|77"
 
 
-def test_provider_without_refresh_tokens_names_the_account_until_the_session_ends(
-    corp: FakeProvider, visitor: Visitor, settings: Settings, key: str, store: Stack
-) -> None:
-    server = declare(settings, corp, key)
-    corp.gives_refresh_token = False
-    visitor.sign_in(corp)
-    store.clock.advance(3600 * 24)
-    assert "server&#x27;s answer" in call(visitor)
-    assert server.seen[-1]["sub"] == "corp|1001"
+def test_provider_without_refresh_tokens_names_the_account_until_the_session_ends(who: Who) -> None:
+    who.declare()
+    who.corp.gives_refresh_token = False
+    who.sign_in()
+    who.store.clock.advance(3600 * 24)
+    assert "server&#x27;s answer" in who.call()
+    assert who.seen[-1]["sub"] == "corp|1001"
     # The token of another client than the configured one needs a new sign-in, as everywhere.
-    configure(settings, environment("corp", corp, CLIENT_ID="another"))
-    assert "requires a new sign-in" in call(visitor)
+    configure(who.settings, environment("corp", who.corp, CLIENT_ID="another"))
+    assert "requires a new sign-in" in who.call()
     # An upstream that gets the provider's token needs a valid one.
-    declare(settings, corp, key, TO_TOKEN="provider")
-    assert "requires a new sign-in" in call(visitor)
+    who.declare(TO_TOKEN="provider")
+    assert "requires a new sign-in" in who.call()
 
 
-def test_operator_ends_calls_of_accounts_without_refresh_tokens_too(
-    corp: FakeProvider, visitor: Visitor, settings: Settings, key: str, store: Stack
-) -> None:
-    server = declare(settings, corp, key)
-    corp.gives_refresh_token = False
-    visitor.sign_in(corp)
-    assert "server&#x27;s answer" in call(visitor)
-    assert end("--provider", "corp", "--before", str(int(store.clock())), "--json").status == 0
-    store.clock.advance(60)
-    assert "requires a new sign-in" in call(visitor)
-    assert len(server.seen) == 1
+def test_operator_ends_calls_of_accounts_without_refresh_tokens_too(who: Who) -> None:
+    who.declare()
+    who.corp.gives_refresh_token = False
+    who.sign_in()
+    assert "server&#x27;s answer" in who.call()
+    assert end("--provider", "corp", "--before", str(int(who.store.clock())), "--json").status == 0
+    who.store.clock.advance(60)
+    assert "requires a new sign-in" in who.call()
+    assert len(who.seen) == 1
 
 
-def test_refresh_token_that_was_revoked_stops_calls(
-    corp: FakeProvider, visitor: Visitor, settings: Settings, key: str, store: Stack
-) -> None:
-    server = declare(settings, corp, key)
-    visitor.sign_in(corp)
-    assert "server&#x27;s answer" in call(visitor)
-    corp.refresh_tokens.clear()
-    store.clock.advance(3600)
-    assert "requires a new sign-in" in call(visitor)
-    assert len(server.seen) == 1
+def test_refresh_token_that_was_revoked_stops_calls(who: Who) -> None:
+    who.declare()
+    who.sign_in()
+    assert "server&#x27;s answer" in who.call()
+    who.corp.refresh_tokens.clear()
+    who.store.clock.advance(3600)
+    assert "requires a new sign-in" in who.call()
+    assert len(who.seen) == 1
 
 
-def test_outage_of_the_provider_at_a_refresh_stops_calls_for_its_time(
-    corp: FakeProvider, visitor: Visitor, settings: Settings, key: str, store: Stack
-) -> None:
-    server = declare(settings, corp, key)
-    visitor.sign_in(corp)
-    store.clock.advance(3600)
-    corp.failing["/token"] = lambda: (500, "text/plain", b"")
-    assert "cannot be reached at the moment" in call(visitor)
-    assert server.seen == []
+def test_outage_of_the_provider_at_a_refresh_stops_calls_for_its_time(who: Who) -> None:
+    who.declare()
+    who.sign_in()
+    who.store.clock.advance(3600)
+    who.corp.failing["/token"] = lambda: (500, "text/plain", b"")
+    assert "cannot be reached at the moment" in who.call()
+    assert who.seen == []
 
 
-def test_user_who_left_the_group_or_was_deactivated_is_rejected(
-    corp: FakeProvider, visitor: Visitor, settings: Settings, key: str, store: Stack
-) -> None:
-    server = declare(settings, corp, key, TO_ALLOWED_GROUPS="ops")
-    corp.more_of_id_token = {"groups": ["ops"]}
-    visitor.sign_in(corp)
-    assert "server&#x27;s answer" in call(visitor)
-    corp.more_of_id_token = {"groups": ["canteen"]}
-    store.clock.advance(3600)
-    assert "Your groups at corp do not let you call this upstream." in call(visitor)
+def test_user_who_left_the_group_or_was_deactivated_is_rejected(who: Who) -> None:
+    who.declare(TO_ALLOWED_GROUPS="ops")
+    who.corp.more_of_id_token = {"groups": ["ops"]}
+    who.sign_in()
+    assert "server&#x27;s answer" in who.call()
+    who.corp.more_of_id_token = {"groups": ["canteen"]}
+    who.store.clock.advance(3600)
+    assert "Your groups at corp do not let you call this upstream." in who.call()
     User.objects.update(is_active=False)
-    store.clock.advance(60)
-    assert call(visitor) == ""  # a redirect to the sign-in
-    assert len(server.seen) == 1
+    who.store.clock.advance(60)
+    assert who.call() == ""  # a redirect to the sign-in
+    assert len(who.seen) == 1
 
 
 def test_token_of_a_failed_call_is_in_no_log_event_or_error_report(
-    corp: FakeProvider,
-    visitor: Visitor,
-    settings: Settings,
-    key: str,
-    caplog: pytest.LogCaptureFixture,
+    who: Who, caplog: pytest.LogCaptureFixture
 ) -> None:
-    declare(settings, corp, key)
-    visitor.sign_in(corp)
-    settings.DEBUG = True
-    visitor.client.raise_request_exception = False
+    who.declare()
+    who.sign_in()
+    who.settings.DEBUG = True
+    who.visitor.client.raise_request_exception = False
     made: list[str] = []
     events: list[object] = []
 
@@ -354,9 +334,9 @@ def test_token_of_a_failed_call_is_in_no_log_event_or_error_report(
     try:
         with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.DEBUG):
             patch.setattr(TokenIssuer, "make_token", fail)
-            call(visitor)
+            who.call()
             patch.setattr(upstream_client, "send", break_off)
-            pages = call(visitor)
+            pages = who.call()
     finally:
         audit_event.disconnect(note)
     failures = [each.exc_info for each in caplog.records if each.exc_info]
@@ -368,25 +348,23 @@ def test_token_of_a_failed_call_is_in_no_log_event_or_error_report(
     assert not [each for each in made for text in written if each in text]
 
 
-def test_rejected_token_causes_no_refresh(
-    corp: FakeProvider, visitor: Visitor, settings: Settings, key: str, store: Stack
-) -> None:
-    server = declare(settings, corp, key)
-    server.status = 401
-    corp.hooks["/who"] = lambda: store.clock.advance(3600)  # the provider's token ends meanwhile
-    visitor.sign_in(corp)
-    assert "401" in call(visitor)
-    assert len(server.seen) == 1
-    assert corp.refreshes == []
+def test_rejected_token_causes_no_refresh(who: Who) -> None:
+    who.declare()
+    who.status = 401
+    who.corp.hooks["/who"] = lambda: who.store.clock.advance(
+        3600
+    )  # the provider's token ends meanwhile
+    who.sign_in()
+    assert "401" in who.call()
+    assert len(who.seen) == 1
+    assert who.corp.refreshes == []
 
 
-def test_upstream_of_a_provider_with_bound_tokens_gets_a_bearer_token(
-    corp: FakeProvider, visitor: Visitor, settings: Settings, key: str
-) -> None:
-    server = declare(settings, corp, key, DPOP="1")
-    corp.more_of_token_response = {"token_type": "DPoP"}
-    visitor.sign_in(corp)
-    assert stored_tokens(visitor).dpop_key is not None
-    assert "server&#x27;s answer" in call(visitor)
-    assert server.seen[-1]["sub"] == "corp|1001"
-    assert all("DPoP" not in str(each) for each in server.seen)
+def test_upstream_of_a_provider_with_bound_tokens_gets_a_bearer_token(who: Who) -> None:
+    who.declare(DPOP="1")
+    who.corp.more_of_token_response = {"token_type": "DPoP"}
+    who.sign_in()
+    assert stored_tokens(who.visitor).dpop_key is not None
+    assert "server&#x27;s answer" in who.call()
+    assert who.seen[-1]["sub"] == "corp|1001"
+    assert all("DPoP" not in str(each) for each in who.seen)
