@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import jwt
@@ -82,41 +83,75 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
         yield provider
 
 
-@pytest.fixture
-def browser() -> Iterator[requests.Session]:
-    with requests.Session() as session:
-        yield session
-
-
 def challenge(verifier: str) -> str:
     digest = hashlib.sha256(verifier.encode("ascii")).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
 
 
-def request_of(provider: Provider, verifier: str, **changes: str | None) -> dict[str, str]:
-    """Return a valid authorization request; None removes a parameter."""
-    good: dict[str, str | None] = {
-        "client_id": provider.client_id,
-        "redirect_uri": CALLBACK,
-        "response_type": "code",
-        "scope": "openid profile email",
-        "state": "the-state",
-        "nonce": "the-nonce",
-        "code_challenge": challenge(verifier),
-        "code_challenge_method": "S256",
-    }
-    return {name: value for name, value in (good | changes).items() if value is not None}
+@dataclass
+class Browser:
+    """A person's browser, which the client sends to the provider and gets back."""
+
+    provider: Provider
+    session: requests.Session
+    verifier: str = field(default_factory=lambda: secrets.token_urlsafe(48))
+
+    def open(self, path: str = "/") -> requests.Response:
+        return self.session.get(self.provider.issuer + path, timeout=10)
+
+    def request(self, **changes: str | None) -> dict[str, str]:
+        """Return a valid authorization request; None removes a parameter."""
+        good: dict[str, str | None] = {
+            "client_id": self.provider.client_id,
+            "redirect_uri": CALLBACK,
+            "response_type": "code",
+            "scope": "openid profile email",
+            "state": "the-state",
+            "nonce": "the-nonce",
+            "code_challenge": challenge(self.verifier),
+            "code_challenge_method": "S256",
+        }
+        return {name: value for name, value in (good | changes).items() if value is not None}
+
+    def send(self, method: str, endpoint: str, request: Any) -> requests.Response:
+        """Send a request to an endpoint, and follow no redirect."""
+        url = self.provider.endpoint(endpoint)
+        return self.session.request(method, url, request, allow_redirects=False, timeout=10)
+
+    def authorize(self, **changes: str | None) -> requests.Response:
+        return self.send("GET", "authorization_endpoint", self.request(**changes))
+
+    def sign_in(self) -> requests.Response:
+        """Go from the authorization endpoint through the login page to the consent page."""
+        url = self.provider.endpoint("authorization_endpoint")
+        login = self.session.get(url, params=self.request(), timeout=10)
+        assert urlsplit(login.url).path == "/login/"
+        after_login = submit(self.session, login, login=ADA.username, password=ADA.password)
+        consent = self.session.get(urljoin(login.url, after_login.headers["Location"]), timeout=10)
+        assert "Allow access?" in consent.text
+        return consent
+
+    def obtain_code(self) -> str:
+        response = response_of(submit(self.session, self.sign_in(), action="grant"))
+        assert response["state"] == "the-state"
+        return response["code"]
+
+    def obtain_tokens(self) -> dict[str, str]:
+        response = exchange(self.provider, self.obtain_code(), self.verifier)
+        assert response.status_code == 200
+        tokens: dict[str, str] = response.json()
+        return tokens
 
 
-def sign_in(provider: Provider, browser: requests.Session, verifier: str) -> requests.Response:
-    """Go from the authorization endpoint through the login page to the consent page."""
-    url = provider.endpoint("authorization_endpoint")
-    login = browser.get(url, params=request_of(provider, verifier), timeout=10)
-    assert urlsplit(login.url).path == "/login/"
-    after_login = submit(browser, login, login=ADA.username, password=ADA.password)
-    consent = browser.get(urljoin(login.url, after_login.headers["Location"]), timeout=10)
-    assert "Allow access?" in consent.text
-    return consent
+@pytest.fixture
+def session() -> Iterator[requests.Session]:
+    with requests.Session() as session:
+        yield session
+
+
+@pytest.fixture
+def browser(provider: Provider, session: requests.Session) -> Browser:
+    return Browser(provider, session)
 
 
 def response_of(response: requests.Response) -> dict[str, str]:
@@ -124,13 +159,6 @@ def response_of(response: requests.Response) -> dict[str, str]:
     location = response.headers["Location"]
     assert location.startswith(CALLBACK)
     return {name: values[0] for name, values in parse_qs(urlsplit(location).query).items()}
-
-
-def obtain_code(provider: Provider, browser: requests.Session, verifier: str) -> str:
-    consent = sign_in(provider, browser, verifier)
-    response = response_of(submit(browser, consent, action="grant"))
-    assert response["state"] == "the-state"
-    return response["code"]
 
 
 def exchange(provider: Provider, code: str, verifier: str | None) -> requests.Response:
@@ -142,14 +170,6 @@ def exchange(provider: Provider, code: str, verifier: str | None) -> requests.Re
         redirect_uri=CALLBACK,
         **proof,
     )
-
-
-def obtain_tokens(provider: Provider, browser: requests.Session) -> dict[str, str]:
-    verifier = secrets.token_urlsafe(48)
-    response = exchange(provider, obtain_code(provider, browser, verifier), verifier)
-    assert response.status_code == 200
-    tokens: dict[str, str] = response.json()
-    return tokens
 
 
 def userinfo(provider: Provider, access_token: str) -> requests.Response:
@@ -179,10 +199,8 @@ def test_discovery_names_this_issuer_and_s256_alone(provider: Provider) -> None:
     assert response["grant_types_supported"] == ["authorization_code", "refresh_token"]
 
 
-def test_sign_in_yields_tokens_that_name_the_person(
-    provider: Provider, browser: requests.Session
-) -> None:
-    tokens = obtain_tokens(provider, browser)
+def test_sign_in_yields_tokens_that_name_the_person(provider: Provider, browser: Browser) -> None:
+    tokens = browser.obtain_tokens()
     key = jwt.PyJWK(signing_keys(provider)["keys"][0])  # type: ignore[index]  # JSON
     claims = jwt.decode(tokens["id_token"], key, audience=provider.client_id)
     person = userinfo(provider, tokens["access_token"]).json()
@@ -197,28 +215,24 @@ def test_sign_in_yields_tokens_that_name_the_person(
     assert person["name"] == "Ada Lovelace"
 
 
-def test_refusing_consent_sends_access_denied_to_the_client(
-    provider: Provider, browser: requests.Session
-) -> None:
-    consent = sign_in(provider, browser, secrets.token_urlsafe(48))
-    response = response_of(submit(browser, consent, action="cancel"))
+def test_refusing_consent_sends_access_denied_to_the_client(browser: Browser) -> None:
+    consent = browser.sign_in()
+    response = response_of(submit(browser.session, consent, action="cancel"))
     assert response == {"error": "access_denied", "state": "the-state"}
 
 
-def test_sign_in_page_names_the_ready_made_people(
-    provider: Provider, browser: requests.Session
-) -> None:
-    page = browser.get(f"{provider.issuer}/login/", timeout=10).text
+def test_sign_in_page_names_the_ready_made_people(browser: Browser) -> None:
+    page = browser.open("/login/").text
     for person in PEOPLE:
         assert f"{person.username}</code> (password <code>{person.password}</code>)" in page
 
 
-def test_wrong_password_does_not_sign_in(provider: Provider, browser: requests.Session) -> None:
-    login = browser.get(f"{provider.issuer}/login/", timeout=10)
-    response = submit(browser, login, login=ADA.username, password=GRACE.password)
+def test_wrong_password_does_not_sign_in(browser: Browser) -> None:
+    login = browser.open("/login/")
+    response = submit(browser.session, login, login=ADA.username, password=GRACE.password)
     assert response.status_code == 200
     assert "not correct" in response.text
-    assert "provider_sessionid" not in browser.cookies
+    assert "provider_sessionid" not in browser.session.cookies
 
 
 @pytest.mark.parametrize(
@@ -234,34 +248,27 @@ def test_wrong_password_does_not_sign_in(provider: Provider, browser: requests.S
     ids=str,
 )
 def test_authorization_without_s256_challenge_is_refused(
-    provider: Provider, browser: requests.Session, changes: dict[str, str | None]
+    browser: Browser, changes: dict[str, str | None]
 ) -> None:
-    sign_in(provider, browser, secrets.token_urlsafe(48))  # consent is one step away
-    request = request_of(provider, secrets.token_urlsafe(48), **changes)
-    url = provider.endpoint("authorization_endpoint")
+    browser.sign_in()  # consent is one step away
     for method in ("GET", "HEAD"):
-        response = browser.request(method, url, params=request, allow_redirects=False, timeout=10)
+        response = browser.send(method, "authorization_endpoint", browser.request(**changes))
         assert response_of(response)["error"] == "invalid_request"
         assert response_of(response)["state"] == "the-state"
 
 
-def test_repeated_challenge_method_is_refused(
-    provider: Provider, browser: requests.Session
-) -> None:
-    request = [*request_of(provider, "v" * 43).items(), ("code_challenge_method", "plain")]
-    url = provider.endpoint("authorization_endpoint")
-    response = browser.get(url, params=request, allow_redirects=False, timeout=10)
+def test_repeated_challenge_method_is_refused(browser: Browser) -> None:
+    request = [*browser.request().items(), ("code_challenge_method", "plain")]
+    response = browser.send("GET", "authorization_endpoint", request)
     assert response_of(response)["error"] == "invalid_request"
 
 
-def test_posted_request_without_challenge_is_refused(
-    provider: Provider, browser: requests.Session
-) -> None:
-    sign_in(provider, browser, secrets.token_urlsafe(48))
-    request = request_of(provider, "v" * 43, code_challenge=None, code_challenge_method=None)
+def test_posted_request_without_challenge_is_refused(provider: Provider, browser: Browser) -> None:
+    browser.sign_in()
+    request = browser.request(code_challenge=None, code_challenge_method=None)
     url = provider.endpoint("authorization_endpoint")
-    to_get = browser.post(url, request, allow_redirects=False, timeout=10)
-    response = browser.get(
+    to_get = browser.session.post(url, request, allow_redirects=False, timeout=10)
+    response = browser.session.get(
         urljoin(url, to_get.headers["Location"]), allow_redirects=False, timeout=10
     )
     assert response_of(response)["error"] == "invalid_request"
@@ -278,57 +285,48 @@ def test_posted_request_without_challenge_is_refused(
     ],
 )
 def test_unregistered_redirect_uri_is_refused_without_a_redirect(
-    provider: Provider, browser: requests.Session, redirect_uri: str | None
+    browser: Browser, redirect_uri: str | None
 ) -> None:
-    sign_in(provider, browser, secrets.token_urlsafe(48))
-    request = request_of(provider, "v" * 43, redirect_uri=redirect_uri)
-    url = provider.endpoint("authorization_endpoint")
-    response = browser.get(url, params=request, allow_redirects=False, timeout=10)
+    browser.sign_in()
+    response = browser.authorize(redirect_uri=redirect_uri)
     assert response.status_code == 400
     assert "not registered" in response.text
 
 
-def test_unknown_client_is_refused_without_a_redirect(
-    provider: Provider, browser: requests.Session
-) -> None:
-    request = request_of(provider, "v" * 43, client_id="somebody")
-    url = provider.endpoint("authorization_endpoint")
-    response = browser.get(url, params=request, allow_redirects=False, timeout=10)
+def test_unknown_client_is_refused_without_a_redirect(browser: Browser) -> None:
+    response = browser.authorize(client_id="somebody")
     assert response.status_code == 400
 
 
 @pytest.mark.parametrize("verifier", ["w" * 64, None])
 def test_wrong_or_missing_verifier_is_refused(
-    provider: Provider, browser: requests.Session, verifier: str | None
+    provider: Provider, browser: Browser, verifier: str | None
 ) -> None:
-    code = obtain_code(provider, browser, secrets.token_urlsafe(48))
+    code = browser.obtain_code()
     response = exchange(provider, code, verifier)
     assert response.status_code == 400
     assert response.json()["error"] in {"invalid_grant", "invalid_request"}
 
 
-def test_challenge_itself_is_no_verifier(provider: Provider, browser: requests.Session) -> None:
-    verifier = secrets.token_urlsafe(48)
-    code = obtain_code(provider, browser, verifier)
-    assert exchange(provider, code, challenge(verifier)).status_code == 400
+def test_challenge_itself_is_no_verifier(provider: Provider, browser: Browser) -> None:
+    code = browser.obtain_code()
+    assert exchange(provider, code, challenge(browser.verifier)).status_code == 400
 
 
-def test_wrong_client_secret_is_refused(provider: Provider, browser: requests.Session) -> None:
-    verifier = secrets.token_urlsafe(48)
-    code = obtain_code(provider, browser, verifier)
+def test_wrong_client_secret_is_refused(provider: Provider, browser: Browser) -> None:
+    code = browser.obtain_code()
     impostor = Provider(provider.port, provider.state, client_secret="guessed")
-    assert exchange(impostor, code, verifier).status_code == 401
+    assert exchange(impostor, code, browser.verifier).status_code == 401
 
 
-def test_code_works_once(provider: Provider, browser: requests.Session) -> None:
-    verifier = secrets.token_urlsafe(48)
-    code = obtain_code(provider, browser, verifier)
-    assert exchange(provider, code, verifier).status_code == 200
-    assert exchange(provider, code, verifier).json()["error"] == "invalid_grant"
+def test_code_works_once(provider: Provider, browser: Browser) -> None:
+    code = browser.obtain_code()
+    assert exchange(provider, code, browser.verifier).status_code == 200
+    assert exchange(provider, code, browser.verifier).json()["error"] == "invalid_grant"
 
 
-def test_refresh_rotates_the_refresh_token(provider: Provider, browser: requests.Session) -> None:
-    first = obtain_tokens(provider, browser)
+def test_refresh_rotates_the_refresh_token(provider: Provider, browser: Browser) -> None:
+    first = browser.obtain_tokens()
     second = refresh(provider, first["refresh_token"]).json()
     assert second["refresh_token"] != first["refresh_token"]
     assert userinfo(provider, second["access_token"]).status_code == 200
@@ -337,8 +335,8 @@ def test_refresh_rotates_the_refresh_token(provider: Provider, browser: requests
     assert spent.json()["error"] == "invalid_grant"
 
 
-def test_revoked_tokens_no_longer_work(provider: Provider, browser: requests.Session) -> None:
-    tokens = obtain_tokens(provider, browser)
+def test_revoked_tokens_no_longer_work(provider: Provider, browser: Browser) -> None:
+    tokens = browser.obtain_tokens()
     for kind in ("access_token", "refresh_token"):
         response = provider.post("revocation_endpoint", token=tokens[kind], token_type_hint=kind)
         assert response.status_code == 200
@@ -347,39 +345,33 @@ def test_revoked_tokens_no_longer_work(provider: Provider, browser: requests.Ses
 
 
 def test_logout_at_the_client_ends_the_session_here_and_redirects_back(
-    provider: Provider, browser: requests.Session
+    provider: Provider, browser: Browser
 ) -> None:
-    tokens = obtain_tokens(provider, browser)
+    tokens = browser.obtain_tokens()
     request = {
         "id_token_hint": tokens["id_token"],
         "client_id": provider.client_id,
         "post_logout_redirect_uri": HOME,
         "state": "bye",
     }
-    url = provider.endpoint("end_session_endpoint")
-    response = browser.get(url, params=request, allow_redirects=False, timeout=10)
+    response = browser.send("GET", "end_session_endpoint", request)
     assert response.headers.get("Location") == f"{HOME}?state=bye", response.text
-    assert "Not signed in" in browser.get(provider.issuer, timeout=10).text
+    assert "Not signed in" in browser.open().text
     assert userinfo(provider, tokens["access_token"]).status_code == 401
 
 
-def test_logout_does_not_redirect_to_an_unregistered_address(
-    provider: Provider, browser: requests.Session
-) -> None:
-    tokens = obtain_tokens(provider, browser)
+def test_logout_does_not_redirect_to_an_unregistered_address(browser: Browser) -> None:
+    tokens = browser.obtain_tokens()
     request = {
         "id_token_hint": tokens["id_token"],
         "post_logout_redirect_uri": "https://evil.example/",
     }
-    url = provider.endpoint("end_session_endpoint")
-    response = browser.get(url, params=request, allow_redirects=False, timeout=10)
+    response = browser.send("GET", "end_session_endpoint", request)
     assert "Location" not in response.headers
 
 
-def test_pages_allow_nothing_but_their_own_style_and_the_clients_origin(
-    provider: Provider, browser: requests.Session
-) -> None:
-    consent = sign_in(provider, browser, secrets.token_urlsafe(48))
+def test_pages_allow_nothing_but_their_own_style_and_the_clients_origin(browser: Browser) -> None:
+    consent = browser.sign_in()
     policy = consent.headers["Content-Security-Policy"]
     assert set(policy.split("; ")) == {
         "default-src 'none'",
@@ -392,11 +384,9 @@ def test_pages_allow_nothing_but_their_own_style_and_the_clients_origin(
     assert consent.headers["X-Frame-Options"] == "DENY"
 
 
-def test_cookie_names_are_not_those_of_another_django_site(
-    provider: Provider, browser: requests.Session
-) -> None:
-    sign_in(provider, browser, secrets.token_urlsafe(48))
-    assert set(browser.cookies.keys()) == {"provider_sessionid", "provider_csrftoken"}
+def test_cookie_names_are_not_those_of_another_django_site(browser: Browser) -> None:
+    browser.sign_in()
+    assert set(browser.session.cookies.keys()) == {"provider_sessionid", "provider_csrftoken"}
 
 
 @pytest.mark.parametrize(
@@ -415,35 +405,36 @@ def test_other_hosts_are_refused(provider: Provider) -> None:
 
 
 @pytest.mark.long
-def test_tokens_keys_and_sign_in_survive_kill_9(tmp_path: Path, browser: requests.Session) -> None:
+def test_tokens_keys_and_sign_in_survive_kill_9(tmp_path: Path, session: requests.Session) -> None:
     provider = Provider(free_ports(1)[0], tmp_path / "state")
+    browser = Browser(provider, session)
     with provider.serving() as pid:
-        tokens = obtain_tokens(provider, browser)
+        tokens = browser.obtain_tokens()
         keys = signing_keys(provider)
         os.kill(pid, signal.SIGKILL)
     with provider.serving():
         assert signing_keys(provider) == keys
         assert userinfo(provider, tokens["access_token"]).json()["email"] == ADA.email
         assert refresh(provider, tokens["refresh_token"]).status_code == 200
-        assert f"Signed in here as {ADA.username}" in browser.get(provider.issuer, timeout=10).text
+        assert f"Signed in here as {ADA.username}" in browser.open().text
 
 
 @pytest.mark.slow
 def test_access_tokens_live_as_long_as_configured(
-    tmp_path: Path, browser: requests.Session
+    tmp_path: Path, session: requests.Session
 ) -> None:
     provider = Provider(free_ports(1)[0], tmp_path / "state", life=7)
     with provider.serving():
-        assert int(obtain_tokens(provider, browser)["expires_in"]) == 7
+        assert int(Browser(provider, session).obtain_tokens()["expires_in"]) == 7
 
 
 @pytest.mark.slow
 def test_state_is_readable_by_its_owner_only_and_the_log_contains_no_secret(
-    tmp_path: Path, browser: requests.Session
+    tmp_path: Path, session: requests.Session
 ) -> None:
     provider = Provider(free_ports(1)[0], tmp_path / "state")
     with provider.serving():
-        tokens = obtain_tokens(provider, browser)
+        tokens = Browser(provider, session).obtain_tokens()
     assert provider.state.stat().st_mode & 0o777 == 0o700
     for file in provider.state.iterdir():
         assert file.stat().st_mode & 0o077 == 0, file
