@@ -33,9 +33,20 @@ def facts(card: Element) -> dict[str, str]:
     return dict(zip(terms, (item.text for item in card.all("dd")), strict=True))
 
 
-def send_form(visitor: Visitor, form: Element) -> dict[str, str]:
-    """Return the fields of a form that the visitor has looked at for long enough."""
-    return fields(form) | shown_fields(visitor.user_id)
+def submit(visitor: Visitor, form: Element, provider: FakeProvider) -> None:
+    """Send a form that the visitor has looked at for long enough, and consent at the provider."""
+    sent = fields(form) | shown_fields(visitor.user_id)
+    response = visitor.client.post(form.attributes["action"], sent)
+    visitor.client.get(provider.consent(response["Location"]))
+
+
+@pytest.fixture
+def expired(corp: FakeProvider, visitor: Visitor) -> Visitor:
+    """Sign in with a token that is no longer valid; those after it are."""
+    corp.expires_in = 0
+    visitor.sign_in(corp)
+    corp.expires_in = 3600
+    return visitor
 
 
 def test_signed_out_page_has_a_form_for_each_provider(
@@ -155,17 +166,13 @@ def test_token_without_end_is_called_that(github: FakeProvider, visitor: Visitor
     assert held["Scopes"] == "read:user user:email"
 
 
-def test_expired_token_is_renewed_by_looking_at_it(corp: FakeProvider, visitor: Visitor) -> None:
-    corp.expires_in = 0
-    visitor.sign_in(corp)
-    corp.expires_in = 3600
-
-    card = cards(home(visitor))["Corp"]
+def test_expired_token_is_renewed_by_looking_at_it(corp: FakeProvider, expired: Visitor) -> None:
+    card = cards(home(expired))["Corp"]
 
     assert status(card) == "Connected"
     assert len(corp.refreshes) == 1
     assert "hour" in facts(card)["Expires"] or "59 minutes" in facts(card)["Expires"]
-    home(visitor)
+    home(expired)
     assert len(corp.refreshes) == 1
 
 
@@ -182,51 +189,39 @@ def test_expired_token_that_cannot_be_refreshed_asks_for_a_sign_in(
 
 
 def test_refused_refresh_asks_for_a_sign_in_which_fixes_it(
-    corp: FakeProvider, visitor: Visitor
+    corp: FakeProvider, expired: Visitor
 ) -> None:
-    corp.expires_in = 0
-    visitor.sign_in(corp)
     corp.refresh_tokens.clear()
-    card = cards(home(visitor))["Corp"]
+    card = cards(home(expired))["Corp"]
     assert status(card) == "Token expired; please re-authenticate"
 
-    corp.expires_in = 3600
     (form,) = card.all("form")
-    visitor.client.get(
-        corp.consent(
-            visitor.client.post(form.attributes["action"], send_form(visitor, form))["Location"]
-        )
-    )
+    submit(expired, form, corp)
 
-    assert status(cards(home(visitor))["Corp"]) == "Connected"
+    assert status(cards(home(expired))["Corp"]) == "Connected"
 
 
 def test_page_is_complete_while_the_provider_is_unreachable(
-    corp: FakeProvider, visitor: Visitor
+    corp: FakeProvider, expired: Visitor
 ) -> None:
-    corp.expires_in = 0
-    visitor.sign_in(corp)
     corp.failing["/token"] = lambda: (503, "text/plain", b"")
-    card = cards(home(visitor))["Corp"]
+    card = cards(home(expired))["Corp"]
     assert status(card) == "Token expired; it will be renewed when it is next used"
     assert buttons(card) == ["Re-authenticate with Corp"]
 
 
 def test_page_does_not_wait_for_a_slow_provider_whose_response_is_kept(
-    corp: FakeProvider, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+    corp: FakeProvider, expired: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    corp.expires_in = 0
-    visitor.sign_in(corp)
-    corp.expires_in = 3600
     monkeypatch.setattr(connections, "RENEWAL_TIMEOUT", 0.05)
     answered = threading.Event()
     corp.hooks["/token"] = lambda: wait_for(answered)
     try:
-        card = cards(home(visitor))["Corp"]
+        card = cards(home(expired))["Corp"]
     finally:
         answered.set()
     assert status(card) == "Token expired; it will be renewed when it is next used"
-    wait_until(lambda: status(cards(home(visitor))["Corp"]) == "Connected", "it is renewed")
+    wait_until(lambda: status(cards(home(expired))["Corp"]) == "Connected", "it is renewed")
     assert len(corp.refreshes) == 1
 
 
@@ -238,11 +233,7 @@ def test_other_providers_can_be_connected(other: FakeProvider, signed_in: Visito
     (form,) = cards(home(signed_in))["Other"].all("form")
     assert fields(form)["process"] == "connect"
 
-    signed_in.client.get(
-        other.consent(
-            signed_in.client.post(form.attributes["action"], send_form(signed_in, form))["Location"]
-        )
-    )
+    submit(signed_in, form, other)
 
     found = cards(home(signed_in))
     assert status(found["Other"]) == "Connected"
@@ -274,9 +265,8 @@ def test_scope_that_was_not_granted_can_be_requested_again(
 
     corp.scope = "openid profile email"
     (form,) = card.all("form")
-    started = visitor.client.post(form.attributes["action"], send_form(visitor, form))
+    submit(visitor, form, corp)
     assert set(corp.authorizations[-1]["scope"].split()) == {"openid", "profile", "email"}
-    visitor.client.get(corp.consent(started["Location"]))
 
     assert "Not granted" not in cards(home(visitor))["Corp"].text
 

@@ -42,6 +42,11 @@ class Browser:
     key: str
     http: requests.Session = field(default_factory=requests.Session)
     cookie_age: int | None = None
+    passed: int = 0  # seconds, which pass back again
+
+    def pass_time(self, seconds: int) -> None:
+        self.passed += seconds
+        self.gateway.control(f"later/{seconds}")
 
     def get(self, path: str) -> requests.Response:
         """Request a page or call. The clock of `requests` is not that of the gateway."""
@@ -74,65 +79,47 @@ def browser(gateway: Gateway) -> Iterator[Browser]:
     made.get("")  # The first visit notes the session itself.
     made.cookie_age = None
     yield made
+    gateway.control(f"later/{-made.passed}")
     gateway.control(f"end/{key}")
     gateway.control(f"idle/{ABSOLUTE}")
 
 
-@pytest.fixture
-def passed(gateway: Gateway) -> Iterator[list[int]]:
-    """Have seconds pass: those in the list, which pass back again."""
-    seconds: list[int] = []
-    yield seconds
-    gateway.control(f"later/{-sum(seconds)}")
-
-
-def pass_time(browser: Browser, passed: list[int], seconds: int) -> None:
-    passed.append(seconds)
-    browser.gateway.control(f"later/{seconds}")
-
-
 @pytest.mark.parametrize(("path", "status"), [*((each, 200) for each in VISITS), (DEAD, 502)])
 def test_visit_moves_the_end_of_session_and_cookie(
-    browser: Browser, passed: list[int], path: str, status: int
+    browser: Browser, path: str, status: int
 ) -> None:
-    pass_time(browser, passed, IDLE // 10)
+    browser.pass_time(IDLE // 10)
     assert browser.get(path).status_code == status
     assert (browser.seconds_left(), browser.cookie_age) == (IDLE - IDLE // 10, None)
-    pass_time(browser, passed, IDLE // 2)
+    browser.pass_time(IDLE // 2)
     assert browser.get(path).status_code == status
     assert (browser.seconds_left(), browser.cookie_age) == (IDLE, IDLE)
 
 
 @pytest.mark.parametrize("path", REJECTED)
-def test_request_that_is_rejected_or_shows_nothing_is_no_visit(
-    browser: Browser, passed: list[int], path: str
-) -> None:
+def test_request_that_is_rejected_or_shows_nothing_is_no_visit(browser: Browser, path: str) -> None:
     for _ in range(3):  # more than the rate of one of them allows
         response = browser.get(path)
-    pass_time(browser, passed, IDLE - 10)
+    browser.pass_time(IDLE - 10)
     browser.cookie_age = None
     response = browser.get(path)
     assert response.status_code >= 400 or path in {"gateway/", "healthz"}
     assert (browser.seconds_left(), browser.cookie_age) == (10, None)
-    pass_time(browser, passed, 10)
+    browser.pass_time(10)
     assert browser.get("").text.count("Sign out") == 0
 
 
 @pytest.mark.long
-def test_thousand_reads_of_the_index_do_not_move_the_end(
-    browser: Browser, passed: list[int]
-) -> None:
-    pass_time(browser, passed, IDLE - 10)
+def test_thousand_reads_of_the_index_do_not_move_the_end(browser: Browser) -> None:
+    browser.pass_time(IDLE - 10)
     assert {browser.get("gateway/").status_code for _ in range(1000)} == {200}
     assert (browser.seconds_left(), browser.cookie_age) == (10, None)
 
 
 @pytest.mark.parametrize("path", VISITS)
-def test_visit_that_cannot_be_written_changes_no_response(
-    browser: Browser, passed: list[int], path: str
-) -> None:
+def test_visit_that_cannot_be_written_changes_no_response(browser: Browser, path: str) -> None:
     expected = browser.get(path)
-    pass_time(browser, passed, IDLE // 2)
+    browser.pass_time(IDLE // 2)
     browser.gateway.control("writes/down")
     try:
         for _ in range(3):
@@ -146,9 +133,7 @@ def test_visit_that_cannot_be_written_changes_no_response(
     assert (browser.seconds_left(), browser.cookie_age) == (IDLE, IDLE)
 
 
-def test_call_that_outlasts_its_session_does_not_renew_the_cookie(
-    browser: Browser, passed: list[int]
-) -> None:
+def test_call_that_outlasts_its_session_does_not_renew_the_cookie(browser: Browser) -> None:
     """After a sign-out, the browser may have signed in again: it would lose the new session."""
     gateway = browser.gateway
     told = browser.get("gateway/")
@@ -163,20 +148,19 @@ def test_call_that_outlasts_its_session_does_not_renew_the_cookie(
         yield b"second"
 
     for is_ended in (False, True):
-        pass_time(browser, passed, IDLE // 2)
+        browser.pass_time(IDLE // 2)
         url = f"{gateway.url}/gateway/echo/x"
         response = requests.post(url, data=body(), headers=csrf, cookies=cookies, timeout=20)
         assert response.json()["body"] == "first, second"
         assert (NAME in response.cookies) is not is_ended
 
 
-def test_call_with_a_clients_token_extends_no_grant(
-    gateway: Gateway, browser: Browser, passed: list[int]
-) -> None:
+def test_call_with_a_clients_token_extends_no_grant(browser: Browser) -> None:
+    gateway = browser.gateway
     gateway.control("idle/1000")
     caller = Caller.allowed(gateway, "open")
     writes = gateway.control("session-writes/")
-    pass_time(browser, passed, 500)
+    browser.pass_time(500)
     assert caller.call("open/x").status_code == 200
     assert gateway.control("session-writes/") == writes
     assert caller.refresh().status_code == 200
@@ -223,12 +207,10 @@ def test_anonymous_visitor_makes_no_visits(
         pytest.param("gateway/echo/x", marks=pytest.mark.slow),
     ],
 )
-def test_week_of_visits_keeps_a_session_until_its_absolute_end(
-    browser: Browser, passed: list[int], path: str
-) -> None:
+def test_week_of_visits_keeps_a_session_until_its_absolute_end(browser: Browser, path: str) -> None:
     renewals = 0
     for _ in range(ABSOLUTE // STEP - 1):
-        pass_time(browser, passed, STEP)
+        browser.pass_time(STEP)
         browser.cookie_age = None
         assert browser.get(path).status_code == 200
         renewals += browser.cookie_age is not None
@@ -236,5 +218,5 @@ def test_week_of_visits_keeps_a_session_until_its_absolute_end(
         assert browser.cookie_age in {None, left, left - 1}, "whole seconds"
     assert left == STEP, "the session ends with its absolute timeout"
     assert renewals <= 10 * 7
-    pass_time(browser, passed, STEP)
+    browser.pass_time(STEP)
     assert "Sign out" not in browser.get("").text

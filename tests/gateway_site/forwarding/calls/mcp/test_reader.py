@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -15,22 +16,28 @@ EVENT = b'data: {"jsonrpc":"2.0","id":1,"result":{}}\n\n'
 MESSAGE = b'{ "jsonrpc":"2.0", "id":1,\n"method":"ping","params":{"a":1.50,"b":"\\u0061"} }'
 
 
+@dataclass
+class Client:
+    """A client of a user who is signed in."""
+
+    gateway: Gateway
+    session: requests.Session
+
+    def request(self, method: str, path: str, **more: Any) -> requests.Response:
+        url = f"{self.gateway.url}/gateway/{path}"
+        return self.session.request(method, url, timeout=20, **more)
+
+    def post(
+        self, data: Any = MESSAGE, *, path: str = "read/message", **headers: str
+    ) -> requests.Response:
+        named = JSON | {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.request("POST", path, data=data, headers=named)
+
+
 @pytest.fixture(scope="module")
-def client(gateway: Gateway) -> Iterator[requests.Session]:
-    with gateway.writer() as found:
-        yield found
-
-
-def post(
-    gateway: Gateway,
-    client: requests.Session,
-    data: Any = MESSAGE,
-    *,
-    path: str = "read/message",
-    **headers: str,
-) -> requests.Response:
-    named = JSON | {name.replace("_", "-"): value for name, value in headers.items()}
-    return client.post(f"{gateway.url}/gateway/{path}", data=data, headers=named, timeout=20)
+def client(gateway: Gateway) -> Iterator[Client]:
+    with gateway.writer() as session:
+        yield Client(gateway, session)
 
 
 def assert_rejected(response: requests.Response, status: int, code: int) -> dict[str, Any]:
@@ -43,9 +50,9 @@ def assert_rejected(response: requests.Response, status: int, code: int) -> dict
     return found
 
 
-def test_message_is_sent_byte_for_byte(gateway: Gateway, client: requests.Session) -> None:
+def test_message_is_sent_byte_for_byte(client: Client) -> None:
     for data in (MESSAGE, iter([MESSAGE[:5], MESSAGE[5:]])):
-        response = post(gateway, client, data, Accept_Encoding="gzip", Mcp_Session_Id="s")
+        response = client.post(data, Accept_Encoding="gzip", Mcp_Session_Id="s")
         seen = response.json()["result"]
         assert seen["body"].encode() == MESSAGE
         headers = dict(seen["headers"])
@@ -55,14 +62,12 @@ def test_message_is_sent_byte_for_byte(gateway: Gateway, client: requests.Sessio
         assert headers["mcp-session-id"] == "s"
 
 
-def test_message_of_a_megabyte_passes_and_no_more(
-    gateway: Gateway, client: requests.Session
-) -> None:
+def test_message_of_a_megabyte_passes_and_no_more(client: Client) -> None:
     message = b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":"%b"}}'
     rest = 1024 * 1024 - len(message % b"")
     largest = message % (b"a" * rest)
-    assert post(gateway, client, largest).json()["result"]["body"].encode() == largest
-    found = assert_rejected(post(gateway, client, message % (b"a" * (rest + 1))), 413, -32010)
+    assert client.post(largest).json()["result"]["body"].encode() == largest
+    found = assert_rejected(client.post(message % (b"a" * (rest + 1))), 413, -32010)
     assert found["id"] is None
 
 
@@ -78,11 +83,11 @@ def test_message_of_a_megabyte_passes_and_no_more(
     ],
 )
 def test_unclear_message_reaches_nobody(
-    gateway: Gateway, client: requests.Session, data: bytes, code: int, request_id: str | int | None
+    client: Client, data: bytes, code: int, request_id: str | int | None
 ) -> None:
-    before = gateway.state().get("/message", 0)
-    assert assert_rejected(post(gateway, client, data), 400, code)["id"] == request_id
-    assert gateway.state().get("/message", 0) == before
+    before = client.gateway.state().get("/message", 0)
+    assert assert_rejected(client.post(data), 400, code)["id"] == request_id
+    assert client.gateway.state().get("/message", 0) == before
 
 
 @pytest.mark.parametrize(
@@ -104,10 +109,8 @@ def test_unclear_message_reaches_nobody(
     ],
     ids=str,
 )
-def test_body_in_another_form_is_rejected(
-    gateway: Gateway, client: requests.Session, headers: dict[str, str]
-) -> None:
-    assert_rejected(post(gateway, client, **headers), 415, -32011)
+def test_body_in_another_form_is_rejected(client: Client, headers: dict[str, str]) -> None:
+    assert_rejected(client.post(**headers), 415, -32011)
 
 
 @pytest.mark.parametrize(
@@ -118,47 +121,43 @@ def test_body_in_another_form_is_rejected(
         *("application/json;charset=utf8", "application/json; profile=x; Charset=UTF8"),
     ],
 )
-def test_json_in_other_words_passes(gateway: Gateway, client: requests.Session, kind: str) -> None:
-    response = post(gateway, client, Content_Type=kind, Content_Encoding="Identity")
+def test_json_in_other_words_passes(client: Client, kind: str) -> None:
+    response = client.post(Content_Type=kind, Content_Encoding="Identity")
     assert response.status_code == 200
-    answered = post(gateway, client, path=response_path(RESULT, kind))
+    answered = client.post(path=response_path(RESULT, kind))
     assert (answered.status_code, answered.content) == (200, RESULT)
 
 
-def test_new_version_has_neither_sessions_nor_streams_by_get(
-    gateway: Gateway, client: requests.Session
-) -> None:
+def test_new_version_has_neither_sessions_nor_streams_by_get(client: Client) -> None:
     meta = {"io.modelcontextprotocol/protocolVersion": NEW}
     data = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"_meta": meta}})
     new = {"MCP_Protocol_Version": NEW, "Mcp_Method": "ping"}
     old = {"Mcp_Session_Id": "s", "Last_Event_ID": "7", "Mcp-Session.Id": "s"}
-    response = post(gateway, client, data, **new, **old)
+    response = client.post(data, **new, **old)
     names = {name for name, _ in response.json()["result"]["headers"]}
     assert {"mcp-protocol-version", "mcp-method"} <= names
     assert names.isdisjoint({"mcp-session-id", "last-event-id", "mcp-session.id"})
-    assert_rejected(post(gateway, client, data), 400, -32020)
-    assert_rejected(post(gateway, client, data, **new, Connection="mcp-method"), 400, -32020)
+    assert_rejected(client.post(data), 400, -32020)
+    assert_rejected(client.post(data, **new, Connection="mcp-method"), 400, -32020)
     path = response_path(b'{"jsonrpc":"2.0","id":1,"result":{}}', Mcp_Session_Id="s")
-    assert "Mcp-Session-Id" not in post(gateway, client, data, path=path, **new).headers
-    assert post(gateway, client, path=path).headers["Mcp-Session-Id"] == "s"
+    assert "Mcp-Session-Id" not in client.post(data, path=path, **new).headers
+    assert client.post(path=path).headers["Mcp-Session-Id"] == "s"
     for method in ("GET", "DELETE"):
         for sent, status in [({"MCP-Protocol-Version": NEW}, 405), ({}, 200)]:
             path = response_path(EVENT, "text/event-stream")
-            url = f"{gateway.url}/gateway/{path}"
-            assert client.request(method, url, headers=sent, timeout=20).status_code == status
+            assert client.request(method, path, headers=sent).status_code == status
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "HEAD"])
-def test_other_method_is_rejected(gateway: Gateway, client: requests.Session, method: str) -> None:
-    url = f"{gateway.url}/gateway/read/message"
-    response = client.request(method, url, data=MESSAGE, headers=JSON, timeout=20)
+def test_other_method_is_rejected(client: Client, method: str) -> None:
+    response = client.request(method, "read/message", data=MESSAGE, headers=JSON)
     assert response.status_code == 405
     assert response.headers["Allow"] == "DELETE, GET, POST"
 
 
-def test_get_with_a_body_is_rejected(gateway: Gateway, client: requests.Session) -> None:
-    url = f"{gateway.url}/gateway/{response_path(EVENT, 'text/event-stream')}"
-    response = client.get(url, data=MESSAGE, headers=JSON, timeout=20)
+def test_get_with_a_body_is_rejected(client: Client) -> None:
+    path = response_path(EVENT, "text/event-stream")
+    response = client.request("GET", path, data=MESSAGE, headers=JSON)
     assert (response.status_code, response.json()["code"]) == (400, "bad_framing")
 
 
@@ -183,44 +182,36 @@ RESULT = b'{ "jsonrpc":"2.0", "id":1, "result":{"a":1.50} }'
         response_path(RESULT, status=206),
     ],
 )
-def test_response_that_is_no_readable_message_is_502(
-    gateway: Gateway, client: requests.Session, path: str
-) -> None:
-    found = assert_rejected(post(gateway, client, path=path), 502, -32012)
+def test_response_that_is_no_readable_message_is_502(client: Client, path: str) -> None:
+    found = assert_rejected(client.post(path=path), 502, -32012)
     assert found["id"] == 1
 
 
 @pytest.mark.parametrize("status", [200, 202])
-def test_response_without_a_body_passes(
-    gateway: Gateway, client: requests.Session, status: int
-) -> None:
+def test_response_without_a_body_passes(client: Client, status: int) -> None:
     """As to a notification: some servers say 200."""
     for kind in ("application/json", "text/plain"):
-        response = post(gateway, client, path=response_path(b"", kind, status=status))
+        response = client.post(path=response_path(b"", kind, status=status))
         assert (response.status_code, response.content) == (status, b"")
 
 
-def test_body_of_an_accepted_message_does_not_pass(
-    gateway: Gateway, client: requests.Session
-) -> None:
+def test_body_of_an_accepted_message_does_not_pass(client: Client) -> None:
     for kind in ("application/json", "text/plain"):
-        response = post(gateway, client, path=response_path(RESULT, kind, status=202))
+        response = client.post(path=response_path(RESULT, kind, status=202))
         assert (response.status_code, response.content) == (202, b"")
 
 
 @pytest.mark.parametrize("status", [300, 400, 404, 500])
-def test_response_without_a_result_passes(
-    gateway: Gateway, client: requests.Session, status: int
-) -> None:
+def test_response_without_a_result_passes(client: Client, status: int) -> None:
     for kind in ("application/json", "text/html"):
         path = response_path(b'{"detail": "x"}', kind, status=status)
-        response = post(gateway, client, path=path)
+        response = client.post(path=path)
         assert (response.status_code, response.text) == (status, '{"detail": "x"}')
         assert "X-Gateway-Problem" not in response.headers
 
 
-def test_response_passes_byte_for_byte(gateway: Gateway, client: requests.Session) -> None:
-    response = post(gateway, client, path=response_path(RESULT, content_encoding="identity"))
+def test_response_passes_byte_for_byte(client: Client) -> None:
+    response = client.post(path=response_path(RESULT, content_encoding="identity"))
     assert (response.content, response.headers["Content-Length"]) == (RESULT, str(len(RESULT)))
 
 
@@ -233,15 +224,13 @@ STREAM = (
 PASSING = STREAM.replace(b": hello", b":")
 
 
-def test_events_pass_byte_for_byte(gateway: Gateway, client: requests.Session) -> None:
+def test_events_pass_byte_for_byte(client: Client) -> None:
     for kind in ("text/event-stream", "text/event-stream; charset=utf-8"):
         for old in (b"", b"event: endpoint\ndata: /messages/?id=1\n\n"):
             path = response_path(old + STREAM, kind)
-            assert post(gateway, client, path=path).content == old + PASSING
-            url = f"{gateway.url}/gateway/{path}"
-            assert client.get(url, headers={"Last-Event-ID": "1"}, timeout=20).content == (
-                old + PASSING
-            )
+            assert client.post(path=path).content == old + PASSING
+            response = client.request("GET", path, headers={"Last-Event-ID": "1"})
+            assert response.content == old + PASSING
 
 
 @pytest.mark.parametrize(
@@ -255,36 +244,32 @@ def test_events_pass_byte_for_byte(gateway: Gateway, client: requests.Session) -
         b'data: {"jsonrpc":"2.0","id":1,"result":{"toolS":[]}}\n\n' + EVENT,
     ],
 )
-def test_unreadable_event_breaks_the_stream_off(
-    gateway: Gateway, client: requests.Session, end: bytes
-) -> None:
+def test_unreadable_event_breaks_the_stream_off(client: Client, end: bytes) -> None:
     """What is before it has passed, and the client notices that it has not everything."""
     found: list[bytes] = []
-    url = f"{gateway.url}/gateway/{response_path(STREAM + end, 'text/event-stream')}"
+    path = response_path(STREAM + end, "text/event-stream")
     with (
-        client.post(url, data=MESSAGE, headers=JSON, stream=True, timeout=20) as response,
+        client.request("POST", path, data=MESSAGE, headers=JSON, stream=True) as response,
         pytest.raises(requests.exceptions.ChunkedEncodingError),
     ):
         found.extend(response.iter_content(None))
     assert b"".join(found) == PASSING
-    assert re.search("Upstream read at .* failed: UnreadableResponse", gateway.read_log())
+    assert re.search("Upstream read at .* failed: UnreadableResponse", client.gateway.read_log())
 
 
-def test_body_of_a_get_that_is_no_stream_is_502(gateway: Gateway, client: requests.Session) -> None:
-    url = f"{gateway.url}/gateway/{response_path(EVENT, 'application/octet-stream')}"
-    assert_rejected(client.get(url, timeout=20), 502, -32012)
+def test_body_of_a_get_that_is_no_stream_is_502(client: Client) -> None:
+    path = response_path(EVENT, "application/octet-stream")
+    assert_rejected(client.request("GET", path), 502, -32012)
 
 
-def test_upstream_whose_messages_are_not_read_gets_everything_as_before(
-    gateway: Gateway, client: requests.Session
-) -> None:
+def test_upstream_whose_messages_are_not_read_gets_everything_as_before(client: Client) -> None:
     odd = b"[" + MESSAGE + b",\xff"
     headers = {"Accept_Encoding": "gzip", "Content_Type": "text/plain", "Mcp_Method": "x"}
-    seen = post(gateway, client, odd, path="echo/message", **headers).json()["result"]
+    seen = client.post(odd, path="echo/message", **headers).json()["result"]
     assert seen["body"].encode("latin-1") == odd
     assert dict(seen["headers"])["accept-encoding"] == "gzip"
     path = response_path(b"data: \xff", "text/event-stream").replace("read/", "echo/")
-    assert post(gateway, client, path=path).content == b"data: \xff"
+    assert client.post(path=path).content == b"data: \xff"
 
 
 def test_client_that_stops_within_its_message_reaches_nobody(gateway: Gateway) -> None:
