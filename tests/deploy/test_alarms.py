@@ -181,11 +181,8 @@ def test_errors_of_upstreams_set_off_no_alarm_and_those_of_the_gateway_do(tmp_pa
             line = read_log(path)
             assert (line["status"], line["upstream_status"]) == expected, path
             assert alarms_of(line) == []
-        gateway.control("store/down")
-        try:
+        with gateway.switch("store/down", "store/up"):
             line = read_log("echo/")
-        finally:
-            gateway.control("store/up")
         assert (line["status"], line.get("upstream_status")) == (503, None)
         assert alarms_of(line) == [OWN_ERRORS]
 

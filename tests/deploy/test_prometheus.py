@@ -110,10 +110,7 @@ def test_prometheus_scrapes_the_gateway_and_its_alarms_fire_while_the_table_is_d
         up = f"{address}/api/v1/query?query=http_server_request_duration_seconds_count"
         wait_until(lambda: bool(requests.get(up, timeout=30).json()["data"]["result"]), "a scrape")
         assert firing_alerts(address) == set()
-        gateway.control("store/down")
-        try:
+        with gateway.switch("store/down", "store/up"):
             for name in ("TableErrors", "ServerErrors"):
                 wait_until(lambda name=name: fires(name), f"{name} fires", seconds=60)  # type: ignore[misc]
-        finally:
-            gateway.control("store/up")
         wait_until(lambda: not fires("ServerErrors"), "it stops", seconds=90)

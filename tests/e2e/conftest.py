@@ -99,9 +99,8 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 @pytest.fixture
 def visitor(browser: Browser, tmp_path: Path) -> Iterator[BrowserContext]:
-    context = browser.new_context()
-    yield context
-    context.close()
+    with browser.new_context() as context:
+        yield context
 
 
 @pytest.fixture
@@ -123,8 +122,7 @@ def page(visitor: BrowserContext) -> Iterator[Page]:
 @pytest.fixture
 def looked_at(browser: Browser) -> Iterator[Page]:
     """Give a page whose complaints are not: what is refused is reported in the console."""
-    context = browser.new_context()
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    yield page
-    context.close()
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        yield page

@@ -68,11 +68,8 @@ def give_cookies(context: BrowserContext, session: requests.Session) -> None:
 
 @contextmanager
 def page_without_javascript(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(java_script_enabled=False)
-    try:
+    with browser.new_context(java_script_enabled=False) as context:
         yield context.new_page()
-    finally:
-        context.close()
 
 
 def expect_signed_in(page: Page) -> None:

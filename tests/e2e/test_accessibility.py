@@ -253,9 +253,8 @@ def test_focus_is_visible_and_goes_to_the_message_after_an_action(
 def test_sign_in_trying_and_sign_out_by_keyboard_alone_without_javascript(
     stack: LocalStack, browser: Browser
 ) -> None:
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    try:
+    with browser.new_context(java_script_enabled=False) as context:
+        page = context.new_page()
         page.goto(stack.url)
         press(page, page.get_by_role("button", name="Sign in with Local provider"))
         page.get_by_label("Username").focus()
@@ -272,8 +271,6 @@ def test_sign_in_trying_and_sign_out_by_keyboard_alone_without_javascript(
         expect(page.get_by_role("status")).to_contain_text("200 OK")
         press(page, page.get_by_role("button", name="Sign out"))
         expect(page.get_by_role("heading", name=re.compile("Signed out"))).to_be_visible()
-    finally:
-        context.close()
 
 
 def press(page: Page, wanted: Locator) -> None:
@@ -285,9 +282,10 @@ def press(page: Page, wanted: Locator) -> None:
 def test_menu_of_a_phone_opens_by_keyboard_without_javascript(
     stack: LocalStack, browser: Browser
 ) -> None:
-    context = browser.new_context(java_script_enabled=False, viewport={"width": 320, "height": 640})
-    page = context.new_page()
-    try:
+    with browser.new_context(
+        java_script_enabled=False, viewport={"width": 320, "height": 640}
+    ) as context:
+        page = context.new_page()
         arrive(page, stack)
         page.goto(f"{stack.url}/nothing/here")
         apps = page.get_by_role("navigation").get_by_role("link", name="Apps")
@@ -302,23 +300,18 @@ def test_menu_of_a_phone_opens_by_keyboard_without_javascript(
         expect(page.locator(".menu summary")).to_be_hidden()
         press(page, page.get_by_role("navigation").get_by_role("link", name="Sessions"))
         expect(page.get_by_role("heading", level=1)).to_have_text("Your sessions")
-    finally:
-        context.close()
 
 
 def test_times_are_in_the_visitors_zone(stack: LocalStack, browser: Browser) -> None:
     for script, zone in ((True, "GMT+5:30"), (False, "UTC")):
-        context = browser.new_context(timezone_id="Asia/Kolkata", java_script_enabled=script)
-        page = context.new_page()
-        try:
+        with browser.new_context(timezone_id="Asia/Kolkata", java_script_enabled=script) as context:
+            page = context.new_page()
             arrive(page, stack)
             page.get_by_text("Details").click()
             times = page.locator("time").all_inner_texts()
             assert times
             assert all(each.endswith(zone) for each in times), times
             expect(page.get_by_text("in 7 days")).to_be_visible()
-        finally:
-            context.close()
 
 
 def test_allow_and_deny_have_one_size(stack: LocalStack, looked_at: Page) -> None:

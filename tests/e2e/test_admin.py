@@ -32,11 +32,10 @@ def admin(stack: LocalStack, page: Page) -> Page:
 @pytest.fixture
 def grace(stack: LocalStack, browser: Browser) -> Iterator[Page]:
     """Give the browser of somebody else who is signed in."""
-    context = browser.new_context()
-    page = context.new_page()
-    arrive(page, stack, "grace")
-    yield page
-    context.close()
+    with browser.new_context() as context:
+        page = context.new_page()
+        arrive(page, stack, "grace")
+        yield page
 
 
 def result_link(admin: Page, text: str) -> Locator:

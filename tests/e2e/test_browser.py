@@ -56,8 +56,5 @@ def test_everything_works_by_keyboard_alone(stack: LocalStack, page: Page) -> No
 
 
 def test_sign_in_works_without_javascript(stack: LocalStack, browser: object) -> None:
-    context = browser.new_context(java_script_enabled=False)  # type: ignore[attr-defined]
-    try:
+    with browser.new_context(java_script_enabled=False) as context:  # type: ignore[attr-defined]
         sign_in(context.new_page(), stack)
-    finally:
-        context.close()

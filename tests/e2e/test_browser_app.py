@@ -192,10 +192,9 @@ Front = Callable[[Site, int], AbstractContextManager[Any]]
 
 @contextmanager
 def opened(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context()
-    context.set_default_timeout(10_000)
-    yield context
-    context.close()
+    with browser.new_context() as context:
+        context.set_default_timeout(10_000)
+        yield context
 
 
 def sign_in(page: Page, user: str = "ada") -> None:

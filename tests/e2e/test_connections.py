@@ -113,16 +113,13 @@ def test_second_account_is_connected_and_the_first_disconnected(
 
 
 def test_page_fits_a_small_screen(stack: LocalStack, browser: Browser) -> None:
-    context = browser.new_context(viewport={"width": 320, "height": 640})
-    try:
+    with browser.new_context(viewport={"width": 320, "height": 640}) as context:
         page = context.new_page()
         arrive(page, stack)
         for address in ("/", "/accounts/3rdparty/", "/try/provider/"):
             page.goto(stack.url + address)
             assert page.evaluate("document.documentElement.scrollWidth") == 320
             assert page.evaluate(RIGHTMOST) <= 320
-    finally:
-        context.close()
 
 
 def test_connections_work_without_javascript(stack: LocalStack, browser: Browser) -> None:

@@ -31,12 +31,9 @@ def test_text_is_selected_where_it_cannot_be_copied(stack: LocalStack, page: Pag
 def test_without_javascript_there_is_no_button_that_does_nothing(
     stack: LocalStack, browser: Browser
 ) -> None:
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    try:
+    with browser.new_context(java_script_enabled=False) as context:
+        page = context.new_page()
         arrive(page, stack)
         page.goto(f"{stack.url}/try/demo/")
         expect(page.get_by_text(f"{stack.url}/gateway/demo", exact=True)).to_be_visible()
         expect(page.get_by_role("button", name="Copy")).to_have_count(0)
-    finally:
-        context.close()

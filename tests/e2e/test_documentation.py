@@ -42,10 +42,9 @@ def address() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def phone(browser: Browser, address: str) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 360, "height": 740})
-    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
-    yield context.new_page()
-    context.close()
+    with browser.new_context(viewport={"width": 360, "height": 740}) as context:
+        context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
+        yield context.new_page()
 
 
 def test_pages_and_tables_fit_a_phone_and_drawings_stay_readable(phone: Page, address: str) -> None:

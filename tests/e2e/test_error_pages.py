@@ -67,12 +67,9 @@ def send_cookies(gateway: Gateway, page: Page) -> None:
 
 
 def without_store(gateway: Gateway, page: Page) -> None:
-    gateway.control("store/down")
-    try:
+    with gateway.switch("store/down", "store/up"):
         page.goto(f"{gateway.url}/gateway/echo/x")
         page.get_by_role("button").and_(page.locator("[data-stop]")).click()
-    finally:
-        gateway.control("store/up")
 
 
 def with_odd_token(gateway: Gateway, page: Page) -> None:
@@ -136,12 +133,11 @@ def open_error(gateway: Gateway, page: Page, name: str) -> None:
 def test_page_of_an_error_is_accessible_and_fits(
     gateway: Gateway, browser: Browser, name: str
 ) -> None:
-    context = browser.new_context(locale="de-DE" if name == "401" else "en-GB")
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    responses: list[int] = []
-    page.on("response", lambda each: responses.append(each.status))
-    try:
+    with browser.new_context(locale="de-DE" if name == "401" else "en-GB") as context:
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        responses: list[int] = []
+        page.on("response", lambda each: responses.append(each.status))
         open_error(gateway, page, name)
         assert STATES[name].status in responses
         expect(page.get_by_role("heading", level=1)).to_have_text(STATES[name].heading)
@@ -158,5 +154,3 @@ def test_page_of_an_error_is_accessible_and_fits(
             for direction in ("rtl", "ltr"):
                 page.evaluate("each => { document.documentElement.dir = each }", direction)
                 assert page.evaluate(OVERFLOW) <= 0, (width, direction)
-    finally:
-        context.close()

@@ -100,11 +100,10 @@ def right_to_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSta
 
 @pytest.fixture
 def phone(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(viewport=PHONE)  # type: ignore[arg-type]  # two sizes
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    yield page
-    context.close()
+    with browser.new_context(viewport=PHONE) as context:  # type: ignore[arg-type]  # two sizes
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        yield page
 
 
 def switch_language(page: Page, to: str) -> None:

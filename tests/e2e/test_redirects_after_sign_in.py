@@ -89,10 +89,9 @@ def straight(tmp_path: Path) -> Iterator[LocalStack]:
 def test_button_is_skipped_but_never_after_a_sign_out(
     straight: LocalStack, browser: object
 ) -> None:
-    context = browser.new_context()  # type: ignore[attr-defined]
-    page: Page = context.new_page()
-    page.set_default_timeout(10_000)
-    try:
+    with browser.new_context() as context:  # type: ignore[attr-defined]
+        page: Page = context.new_page()
+        page.set_default_timeout(10_000)
         page.goto(f"{straight.url}/sessions/?a=1&b=2")
         log_in(page)
         consent(page)
@@ -117,5 +116,3 @@ def test_button_is_skipped_but_never_after_a_sign_out(
         context.clear_cookies(name="gateway_sessionid")  # it ran out
         page.goto(straight.url)
         expect(page.get_by_role("button", name="Allow")).to_be_visible()
-    finally:
-        context.close()

@@ -200,8 +200,5 @@ def test_cookie_of_no_session_is_signed_out(gateway: Gateway, key: str) -> None:
 
 
 def test_deactivated_person_is_signed_out(gateway: Gateway) -> None:
-    gateway.control("active/0")
-    try:
+    with gateway.switch("active/0", "active/1"):
         assert_problem(gateway.get("echo/x"), 401, "signed_out")
-    finally:
-        gateway.control("active/1")

@@ -6,23 +6,15 @@ import pytest
 
 from tests.gateway_site.server.served import Application, Served, serving
 
-Running = tuple[Served, Application]
-
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Running]:
-    application = Application()
-    with serving(application) as served:
-        yield served, application
+def running() -> Iterator[Served]:
+    with serving(Application()) as served:
+        yield served
 
 
 @pytest.fixture
-def served(running: Running) -> Iterator[Served]:
-    yield running[0]
-    running[0].hang_up()
-
-
-@pytest.fixture
-def application(running: Running) -> Application:
-    running[1].forget()
-    return running[1]
+def served(running: Served) -> Iterator[Served]:
+    running.application.forget()
+    yield running
+    running.hang_up()

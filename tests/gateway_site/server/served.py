@@ -116,7 +116,10 @@ class Application:
 class Served:
     """A running server. Sockets that it gives are closed with it."""
 
-    def __init__(self, loop: MovedLoop, port: int, server: uvicorn.Server) -> None:
+    def __init__(
+        self, application: Application, loop: MovedLoop, port: int, server: uvicorn.Server
+    ) -> None:
+        self.application = application  # unless a test has brought another
         self.loop = loop
         self._server = server
         self.port = port
@@ -133,6 +136,11 @@ class Served:
     def hang_up(self) -> None:
         while self.sockets:
             self.sockets.pop().close()
+
+    def release(self) -> None:
+        """Let the application respond to `/held`."""
+        assert self.application.release is not None
+        self.loop.call_soon_threadsafe(self.application.release.set)
 
     def stop(self) -> None:
         """Ask it to end; it does not wait for that."""
@@ -170,7 +178,7 @@ def serving(application: Any, **options: Any) -> Iterator[Served]:
     loop = MovedLoop()
     thread = threading.Thread(target=_run, args=(server, loop, listener))
     thread.start()
-    served = Served(loop, listener.getsockname()[1], server)
+    served = Served(application, loop, listener.getsockname()[1], server)
     try:
         yield served
     finally:

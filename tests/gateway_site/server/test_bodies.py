@@ -10,7 +10,6 @@ from gateway_site.edge.client import ReceivedBodies
 from gateway_site.server import connections
 from gateway_site.server.connections import SWEEP, ConnectionLimits
 from gateway_site.server.protocol import LINGER, BoundedProtocol
-from tests.gateway_site.server.conftest import Running
 from tests.gateway_site.server.served import (
     Application,
     Served,
@@ -30,12 +29,11 @@ FRAMINGS = [b"Content-Length: %d" % SIZE, b"Transfer-Encoding: chunked"]
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Running]:
-    application = Application()
+def running() -> Iterator[Served]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(connections, "BODIES_SIZE", LIMIT)
-        with serving(application) as served:
-            yield served, application
+        with serving(Application()) as served:
+            yield served
 
 
 def connections_of(served: Served) -> ConnectionLimits:
@@ -110,17 +108,17 @@ def test_body_that_alone_is_too_large_ends_itself(served: Served, framing: bytes
 
 
 def test_request_behind_a_body_that_was_ended_is_not_served(
-    application: Application, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It came with the same packet: the parser has to stop there, and to answer once."""
     monkeypatch.setattr(connections, "BODIES_SIZE", 100)
-    with serving(application) as served:
+    with serving(Application()) as served:
         body = b"POST /body " + HOST + b"Content-Length: 200\r\n\r\n" + b"x" * 200
         got = read_all(served.connect(body + b"GET /x " + HOST + b"\r\n"))
         assert got.count(b"HTTP/1.1 ") == 1
         served.advance(LINGER + SWEEP)
         assert len(connections_of(served)) == 0
-    assert application.reached in ([], ["/body"])
+    assert served.application.reached in ([], ["/body"])
     assert [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR] == []
 
 
@@ -137,13 +135,12 @@ def test_body_of_a_rejected_client_is_discarded(
     assert [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR] == []
 
 
-def test_unread_body_counts(served: Served, application: Application) -> None:
+def test_unread_body_counts(served: Served) -> None:
     """As with an application that never looks at it, while its response is on the way."""
     first, *others = [Sender(served, b"/held") for _ in range(LIMIT // SENT + 1)]
     assert read_to_end(first.socket).startswith(b"HTTP/1.1 408 ")
     assert in_buffers(served) == SENT * len(others)
-    assert application.release is not None
-    served.loop.call_soon_threadsafe(application.release.set)  # of the last
+    served.release()  # of the last
     assert read_response(others[-1].socket).endswith(b"response to /held")
     served.settle()
     assert bodies_of(served).size == SENT * (len(others) - 1)

@@ -39,9 +39,9 @@ WORKING = b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nh"
 
 
 @pytest.fixture
-def served(application: Application, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     monkeypatch.setattr(descriptors, "MOST", BOUND)
-    with serving(application) as running:
+    with serving(Application()) as running:
         yield running
 
 
@@ -78,9 +78,7 @@ def test_idle_connection_makes_room_and_one_with_a_request_does_not(served: Serv
         assert read_response(client).endswith(b"hello")
 
 
-def test_only_health_requests_are_served_while_all_connections_are_busy(
-    served: Served, application: Application
-) -> None:
+def test_only_health_requests_are_served_while_all_connections_are_busy(served: Served) -> None:
     working = fill(served, WORKING)
     for _ in range(3 * SPARE):
         refused = read_all(served.connect(GET))
@@ -89,7 +87,7 @@ def test_only_health_requests_are_served_while_all_connections_are_busy(
         healthy = read_all(served.connect(HEALTH))
         assert healthy.startswith(b"HTTP/1.1 200 ")
         assert b"connection: close" in healthy
-    assert set(application.reached) == {"/body", "/healthz"}
+    assert set(served.application.reached) == {"/body", "/healthz"}
     assert all(is_open(client) for client in working)
     working[0].close()
     served.settle()

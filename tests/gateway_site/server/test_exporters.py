@@ -96,11 +96,8 @@ def test_errors_that_upstreams_make_or_cause_are_told_from_the_gateways_own(
     accept = {"Accept": "application/json, text/event-stream"}
     unreadable = gateway.writer().post(f"{gateway.url}/gateway/read/", json=ping, headers=accept)
     assert unreadable.status_code == 502
-    gateway.control("store/down")
-    try:
+    with gateway.switch("store/down", "store/up"):
         assert gateway.get("echo/").status_code == 503
-    finally:
-        gateway.control("store/up")
     found = {
         (each.get("gateway_upstream"), each["http_response_status_code"], each["error_type"])
         for each in scraped.labels(SERVER)

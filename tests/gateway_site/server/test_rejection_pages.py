@@ -96,12 +96,10 @@ def test_head_that_does_not_arrive_ends_with_a_page(served: Served) -> None:
     assert "That took too long" in read_page(read_all(head))
 
 
-def test_bodies_that_take_too_much_memory_end_with_a_page(
-    application: Application, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bodies_that_take_too_much_memory_end_with_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "BODIES_SIZE", 1000)
     head = GET.replace(b"GET /x", b"POST /held")[:-2] + b"Content-Length: 900\r\n\r\n"
-    with serving(application) as served:
+    with serving(Application()) as served:
         complete = served.connect(head + b"x" * 900)
         served.settle()
         later = served.connect(head.replace(SHOWN, b"") + b"x" * 200)

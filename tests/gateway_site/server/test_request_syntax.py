@@ -16,7 +16,7 @@ from gateway_site.server.request_syntax import (
     _ChunkedBody,
 )
 from tests.gateway_site.server.rejected_heads import CASES
-from tests.gateway_site.server.served import Application, Served, read_all, read_response
+from tests.gateway_site.server.served import Served, read_all, read_response
 from tests.support.cases import each_case
 
 HOST = b"Host: a\r\n"
@@ -24,7 +24,7 @@ HOST = b"Host: a\r\n"
 
 @pytest.mark.parametrize("name", CASES)
 def test_refused_with_a_reason_and_closed_before_anything_sees_it(
-    served: Served, application: Application, name: str
+    served: Served, name: str
 ) -> None:
     status, request = CASES[name]
     client = served.connect()
@@ -34,7 +34,7 @@ def test_refused_with_a_reason_and_closed_before_anything_sees_it(
     assert got.startswith(b"HTTP/1.1 %d " % status), got
     assert b"connection: close" in got
     assert got.count(b"HTTP/1.1 ") == 1
-    assert application.reached == []
+    assert served.application.reached == []
 
 
 LARGEST = HEAD_SIZE - len(b"/hostacookie") - 2 * 4
@@ -63,12 +63,10 @@ LARGEST = HEAD_SIZE - len(b"/hostacookie") - 2 * 4
         "empty line before",
     ],
 )
-def test_what_is_within_the_bounds_passes(
-    served: Served, application: Application, request_: bytes
-) -> None:
+def test_what_is_within_the_bounds_passes(served: Served, request_: bytes) -> None:
     got = read_response(served.connect(request_))
     assert got.startswith(b"HTTP/1.1 200 ")
-    assert application.reached == ["/"]
+    assert served.application.reached == ["/"]
 
 
 CHUNKED = b"POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n"
@@ -87,42 +85,38 @@ CHUNKED = b"POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n
     ids=["trailer", "trailers", "extension", "size", "length", "LF"],
 )
 def test_body_that_turns_out_to_be_wrong_ends_the_request(
-    served: Served, application: Application, rest: bytes, status: int
+    served: Served, rest: bytes, status: int
 ) -> None:
     client = served.connect(CHUNKED)
     with suppress(OSError):
         client.sendall(rest)
     assert read_all(client).startswith(b"HTTP/1.1 %d " % status)
-    assert application.gone.wait(20)
+    assert served.application.gone.wait(20)
 
 
-def test_trailers_are_no_headers(served: Served, application: Application) -> None:
+def test_trailers_are_no_headers(served: Served) -> None:
     """uvicorn adds them to what the application has read already."""
     got = read_response(served.connect(CHUNKED + b"0\r\nX-Forwarded-Proto: https\r\n\r\n"))
     assert got.endswith(b"\r\n\r\nhi")
     served.settle()
-    assert [name for name, _ in application.headers] == [b"host", b"transfer-encoding"]
+    assert [name for name, _ in served.application.headers] == [b"host", b"transfer-encoding"]
 
 
-def test_request_after_a_refused_one_is_not_read_and_one_before_is_answered(
-    served: Served, application: Application
-) -> None:
+def test_request_after_a_refused_one_is_not_read_and_one_before_is_answered(served: Served) -> None:
     good, bad = b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /bad HTTP/1.1\r\n\r\n"
     got = read_all(served.connect(good + bad + good.replace(b"first", b"third")))
     assert got.count(b"HTTP/1.1 ") == 1
     assert got.endswith(b"response to /first")
-    assert application.reached == ["/first"]
+    assert served.application.reached == ["/first"]
 
 
-def test_as_many_requests_sent_ahead_as_are_taken_are_answered(
-    served: Served, application: Application
-) -> None:
+def test_as_many_requests_sent_ahead_as_are_taken_are_answered(served: Served) -> None:
     got = read_all(served.connect(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n" * 1000))
-    assert got.count(b"HTTP/1.1 200 ") == len(application.reached) == 17
+    assert got.count(b"HTTP/1.1 200 ") == len(served.application.reached) == 17
 
 
 @pytest.mark.parametrize("kind", [b"websocket", b"h2c", b"TLS/1.0", b"x, y"])
-def test_upgrade_request_is_ignored(served: Served, application: Application, kind: bytes) -> None:
+def test_upgrade_request_is_ignored(served: Served, kind: bytes) -> None:
     """What comes after it may be of that protocol, so nothing of it is read."""
     upgrade = (
         b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: %b\r\n"
@@ -131,18 +125,16 @@ def test_upgrade_request_is_ignored(served: Served, application: Application, ki
     got = read_all(served.connect(upgrade + b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"))
     assert got.startswith(b"HTTP/1.1 200 ")
     assert b"connection: close" in got
-    assert application.reached == ["/x"]
+    assert served.application.reached == ["/x"]
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 2", b"Transfer-Encoding: chunked"])
-def test_upgrade_with_a_body_is_refused(
-    served: Served, application: Application, framing: bytes
-) -> None:
+def test_upgrade_with_a_body_is_refused(served: Served, framing: bytes) -> None:
     """httptools would take the body for the other protocol's, and the application miss it."""
     upgrade = b"POST /body HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
     got = read_all(served.connect(upgrade + framing + b"\r\n\r\nhi"))
     assert got.startswith(b"HTTP/1.1 400 ")
-    assert application.reached == []
+    assert served.application.reached == []
 
 
 BEFORE = {
@@ -249,24 +241,20 @@ def test_long_streams_are_cut_where_their_requests_end(seed: int) -> None:
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_invalid_request_is_a_400_and_reaches_no_application(
-    served: Served, application: Application, bad: str
-) -> None:
+def test_invalid_request_is_a_400_and_reaches_no_application(served: Served, bad: str) -> None:
     got = read_all(served.connect(BAD[bad]))
     assert got.startswith(b"HTTP/1.1 400 ")
     assert b"connection: close" in got
     assert got.count(b"HTTP/1.1 ") == 1
-    assert application.reached == []
+    assert served.application.reached == []
 
 
 @pytest.mark.parametrize("bad", BAD)
 @pytest.mark.parametrize("before", ["a request", "a body", "chunks", "trailers"])
-def test_requests_before_it_are_answered(
-    served: Served, application: Application, before: str, bad: str
-) -> None:
+def test_requests_before_it_are_answered(served: Served, before: str, bad: str) -> None:
     got = read_all(served.connect(BEFORE[before] + BAD[bad] + BEFORE["a request"]))
     assert got.endswith(b"response to /first")
-    assert application.reached == ["/first"]
+    assert served.application.reached == ["/first"]
 
 
 @pytest.mark.parametrize("before", BEFORE)
@@ -280,13 +268,13 @@ def test_empty_line_behind_a_request_is_no_fault(served: Served, before: str) ->
 
 
 def test_unexpected_start_of_a_request_is_rejected(
-    served: Served, application: Application, monkeypatch: pytest.MonkeyPatch
+    served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Should the two that look for the end of a body ever differ, nothing gets past."""
     monkeypatch.setattr(_ChunkedBody, "end", lambda *_: None)
     got = read_all(served.connect(BEFORE["chunks"] + BAD["RTSP"] + BEFORE["a request"]))
     assert got.endswith(b"response to /first")
-    assert application.reached == ["/first"]
+    assert served.application.reached == ["/first"]
 
 
 EXPECTING = b"POST /body HTTP/%s\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"

@@ -36,19 +36,17 @@ def test_connection_without_a_request_is_closed(served: Served) -> None:
     assert read_to_end(client) == b""
 
 
-def test_half_a_head_is_refused_in_time(served: Served, application: Application) -> None:
+def test_half_a_head_is_refused_in_time(served: Served) -> None:
     client = served.connect(GET[:20])
     served.advance(HEAD_TIME - 1)
     assert is_open(client)
     served.advance(1 + SWEEP)
     assert read_to_end(client).startswith(b"HTTP/1.1 408 ")
-    assert application.reached == []
+    assert served.application.reached == []
 
 
 @pytest.mark.parametrize("before", [b"", GET], ids=["first", "later request"])
-def test_each_byte_of_a_head_that_trickles_gains_no_time(
-    served: Served, application: Application, before: bytes
-) -> None:
+def test_each_byte_of_a_head_that_trickles_gains_no_time(served: Served, before: bytes) -> None:
     client = served.connect(before)
     if before:
         read_response(client)
@@ -57,7 +55,7 @@ def test_each_byte_of_a_head_that_trickles_gains_no_time(
         served.advance(1)
     served.advance(SWEEP)
     assert read_to_end(client).startswith(b"HTTP/1.1 408 ")
-    assert len(application.reached) == bool(before)
+    assert len(served.application.reached) == bool(before)
 
 
 def test_empty_line_gains_no_time(served: Served) -> None:
@@ -79,24 +77,19 @@ def test_idle_connection_is_kept_as_long_as_usual_and_then_closed_silently(serve
     assert read_to_end(client) == b""
 
 
-def test_request_under_way_outlasts_every_time_of_a_head(
-    served: Served, application: Application
-) -> None:
+def test_request_under_way_outlasts_every_time_of_a_head(served: Served) -> None:
     """With half of the next head there already, which is not late before this one is answered."""
     client = served.connect(GET.replace(b"/x", b"/held") + GET[:20])
     served.advance(10 * HEAD_TIME)
     assert is_open(client)
-    assert application.release is not None
-    served.loop.call_soon_threadsafe(application.release.set)
+    served.release()
     assert read_response(client).endswith(b"response to /held")
     client.sendall(GET[20:])
     assert read_response(client).endswith(b"response to /x")
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 1000000000", b"Transfer-Encoding: chunked"])
-def test_unread_body_ends_with_the_response(
-    served: Served, application: Application, framing: bytes
-) -> None:
+def test_unread_body_ends_with_the_response(served: Served, framing: bytes) -> None:
     """Else it could trickle on for ever, past every bound, on a connection that was answered."""
     client = served.connect(b"POST /x HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n\r\n")
     client.settimeout(20)
@@ -105,7 +98,7 @@ def test_unread_body_ends_with_the_response(
     assert b"connection: close" in got
     served.advance(LINGER + SWEEP)
     assert_is_reset(client)
-    assert application.reached == ["/x"]
+    assert served.application.reached == ["/x"]
 
 
 def test_client_that_still_sends_after_its_response_is_closed_before_an_idle_one(
@@ -139,33 +132,33 @@ def test_refused_client_can_send_on_and_still_read_why(served: Served) -> None:
     assert read_all(client).startswith(b"HTTP/1.1 400 ")
 
 
-def wait_until_full(served: Served, application: Application) -> None:
+def wait_until_full(served: Served) -> None:
     """Wait until the server holds as much of a response as it will."""
     pieces = -1
-    while pieces != application.pieces:
-        pieces = application.pieces
+    while pieces != served.application.pieces:
+        pieces = served.application.pieces
         served.settle()
 
 
-def test_response_that_is_not_received_is_aborted(served: Served, application: Application) -> None:
+def test_response_that_is_not_received_is_aborted(served: Served) -> None:
     client = served.connect(LARGE)
-    wait_until_full(served, application)
+    wait_until_full(served)
     served.advance(RESPONSE_TIME + 2 * SWEEP)
-    assert application.gone.wait(20)
+    assert served.application.gone.wait(20)
     assert len(read_all(client)) < 100_000_000  # what the system held for it, of 1 GB
 
 
-def test_slowly_received_response_continues(served: Served, application: Application) -> None:
+def test_slowly_received_response_continues(served: Served) -> None:
     client = served.connect(LARGE)
     for _ in range(3):
-        wait_until_full(served, application)
+        wait_until_full(served)
         served.advance(RESPONSE_TIME - 10)
         left = 16 * 1024 * 1024  # more than the system holds of it
         while left:
             piece = client.recv(min(left, 65536))
             assert piece, "it was cut off"
             left -= len(piece)
-    assert not application.gone.is_set()
+    assert not served.application.gone.is_set()
 
 
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
@@ -177,26 +170,22 @@ def test_last_response_of_a_connection_is_aborted_too(served: Served, version: b
     assert begun + len(read_all(client)) < 30_000_000
 
 
-def test_disconnect_ends_the_request_despite_pipelined_data(
-    served: Served, application: Application
-) -> None:
+def test_disconnect_ends_the_request_despite_pipelined_data(served: Served) -> None:
     """uvicorn tells the last request only: a stream before it would go on for nobody."""
     client = served.connect(LARGE + GET)
     served.settle()
     client.close()
-    assert application.gone.wait(20)
+    assert served.application.gone.wait(20)
 
 
-def test_disconnect_is_noticed_despite_a_pipelined_request(
-    served: Served, application: Application
-) -> None:
+def test_disconnect_is_noticed_despite_a_pipelined_request(served: Served) -> None:
     """uvicorn stops reading then, and a stream that is silent would wait for ever."""
     client = served.connect(GET.replace(b"/x", b"/watched"))
     served.settle()
     client.sendall(GET)
     served.settle()
     client.close()
-    assert application.gone.wait(20)
+    assert served.application.gone.wait(20)
 
 
 class Unread(asyncio.Transport):

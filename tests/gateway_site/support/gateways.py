@@ -105,6 +105,15 @@ class Gateway:
     def control(self, what: str) -> str:
         return requests.get(f"{self.url}/_control/{what}", timeout=10).text
 
+    @contextmanager
+    def switch(self, to: str, back: str) -> Iterator[None]:
+        """Change something in the gateway's process for the length of a block."""
+        self.control(to)
+        try:
+            yield
+        finally:
+            self.control(back)
+
     def state(self) -> dict[str, int]:
         """Return the upstream's counters."""
         url = f"http://127.0.0.1:{self.upstream_port}/_state"

@@ -214,12 +214,9 @@ def test_grant_without_tokens_ends_and_its_client_must_authorize_again(gateway: 
 
 
 def test_outage_is_503_and_ends_nothing(gateway: Gateway, caller: Caller) -> None:
-    gateway.control("store/down")
-    try:
+    with gateway.switch("store/down", "store/up"):
         assert_problem(caller.call("open/"), 503, "service_unavailable")
         assert caller.refresh().status_code == 503
-    finally:
-        gateway.control("store/up")
     assert caller.call("open/").status_code == 200
 
 
@@ -227,14 +224,11 @@ def test_refresh_answered_503_is_followed_by_no_challenge_that_would_open_a_brow
     gateway: Gateway, caller: Caller
 ) -> None:
     """As the SDK for Python has it: it asks once more, with nothing."""
-    gateway.control("store/down")
-    try:
+    with gateway.switch("store/down", "store/up"):
         assert caller.refresh().status_code == 503
         with_nothing = requests.post(f"{gateway.url}/gateway/open/", timeout=20)
         assert_problem(with_nothing, 503, "store_unavailable")
         assert with_nothing.headers["Retry-After"]
-    finally:
-        gateway.control("store/up")
     assert caller.call("open/").status_code == 200
     again = requests.post(f"{gateway.url}/gateway/open/", timeout=20)
     assert_challenged(gateway, again, "open/", invalid=False)
@@ -250,8 +244,7 @@ def test_open_stream_survives_a_refresh_and_ends_with_its_grant(
     gateway: Gateway, caller: Caller
 ) -> None:
     headers = {"Authorization": f"Bearer {caller.access_token}"}
-    gateway.control("check/0.2")
-    try:
+    with gateway.switch("check/0.2", "check/60"):
         url = f"{gateway.url}/gateway/open/events?case=refreshed"
         with requests.get(url, headers=headers, stream=True, timeout=20) as response:
             lines = response.iter_lines(chunk_size=1)
@@ -264,8 +257,6 @@ def test_open_stream_survives_a_refresh_and_ends_with_its_grant(
             assert requests.post(f"{gateway.url}/oauth/revoke", form, timeout=20).ok
             with pytest.raises(requests.exceptions.ChunkedEncodingError):
                 list(lines)
-    finally:
-        gateway.control("check/60")
     assert_challenged(gateway, caller.call("open/events"), "open/events")
 
 

@@ -24,8 +24,7 @@ def test_cookies_and_tokens_are_valid_after_lost_responses(gateway: Gateway, way
         partial(request_with_cookie, gateway, path, gateway.keys[number])
         for number, path in enumerate(paths)
     ]
-    gateway.control(f"way/{way}")
-    try:
+    with gateway.switch(f"way/{way}", "way/loop"):
         for _ in range(2):
             gateway.control("swap-secret-keys/")
             for send in (*requests_of_people, partial(caller.call, "open/x")):
@@ -36,5 +35,3 @@ def test_cookies_and_tokens_are_valid_after_lost_responses(gateway: Gateway, way
                 assert all("Sign in" not in each.text for each in responses)
                 keys = {each.cookies.get("gateway_sessionid") for each in responses}
                 assert keys <= {None, *gateway.keys}
-    finally:
-        gateway.control("way/loop")

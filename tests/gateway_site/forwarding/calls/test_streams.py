@@ -127,16 +127,12 @@ def test_slow_reader_slows_the_upstream(gateway: Gateway) -> None:
 @pytest.mark.long
 def test_reader_that_receives_nothing_is_disconnected_at_any_point(gateway: Gateway) -> None:
     """In the middle, and where all of the response but its end has been handed to the server."""
-    gateway.control("reader/0.5")
-    try:
-        with contextlib.ExitStack() as stack:
-            for size in range(MIB, 6 * MIB, 65536):
-                path = f"echo/download?size={size}"
-                stack.enter_context(open_stream(gateway, path, receive_buffer=4096))
-            wait_until(lambda: gateway.control("slots") != "0", "the calls have begun")
-            wait_until(lambda: gateway.control("slots") == "0", "the calls are over")
-    finally:
-        gateway.control("reader/300")
+    with gateway.switch("reader/0.5", "reader/300"), contextlib.ExitStack() as stack:
+        for size in range(MIB, 6 * MIB, 65536):
+            path = f"echo/download?size={size}"
+            stack.enter_context(open_stream(gateway, path, receive_buffer=4096))
+        wait_until(lambda: gateway.control("slots") != "0", "the calls have begun")
+        wait_until(lambda: gateway.control("slots") == "0", "the calls are over")
 
 
 def test_slow_upstream_slows_the_client(gateway: Gateway) -> None:
@@ -185,19 +181,15 @@ def test_large_transfers_take_no_memory(gateway: Gateway) -> None:
 
 
 def test_stream_of_an_ended_session_is_ended(gateway: Gateway) -> None:
-    gateway.control("check/0.2")
-    try:
-        with gateway.client(7) as client:
-            url = f"{gateway.url}/gateway/echo/events"
-            with client.get(url, stream=True, timeout=10) as response:
-                lines = response.iter_lines(chunk_size=1)
-                assert next(lines) == b"id: 1"
-                gateway.control(f"end/{gateway.keys[7]}")
-                with pytest.raises(requests.exceptions.ChunkedEncodingError):
-                    list(lines)
-            assert client.get(url, timeout=10).status_code == 401
-    finally:
-        gateway.control("check/60")
+    with gateway.switch("check/0.2", "check/60"), gateway.client(7) as client:
+        url = f"{gateway.url}/gateway/echo/events"
+        with client.get(url, stream=True, timeout=10) as response:
+            lines = response.iter_lines(chunk_size=1)
+            assert next(lines) == b"id: 1"
+            gateway.control(f"end/{gateway.keys[7]}")
+            with pytest.raises(requests.exceptions.ChunkedEncodingError):
+                list(lines)
+        assert client.get(url, timeout=10).status_code == 401
 
 
 def test_stream_of_a_user_deactivated_in_this_process_ends_immediately(gateway: Gateway) -> None:

@@ -120,15 +120,12 @@ def test_thousand_reads_of_the_index_do_not_move_the_end(browser: Browser) -> No
 def test_visit_that_cannot_be_written_changes_no_response(browser: Browser, path: str) -> None:
     expected = browser.get(path)
     browser.pass_time(IDLE // 2)
-    browser.gateway.control("writes/down")
-    try:
+    with browser.gateway.switch("writes/down", "writes/up"):
         for _ in range(3):
             response = browser.get(path)
             assert response.status_code == 200
             assert response.headers.keys() == expected.headers.keys()
             assert (browser.seconds_left(), browser.cookie_age) == (IDLE // 2, None)
-    finally:
-        browser.gateway.control("writes/up")
     assert browser.get(path).status_code == 200
     assert (browser.seconds_left(), browser.cookie_age) == (IDLE, IDLE)
 

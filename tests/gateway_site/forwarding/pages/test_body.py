@@ -104,11 +104,8 @@ def test_ended_session_is_anonymous(gateway: Gateway, kind: str) -> None:
 
 @pytest.mark.usefixtures("staff")
 def test_deactivated_staff_are_anonymous(gateway: Gateway) -> None:
-    gateway.control("active/0")
-    try:
+    with gateway.switch("active/0", "active/1"):
         assert status(gateway, USERS, ANYBODY + 1, cookie=gateway.keys[0]) == 413
-    finally:
-        gateway.control("active/1")
 
 
 def reads(gateway: Gateway) -> int:
@@ -146,11 +143,8 @@ def test_large_body_of_staff_is_read(gateway: Gateway) -> None:
 
 @pytest.mark.usefixtures("staff")
 def test_large_body_of_staff_is_a_503_while_the_store_is_down(gateway: Gateway) -> None:
-    gateway.control("store/down")
-    try:
+    with gateway.switch("store/down", "store/up"):
         got = raw(gateway, USERS, f"Content-Length: {STAFF}", b"x" * STAFF, gateway.keys[0])
-    finally:
-        gateway.control("store/up")
     assert got.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nretry-after: 5\r\n" in got.lower()
 
