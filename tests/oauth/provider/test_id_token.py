@@ -13,7 +13,7 @@ from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.hostile import CLIENT_ID, HostileProvider
 from tests.oauth.support.hostile_fixtures import come_back, hostile, internet
 from tests.oauth.support.logout_provider import sign
-from tests.oauth.support.requests import get_token, stored_tokens
+from tests.oauth.support.requests import assert_no_token, get_token, stored_tokens
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.cases import each_case
 
@@ -231,8 +231,7 @@ def test_id_token_of_another_grant_ends_this_one(
 ) -> None:
     before = stored_tokens(expired)
     hostile.claims = claims
-    with pytest.raises(oauth.ReauthenticationRequired):
-        get_token(expired)
+    assert_no_token(expired, oauth.ReauthenticationRequired)
     assert stored_tokens(expired) == before
 
 

@@ -12,7 +12,7 @@ from oauth.tokens import vault
 from tests.oauth.support.accepting import AcceptingServer
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.id_jag_provider import ABSENT, new_key
-from tests.oauth.support.requests import get_token, stored_tokens
+from tests.oauth.support.requests import assert_no_token, get_token, stored_tokens
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.cases import each_case
 
@@ -137,11 +137,9 @@ def test_client_without_its_secret_leads_to_connect(
     ada: Visitor, site: AcceptingServer, settings: Settings
 ) -> None:
     site.declare(settings, CLIENT_SECRET="wrong")
-    with pytest.raises(ReauthenticationRequired):
-        get_token(ada, "notes")
+    assert_no_token(ada, ReauthenticationRequired, "notes")
     site.declare(settings)
-    with pytest.raises(ReauthenticationRequired):
-        get_token(ada, "notes")
+    assert_no_token(ada, ReauthenticationRequired, "notes")
     assert len(site.provider.exchanges) == 1
 
 

@@ -226,6 +226,13 @@ def signed_in(corp: FakeProvider, visitor: Visitor) -> Visitor:
 
 
 @pytest.fixture
+def expired(signed_in: Visitor, store: Stack) -> Visitor:
+    """Return a person whose access token has expired since they signed in."""
+    store.clock.advance(4000)
+    return signed_in
+
+
+@pytest.fixture
 def connected(corp: FakeProvider, other: FakeProvider, visitor: Visitor) -> Visitor:
     """Return a person who signed in at one provider, and connected an account of another."""
     visitor.sign_in_directly(corp)

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import User
 
 from oauth.clients.consent import Consent
 from oauth.clients.grants import Grants
+from oauth.clients.rules.errors import InvalidGrant
 from oauth.clients.sealed_grant import TokenResponse
 from oauth.clients.token_pair import Lifetimes
 from oauth.provider.token_set import TokenSet
@@ -93,12 +95,24 @@ class GrantWorld:
         asked |= {"arrived_at": self.clock()}
         return run_sync(self.grants.redeem(code, **(asked | changes)))
 
+    def assert_not_redeemed(
+        self, code: str, error: type[Exception] = InvalidGrant, **changes: Any
+    ) -> None:
+        with pytest.raises(error):
+            self.redeem(code, **changes)
+
     def begin(self) -> TokenResponse:
         return self.redeem(self.allow())
 
     def refresh(self, token: str, **changes: Any) -> TokenResponse:
         asked = ASKED | {"scope": None, "arrived_at": self.clock()}
         return run_sync(self.grants.refresh(token, **(asked | changes)))
+
+    def assert_not_refreshed(
+        self, token: str, error: type[Exception] = InvalidGrant, **changes: Any
+    ) -> None:
+        with pytest.raises(error):
+            self.refresh(token, **changes)
 
     def session(self, token: str, upstream: str = "mcp") -> GrantStore | None:
         found = run_sync(self.grants.open(token, upstream=upstream))

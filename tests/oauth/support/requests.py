@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from django.db import connection
 from django.http import HttpRequest
 from django.test import RequestFactory
@@ -31,6 +32,14 @@ def request_of(
 
 def get_token(visitor: Visitor, provider: str = "corp", **more: Any) -> TokenSet:
     return oauth.get_token(request_of(visitor), provider, **more)
+
+
+def assert_no_token(
+    visitor: Visitor, error: type[Exception], provider: str = "corp", **more: Any
+) -> None:
+    """Expect that a request for the visitor's token fails with this error."""
+    with pytest.raises(error):
+        get_token(visitor, provider, **more)
 
 
 def stored_tokens(visitor: Visitor, provider: str = "corp") -> TokenSet:

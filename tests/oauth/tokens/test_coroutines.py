@@ -23,13 +23,6 @@ from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.stepping import resume, with_waits
 
 
-@pytest.fixture
-def expired(corp: FakeProvider, visitor: Visitor, store: Stack) -> Visitor:
-    visitor.sign_in_directly(corp)
-    store.clock.advance(4000)
-    return visitor
-
-
 def turn_of(request: HttpRequest) -> QueuedRefresh:
     """Go as far as the turn, which is to be waited for next."""
     steps = FreshToken(services(), cast("SessionStore", request.session), "corp").get()

@@ -11,7 +11,7 @@ from sessions_kms.operations import ending
 from sessions_kms.services import services
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
-from tests.oauth.support.requests import get_token, request_of, stored_tokens
+from tests.oauth.support.requests import assert_no_token, get_token, request_of, stored_tokens
 from tests.sessions_kms.support.commands import end
 from tests.sessions_kms.support.stacks import Stack, install
 
@@ -27,8 +27,7 @@ def test_ended_grant_needs_a_new_consent_and_the_session_stays(
 ) -> None:
     assert get_token(signed_in) == stored_tokens(signed_in)
     end_grants(store)
-    with pytest.raises(oauth.ReauthenticationRequired):
-        get_token(signed_in)
+    assert_no_token(signed_in, oauth.ReauthenticationRequired)
     assert signed_in.user_id is not None
     assert corp.refreshes == []
 
@@ -40,23 +39,19 @@ async def test_ended_grant_is_refused_in_async_views_too(signed_in: Visitor, sto
 
 
 def test_expired_token_of_an_ended_grant_is_not_refreshed(
-    corp: FakeProvider, signed_in: Visitor, store: Stack
+    corp: FakeProvider, expired: Visitor, store: Stack
 ) -> None:
     end_grants(store)
-    store.clock.advance(4000)
-    with pytest.raises(oauth.ReauthenticationRequired):
-        get_token(signed_in)
+    assert_no_token(expired, oauth.ReauthenticationRequired)
     assert corp.refreshes == []
 
 
-def test_refresh_keeps_the_time_of_the_grant(signed_in: Visitor, store: Stack) -> None:
-    granted_at = stored_tokens(signed_in).granted_at
-    store.clock.advance(4000)
-    get_token(signed_in)
-    assert stored_tokens(signed_in).granted_at == granted_at
+def test_refresh_keeps_the_time_of_the_grant(expired: Visitor) -> None:
+    granted_at = stored_tokens(expired).granted_at
+    get_token(expired)
+    assert stored_tokens(expired).granted_at == granted_at
     ending.end_before_of(services(), "corp", granted_at)
-    with pytest.raises(oauth.ReauthenticationRequired):
-        get_token(signed_in)
+    assert_no_token(expired, oauth.ReauthenticationRequired)
 
 
 def test_grants_of_another_provider_stay_valid(other: FakeProvider, signed_in: Visitor) -> None:
@@ -106,8 +101,7 @@ def test_kept_refresh_token_keeps_the_time_of_its_grant(
     kept = stored_tokens(signed_in)
     assert (kept.refresh_token, kept.granted_at) == (first.refresh_token, first.granted_at)
     ending.end_before_of(services(), "corp", first.granted_at)
-    with pytest.raises(oauth.ReauthenticationRequired):
-        get_token(signed_in)
+    assert_no_token(signed_in, oauth.ReauthenticationRequired)
     store.clock.advance(1)
     signed_in.connect(corp, "corp")
     assert get_token(signed_in).refresh_token is None
@@ -120,8 +114,7 @@ def test_token_set_without_a_time_of_grant_is_good_until_any_are_ended(signed_in
     assert stored_tokens(signed_in).granted_at == 0
     get_token(signed_in)
     ending.end_before_of(services(), "corp", 1)
-    with pytest.raises(oauth.ReauthenticationRequired):
-        get_token(signed_in)
+    assert_no_token(signed_in, oauth.ReauthenticationRequired)
 
 
 @pytest.mark.parametrize("moment", ["yesterday", 1.5, True])
@@ -154,23 +147,20 @@ def test_cutoff_in_the_future_ends_no_grant_and_is_overwritten(
     assert get_token(signed_in) == stored_tokens(signed_in)
     done = end("--provider", "corp", "--before", str(int(store.clock())), "--json")
     assert (done.status, done.json["raised"]) == (0, True)
-    with pytest.raises(oauth.ReauthenticationRequired):
-        get_token(signed_in)
+    assert_no_token(signed_in, oauth.ReauthenticationRequired)
 
 
 def test_unreadable_cutoff_returns_no_token(signed_in: Visitor, store: Stack) -> None:
     store.put_item({"id": {"S": "not-before#django#corp"}, "version": {"N": "1"}})
     install(store.services)
-    with pytest.raises(StoreUnavailable):
-        get_token(signed_in)
+    assert_no_token(signed_in, StoreUnavailable)
 
 
 def test_command_ends_the_grants_of_one_provider(signed_in: Visitor, store: Stack) -> None:
     moment = str(int(store.clock()))
     done = end("--provider", "corp", "--before", moment, "--json")
     assert done.json == {"provider": "corp", "moment": int(moment), "raised": True}
-    with pytest.raises(oauth.ReauthenticationRequired):
-        get_token(signed_in)
+    assert_no_token(signed_in, oauth.ReauthenticationRequired)
     assert signed_in.user_id is not None
 
 

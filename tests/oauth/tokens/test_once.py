@@ -39,13 +39,6 @@ from tests.sessions_kms.support.stacks import Stack, install
 MANY = 50
 
 
-@pytest.fixture
-def expired(corp: FakeProvider, visitor: Visitor, store: Stack) -> Visitor:
-    visitor.sign_in_directly(corp)
-    store.clock.advance(4000)
-    return visitor
-
-
 def in_threads(visitor: Visitor, count: int = MANY) -> list[TokenSet | Exception]:
     """Ask at one moment, each request with a session object of its own."""
     requests = [request_of(visitor) for _ in range(count)]

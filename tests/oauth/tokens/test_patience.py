@@ -31,13 +31,6 @@ from tests.sessions_kms.support.stacks import Stack, install
 DAY = 24 * 3600
 
 
-@pytest.fixture
-def expired(corp: FakeProvider, visitor: Visitor, store: Stack) -> Visitor:
-    visitor.sign_in_directly(corp)
-    store.clock.advance(4000)
-    return visitor
-
-
 @pytest.mark.long
 def test_slow_response_is_waited_for(corp: FakeProvider, expired: Visitor) -> None:
     corp.hooks["/token"] = lambda: time.sleep(6)  # longer than other responses are waited for

@@ -59,12 +59,10 @@ urlpatterns = [
 
 
 @pytest.fixture
-def expired(corp: FakeProvider, visitor: Visitor, store: Stack, settings: Settings) -> Visitor:
-    visitor.sign_in(corp)
-    store.clock.advance(4000)
+def expired(expired: Visitor, settings: Settings) -> Visitor:
     settings.ROOT_URLCONF = __name__
-    visitor.client.raise_request_exception = False
-    return visitor
+    expired.client.raise_request_exception = False
+    return expired
 
 
 def test_refreshed_token_survives_an_error_of_the_view(

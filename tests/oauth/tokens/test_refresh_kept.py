@@ -16,20 +16,19 @@ from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
-from tests.oauth.support.requests import get_token, request_of, stored_tokens
+from tests.oauth.support.requests import assert_no_token, get_token, request_of, stored_tokens
 from tests.sessions_kms.support.stacks import Stack
 
 
 def test_refreshed_token_is_saved_at_once_and_returned(
-    corp: FakeProvider, signed_in: Visitor, store: Stack
+    corp: FakeProvider, expired: Visitor, store: Stack
 ) -> None:
-    before = stored_tokens(signed_in)
-    store.clock.advance(4000)
-    request = request_of(signed_in)
+    before = stored_tokens(expired)
+    request = request_of(expired)
 
     new = oauth.get_token(request, "corp")
 
-    assert new == stored_tokens(signed_in) == vault.load_token_set(request.session, "corp")
+    assert new == stored_tokens(expired) == vault.load_token_set(request.session, "corp")
     assert new.access_token != before.access_token
     assert new.refresh_token in corp.refresh_tokens
     assert new.grant_secret != before.grant_secret
@@ -38,10 +37,9 @@ def test_refreshed_token_is_saved_at_once_and_returned(
 
 
 def test_refresh_renews_the_cookie_and_the_middleware_stores_nothing_more(
-    signed_in: Visitor, store: Stack
+    expired: Visitor, store: Stack
 ) -> None:
-    store.clock.advance(4000)
-    request = request_of(signed_in)
+    request = request_of(expired)
     oauth.get_token(request, "corp")
     saved = store.sessions()
 
@@ -52,25 +50,19 @@ def test_refresh_renews_the_cookie_and_the_middleware_stores_nothing_more(
     assert store.sessions() == saved
 
 
-def test_request_that_adopts_a_refresh_renews_the_cookie_too(
-    signed_in: Visitor, store: Stack
-) -> None:
-    store.clock.advance(4000)
-    first, second = request_of(signed_in), request_of(signed_in)
+def test_request_that_adopts_a_refresh_renews_the_cookie_too(expired: Visitor) -> None:
+    first, second = request_of(expired), request_of(expired)
     second.session["of the second"] = "a change"
     oauth.get_token(first, "corp")
-    assert oauth.get_token(second, "corp") == stored_tokens(signed_in)
+    assert oauth.get_token(second, "corp") == stored_tokens(expired)
     assert second.session.modified
     second.session.save()
-    assert signed_in.session["of the second"] == "a change"
-    assert stored_tokens(signed_in) == vault.load_token_set(first.session, "corp")
+    assert expired.session["of the second"] == "a change"
+    assert stored_tokens(expired) == vault.load_token_set(first.session, "corp")
 
 
-def test_cookie_of_a_session_that_ended_meanwhile_is_not_renewed(
-    signed_in: Visitor, store: Stack
-) -> None:
-    store.clock.advance(4000)
-    request = request_of(signed_in)
+def test_cookie_of_a_session_that_ended_meanwhile_is_not_renewed(expired: Visitor) -> None:
+    request = request_of(expired)
     oauth.get_token(request, "corp")
     SessionStore(request.session.session_key).delete()
     caller, response = Caller(request.session), HttpResponse()
@@ -83,9 +75,8 @@ def test_cookie_of_a_session_that_ended_meanwhile_is_not_renewed(
         SessionMiddleware(lambda _: HttpResponse()).process_response(request, HttpResponse())
 
 
-def test_changes_of_the_view_during_a_refresh_are_kept(signed_in: Visitor, store: Stack) -> None:
-    store.clock.advance(4000)
-    request = request_of(signed_in)
+def test_changes_of_the_view_during_a_refresh_are_kept(expired: Visitor) -> None:
+    request = request_of(expired)
     switching, interval = 1e-5, sys.getswitchinterval()
 
     async def view() -> int:
@@ -106,7 +97,7 @@ def test_changes_of_the_view_during_a_refresh_are_kept(signed_in: Visitor, store
         sys.setswitchinterval(interval)
     last = {f"key {number % 50}": number for number in range(count)}
     assert {key: request.session.get(key) for key in last} == last
-    assert vault.load_token_set(request.session, "corp") == stored_tokens(signed_in)
+    assert vault.load_token_set(request.session, "corp") == stored_tokens(expired)
 
 
 def test_successors_can_be_refreshed_too(
@@ -120,14 +111,13 @@ def test_successors_can_be_refreshed_too(
 
 
 def test_response_without_refresh_token_scope_and_id_token_keeps_the_old_ones(
-    corp: FakeProvider, signed_in: Visitor, store: Stack
+    corp: FakeProvider, expired: Visitor
 ) -> None:
-    before = stored_tokens(signed_in)
+    before = stored_tokens(expired)
     corp.rotates = False
     corp.scope = None
     corp.more_of_token_response = {"id_token": None}
-    store.clock.advance(4000)
-    new = get_token(signed_in)
+    new = get_token(expired)
     assert new.refresh_token == before.refresh_token
     assert new.scope == before.scope
     assert new.id_token == before.id_token
@@ -147,36 +137,28 @@ def test_reduced_scope_is_logged(
 
 @pytest.mark.parametrize("claim", ["sub", "iss", "aud"])
 def test_id_token_of_another_subject_issuer_or_client_is_rejected(
-    corp: FakeProvider, signed_in: Visitor, store: Stack, claim: str
+    corp: FakeProvider, expired: Visitor, claim: str
 ) -> None:
-    before = stored_tokens(signed_in)
+    before = stored_tokens(expired)
     corp.more_of_id_token = {claim: "another"}
-    store.clock.advance(4000)
-    with pytest.raises(oauth.ReauthenticationRequired):
-        get_token(signed_in)
-    assert stored_tokens(signed_in) == before
+    assert_no_token(expired, oauth.ReauthenticationRequired)
+    assert stored_tokens(expired) == before
 
 
-def test_id_token_for_several_clients_is_accepted(
-    corp: FakeProvider, signed_in: Visitor, store: Stack
-) -> None:
+def test_id_token_for_several_clients_is_accepted(corp: FakeProvider, expired: Visitor) -> None:
     corp.more_of_id_token = {"aud": ["another", corp.client_id], "azp": corp.client_id}
-    store.clock.advance(4000)
-    assert get_token(signed_in).id_token == corp.secrets[-1]
+    assert get_token(expired).id_token == corp.secrets[-1]
 
 
-def test_other_changes_of_the_request_are_not_saved_with_it(
-    signed_in: Visitor, store: Stack
-) -> None:
-    store.clock.advance(4000)
-    request = request_of(signed_in)
+def test_other_changes_of_the_request_are_not_saved_with_it(expired: Visitor) -> None:
+    request = request_of(expired)
     request.session["half"] = "done"
     new = oauth.get_token(request, "corp")
 
     assert "half" not in SessionStore(request.session.session_key)
     request.session.save()
     assert SessionStore(request.session.session_key)["half"] == "done"
-    assert stored_tokens(signed_in) == new
+    assert stored_tokens(expired) == new
 
 
 def test_long_request_does_not_put_an_old_token_back(signed_in: Visitor, store: Stack) -> None:
@@ -193,22 +175,16 @@ def test_long_request_does_not_put_an_old_token_back(signed_in: Visitor, store: 
     assert SessionStore(long.session.session_key)["late"] is True
 
 
-def test_unrelated_save_of_an_older_request_leaves_the_new_token(
-    signed_in: Visitor, store: Stack
-) -> None:
-    unrelated = request_of(signed_in)
+def test_unrelated_save_of_an_older_request_leaves_the_new_token(expired: Visitor) -> None:
+    unrelated = request_of(expired)
     unrelated.session["x"] = 1
-    store.clock.advance(4000)
-    new = get_token(signed_in)
+    new = get_token(expired)
     unrelated.session.save()
-    assert stored_tokens(signed_in) == new
+    assert stored_tokens(expired) == new
 
 
-def test_key_changed_by_the_same_request_keeps_the_new_token(
-    signed_in: Visitor, store: Stack
-) -> None:
-    store.clock.advance(4000)
-    request = request_of(signed_in)
+def test_key_changed_by_the_same_request_keeps_the_new_token(expired: Visitor) -> None:
+    request = request_of(expired)
     new = oauth.get_token(request, "corp")
     request.session.cycle_key()
     assert vault.load_token_set(SessionStore(request.session.session_key), "corp") == new

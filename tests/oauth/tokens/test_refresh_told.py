@@ -13,7 +13,7 @@ from oauth.signals import token_refreshed
 from sessions_kms.services import id_of
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
-from tests.oauth.support.requests import get_token
+from tests.oauth.support.requests import assert_no_token, get_token
 from tests.sessions_kms.support.stacks import Stack
 
 
@@ -60,8 +60,7 @@ def test_refreshes_are_measured_by_provider_and_outcome(
     get_token(signed_in)
     store.clock.advance(4000)
     corp.refresh_tokens.clear()
-    with pytest.raises(ReauthenticationRequired):
-        get_token(signed_in)
+    assert_no_token(signed_in, ReauthenticationRequired)
     data = reader.get_metrics_data()
     assert data is not None
     metrics = {

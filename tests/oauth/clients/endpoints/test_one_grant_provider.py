@@ -35,7 +35,7 @@ from tests.oauth.support.logout_fixtures import (
     wait_until_settled,
 )
 from tests.oauth.support.logout_provider import LogoutProvider
-from tests.oauth.support.requests import get_token, stored_tokens
+from tests.oauth.support.requests import assert_no_token, stored_tokens
 from tests.oauth.support.stage import run_now
 from tests.sessions_kms.support.memory_dynamodb import after, refuse_write
 from tests.sessions_kms.support.stacks import Stack, install
@@ -228,8 +228,7 @@ def test_rejected_refresh_ends_no_other_browser(
     corp.more_of_id_token = {"groups": []}
     store.clock.advance(3600)
     for browser, number in zip(browsers, (0, 1), strict=True):
-        with pytest.raises(NoLongerAllowed):
-            get_token(browser)
+        assert_no_token(browser, NoLongerAllowed)
         assert len(revoked_tokens(corp)) == number
 
 

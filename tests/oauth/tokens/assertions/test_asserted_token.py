@@ -30,7 +30,7 @@ from tests.oauth.support.full_session import fill
 from tests.oauth.support.id_jag_provider import EXCHANGE, ID_JAG, IdJagProvider
 from tests.oauth.support.logout_fixtures import sign_out, wait_until_settled
 from tests.oauth.support.mcp_server import McpResource
-from tests.oauth.support.requests import get_token, request_of, stored_tokens
+from tests.oauth.support.requests import assert_no_token, get_token, request_of, stored_tokens
 from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
@@ -80,8 +80,7 @@ def test_session_and_lease_have_what_the_format_says(
     assert Leases(services()).id_of(secret) in store.items()
     server.error = "invalid_grant"
     store.clock.advance(3601)
-    with pytest.raises(ReauthenticationRequired):
-        get_token(signed_in, "notes")
+    assert_no_token(signed_in, ReauthenticationRequired, "notes")
     assert signed_in.session["oauth_assertion_failed:notes"] == int(store.clock())
 
 
@@ -114,13 +113,11 @@ def test_without_a_new_id_token_only_connect_is_left(
     corp.renews_id_token = False
     store.clock.advance(61)
     for _ in range(3):
-        with pytest.raises(ReauthenticationRequired):
-            get_token(signed_in, "notes")
+        assert_no_token(signed_in, ReauthenticationRequired, "notes")
         store.clock.advance(99)
     assert (len(corp.refreshes), corp.exchanges) == (1, [])
     store.clock.advance(4)
-    with pytest.raises(ReauthenticationRequired):
-        get_token(signed_in, "notes")
+    assert_no_token(signed_in, ReauthenticationRequired, "notes")
     assert len(corp.refreshes) == 2
 
 
@@ -130,12 +127,10 @@ def test_new_sign_in_ends_the_wait(
 ) -> None:
     """Connecting the account again keeps the session, with the time of the failure."""
     server.error = "invalid_grant"
-    with pytest.raises(ReauthenticationRequired):
-        get_token(signed_in, "notes")
+    assert_no_token(signed_in, ReauthenticationRequired, "notes")
     server.error = None
     store.clock.advance(60)
-    with pytest.raises(ReauthenticationRequired):
-        get_token(signed_in, "notes")
+    assert_no_token(signed_in, ReauthenticationRequired, "notes")
     signed_in.sign_in(corp, process=process)
     assert get_token(signed_in, "notes").access_token in server.people_of_tokens
 
@@ -161,8 +156,7 @@ def test_failed_renewal_leaves_the_token_that_lasts(
         assert get_token(signed_in, "notes") == first
     assert len(server.forms) == 2
     store.clock.advance(51)
-    with pytest.raises(ReauthenticationRequired):
-        get_token(signed_in, "notes")
+    assert_no_token(signed_in, ReauthenticationRequired, "notes")
     assert len(server.forms) == 2
 
 
@@ -172,8 +166,7 @@ def test_person_without_an_account_at_the_provider_has_to_connect(
     session = signed_in.session
     vault.drop_token_set(session, "corp")
     session.save()
-    with pytest.raises(NotConnected):
-        get_token(signed_in, "notes")
+    assert_no_token(signed_in, NotConnected, "notes")
     assert not corp.exchanges
 
 
@@ -211,8 +204,7 @@ def test_operator_who_ends_the_grants_ends_the_token(
     ending.end_before_of(services(), ended, int(store.clock()))
     store.clock.advance(1)
     if ended == "corp":
-        with pytest.raises(ReauthenticationRequired):
-            get_token(signed_in, "notes")
+        assert_no_token(signed_in, ReauthenticationRequired, "notes")
     else:
         assert get_token(signed_in, "notes") != first
 
@@ -280,8 +272,7 @@ def test_session_that_ends_meanwhile_stays_ended_and_the_token_is_revoked(
     request = request_of(signed_in)
     key = request.session.session_key
     server.hooks["/token"] = lambda: SessionStore(key).flush()
-    with pytest.raises(NotConnected):
-        get_token(signed_in, "notes")
+    assert_no_token(signed_in, NotConnected, "notes")
     assert not SessionStore(key).exists(str(key))
     wait_until_settled()
     [revoked] = server.revocations
@@ -292,8 +283,7 @@ def test_token_that_cannot_be_stored_in_an_outage_is_revoked(
     signed_in: Visitor, server: AssertionServer, store: Stack
 ) -> None:
     server.hooks["/token"] = lambda: store.dynamodb.on("PutItem session", refuse_write)
-    with pytest.raises(StoreUnavailable):
-        get_token(signed_in, "notes")
+    assert_no_token(signed_in, StoreUnavailable, "notes")
     store.dynamodb.heal()
     wait_until_settled()
     [revoked] = server.revocations
@@ -309,8 +299,7 @@ def test_nothing_is_requested_so_late_that_nobody_would_store_it(
     passing = FakeClock()
     monkeypatch.setattr(assertion_request, "monotonic", passing)
     corp.hooks["/token"] = lambda: passing.advance(assertion_request.SECONDS_MAX)
-    with pytest.raises(ProviderUnavailable):
-        get_token(signed_in, "notes")
+    assert_no_token(signed_in, ProviderUnavailable, "notes")
     assert (len(corp.exchanges), server.forms) == (1, [])
 
 
@@ -327,8 +316,7 @@ def test_slow_server_has_the_time_that_the_provider_left(
 
     server.hooks["/token"] = answer_late
     try:
-        with pytest.raises(ProviderUnavailable):
-            get_token(signed_in, "notes")
+        assert_no_token(signed_in, ProviderUnavailable, "notes")
         assert not is_over.is_set()
     finally:
         is_over.set()
@@ -339,8 +327,7 @@ def test_operator_may_end_it_at_once(
 ) -> None:
     get_token(signed_in, "notes")
     declare_asserted(settings, notes, ID_JAG="")
-    with pytest.raises(ReauthenticationRequired):
-        get_token(signed_in, "notes")
+    assert_no_token(signed_in, ReauthenticationRequired, "notes")
     assert len(server.forms) == 1
 
 
@@ -362,10 +349,8 @@ def test_full_session_is_said_and_the_token_is_revoked(
     signed_in: Visitor, server: AssertionServer
 ) -> None:
     fill(signed_in.session, "hostile", room=300)
-    with pytest.raises(SessionFull):
-        get_token(signed_in, "notes")
-    with pytest.raises(ProviderUnavailable):  # This process waits.
-        get_token(signed_in, "notes")
+    assert_no_token(signed_in, SessionFull, "notes")
+    assert_no_token(signed_in, ProviderUnavailable, "notes")  # This process waits.
     wait_until_settled()
     [revoked] = server.revocations
     assert revoked["token"] in server.secrets
@@ -386,8 +371,7 @@ def test_person_who_may_no_longer_sign_in_loses_session_and_token(
     token = get_token(visitor, "notes")
     corp.more_of_id_token = {"groups": []}
     store.clock.advance(3601)
-    with pytest.raises(NoLongerAllowed):
-        get_token(visitor, "notes")
+    assert_no_token(visitor, NoLongerAllowed, "notes")
     assert not SessionStore(key).exists(str(key))
     wait_until_settled()
     assert [form["token"] for form in server.revocations] == [token.access_token]

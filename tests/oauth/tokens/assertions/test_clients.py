@@ -1,7 +1,6 @@
 """Which client the gateway is at the server's issuer, and what both sides announce."""
 
 import jwt
-import pytest
 from pytest_django import Settings
 
 from oauth.exceptions import ReauthenticationRequired
@@ -14,7 +13,7 @@ from tests.oauth.support.fake_provider import CLIENT_ID
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.id_jag_provider import IdJagProvider
 from tests.oauth.support.mcp_server import McpResource
-from tests.oauth.support.requests import get_token
+from tests.oauth.support.requests import assert_no_token, get_token
 from tests.sessions_kms.support.commands import run
 from tests.support.cases import each_case
 
@@ -74,8 +73,7 @@ def test_gateway_registers_nowhere_for_it(
     settings: Settings,
 ) -> None:  # fmt: skip
     declare_asserted(settings, notes, CLIENT_ID="")
-    with pytest.raises(ReauthenticationRequired):
-        get_token(signed_in, "notes")
+    assert_no_token(signed_in, ReauthenticationRequired, "notes")
     assert not server.registrations
     assert not corp.exchanges
 

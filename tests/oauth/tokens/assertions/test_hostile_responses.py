@@ -13,7 +13,7 @@ from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.id_jag_provider import ABSENT, ID_JAG, IdJagProvider, new_key
 from tests.oauth.support.mcp_server import McpResource
 from tests.oauth.support.provider_failures import NONSENSE, respond_with
-from tests.oauth.support.requests import get_token, stored_tokens
+from tests.oauth.support.requests import assert_no_token, get_token, stored_tokens
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.cases import each_case
 
@@ -51,8 +51,7 @@ def forget_failures(signed_in: Visitor) -> None:
 
 def assert_nothing_is_sent(signed_in: Visitor, server: AssertionServer) -> None:
     forget_failures(signed_in)
-    with pytest.raises(ReauthenticationRequired):
-        get_token(signed_in, "notes")
+    assert_no_token(signed_in, ReauthenticationRequired, "notes")
     assert not server.forms
     assert signed_in.load_tokens("notes") is None
 
@@ -135,8 +134,7 @@ def test_assertion_of_another_key_is_for_the_issuer_to_reject(
     signed_in: Visitor, corp: IdJagProvider, server: AssertionServer
 ) -> None:
     server.provider = IdJagProvider(issuer=corp.issuer, key=new_key("another"))
-    with pytest.raises(ReauthenticationRequired):
-        get_token(signed_in, "notes")
+    assert_no_token(signed_in, ReauthenticationRequired, "notes")
     assert len(server.forms) == 1
 
 
@@ -150,14 +148,11 @@ def test_outage_is_no_refusal_and_is_over_after_five_seconds(
     failing = {"corp": corp, "server": server}[where].failing
     for outage in OUTAGES:
         failing["/token"] = NONSENSE[outage]
-        with pytest.raises(ProviderUnavailable):
-            get_token(signed_in, "notes")
+        assert_no_token(signed_in, ProviderUnavailable, "notes")
         store.clock.advance(refresh_coordinator.BACK_OFF + 0.1)
-    with pytest.raises(ProviderUnavailable):
-        get_token(signed_in, "notes")
+    assert_no_token(signed_in, ProviderUnavailable, "notes")
     failing.clear()
-    with pytest.raises(ProviderUnavailable):  # This process waits.
-        get_token(signed_in, "notes")
+    assert_no_token(signed_in, ProviderUnavailable, "notes")  # This process waits.
     store.clock.advance(refresh_coordinator.BACK_OFF + 0.1)
     assert get_token(signed_in, "notes").access_token in server.people_of_tokens
 
@@ -171,8 +166,7 @@ def test_log_names_the_side_that_does_not_answer(
     name: str,
 ) -> None:
     {"corp": server.provider, "server": server}[where].failing["/token"] = NONSENSE["server error"]
-    with pytest.raises(ProviderUnavailable):
-        get_token(signed_in, "notes")
+    assert_no_token(signed_in, ProviderUnavailable, "notes")
     assert f"notes cannot be connected through corp now, because of {name}: " in caplog.text
 
 
@@ -181,8 +175,7 @@ def test_server_that_says_it_is_unavailable_is_no_refusal(
     signed_in: Visitor, server: AssertionServer, error: str
 ) -> None:
     server.error = error
-    with pytest.raises(ProviderUnavailable):
-        get_token(signed_in, "notes")
+    assert_no_token(signed_in, ProviderUnavailable, "notes")
 
 
 ERRORS: list[object] = [
@@ -206,12 +199,10 @@ def test_error_of_oauth_leads_to_connect_without_another_attempt_for_five_minute
     for error in ERRORS:
         errors.append(error)
         forget_failures(signed_in)
-        with pytest.raises(ReauthenticationRequired):
-            get_token(signed_in, "notes")
+        assert_no_token(signed_in, ReauthenticationRequired, "notes")
     for seconds in (99, 99, 99):
         store.clock.advance(seconds)
-        with pytest.raises(ReauthenticationRequired):
-            get_token(signed_in, "notes")
+        assert_no_token(signed_in, ReauthenticationRequired, "notes")
     assert len(requests) == len(ERRORS)
     failing.clear()
     store.clock.advance(4)
@@ -234,8 +225,7 @@ def test_token_that_cannot_be_used_is_not_stored(
 ) -> None:  # fmt: skip
     server.more_of_token_response = members
     forget_failures(signed_in)
-    with pytest.raises(error):
-        get_token(signed_in, "notes")
+    assert_no_token(signed_in, error, "notes")
     assert signed_in.load_tokens("notes") is None
 
 
@@ -250,8 +240,7 @@ def test_nothing_that_is_secret_is_logged(
     get_token(signed_in, "notes")
     store.clock.advance(3601)
     server.error = "invalid_grant"
-    with pytest.raises(ReauthenticationRequired):
-        get_token(signed_in, "notes")
+    assert_no_token(signed_in, ReauthenticationRequired, "notes")
     assert "notes was not connected through corp (token_invalid_grant)" in caplog.text
     for secret in (*corp.secrets, *server.secrets):
         assert secret not in caplog.text
@@ -263,7 +252,6 @@ def test_server_that_names_another_resource_gets_no_token_for_it(
     resource: str,
 ) -> None:  # fmt: skip
     notes.more_of_document = {"resource": fill(resource, notes)}
-    with pytest.raises(OAuthError):
-        get_token(signed_in, "notes")
+    assert_no_token(signed_in, OAuthError, "notes")
     assert not corp.exchanges
     assert not server.forms

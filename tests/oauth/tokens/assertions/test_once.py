@@ -22,7 +22,13 @@ from tests.oauth.support.asserting import AssertionServer
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.full_session import fill_to_the_last_byte
 from tests.oauth.support.id_jag_provider import IdJagProvider
-from tests.oauth.support.requests import get_token, request_in_threads, request_of, stored_tokens
+from tests.oauth.support.requests import (
+    assert_no_token,
+    get_token,
+    request_in_threads,
+    request_of,
+    stored_tokens,
+)
 from tests.sessions_kms.support.stacks import Stack
 
 MANY = 32
@@ -102,8 +108,7 @@ def test_process_that_comes_when_a_refused_one_leaves_makes_no_attempt(
 
     monkeypatch.setattr(RefreshLease, "release", release_and_race)
     server.error = "invalid_grant"
-    with pytest.raises(AssertionRefused):
-        get_token(signed_in, "notes")
+    assert_no_token(signed_in, AssertionRefused, "notes")
     assert [type(each) for each in late] == [AssertionRefused]
     assert len(server.forms) == 1
 
@@ -115,15 +120,13 @@ def test_full_session_waits_after_a_refusal_in_all_processes(
     fill_to_the_last_byte(signed_in.session)
     server.error = "invalid_grant"
     for _ in range(3):
-        with pytest.raises(AssertionRefused):
-            get_token(signed_in, "notes")
+        assert_no_token(signed_in, AssertionRefused, "notes")
         store.clock.advance(19)
     assert "oauth_assertion_failed:notes" not in signed_in.session
     assert {type(each) for each in in_processes(signed_in, 4)} == {AssertionRefused}
     assert len(corp.exchanges) == len(server.forms) == 1
     store.clock.advance(243)
-    with pytest.raises(AssertionRefused):
-        get_token(signed_in, "notes")
+    assert_no_token(signed_in, AssertionRefused, "notes")
     assert len(corp.exchanges) == len(server.forms) == 2
 
 
