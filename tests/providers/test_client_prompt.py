@@ -13,7 +13,7 @@ from pytest_django import Settings
 from gateway_site.providers.configuration import read_providers
 from oauth.clients.server import AuthorizationServer
 from oauth.provider import metadata
-from tests.oauth.clients.support.app import SERVER, App
+from tests.oauth.clients.support.app import SERVER, App, register_app
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment, github
 from tests.oauth.support.shown import shown_fields
@@ -44,9 +44,7 @@ def registered_app(settings: Settings, provider: str) -> App:
     settings.AUTHORIZATION_SERVER = AuthorizationServer(
         **SERVER | {"upstreams": {"tools": provider}}
     )
-    app = App()
-    app.register()
-    return app
+    return register_app()
 
 
 def allow(visitor: Visitor, app: App) -> Any:

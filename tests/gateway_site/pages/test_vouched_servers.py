@@ -21,14 +21,9 @@ from tests.gateway_site.support.notes_calls import (
 )
 from tests.oauth.clients.support.app import ISSUER, App, WayBack
 from tests.oauth.clients.support.consent import RESOURCE, Consent
-from tests.oauth.support.asserting import (
-    AssertionServer,
-    declare_asserted,
-    serving_asserted,
-    serving_assertion_issuer,
-)
+from tests.oauth.support.asserting import AssertionServer, declare_asserted, serving_asserted
 from tests.oauth.support.connecting import Connecting
-from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.fixtures import Visitor, serving_corp
 from tests.oauth.support.id_jag_provider import IdJagProvider
 from tests.oauth.support.mcp_server import McpResource
 from tests.sessions_kms.support.stacks import Stack
@@ -39,7 +34,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def corp(store: Stack, settings: Settings) -> Iterator[IdJagProvider]:
-    with serving_assertion_issuer(store, settings) as provider:
+    with serving_corp(IdJagProvider, store, settings) as provider:
         yield provider
 
 

@@ -301,15 +301,6 @@ def test_pair_of_another_exchange_is_not_taken_for_ones_own(
     one.assert_not_refreshed(first.refresh_token)
 
 
-def test_write_with_unknown_outcome_returns_no_tokens(
-    one: GrantWorld, first: TokenResponse
-) -> None:
-    one.world.table.on(FIRST, unreachable)
-    one.assert_not_refreshed(first.refresh_token, StoreUnavailable)
-    one.world.table.heal()
-    assert one.lives(one.refresh(first.refresh_token))
-
-
 @pytest.mark.parametrize("death", [kill, kill_after])
 def test_process_that_dies_before_or_after_the_write_leaves_a_token_that_can_be_repeated(
     one: GrantWorld, first: TokenResponse, death: Callable[[Handle], Any]
@@ -326,10 +317,21 @@ def test_process_that_dies_before_or_after_the_write_leaves_a_token_that_can_be_
     assert same(one.refresh(first.refresh_token), second)
 
 
-@pytest.mark.parametrize("call", ["GetItem token", "GetItem session", "PutItem session", FIRST])
-def test_table_away_is_no_response(one: GrantWorld, first: TokenResponse, call: str) -> None:
+@pytest.mark.parametrize(
+    ("call", "fault"),
+    [
+        ("GetItem token", refuse_write),
+        ("GetItem session", refuse_write),
+        ("PutItem session", refuse_write),
+        (FIRST, refuse_write),
+        (FIRST, unreachable),
+    ],
+)
+def test_table_away_is_no_response(
+    one: GrantWorld, first: TokenResponse, call: str, fault: Any
+) -> None:
     one.clock.advance(1)
-    one.world.table.on(call, refuse_write)
+    one.world.table.on(call, fault)
     one.assert_not_refreshed(first.refresh_token, StoreUnavailable)
     one.world.table.heal()
     assert one.lives(one.refresh(first.refresh_token))

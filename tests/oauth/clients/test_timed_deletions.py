@@ -127,6 +127,11 @@ def test_item_that_was_renewed_meanwhile_stays(one: GrantWorld) -> None:
     assert one.lives(issued)
 
 
+def run_program(program: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "import django; django.setup()\n" + program]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+
 def test_exit_does_not_wait_for_later_deletions() -> None:
     program = (
         "import time\n"
@@ -135,14 +140,7 @@ def test_exit_does_not_wait_for_later_deletions() -> None:
         "delete_once_ended(SimpleNamespace(clock=time.time), 'item', int(time.time()) + 150)\n"
         "print('ends')"
     )
-    setup = "import django; django.setup()\n"
-    done = subprocess.run(
-        [sys.executable, "-c", setup + program],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    done = run_program(program)
     assert (done.returncode, done.stdout) == (0, "ends\n"), done.stderr
 
 
@@ -163,11 +161,5 @@ def test_forked_child_deletes_what_it_writes_and_nothing_of_its_parent() -> None
         "timed_deletions._waiting.delete_due(also_later=True)\n"
         "os._exit(0 if found == ['of the child'] else 1)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", "import django; django.setup()\n" + program],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    done = run_program(program)
     assert done.returncode == 0, done.stderr

@@ -10,11 +10,9 @@ from joserfc.errors import JoseError
 from pytest_django import Settings
 
 from tests.oauth.support.connecting import declare
-from tests.oauth.support.fake_provider import CLIENT_ID, Response, serving
-from tests.oauth.support.fixtures import configure, environment
+from tests.oauth.support.fake_provider import CLIENT_ID, Response
 from tests.oauth.support.id_jag_provider import IdJagProvider
 from tests.oauth.support.mcp_server import AuthorizationServer, McpResource, serving_mcp
-from tests.sessions_kms.support.stacks import Stack
 
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 AT_NOTES = "gateway-at-notes"  # the gateway's client id at the server
@@ -70,15 +68,6 @@ class AssertionServer(AuthorizationServer):
         )
         self.used.add(claims["jti"])
         return None if is_right else "invalid_grant"
-
-
-@contextmanager
-def serving_assertion_issuer(store: Stack, settings: Settings) -> Iterator[IdJagProvider]:
-    """Serve the provider, configured as `corp`."""
-    with serving(IdJagProvider) as provider:
-        provider.clock = store.clock
-        configure(settings, environment("corp", provider))
-        yield provider
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from tests.gateway_site.support.page_requests import assert_accessible, parse
-from tests.oauth.clients.support.app import ISSUER, REDIRECT_URI, SERVER, App, WayBack
+from tests.oauth.clients.support.app import ISSUER, REDIRECT_URI, SERVER, App, WayBack, register_app
 from tests.oauth.clients.support.consent import TYPED, allow, decide
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor, configure, environment
@@ -93,9 +93,7 @@ def test_no_client_document_is_fetched_for_an_anonymous_visitor(
 
 @pytest.fixture
 def app(server: AuthorizationServer) -> App:
-    registered = App()
-    registered.register()
-    return registered
+    return register_app()
 
 
 @pytest.fixture
@@ -604,8 +602,7 @@ def test_page_names_the_grants_that_were_ended_to_make_room(
         tokens = each.redeem(WayBack.of(allow(ada, each, corp)).response["code"])
         assert tokens.status_code == 200
         store.clock.advance(10)
-    third = App(name="Third")
-    third.register()
+    third = register_app(name="Third")
     response = allow(ada, third, corp)
     back = WayBack.of(response)
     page = assert_accessible(response.content.decode())

@@ -8,7 +8,7 @@ from pytest_django import Settings
 from oauth.clients.server import AuthorizationServer
 from oauth.sign_in.click_delay import TOO_SOON
 from tests.gateway_site.support.page_requests import Element, assert_accessible, parse
-from tests.oauth.clients.support.app import ISSUER, RESOURCE, SERVER, App, WayBack
+from tests.oauth.clients.support.app import ISSUER, RESOURCE, SERVER, App, WayBack, register_app
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.shown import shown_fields
@@ -20,9 +20,7 @@ ALLOW = {"decision": "allow"}
 
 @pytest.fixture
 def app(server: AuthorizationServer) -> App:
-    made = App()
-    made.register()
-    return made
+    return register_app()
 
 
 def post(visitor: Visitor, address: str, **form: str) -> Any:
@@ -149,8 +147,7 @@ def test_single_upstream_needs_no_choice(
 def test_choices_of_two_tabs_and_two_clients_do_not_mix(
     corp: FakeProvider, ada: Visitor, app: App
 ) -> None:
-    other = App(name="Other", redirect_uri="http://127.0.0.1:9999/callback")
-    other.register()
+    other = register_app(name="Other", redirect_uri="http://127.0.0.1:9999/callback")
     ways = {"files": app, "tools": other}
     led = {name: post(ada, each.address(**UNNAMED), upstream=name) for name, each in ways.items()}
     for name, each in reversed(ways.items()):

@@ -19,7 +19,7 @@ from oauth.clients.rules.client import read_client_list
 from oauth.clients.rules.redirect_uris import DEFAULT_URIS
 from oauth.clients.server import AuthorizationServer
 from sessions_kms.concurrency.waits import run_sync
-from tests.oauth.clients.support.app import ISSUER, REDIRECT_URI, SERVER, App, WayBack
+from tests.oauth.clients.support.app import ISSUER, REDIRECT_URI, SERVER, App, WayBack, register_app
 from tests.oauth.clients.support.consent import allow
 from tests.oauth.clients.support.keyed_app import (
     CLIENT_ID,
@@ -199,8 +199,7 @@ def test_flood_of_assertions_with_unknown_tokens_costs_little(
 
 
 def test_another_clients_token_causes_no_fetch(known: Consented, ada: Visitor, corp: Any) -> None:
-    other = App()
-    other.register()
+    other = register_app()
     tokens = other.redeem(WayBack.of(allow(ada, other, corp)).response["code"]).json()
     del known.site.fetched[:]
     response = known.app.refresh(tokens["refresh_token"], client_id=CLIENT_ID, **Key().proof())

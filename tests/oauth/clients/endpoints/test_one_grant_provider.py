@@ -26,9 +26,15 @@ from oauth.provider.token_set import TokenSet
 from oauth.tokens import revocation
 from tests.oauth.clients.support.app import SERVER, App, WayBack
 from tests.oauth.clients.support.consent import allow
-from tests.oauth.support import fake_provider
 from tests.oauth.support.fake_provider import Response
-from tests.oauth.support.fixtures import BOB, Visitor, configure, environment
+from tests.oauth.support.fixtures import (
+    BOB,
+    Visitor,
+    configure,
+    environment,
+    serving_corp,
+    serving_other,
+)
 from tests.oauth.support.logout_fixtures import (
     revoked_tokens,
     sign_out,
@@ -61,9 +67,7 @@ class OneGrantProvider(LogoutProvider):
 
 @pytest.fixture
 def corp(store: Stack, settings: Settings) -> Iterator[OneGrantProvider]:
-    with fake_provider.serving(OneGrantProvider) as provider:
-        provider.clock = store.clock
-        configure(settings, environment("corp", provider))
+    with serving_corp(OneGrantProvider, store, settings) as provider:
         yield provider
 
 
@@ -120,9 +124,9 @@ def test_sign_out_ends_no_other_browser_until_the_last(
 def test_sign_out_and_an_apps_revocation_end_no_other_app(
     ada: Visitor, app: App, corp: OneGrantProvider
 ) -> None:
-    first, second = app, App("Second")
-    tokens = [allow_app(each, ada, corp) for each in (first, second)]
-    revoke(first, tokens[0])  # The browser is there, and the other app.
+    second = App("Second")
+    tokens = [allow_app(each, ada, corp) for each in (app, second)]
+    revoke(app, tokens[0])  # The browser is there, and the other app.
     sign_out(ada)  # The other app is there.
     assert revoked_tokens(corp) == []
     revoke(second, tokens[1])
@@ -130,13 +134,10 @@ def test_sign_out_and_an_apps_revocation_end_no_other_app(
 
 
 def test_app_of_another_provider_does_not_count(
-    ada: Visitor, app: App, corp: OneGrantProvider, store: Stack, settings: Settings
+    ada: Visitor, app: App, corp: OneGrantProvider, settings: Settings
 ) -> None:
     allow_app(app, ada, corp)
-    variables = environment("corp", corp, CLIENT_ID="the-corp-client")
-    with fake_provider.serving(OneGrantProvider) as other:
-        other.clock, corp.client_id = store.clock, "the-corp-client"
-        configure(settings, variables | environment("other", other))
+    with serving_other(corp, settings) as other:
         visitor = Visitor()
         visitor.sign_in(corp)
         visitor.connect(other)

@@ -21,7 +21,7 @@ from oauth.clients.rules.client import Source
 from oauth.clients.server import AuthorizationServer
 from sessions_kms import outages as store_outages
 from sessions_kms.outages import Outage
-from tests.oauth.clients.support.app import ISSUER, RESOURCE, SERVER, App, WayBack
+from tests.oauth.clients.support.app import ISSUER, RESOURCE, SERVER, App, WayBack, register_app
 from tests.oauth.clients.support.consent import allow
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
@@ -228,8 +228,7 @@ def test_client_whose_id_is_a_url_may_use_basic_too(
 def test_authorization_that_fails_is_a_401_with_a_challenge_and_ends_nothing(
     app: App, pair: dict[str, Any], path: str
 ) -> None:
-    other = App("Other")
-    other.register()
+    other = register_app("Other")
     token = {"token": pair["refresh_token"], "refresh_token": pair["refresh_token"]}
     form = {"grant_type": "refresh_token", "client_id": app.client_id} | token
     failing = [
@@ -268,8 +267,7 @@ def test_unknown_client_gets_a_401_only_if_it_sent_authorization(app: App, store
 
 
 def test_token_is_valid_only_for_its_client_and_upstream(app: App, pair: dict[str, Any]) -> None:
-    other = App("Other")
-    other.register()
+    other = register_app("Other")
     assert other.refresh(pair["refresh_token"]).json()["error"] == "invalid_grant"
     for resource in (f"{ISSUER}/gateway/files", f"{ISSUER}/gateway/absent", "x"):
         response = app.refresh(pair["refresh_token"], resource=resource)
@@ -311,8 +309,7 @@ def test_either_token_revokes_and_an_unknown_one_is_no_error(
     def revoke(token: str, client_id: str = app.client_id) -> Any:
         return app.post("/oauth/revoke", {"token": token, "client_id": client_id})
 
-    other = App("Other")
-    other.register()
+    other = register_app("Other")
     assert revoke("gwa_" + "a" * 32).status_code == 200
     assert revoke("nonsense").status_code == 200
     assert revoke(pair["access_token"], other.client_id).json()["error"] == "invalid_grant"

@@ -19,7 +19,7 @@ from sessions_kms import GrantStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
 from tests.gateway_site.support.page_requests import assert_accessible
-from tests.oauth.clients.support.app import ISSUER, SERVER, App, WayBack
+from tests.oauth.clients.support.app import ISSUER, SERVER, App, WayBack, register_app
 from tests.oauth.clients.support.consent import RESOURCE, Consent, scope_of
 from tests.oauth.support.connecting import ONWARD, declare, query_of
 from tests.oauth.support.fixtures import Visitor
@@ -305,8 +305,7 @@ def test_another_app_and_another_upstream_are_not_asked_for_it(
     consent: Consent, notes: McpResource
 ) -> None:
     demand(consent.allow(notes), "notes:delete")
-    other = App(name="Another tool")
-    other.register()
+    other = register_app(name="Another tool")
     assert "notes:delete" not in Consent(consent.person, other).page
 
 

@@ -76,6 +76,12 @@ class App:
         return self.http.post(path, urlencode(form), "application/x-www-form-urlencoded")
 
 
+def register_app(name: str = "Tool", redirect_uri: str = REDIRECT_URI) -> App:
+    app = App(name, redirect_uri)
+    app.register()
+    return app
+
+
 @dataclass(frozen=True)
 class WayBack:
     """The parameters that a page returns to a client, and whether it redirects by itself."""

@@ -5,13 +5,8 @@ from collections.abc import Iterator
 import pytest
 from pytest_django import Settings
 
-from tests.oauth.support.asserting import (
-    AssertionServer,
-    declare_asserted,
-    serving_asserted,
-    serving_assertion_issuer,
-)
-from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.asserting import AssertionServer, declare_asserted, serving_asserted
+from tests.oauth.support.fixtures import Visitor, serving_corp
 from tests.oauth.support.id_jag_provider import IdJagProvider
 from tests.oauth.support.mcp_server import McpResource
 from tests.sessions_kms.support.stacks import Stack
@@ -19,7 +14,7 @@ from tests.sessions_kms.support.stacks import Stack
 
 @pytest.fixture
 def corp(store: Stack, settings: Settings) -> Iterator[IdJagProvider]:
-    with serving_assertion_issuer(store, settings) as provider:
+    with serving_corp(IdJagProvider, store, settings) as provider:
         yield provider
 
 

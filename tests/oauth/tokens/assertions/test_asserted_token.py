@@ -36,6 +36,13 @@ from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
 
 
+def assert_new_token_is_revoked(server: AssertionServer) -> None:
+    """Expect that the server was asked to revoke one token, of its own."""
+    wait_until_settled()
+    [revoked] = server.revocations
+    assert revoked["token"] in server.secrets
+
+
 def test_first_call_exchanges_the_id_token_and_the_assertion(
     signed_in: Visitor, corp: IdJagProvider, notes: McpResource, server: AssertionServer
 ) -> None:
@@ -274,9 +281,7 @@ def test_session_that_ends_meanwhile_stays_ended_and_the_token_is_revoked(
     server.hooks["/token"] = lambda: SessionStore(key).flush()
     assert_no_token(signed_in, NotConnected, "notes")
     assert not SessionStore(key).exists(str(key))
-    wait_until_settled()
-    [revoked] = server.revocations
-    assert revoked["token"] in server.secrets
+    assert_new_token_is_revoked(server)
 
 
 def test_token_that_cannot_be_stored_in_an_outage_is_revoked(
@@ -285,9 +290,7 @@ def test_token_that_cannot_be_stored_in_an_outage_is_revoked(
     server.hooks["/token"] = lambda: store.dynamodb.on("PutItem session", refuse_write)
     assert_no_token(signed_in, StoreUnavailable, "notes")
     store.dynamodb.heal()
-    wait_until_settled()
-    [revoked] = server.revocations
-    assert revoked["token"] in server.secrets
+    assert_new_token_is_revoked(server)
 
 
 def test_nothing_is_requested_so_late_that_nobody_would_store_it(
@@ -351,9 +354,7 @@ def test_full_session_is_said_and_the_token_is_revoked(
     fill(signed_in.session, "hostile", room=300)
     assert_no_token(signed_in, SessionFull, "notes")
     assert_no_token(signed_in, ProviderUnavailable, "notes")  # This process waits.
-    wait_until_settled()
-    [revoked] = server.revocations
-    assert revoked["token"] in server.secrets
+    assert_new_token_is_revoked(server)
     assert len(server.forms) == 1
 
 
