@@ -7,6 +7,7 @@ from gateway_site.environment.database import parse_database_url
 from gateway_site.providers.configuration import read_providers, social_providers
 from tests.settings import *  # noqa: F403
 
+ROOT_URLCONF = "gateway_site.urls"  # without clients, none of their addresses
 DATABASES = {"default": parse_database_url(os.environ["GATEWAY_TEST_DATABASE"])}
 OAUTH_PROVIDERS = read_providers(
     {
