@@ -24,7 +24,7 @@ from sessions_kms.operations.ending import end_sessions_of
 from sessions_kms.operations.purging import Clearing
 from sessions_kms.sealed_items.tokens import NewToken, SealedToken, Tokens
 from sessions_kms.services import services
-from tests.oauth.support.grants import CONSENT, GrantWorld
+from tests.oauth.support.grants import GrantWorld
 from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.memory_dynamodb import after, refuse_write
 from tests.sessions_kms.support.stacks import install
@@ -61,7 +61,7 @@ class Client:
         return self.world.refresh(self.pairs[-2].refresh_token)
 
     def revokes(self, token: str) -> None:
-        run_sync(self.world.grants.revoke(token, client_id=CONSENT.client_id))
+        self.world.revoke(token)
 
     def can_call(self, pair: TokenResponse) -> bool:
         return self.world.lives(pair)
@@ -388,8 +388,7 @@ def forget_response(client: Client) -> None:
 
 
 def end_by_call(client: Client) -> None:
-    session = client.world.session(client.last.access_token)
-    assert session is not None
+    session = client.world.load_session(client.last)
     run_sync(client.world.grants.end(session, access_token=client.last.access_token))
 
 
@@ -434,8 +433,7 @@ def test_revocation_deletes_the_stored_response(grown: Client, kind: str) -> Non
 
 
 def test_call_ends_its_grant_though_its_token_cannot_be_read(grown: Client) -> None:
-    session = grown.world.session(grown.last.access_token)
-    assert session is not None
+    session = grown.world.load_session(grown.last)
     process = grown.world.started(0)
     grown.world.world.table.on("GetItem token", refuse_write)
     run_sync(process.end(session, access_token=grown.last.access_token))

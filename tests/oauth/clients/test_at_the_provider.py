@@ -16,7 +16,7 @@ from sessions_kms.services import services
 from sessions_kms.session.links import LINKS
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.grants import ASKED, BACKEND, CONSENT, VERIFIER, PeopleInMemory
-from tests.oauth.support.logout_fixtures import post
+from tests.oauth.support.logout_fixtures import assert_ends_session, post
 from tests.oauth.support.logout_provider import ABSENT, LogoutProvider
 from tests.oauth.support.requests import stored_tokens
 
@@ -47,8 +47,7 @@ def test_logout_of_the_providers_session_ends_a_grant_only_if_configured(
     session = session_of(grants, access_token)
     assert session is not None
     assert len(session[LINKS]) == links  # one of them by which grants are told from sessions
-    assert post(idp.logout_token()).status_code == 200
-    assert at_idp.user_id is None
+    assert_ends_session(at_idp, idp.logout_token())
     assert (session_of(grants, access_token) is None) is with_sid
 
 

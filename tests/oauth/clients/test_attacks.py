@@ -14,7 +14,6 @@ import pytest
 
 from oauth.clients import grant_end, timed_deletions
 from oauth.clients.sealed_grant import TokenResponse
-from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.tokens import Tokens
 from tests.oauth.support.grants import CONSENT, TOKENS, VERIFIER, GrantWorld
@@ -201,7 +200,7 @@ def test_revoked_grant_leaves_no_item_with_its_key(
 ) -> None:
     """So that not even a session that is put back from a backup opens with them."""
     backup = dict(one.items)
-    run_sync(one.grants.revoke(getattr(grown[-1], which), client_id=CONSENT.client_id))
+    one.revoke(getattr(grown[-1], which))
     assert grant_end.drain_deletions(10)
     one.items.update((name, item) for name, item in backup.items() if "#" not in name)
     thief = Thief(one)
@@ -219,7 +218,7 @@ def test_table_alone_opens_nothing_with_every_token(
 
 
 def test_ended_grant_leaves_nothing_to_open(one: GrantWorld, grown: list[TokenResponse]) -> None:
-    run_sync(one.grants.revoke(grown[-1].refresh_token, client_id=CONSENT.client_id))
+    one.revoke(grown[-1].refresh_token)
     found = Thief(one).open_all(grown[-1].access_token, grown[-1].refresh_token)
     assert not opens_the_grant(found)
 
@@ -242,7 +241,7 @@ def test_wrong_guess_takes_the_same_path_however_close_it_is(
     for guess in (near(access), "gwa_" + "a" * 32):
         one.calls.clear()
         assert one.session(guess) is None
-        run_sync(one.grants.revoke(guess, client_id=CONSENT.client_id))
+        one.revoke(guess)
         ways.add(tuple(one.calls))
     assert ways == {("GetItem token",) * 2}
     ways.clear()
@@ -260,9 +259,7 @@ VERBS: dict[str, Callable[[GrantWorld, str, TokenResponse], Any]] = {
     "allow": lambda one, _, __: one.allow(),
     "redeem": lambda one, code, _: one.redeem(code),
     "refresh": lambda one, _, issued: one.refresh(issued.refresh_token),
-    "revoke": lambda one, _, issued: run_sync(
-        one.grants.revoke(issued.access_token, client_id="dcr.one")
-    ),
+    "revoke": lambda one, _, issued: one.revoke(issued.access_token),
     "session": lambda one, _, issued: one.session(issued.access_token),
 }
 CALLS = [

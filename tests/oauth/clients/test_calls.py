@@ -25,8 +25,7 @@ def issued(one: GrantWorld) -> TokenResponse:
 def test_token_opens_the_session_with_the_persons_tokens(
     one: GrantWorld, issued: TokenResponse
 ) -> None:
-    session = one.session(issued.access_token)
-    assert session is not None
+    session = one.load_session(issued)
     assert session[USER_ID] == "7"
     held = vault.load_token_set(session, "corp")
     assert held is not None
@@ -132,8 +131,7 @@ def test_session_of_a_browser_is_not_loaded_as_a_grant(
     one: GrantWorld, issued: TokenResponse
 ) -> None:
     """Whatever key a token's item holds: only a marked session is a grant's."""
-    session = one.session(issued.access_token)
-    assert session is not None
+    session = one.load_session(issued)
     del session["_grant"]
     session.save()
     assert not one.lives(issued)

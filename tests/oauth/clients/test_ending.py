@@ -39,22 +39,18 @@ def revoked(one: GrantWorld, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str,
     return found
 
 
-def revoke(one: GrantWorld, token: str, client_id: str = CONSENT.client_id) -> None:
-    run_sync(one.grants.revoke(token, client_id=client_id))
-
-
 @pytest.mark.parametrize("which", ["access_token", "refresh_token"])
 def test_either_token_ends_the_grant_here_and_at_the_provider(
     one: GrantWorld, revoked: list[Any], which: str
 ) -> None:
     issued = one.begin()
-    revoke(one, getattr(issued, which))
+    one.revoke(getattr(issued, which))
     assert not one.lives(issued)
     assert {"session", "about"}.isdisjoint(one.kinds())
     assert [(provider, held.grant_secret) for provider, held in revoked] == [
         ("corp", TOKENS.grant_secret)
     ]
-    revoke(one, getattr(issued, which))
+    one.revoke(getattr(issued, which))
     assert len(revoked) == 1
 
 
@@ -63,9 +59,9 @@ def test_code_without_its_verifier_ends_nothing_whether_spent_or_not(
 ) -> None:
     """It is in the browser's history, and the client's id is no secret."""
     code = one.allow()
-    revoke(one, code)
+    one.revoke(code)
     issued = one.redeem(code)
-    revoke(one, code)
+    one.revoke(code)
     assert one.lives(issued)
     assert one.refresh(issued.refresh_token)
     assert revoked == []
@@ -75,14 +71,14 @@ def test_another_clients_token_is_refused(one: GrantWorld, revoked: list[Any]) -
     issued = one.begin()
     for token in (issued.access_token, issued.refresh_token):
         with pytest.raises(InvalidGrant):
-            revoke(one, token, client_id="dcr.other")
+            one.revoke(token, client_id="dcr.other")
     assert one.lives(issued)
     assert revoked == []
 
 
 @pytest.mark.parametrize("token", ["", "x", "gwa_" + "a" * 32, "gwr_" + "a" * 32])
 def test_unknown_token_is_no_error(one: GrantWorld, token: str) -> None:
-    revoke(one, token)
+    one.revoke(token)
 
 
 @pytest.mark.parametrize(("later", "received"), [(0, 1), (GRACE + 31, 0)])
@@ -93,7 +89,7 @@ def test_spent_token_ends_the_grant_and_revokes_its_tokens_while_its_response_is
     second = one.refresh(first.refresh_token)
     one.clock.advance(later)
     assert one.lives(second)
-    revoke(one, first.refresh_token)
+    one.revoke(first.refresh_token)
     assert not one.lives(second)
     assert len(revoked) == received
 
@@ -101,7 +97,7 @@ def test_spent_token_ends_the_grant_and_revokes_its_tokens_while_its_response_is
 def test_tombstone_ends_the_grant(one: GrantWorld) -> None:
     first = one.begin()
     third = one.refresh(one.refresh(first.refresh_token).refresh_token)
-    revoke(one, first.refresh_token)
+    one.revoke(first.refresh_token)
     assert not one.lives(third)
 
 
@@ -111,7 +107,7 @@ def test_nothing_is_revoked_while_the_session_may_still_exist(
     issued = one.begin()
     one.world.table.on("DeleteItem session", refuse_write)
     with pytest.raises(StoreUnavailable):
-        revoke(one, issued.refresh_token)
+        one.revoke(issued.refresh_token)
     assert revoked == []
     one.world.table.heal()
     assert one.lives(issued)
@@ -129,8 +125,7 @@ def test_reuse_revokes_the_tokens_of_its_stored_response(
 
 def test_loaded_grant_can_be_ended_by_the_caller(one: GrantWorld, revoked: list[Any]) -> None:
     issued = one.begin()
-    session = one.session(issued.access_token)
-    assert session is not None
+    session = one.load_session(issued)
     run_sync(one.grants.end(session, access_token=issued.access_token))
     assert not one.lives(issued)
     assert len(revoked) == 1
@@ -140,7 +135,7 @@ def test_audit_trail_names_the_session_and_why(one: GrantWorld) -> None:
     issued = one.begin()
     session_id = one.id_of(issued)
     with record_signal(grant_ended) as received:
-        revoke(one, issued.access_token)
+        one.revoke(issued.access_token)
     (details,) = received
     assert (details["session"], details["reason"]) == (session_id[:8], "revoked")
 

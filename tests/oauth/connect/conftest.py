@@ -21,3 +21,11 @@ def resource(signed_in: Visitor, settings: Settings) -> Iterator[McpResource]:
 @pytest.fixture
 def notes(signed_in: Visitor, resource: McpResource) -> Connecting:
     return Connecting(signed_in, resource)
+
+
+@pytest.fixture
+def files(notes: Connecting, settings: Settings) -> Iterator[Connecting]:
+    """Declare a second server."""
+    with serving_mcp() as served:
+        declare(settings, notes=notes.resource.url, files=served.url)
+        yield Connecting(notes.visitor, served, "files")

@@ -11,7 +11,7 @@ from oauth.tokens import vault
 from tests.oauth.support.connecting import Connecting, declare
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.logout_fixtures import wait_until_settled
-from tests.oauth.support.requests import get_token
+from tests.oauth.support.requests import assert_no_token, get_token
 from tests.sessions_kms.support.commands import end
 from tests.sessions_kms.support.stacks import Stack
 
@@ -83,8 +83,7 @@ def test_tokens_go_nowhere_else_when_the_server_moves(
     declare(settings, {name: value.format(origin=origin) for name, value in variables.items()})
     for seconds in (0, 4000):
         store.clock.advance(seconds)
-        with pytest.raises(ReauthenticationRequired):
-            get_token(notes.visitor, "notes")
+        assert_no_token(notes.visitor, ReauthenticationRequired, "notes")
     assert len(notes.resource.authorization.forms) == asked
 
 
@@ -94,8 +93,7 @@ def test_client_that_the_server_forgot_is_registered_again_by_connecting(
     notes.connect()
     notes.resource.authorization.clients.clear()
     store.clock.advance(4000)
-    with pytest.raises(ReauthenticationRequired):
-        get_token(notes.visitor, "notes")
+    assert_no_token(notes.visitor, ReauthenticationRequired, "notes")
 
 
 @pytest.mark.parametrize("client_id", ["ours", "https://gateway.example/oauth/clients/notes.json"])
@@ -113,8 +111,7 @@ def test_client_that_others_can_correct_signs_nobody_out(
     if client_id != "ours":
         declare(settings, notes=notes.resource.url)
     store.clock.advance(4000)
-    with pytest.raises(ProviderUnavailable):
-        get_token(notes.visitor, "notes")
+    assert_no_token(notes.visitor, ProviderUnavailable, "notes")
 
 
 def test_process_that_could_not_ask_does_not_blame_the_server(
@@ -168,8 +165,7 @@ def test_operator_ends_connections_without_ending_sessions(notes: Connecting, st
     notes.connect()
     assert end("--provider", "notes", "--before", str(int(store.clock())), "--json").status == 0
     store.clock.advance(61)
-    with pytest.raises(ReauthenticationRequired):
-        get_token(notes.visitor, "notes")
+    assert_no_token(notes.visitor, ReauthenticationRequired, "notes")
     assert "Token expired; please re-authenticate" in messages_of(notes.visitor)
 
 

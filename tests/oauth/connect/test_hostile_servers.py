@@ -1,7 +1,7 @@
 """Authorization servers that mix themselves up with others, leave things out, or exaggerate."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
@@ -16,18 +16,16 @@ from oauth.mcp.servers import find_server
 from oauth.tokens import vault
 from tests.oauth.support.connecting import Connecting, declare, query_of
 from tests.oauth.support.fake_provider import Response
-from tests.oauth.support.mcp_server import serving_mcp, serving_mcp_with_issuer_elsewhere
+from tests.oauth.support.mcp_server import serving_mcp_with_issuer_elsewhere
 from tests.oauth.support.requests import get_token, request_of
 
 CANARY = "canary-of-the-answer"
 
 
 @pytest.fixture
-def honest(notes: Connecting, settings: Settings) -> Iterator[Connecting]:
-    """Declare a second server, `files`, which is honest; `notes` is not."""
-    with serving_mcp() as served:
-        declare(settings, notes=notes.resource.url, files=served.url)
-        yield Connecting(notes.visitor, served, "files")
+def honest(files: Connecting) -> Connecting:
+    """Declare a second server, which is honest; `notes` is not."""
+    return files
 
 
 def assert_nothing_connected(connecting: Connecting) -> None:

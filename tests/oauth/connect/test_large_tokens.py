@@ -4,7 +4,6 @@ Rows of the adversaries: the honest provider with long lists; the hostile provid
 """
 
 import secrets
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,15 +16,13 @@ from oauth.provider.granted_scope import SCOPE_MAX
 from oauth.provider.token_set import CONNECTION_SIZE_MAX, MAX_TOKEN_LENGTH
 from oauth.tokens import vault
 from tests.gateway_site.support.page_requests import assert_accessible
-from tests.oauth.support import fake_provider
-from tests.oauth.support.connecting import Connecting, declare
+from tests.oauth.support.connecting import Connecting
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor, configure, environment
 from tests.oauth.support.full_session import fill
 from tests.oauth.support.logout_fixtures import revoked_tokens, wait_until_settled
 from tests.oauth.support.logout_provider import LogoutProvider
-from tests.oauth.support.mcp_server import serving_mcp
-from tests.oauth.support.requests import get_token, stored_tokens
+from tests.oauth.support.requests import assert_no_token, get_token, stored_tokens
 from tests.sessions_kms.support.stacks import Stack
 
 PLACE = "OU=Groups,OU=Europe,DC=corp,DC=example,DC=com"
@@ -90,14 +87,6 @@ def test_tokens_that_cannot_be_stored_are_rejected_on_a_page(
     assert "_auth_user_id" not in visitor.session
 
 
-@pytest.fixture
-def idp(settings: Settings) -> Iterator[LogoutProvider]:
-    """Serve a provider that revokes tokens."""
-    with fake_provider.serving(LogoutProvider) as provider:
-        configure(settings, environment("corp", provider))
-        yield provider
-
-
 def test_tokens_that_are_too_large_together_are_revoked_unless_others_could_end_with_them(
     idp: LogoutProvider, visitor: Visitor
 ) -> None:
@@ -130,13 +119,10 @@ def test_16383_scopes_are_cut_and_pages_show_the_first(
 
 
 @pytest.fixture
-def honest(notes: Connecting, settings: Settings) -> Iterator[Connecting]:
-    """Declare and connect a second server, `files`, which is honest; `notes` is not."""
-    with serving_mcp() as served:
-        declare(settings, notes=notes.resource.url, files=served.url)
-        connecting = Connecting(notes.visitor, served, "files")
-        assert connecting.connect().status_code == 302
-        yield connecting
+def honest(files: Connecting) -> Connecting:
+    """Connect a second server, which is honest; `notes` is not."""
+    assert files.connect().status_code == 302
+    return files
 
 
 @pytest.mark.parametrize(
@@ -154,8 +140,7 @@ def test_server_with_unusual_tokens_is_not_connected(
     page = notes.connect()
     assert (page.status_code, code in page.content.decode()) in {(400, True), (503, True)}
     home_of(notes.visitor)
-    with pytest.raises(NotConnected):
-        get_token(notes.visitor, "notes")
+    assert_no_token(notes.visitor, NotConnected, "notes")
     assert get_token(honest.visitor, "files") == honest.held
 
 

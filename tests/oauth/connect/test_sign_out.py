@@ -1,7 +1,6 @@
 """A sign-out revokes what the session's connections hold, and never fails because of a server."""
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any, NoReturn
 
@@ -20,7 +19,6 @@ from tests.oauth.support.connecting import Connecting, declare, query_of
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.logout_fixtures import sign_out, wait_until_settled
-from tests.oauth.support.mcp_server import serving_mcp
 from tests.oauth.support.requests import request_of
 from tests.support.signals import connect_receiver
 
@@ -39,13 +37,6 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 def not_now(call: object, account: str | None = None) -> Future[Any]:
     return Future()
-
-
-@pytest.fixture
-def files(notes: Connecting, settings: Settings) -> Iterator[Connecting]:
-    with serving_mcp() as served:
-        declare(settings, notes=notes.resource.url, files=served.url)
-        yield Connecting(notes.visitor, served, "files")
 
 
 def test_response_comes_after_everything_is_revoked(

@@ -59,6 +59,12 @@ def signed_out_page(visitor: Visitor, idp: LogoutProvider) -> str:
     return page
 
 
+@pytest.fixture
+def state(leading: LogoutProvider, visitor: Visitor) -> str:
+    """Sign out at the provider as well; return the state that it is sent."""
+    return parameters(signed_out_page(visitor, leading))["state"]
+
+
 def come_back(client: Client, **query: str) -> str:
     page = client.get(DONE, query, follow=True)
     assert page.redirect_chain == [("/", 302)]
@@ -239,31 +245,23 @@ def test_provider_that_hangs_delays_the_sign_out_by_a_second(
 # The way back
 
 
-def test_return_with_our_state_confirms_the_logout_once(
-    leading: LogoutProvider, visitor: Visitor
-) -> None:
-    state = parameters(signed_out_page(visitor, leading))["state"]
+def test_return_with_our_state_confirms_the_logout_once(visitor: Visitor, state: str) -> None:
     assert "You are signed out here, and at Corp too." in come_back(visitor.client, state=state)
     assert "at Corp too" not in come_back(visitor.client, state=state)
 
 
-@pytest.mark.parametrize("state", ["", "nonsense", "x" * 43, "😀"])
+@pytest.mark.parametrize("other", ["", "nonsense", "x" * 43, "😀"])
 def test_return_with_another_state_confirms_only_the_local_logout(
-    leading: LogoutProvider, visitor: Visitor, state: str
+    visitor: Visitor, state: str, other: str
 ) -> None:
-    ours = parameters(signed_out_page(visitor, leading))["state"]
-    page = come_back(visitor.client, state=state)
+    page = come_back(visitor.client, state=other)
     assert "You are signed out here." in page
     assert "at Corp too" not in page
-    assert "at Corp too" in come_back(
-        visitor.client, state=ours
-    )  # A link of somebody's ends nothing.
+    # A link of somebody's ends nothing.
+    assert "at Corp too" in come_back(visitor.client, state=state)
 
 
-def test_state_of_another_browser_is_not_accepted(
-    leading: LogoutProvider, visitor: Visitor
-) -> None:
-    state = parameters(signed_out_page(visitor, leading))["state"]
+def test_state_of_another_browser_is_not_accepted(leading: LogoutProvider, state: str) -> None:
     elsewhere = Visitor()
     assert "too" not in come_back(elsewhere.client, state=state)
     signed_out_page(elsewhere, leading)
@@ -276,18 +274,16 @@ def test_unsigned_cookie_is_ignored(leading: LogoutProvider, visitor: Visitor) -
 
 
 def test_late_return_confirms_only_the_local_logout(
-    leading: LogoutProvider, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+    visitor: Visitor, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state = parameters(signed_out_page(visitor, leading))["state"]
     later = time.time() + 601
     monkeypatch.setattr(time, "time", lambda: later)
     assert "too" not in come_back(visitor.client, state=state)
 
 
 def test_return_after_a_new_sign_in_shows_no_message(
-    leading: LogoutProvider, visitor: Visitor
+    leading: LogoutProvider, visitor: Visitor, state: str
 ) -> None:
-    state = parameters(signed_out_page(visitor, leading))["state"]
     visitor.sign_in(leading)
     assert "signed out" not in come_back(visitor.client, state=state)
     assert visitor.user_id is not None

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from oauth.codes import Code
-from oauth.exceptions import ProviderRefused, ProviderUnavailable
+from oauth.exceptions import ProviderUnavailable
 from oauth.mcp.provider import Client, provider_of
 from oauth.mcp.resource_metadata import covers
 from oauth.mcp.servers import McpServer
@@ -23,13 +23,6 @@ from tests.oauth.support.mcp_internet import (
 )
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.cases import each_case
-
-
-def failure(world: World) -> Code:
-    with pytest.raises((ProviderRefused, ProviderUnavailable)) as caught:
-        world.look()
-    assert isinstance(caught.value, ProviderRefused | ProviderUnavailable)
-    return caught.value.code
 
 
 def test_everything_follows_from_the_address(world: World) -> None:
@@ -73,7 +66,7 @@ def test_page_for_every_unknown_address_counts_as_no_document(
 
 def test_server_without_a_document_can_be_used_if_the_issuer_is_set(world: World) -> None:
     del world.mcp.responses[WITH_PATH]
-    assert failure(world) is Code.RESOURCE_STATUS
+    assert world.failure() is Code.RESOURCE_STATUS
     world.declare(issuer=ISSUER)
     found = world.look()
     assert (found.resource, found.url, found.is_listed) == (URL, None, False)
@@ -183,10 +176,10 @@ def test_a_document_is_fetched_at_most_once_a_minute(world: World, store: Stack)
     world.mcp.put(WITH_PATH, document({}, status=500))
     world.forget()
     world.mcp.requests.clear()
-    assert [failure(world) for _ in range(3)] == [Code.METADATA_STATUS] * 3
+    assert [world.failure() for _ in range(3)] == [Code.METADATA_STATUS] * 3
     assert world.mcp.requests == ["/team/mcp", WITH_PATH]
     store.clock.advance(FETCH_PAUSE)
-    failure(world)
+    world.failure()
     assert len(world.mcp.requests) == 4
 
 

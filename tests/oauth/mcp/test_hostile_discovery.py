@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 import pytest
 
 from oauth.codes import Code
-from oauth.exceptions import ProviderRefused, ProviderUnavailable
+from oauth.exceptions import ProviderUnavailable
 from oauth.mcp import pins, resource_metadata
 from oauth.mcp.pins import Pin
 from oauth.mcp.servers import McpServer, find_server
@@ -48,13 +48,6 @@ ENDPOINTS = ["authorization_endpoint", "token_endpoint", "registration_endpoint"
              "revocation_endpoint"]  # fmt: skip
 
 
-def failure(world: World) -> Code:
-    with pytest.raises((ProviderRefused, ProviderUnavailable)) as caught:
-        world.look()
-    assert isinstance(caught.value, ProviderRefused | ProviderUnavailable)
-    return caught.value.code
-
-
 @pytest.mark.parametrize(
     "issuer",
     [
@@ -75,7 +68,7 @@ def test_issuer_of_a_provider_or_of_another_upstream_is_not_even_requested(
     world.settings.OAUTH_UPSTREAM_ORIGINS = ["https://api.elsewhere.example", world.mcp.origin]
     world.settings.PUBLIC_URL = "https://gateway.example.com"
     world.publish_resource(authorization_servers=[issuer])
-    assert failure(world) is Code.RESERVED_ORIGIN
+    assert world.failure() is Code.RESERVED_ORIGIN
     assert set(world.internet.reached) == {(ADDRESS, 443)}
 
 
@@ -107,10 +100,10 @@ def test_authorization_server_of_another_mcp_server_is_reserved_as_set_and_as_pi
     assert world.look().issuer == ISSUER
     other["issuer"] = f"{ISSUER}/another-tenant"
     declare()
-    assert failure(world) is Code.RESERVED_ORIGIN
+    assert world.failure() is Code.RESERVED_ORIGIN
     del other["issuer"]
     pins.replace_pin(declare(), PIN_OF_OTHER)
-    assert failure(world) is Code.RESERVED_ORIGIN
+    assert world.failure() is Code.RESERVED_ORIGIN
     declare(issuer=ISSUER)
     assert world.look().issuer == ISSUER
     other["url"] = f"{world.mcp.origin}/other"  # of one operator
@@ -129,7 +122,7 @@ def test_servers_own_origin_may_have_its_authorization_server(world: World) -> N
 def test_endpoint_at_a_providers_address_is_rejected(world: World, endpoint: str) -> None:
     configure(world.settings, PROVIDERS)
     world.publish_server(**{endpoint: "https://Evil.example/realms/corp/token"})
-    assert failure(world) is Code.RESERVED_ORIGIN
+    assert world.failure() is Code.RESERVED_ORIGIN
 
 
 def test_endpoint_that_only_the_metadata_of_a_provider_names_is_reserved_before_anybody_signs_in(
@@ -141,7 +134,7 @@ def test_endpoint_that_only_the_metadata_of_a_provider_names_is_reserved_before_
     corps = server_document(corp) | elsewhere | {"jwks_uri": f"{corp}/keys"}
     world.evil.put(f"/realms/corp{OPENID_PATH}", document(corps))
     world.publish_server(**elsewhere)
-    assert failure(world) is Code.RESERVED_ORIGIN
+    assert world.failure() is Code.RESERVED_ORIGIN
     world.declare(issuer=ISSUER)
     assert world.look().metadata.token_endpoint == elsewhere["token_endpoint"]
 
@@ -164,7 +157,7 @@ def test_provider_whose_metadata_names_an_honest_servers_issuer_does_not_lock_th
 def test_endpoint_that_programs_read_differently_is_rejected(world: World, host: str) -> None:
     configure(world.settings, PROVIDERS)
     world.publish_server(token_endpoint=f"https://{host}/token")
-    assert failure(world) is Code.METADATA_ENDPOINT
+    assert world.failure() is Code.METADATA_ENDPOINT
 
 
 @pytest.mark.parametrize("host", ["x" + "\u0344" * 1000, "[" + ":" * 1900 + "]", "a." * 1000])
@@ -192,7 +185,7 @@ def test_authorization_server_inside_is_never_connected_to(world: World) -> None
     for where in INSIDE:
         world.forget()
         world.publish_resource(authorization_servers=[f"https://{where}"])
-        assert failure(world) in {Code.ADDRESS_REFUSED, Code.METADATA_ENDPOINT}, where
+        assert world.failure() in {Code.ADDRESS_REFUSED, Code.METADATA_ENDPOINT}, where
     assert set(world.internet.reached) == {(ADDRESS, 443)}
 
 
@@ -223,7 +216,7 @@ def test_private_authorization_server_needs_a_private_upstream_or_the_operator(
     inside = ("10.0.0.6", 443)
     world.internet.name(LOGIN_HOST, inside[0])
     world.internet.servers[inside] = world.internet.servers[ANOTHER_ADDRESS, 443]
-    assert failure(world) is Code.ADDRESS_REFUSED
+    assert world.failure() is Code.ADDRESS_REFUSED
     assert inside not in world.internet.reached
     world.forget()
     world.declare(allow_private=True)
@@ -239,14 +232,14 @@ def test_upstream_on_loopback_does_not_open_other_private_networks(world: World)
     world.internet.name(MCP_HOST, "127.0.0.1")
     world.internet.servers["127.0.0.1", 443] = world.internet.servers[ADDRESS, 443]
     world.internet.name(LOGIN_HOST, "169.254.169.254")
-    assert failure(world) is Code.ADDRESS_REFUSED
+    assert world.failure() is Code.ADDRESS_REFUSED
     assert set(world.internet.reached) == {("127.0.0.1", 443)}
 
 
 @pytest.mark.parametrize("issuer", ["http://login.notes.example", "http://127.0.0.1:9000"])
 def test_issuer_without_tls_is_rejected(world: World, issuer: str) -> None:
     world.publish_resource(authorization_servers=[issuer])
-    assert failure(world) is Code.METADATA_ISSUER
+    assert world.failure() is Code.METADATA_ISSUER
     assert set(world.internet.reached) == {(ADDRESS, 443)}
 
 
@@ -291,7 +284,7 @@ def test_redirects_are_not_followed(world: World, path: str, status: int) -> Non
     if path == "/team/mcp":
         assert world.look().issuer == ISSUER
     else:
-        assert failure(world) in {Code.RESOURCE_STATUS, Code.METADATA_STATUS}
+        assert world.failure() in {Code.RESOURCE_STATUS, Code.METADATA_STATUS}
     assert world.evil.requests == []
     assert (EVIL_ADDRESS, 443) not in world.internet.reached
 
@@ -365,7 +358,7 @@ def test_odd_document_is_an_error_with_a_code(
         world.forget()
         for path in (RESOURCE_PATH, WITH_PATH) if whose == "mcp" else (SERVER_PATH, OPENID_PATH):
             (world.mcp if whose == "mcp" else world.login).put(path, response)
-        assert failure(world) not in VAGUE, what
+        assert world.failure() not in VAGUE, what
     assert "yyyy" not in caplog.text
 
 
@@ -374,7 +367,7 @@ def test_odd_members_of_the_resources_metadata_are_an_error(world: World) -> Non
     for what, members in RESOURCES.items():
         world.forget()
         world.publish_resource(**members)
-        assert failure(world) in {
+        assert world.failure() in {
             Code.RESOURCE_OTHER, Code.RESOURCE_UNREADABLE, Code.METADATA_ISSUER,
             Code.METADATA_ENDPOINT,
         }, what  # fmt: skip
@@ -386,7 +379,7 @@ def test_odd_members_of_the_authorization_servers_metadata_are_an_error(world: W
     for what, members in SERVERS.items():
         world.forget()
         world.login.put(SERVER_PATH, document(server_document(ISSUER) | members))
-        assert failure(world) in {
+        assert world.failure() in {
             Code.METADATA_ENDPOINT, Code.METADATA_ISSUER, Code.METADATA_PKCE,
             Code.METADATA_UNREADABLE,
         }, what  # fmt: skip
@@ -398,5 +391,5 @@ def test_log_has_nothing_that_the_stranger_wrote(
 ) -> None:
     caplog.set_level(logging.INFO)
     world.publish_resource(authorization_servers=["https://\nforged line"])
-    failure(world)
+    world.failure()
     assert "forged" not in caplog.text

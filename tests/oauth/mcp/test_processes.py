@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 import pytest
 from pytest_django import Settings
@@ -16,7 +16,7 @@ from oauth.mcp.stored_registrations import load_registrations
 from tests.oauth.support import fake_provider
 from tests.oauth.support.mcp_server import AuthorizationServer
 from tests.oauth.support.registering import CALLBACK
-from tests.oauth.support.registering_worker import RegisteringWorker
+from tests.oauth.support.worker import Worker
 from tests.sessions_kms.support.stacks import Stack, aws_stack, install, settings_of
 from tests.support.clock import FakeClock
 from tests.support.local_kms import LocalKMS
@@ -43,15 +43,21 @@ def servers(
 
 
 @pytest.fixture
-def worker(servers: Stack) -> Iterator[RegisteringWorker]:
-    sessions: dict[str, Any] = settings_of(servers.config)
-    sessions["REGION_NAME"] = servers.config.region_name
-    with RegisteringWorker(sessions) as started:
+def worker(servers: Stack, settings: Settings, tmp_path: Path) -> Iterator[Worker]:
+    clock = tmp_path / "clock"
+    clock.write_text("0")
+    worker_settings = {
+        "sessions": settings_of(servers.config) | {"REGION_NAME": servers.config.region_name},
+        "providers": {},
+        "client": settings.OAUTH_MCP_CLIENT,
+        "clock": str(clock),
+    }
+    with Worker(worker_settings) as started:
         assert started.ask("warm_up") is True
         yield started
 
 
-def begin_registration(idp: AuthorizationServer, worker: RegisteringWorker) -> threading.Event:
+def begin_registration(idp: AuthorizationServer, worker: Worker) -> threading.Event:
     """Have a process register, which waits at the server for the event that is returned."""
     begun, is_over = threading.Event(), threading.Event()
 
@@ -67,7 +73,7 @@ def begin_registration(idp: AuthorizationServer, worker: RegisteringWorker) -> t
 
 @pytest.mark.slow
 def test_processes_that_register_at_once_get_one_client(
-    servers: Stack, idp: AuthorizationServer, worker: RegisteringWorker
+    servers: Stack, idp: AuthorizationServer, worker: Worker
 ) -> None:
     is_over = begin_registration(idp, worker)
     theirs: list[str] = []
@@ -86,7 +92,7 @@ def test_processes_that_register_at_once_get_one_client(
 
 @pytest.mark.slow
 def test_process_that_is_killed_while_it_registers_stops_nobody_for_long(
-    servers: Stack, idp: AuthorizationServer, worker: RegisteringWorker
+    servers: Stack, idp: AuthorizationServer, worker: Worker
 ) -> None:
     is_over = begin_registration(idp, worker)
     worker.kill()

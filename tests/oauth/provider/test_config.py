@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from gateway_site.providers.configuration import read_providers, social_providers
 from oauth import checks
-from oauth.provider.config import REFRESH_LEEWAY, find_provider
+from oauth.provider.config import REFRESH_LEEWAY, ProviderConfig, find_provider
 from tests.support.keys import to_pem
 
 CORP = {
@@ -25,15 +25,16 @@ COGNITO = {
 }
 
 
-def configure(settings: Settings, **more: str) -> None:
+def configure(settings: Settings, **more: str) -> ProviderConfig:
     variables = CORP | {f"OAUTH_CORP_{name}": value for name, value in more.items()}
     settings.SOCIALACCOUNT_PROVIDERS = social_providers(read_providers(variables))
+    found = find_provider("corp")
+    assert found is not None
+    return found
 
 
 def test_defaults(settings: Settings) -> None:
-    configure(settings)
-    found = find_provider("corp")
-    assert found is not None
+    found = configure(settings)
     assert (found.client_id, found.client_secret) == ("c", "s")
     assert found.issuer == "https://login.example.com"
     assert found.scope == ("openid", "profile", "email")
@@ -43,7 +44,7 @@ def test_defaults(settings: Settings) -> None:
 
 
 def test_environment_variables_configure_a_provider(settings: Settings) -> None:
-    configure(
+    found = configure(
         settings,
         TOKEN_AUTH="private_key_jwt",
         PRIVATE_KEY_FILE="/run/secrets/corp.pem",
@@ -51,8 +52,6 @@ def test_environment_variables_configure_a_provider(settings: Settings) -> None:
         REVOCATION_URL="https://login.example.com/revoke",
         REFRESH_LEEWAY="0",
     )
-    found = find_provider("corp")
-    assert found is not None
     assert found.auth_method == "private_key_jwt"
     assert found.private_key_file == "/run/secrets/corp.pem"
     assert found.private_key_id == "k1"
@@ -66,10 +65,7 @@ def test_environment_variables_configure_a_provider(settings: Settings) -> None:
 def test_private_addresses_are_allowed_only_by_an_explicit_yes(
     settings: Settings, value: str, allowed: bool
 ) -> None:
-    configure(settings, ALLOW_PRIVATE=value)
-    found = find_provider("corp")
-    assert found is not None
-    assert found.allow_private is allowed
+    assert configure(settings, ALLOW_PRIVATE=value).allow_private is allowed
 
 
 def test_github_is_found_by_its_kind(settings: Settings) -> None:
@@ -164,10 +160,7 @@ def test_good_settings_have_no_fault(settings: Settings, tmp_path: Path) -> None
 def test_cognito_always_revokes_and_others_with_the_last_session(
     settings: Settings, variables: dict[str, str], when: str
 ) -> None:
-    configure(settings, **variables)
-    found = find_provider("corp")
-    assert found is not None
-    assert found.when_revoked == when
+    assert configure(settings, **variables).when_revoked == when
 
 
 def test_other_words_for_when_to_revoke_are_an_error(settings: Settings) -> None:

@@ -61,48 +61,34 @@ def test_error_code_of_a_provider_is_mapped_or_dropped(
     assert Code.of_error(endpoint, error) is code
 
 
-def fail_in(what: str, corp: FakeProvider) -> None:
-    """Have the provider fail in a way that ends in this code."""
-    ways: dict[str, dict[str, Any]] = {
-        "id_token_issuer": {"more_of_id_token": {"iss": "https://evil.example"}},
-        "id_token_audience": {"more_of_id_token": {"aud": "another"}},
-        "id_token_time": {"more_of_id_token": {"exp": 1}},
-        "id_token_nonce": {"more_of_id_token": {"nonce": "another"}},
-        "id_token_missing": {"more_of_token_response": {"id_token": None}},
-        "userinfo_subject": {"more_of_userinfo": {"sub": "another"}},
-        "token_invalid_client": {"auth_method": "client_secret_basic"},
-        "text": {"more_of_userinfo": {"name": "\0"}},
-        "token_status": {"failing": {"/token": lambda: (500, "text/plain", b"")}},
-        "answer_unreadable": {"failing": {"/token": lambda: (200, "text/html", b"<html>")}},
-        "token_invalid_scope": {
-            "failing": {"/token": lambda: (400, "application/json", b'{"error":"invalid_scope"}')}
-        },
-    }
-    for name, value in ways[what].items():
-        setattr(corp, name, value)
+def respond(status: int, media_type: str, body: bytes) -> dict[str, Any]:
+    """Have the token endpoint respond with this."""
+    return {"failing": {"/token": lambda: (status, media_type, body)}}
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "id_token_issuer",
-        "id_token_audience",
-        "id_token_time",
-        "id_token_nonce",
-        "id_token_missing",
-        "userinfo_subject",
-        "token_invalid_client",
-        "token_invalid_scope",
-        "token_status",
-        "answer_unreadable",
-        "text",
-    ],
-)
+# The code -> what the provider does that ends in it.
+FAILURES: dict[str, dict[str, Any]] = {
+    "id_token_issuer": {"more_of_id_token": {"iss": "https://evil.example"}},
+    "id_token_audience": {"more_of_id_token": {"aud": "another"}},
+    "id_token_time": {"more_of_id_token": {"exp": 1}},
+    "id_token_nonce": {"more_of_id_token": {"nonce": "another"}},
+    "id_token_missing": {"more_of_token_response": {"id_token": None}},
+    "userinfo_subject": {"more_of_userinfo": {"sub": "another"}},
+    "token_invalid_client": {"auth_method": "client_secret_basic"},
+    "token_invalid_scope": respond(400, "application/json", b'{"error":"invalid_scope"}'),
+    "token_status": respond(500, "text/plain", b""),
+    "answer_unreadable": respond(200, "text/html", b"<html>"),
+    "text": {"more_of_userinfo": {"name": "\0"}},
+}
+
+
+@pytest.mark.parametrize("code", FAILURES)
 def test_page_and_log_show_the_same_code_and_request_id(
     corp: FakeProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture, code: str
 ) -> None:
     address = visitor.callback_address(corp)
-    fail_in(code, corp)
+    for name, value in FAILURES[code].items():
+        setattr(corp, name, value)
     page = visitor.client.get(address).content.decode()
     ((provider, told, number, reason),) = LINE.findall(caplog.text)
     assert (provider, told) == ("corp", code)

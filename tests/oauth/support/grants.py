@@ -118,13 +118,19 @@ class GrantWorld:
         found = run_sync(self.grants.open(token, upstream=upstream))
         return None if found is None else found.session
 
+    def load_session(self, issued: TokenResponse) -> GrantStore:
+        found = self.session(issued.access_token)
+        assert found is not None
+        return found
+
+    def revoke(self, token: str, client_id: str = CONSENT.client_id) -> None:
+        run_sync(self.grants.revoke(token, client_id=client_id))
+
     def lives(self, issued: TokenResponse) -> bool:
         return self.session(issued.access_token) is not None
 
     def key_of(self, issued: TokenResponse) -> str:
-        found = self.session(issued.access_token)
-        assert found is not None
-        return str(found.session_key)
+        return str(self.load_session(issued).session_key)
 
     def id_of(self, issued: TokenResponse) -> str:
         return id_of(self.key_of(issued))

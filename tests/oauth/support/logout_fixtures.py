@@ -54,6 +54,13 @@ def post(token: str, path: str = PATH, **headers: Any) -> Any:
     return client.post(path, f"logout_token={token}", content_type=FORM, **headers)
 
 
+def assert_ends_session(visitor: Visitor, token: str, path: str = PATH) -> None:
+    """Expect that a logout token is accepted, and that it ends the visitor's session."""
+    response = post(token, path)
+    assert response.status_code == 200, response.content
+    assert visitor.user_id is None
+
+
 def assert_refused(response: Any) -> None:
     """Expect the error response of OpenID Connect Back-Channel Logout 1.0, section 2.8."""
     assert response.status_code == 400, response.content

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
+from oauth.codes import Code
+from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.mcp import resource_metadata
 from oauth.mcp.discovery import Discovered, accept, inspect
 from oauth.mcp.servers import McpServer, find_server
@@ -109,6 +111,13 @@ class World:
     def look(self) -> Discovered:
         """Discover the server as an operator does before accepting the issuer."""
         return inspect(self.server, ignore_pin=True)
+
+    def failure(self) -> Code:
+        """Return why the server cannot be used."""
+        with pytest.raises((ProviderRefused, ProviderUnavailable)) as caught:
+            self.look()
+        assert isinstance(caught.value, ProviderRefused | ProviderUnavailable)
+        return caught.value.code
 
     def accept(self) -> None:
         """Accept what is found, as `discover_upstream --accept` does."""

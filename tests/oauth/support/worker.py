@@ -1,4 +1,4 @@
-"""A gateway process that gets tokens on command; `Worker` is the test's handle.
+"""A gateway process that gets tokens, or registers, on command; `Worker` is the test's handle.
 
 Its clock is the machine's plus the seconds in a file, so that a test can advance the clocks of all
 processes.
@@ -38,6 +38,20 @@ class Commands:
 
     def ready(self) -> bool:
         return True
+
+    def warm_up(self) -> bool:
+        """Create the clients of AWS, so that what follows races."""
+        from oauth.mcp.stored_registrations import load_registrations
+        from sessions_kms.services import services
+
+        return load_registrations(services(), "wiki").registrations == ()
+
+    def register(self, issuer: str) -> str:
+        """Register with an authorization server; return the client's id."""
+        from oauth.mcp.registrations import registration_for
+        from tests.oauth.support.registering import CALLBACK, discovered_at
+
+        return registration_for(discovered_at(issuer), CALLBACK).client_id
 
     def freeze(self, before: str) -> None:
         """Stop forever, and report it, when the winner of a refresh reaches this point."""
@@ -121,6 +135,7 @@ def set_up(settings: dict[str, Any]) -> None:
         SESSION_ENGINE="sessions_kms.backend",
         SESSIONS_KMS=settings["sessions"],
         SOCIALACCOUNT_PROVIDERS=settings["providers"],
+        OAUTH_MCP_CLIENT=settings.get("client"),
         USE_TZ=True,
     )
     django.setup()

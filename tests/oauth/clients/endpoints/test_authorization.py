@@ -1,6 +1,5 @@
 """Consent, from a client's request to its code."""
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -13,22 +12,20 @@ from pytest_django import Settings
 
 from oauth.clients import live_grants, metadata_documents
 from oauth.clients.endpoints import authorization
-from oauth.clients.grants import grants
 from oauth.clients.rules.client import Client as OAuthClient
 from oauth.clients.rules.client import Source
 from oauth.clients.rules.redirect_uris import CURSOR_URI
 from oauth.clients.server import AuthorizationServer, authorization_server
-from oauth.network.responses import ProviderResponse
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.waits import run_sync
 from tests.gateway_site.support.page_requests import assert_accessible, parse
-from tests.oauth.clients.support.app import ISSUER, REDIRECT_URI, SERVER, App, WayBack, register_app
+from tests.oauth.clients.support.app import ISSUER, SERVER, App, WayBack, register_app
+from tests.oauth.clients.support.asserted import open_session
 from tests.oauth.clients.support.consent import TYPED, allow, decide
+from tests.oauth.clients.support.keyed_app import CLIENT_ID, Site
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor, configure, environment
 from tests.sessions_kms.support.stacks import Stack
-from tests.support.clock import FakeClock
 
 WANTS = "</bdi>” wants to use".encode()  # the heading of the consent page
 
@@ -73,22 +70,15 @@ def test_anonymous_visitor_signs_in_first_and_returns(
 
 
 def test_no_client_document_is_fetched_for_an_anonymous_visitor(
-    corp: FakeProvider, visitor: Visitor, app: App, monkeypatch: pytest.MonkeyPatch
+    corp: FakeProvider, visitor: Visitor, app: App, site: Site
 ) -> None:
-    fetched: list[str] = []
-
-    def get(address: str) -> ProviderResponse:
-        fetched.append(address)
-        return ProviderResponse(404, "text/plain", b"")
-
-    monkeypatch.setattr(metadata_documents, "_fetcher", metadata_documents.DocumentFetcher(get))
-    app.client_id = "https://app.example.com/client.json"
+    app.client_id = CLIENT_ID
     for ask in (visitor.client.get, visitor.client.post):
         assert "/accounts/login/" in ask(app.address(), headers=TYPED)["Location"]
-    assert fetched == []
+    assert site.fetched == []
     visitor.sign_in(corp)
-    assert visitor.client.get(app.address(), headers=TYPED).status_code == 400
-    assert fetched == [app.client_id]
+    assert WANTS in visitor.client.get(app.address(), headers=TYPED).content
+    assert site.fetched == [CLIENT_ID]
 
 
 @pytest.fixture
@@ -96,52 +86,37 @@ def app(server: AuthorizationServer) -> App:
     return register_app()
 
 
-@pytest.fixture
-def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Have each address in the Internet be a good document; return which were fetched."""
-    found: list[str] = []
-
-    def get(address: str) -> ProviderResponse:
-        found.append(address)
-        document = {"client_id": address, "client_name": "App", "redirect_uris": [REDIRECT_URI]}
-        body = json.dumps(document).encode()
-        return ProviderResponse(200, "application/json", body, cache_control="max-age=3600")
-
-    monkeypatch.setattr(metadata_documents, "_fetcher", metadata_documents.DocumentFetcher(get))
-    return found
-
-
 # By https://www.w3.org/TR/fetch-metadata/, absent in older browsers, and what no browser sends.
 OTHERS = ["cross-site", "same-site", None, "", "None", "none, none", "same-origin,cross-site"]
 
 
 def test_request_from_another_site_fetches_nothing_and_uses_no_fetch_quota(
-    ada: Visitor, app: App, fetched: list[str]
+    ada: Visitor, app: App, site: Site
 ) -> None:
-    for number, site in enumerate(OTHERS * 3):
+    for number, origin in enumerate(OTHERS * 3):
         app.client_id = f"https://app{number}.example.com/client.json"
-        headers = {} if site is None else {"sec-fetch-site": site}
+        headers = {} if origin is None else {"sec-fetch-site": origin}
         response = ada.client.get(app.address(), headers=headers)
         assert response.status_code == 200
         assert f"app{number}.example.com</p>" in response.content.decode()
         assert b'value="allow"' not in response.content
         assert ada.client.head(app.address(), headers=headers).status_code == 200
-    assert fetched == []
+    assert site.fetched == []
     assert_accessible(response.content.decode())
-    app.client_id = "https://app.example.com/client.json"
-    for site in ("none", "same-origin"):
-        page = ada.client.get(app.address(), headers={"sec-fetch-site": site})
+    app.client_id = CLIENT_ID
+    for origin in ("none", "same-origin"):
+        page = ada.client.get(app.address(), headers={"sec-fetch-site": origin})
         assert WANTS in page.content
-    assert fetched == [app.client_id]
+    assert site.fetched == [CLIENT_ID]
 
 
-@pytest.mark.parametrize("site", OTHERS)
+@pytest.mark.parametrize("origin", OTHERS)
 def test_click_on_the_confirmation_page_fetches_the_document(
-    ada: Visitor, app: App, fetched: list[str], site: str | None
+    ada: Visitor, app: App, site: Site, origin: str | None
 ) -> None:
     """In every browser: what it sends with the form is not looked at, but the form's own token."""
-    headers = {} if site is None else {"sec-fetch-site": site}
-    app.client_id = "https://app.example.com/client.json"
+    headers = {} if origin is None else {"sec-fetch-site": origin}
+    app.client_id = CLIENT_ID
     page = parse(ada.client.get(app.address(), headers=headers).content.decode())
     (form,) = [each for each in page.all("form") if "Continue" in each.text]
     (button,) = form.all("button")
@@ -151,71 +126,57 @@ def test_click_on_the_confirmation_page_fetches_the_document(
     strict = Client(enforce_csrf_checks=True, headers=headers)
     strict.cookies = ada.client.cookies
     assert strict.post(app.address(), sent).status_code == 403
-    assert fetched == []
+    assert site.fetched == []
     (token,) = [each.attributes["value"] for each in form.all("input")]
     asked = strict.post(app.address(), sent | {"csrfmiddlewaretoken": token})
     assert WANTS in asked.content
-    assert fetched == [app.client_id]
+    assert site.fetched == [CLIENT_ID]
     # It is cached now, so that nobody has to press the button again.
     assert WANTS in ada.client.get(app.address(), headers=headers).content
-    assert fetched == [app.client_id]
+    assert site.fetched == [CLIENT_ID]
 
 
 @pytest.mark.parametrize("decision", ["allow", "deny"])
 def test_decision_uses_a_document_of_the_last_five_minutes(
-    ada: Visitor, app: App, monkeypatch: pytest.MonkeyPatch, decision: str
+    ada: Visitor, app: App, site: Site, decision: str
 ) -> None:
     """An app that took its name or an address back meanwhile does not get a code there."""
-    uris, clock = [REDIRECT_URI], FakeClock(1000.0)
-    app.client_id, fetched = "https://app.example.com/client.json", list[str]()
-
-    def get(address: str) -> ProviderResponse:
-        fetched.append(address)
-        document = {"client_id": address, "client_name": "App", "redirect_uris": uris}
-        body = json.dumps(document).encode()
-        return ProviderResponse(200, "application/json", body, cache_control="max-age=3600")
-
-    monkeypatch.setattr(
-        metadata_documents, "_fetcher", metadata_documents.DocumentFetcher(get, clock)
-    )
+    app.client_id, site.cache_control = CLIENT_ID, "max-age=3600"
     for later, times in ((0, 1), (300, 1), (1, 2), (300, 2)):
-        clock.advance(later)
+        site.clock.advance(later)
         assert ada.client.get(app.address(), headers=TYPED).status_code == 200
         page = decide(ada, app.address(), decision)
         assert page.status_code == (302 if decision == "allow" else 200)
-        assert len(fetched) == times
-    uris[:] = ["http://127.0.0.1/another"]
-    clock.advance(1)
+        assert len(site.fetched) == times
+    site.more = {"redirect_uris": ["http://127.0.0.1/another"]}
+    site.clock.advance(1)
     assert WANTS in ada.client.get(app.address()).content, "it is cached for an hour"
-    assert len(fetched) == 2
+    assert len(site.fetched) == 2
     response = decide(ada, app.address(), decision)
-    assert (response.status_code, len(fetched)) == (400, 3)
+    assert (response.status_code, len(site.fetched)) == (400, 3)
     assert b"Continue to" not in response.content
     assert ada.client.get(app.address()).status_code == 400, "what is cached is the new one"
 
 
-def test_only_requests_that_fetch_a_document_use_its_queue(
-    app: App, fetched: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def waits(site: str, method: str = "GET") -> bool:
-        return authorization.waits_for_document(method, app.query(), site)
+def test_only_requests_that_fetch_a_document_use_its_queue(app: App, site: Site) -> None:
+    def waits(origin: str, method: str = "GET") -> bool:
+        return authorization.waits_for_document(method, app.query(), origin)
 
+    site.cache_control = "max-age=3600"
     assert not waits("none")
-    for client_id in ("https://app.example.com/client.json", "https://app.example.com/other"):
+    for client_id in ("https://app.example.com/other", CLIENT_ID):
         app.client_id = client_id
         assert waits("none")
         assert waits("same-origin")
         assert waits("cross-site", "POST")
-        assert not any(waits(site or "") for site in OTHERS)
+        assert not any(waits(origin or "") for origin in OTHERS)
     assert not authorization.waits_for_document(
         "GET", "client_id=https://app.example.com/x", "none"
     )
-    clock = FakeClock(1000.0)
-    monkeypatch.setattr(metadata_documents.document_fetcher(), "_clock", clock)
     metadata_documents.document_fetcher().load_client(authorization_server(), app.client_id, "1")
     assert not waits("none")
     assert not waits("none", "POST")
-    clock.advance(301)
+    site.clock.advance(301)
     assert waits("none", "POST")
     assert not waits("none")
 
@@ -238,9 +199,9 @@ def test_grant_is_sealed_with_the_tokens_of_its_own_exchange(
     before, corp.gives_refresh_token = ada.load_tokens(), gives_one
     code = WayBack.of(allow(ada, app, corp)).response["code"]
     token = app.redeem(code).json()["access_token"]
-    stored = run_sync(grants().open(token, upstream="tools"))
+    stored = open_session(token)
     assert stored is not None
-    held = vault.load_token_set(stored.session, "corp")
+    held = vault.load_token_set(stored, "corp")
     assert before is not None
     assert held is not None
     assert held.access_token != before.access_token
@@ -248,7 +209,7 @@ def test_grant_is_sealed_with_the_tokens_of_its_own_exchange(
     assert held.refresh_token != before.refresh_token
     assert held.grant_secret != before.grant_secret
     assert ada.load_tokens() == before
-    assert run_sync(grants().open(token, upstream="files")) is None
+    assert open_session(token, "files") is None
 
 
 def test_grant_keeps_the_claims_of_its_own_consent(
@@ -259,9 +220,9 @@ def test_grant_keeps_the_claims_of_its_own_consent(
     corp.more_of_userinfo = {"email_verified": True, "email": "ada@new.example"}
     code = WayBack.of(allow(ada, app, corp)).response["code"]
     token = app.redeem(code).json()["access_token"]
-    stored = run_sync(grants().open(token, upstream="tools"))
+    stored = open_session(token)
     assert stored is not None
-    held, before = vault.load_token_set(stored.session, "corp"), ada.load_tokens()
+    held, before = vault.load_token_set(stored, "corp"), ada.load_tokens()
     assert held is not None
     assert (held.email, held.name) == ("ada@new.example", "Ada Lovelace")
     assert before is not None

@@ -9,14 +9,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from pytest_django import Settings
 
 from oauth.clients import metadata_documents
-from oauth.clients.grants import grants
 from oauth.clients.rules.client import read_client_list
 from oauth.clients.rules.redirect_uris import DEFAULT_URIS
 from oauth.clients.server import AuthorizationServer
 from oauth.network.responses import ProviderResponse
-from sessions_kms.concurrency.waits import run_sync
 from tests.gateway_site.support.page_requests import assert_accessible
 from tests.oauth.clients.support.app import SERVER, App, WayBack
+from tests.oauth.clients.support.asserted import lives
 from tests.oauth.clients.support.consent import TYPED, allow
 from tests.oauth.clients.support.keyed_app import Key
 from tests.oauth.support.fake_provider import FakeProvider
@@ -61,10 +60,6 @@ def publish(monkeypatch: pytest.MonkeyPatch) -> Publish:
 def chatgpt(app: App) -> App:
     app.client_id, (app.redirect_uri,) = CHATGPT["client_id"], CHATGPT["redirect_uris"]
     return app
-
-
-def lives(tokens: dict[str, Any]) -> bool:
-    return run_sync(grants().open(tokens["access_token"], upstream="tools")) is not None
 
 
 def test_chatgpt_signs_in_as_a_public_client_and_its_key_is_not_fetched(

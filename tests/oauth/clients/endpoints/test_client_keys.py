@@ -18,8 +18,8 @@ from oauth.clients.grants import grants
 from oauth.clients.rules.client import read_client_list
 from oauth.clients.rules.redirect_uris import DEFAULT_URIS
 from oauth.clients.server import AuthorizationServer
-from sessions_kms.concurrency.waits import run_sync
 from tests.oauth.clients.support.app import ISSUER, REDIRECT_URI, SERVER, App, WayBack, register_app
+from tests.oauth.clients.support.asserted import lives
 from tests.oauth.clients.support.consent import allow
 from tests.oauth.clients.support.keyed_app import (
     CLIENT_ID,
@@ -41,10 +41,6 @@ FORM = "application/x-www-form-urlencoded"
 def server(server: AuthorizationServer, settings: Settings) -> AuthorizationServer:
     settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER, private_key_jwt=True)
     return server
-
-
-def lives(tokens: dict[str, Any]) -> bool:
-    return run_sync(grants().open(tokens["access_token"], upstream="tools")) is not None
 
 
 def assert_not_authenticated(response: Any) -> None:

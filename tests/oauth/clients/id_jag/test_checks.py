@@ -114,8 +114,9 @@ def test_one_audience_and_resource_in_a_list_are_accepted(tool: AssertingClient)
 
 
 def test_issuer_is_compared_exactly(tool: AssertingClient, corp: IdJagProvider) -> None:
-    for issuer in (corp.issuer + "/", corp.issuer.replace("http", "HTTP"), corp.issuer + "/a"):
-        assert_rejected(tool.ask(iss=issuer))
+    for end in ("/", "//", "/a"):
+        assert_rejected(tool.ask(iss=corp.issuer + end))
+    assert_rejected(tool.ask(iss=corp.issuer.replace("http", "HTTP")))
 
 
 def test_another_key_of_that_id_is_rejected(tool: AssertingClient, corp: IdJagProvider) -> None:
@@ -131,11 +132,6 @@ def test_altered_assertion_is_rejected(tool: AssertingClient) -> None:
     for text in ("", "x", "a.b.c", "a.b.c.d.e", "€"):
         response = tool.present(text)
         assert response.status_code == 400
-
-
-def test_issuer_with_another_end_is_rejected(tool: AssertingClient, corp: IdJagProvider) -> None:
-    for issuer in (corp.issuer + "/", corp.issuer + "//"):
-        assert_rejected(tool.ask(iss=issuer))
 
 
 def test_id_token_is_no_assertion(tool: AssertingClient, corp: IdJagProvider) -> None:

@@ -65,6 +65,7 @@ class Site:
     key: Key = field(default_factory=Key)
     methods: list[str] = field(default_factory=lambda: ["none", "private_key_jwt"])
     more: dict[str, Any] = field(default_factory=dict)
+    cache_control: str = ""
     down: set[str] = field(default_factory=set)
     fetched: list[str] = field(default_factory=list)
     clock: FakeClock = field(default_factory=lambda: FakeClock(1000.0))
@@ -81,7 +82,8 @@ class Site:
             "jwks_uri": KEYS_URL,
         } | self.more
         content = document if address == CLIENT_ID else {"keys": [self.key.jwk]}
-        return ProviderResponse(200, "application/json", json.dumps(content).encode())
+        body = json.dumps(content).encode()
+        return ProviderResponse(200, "application/json", body, cache_control=self.cache_control)
 
 
 @dataclass
