@@ -2,8 +2,6 @@
 
 import errno
 import logging
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
 import pytest
@@ -20,6 +18,7 @@ from sessions_kms.outages import (
     cause_of,
     traceback_of,
 )
+from tests.sessions_kms.support.fakes import together
 from tests.support.clock import FakeClock
 
 LOGGER = logging.getLogger("tests.outages")
@@ -63,14 +62,7 @@ def test_beginning_is_logged_once_from_its_cause_to_its_traceback_in_a_line(
 def test_concurrent_refusals_begin_one_outage(
     outage: Outage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    barrier = threading.Barrier(16)
-
-    def refuse(_: int) -> None:
-        barrier.wait(20)
-        outage.refused(make_failure())
-
-    with ThreadPoolExecutor(16) as threads:
-        list(threads.map(refuse, range(16)))
+    together(16, lambda _: outage.refused(make_failure()))
     assert len(caplog.records) == 1
 
 

@@ -1,7 +1,6 @@
 """A warning that repeats is a line a minute."""
 
 import logging
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from sessions_kms import outages
 from sessions_kms.data_keys import cached_keyring
 from sessions_kms.outages import LINES_MAX, LOG_INTERVAL, OncePerMinute
+from tests.sessions_kms.support.fakes import together
 from tests.support.clock import FakeClock
 
 LOGGER = logging.getLogger("tests.repeated")
@@ -73,17 +73,7 @@ def test_no_more_lines_are_remembered_than_a_bound(caplog: pytest.LogCaptureFixt
 
 
 def test_of_many_threads_at_once_one_logs(caplog: pytest.LogCaptureFixture) -> None:
-    barrier = threading.Barrier(16)
-
-    def warn() -> None:
-        barrier.wait(20)
-        LOGGER.warning("down")
-
-    threads = [threading.Thread(target=warn) for _ in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(16, lambda _: LOGGER.warning("down"))
     assert caplog.messages == ["down"]
 
 

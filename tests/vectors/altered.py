@@ -44,23 +44,22 @@ def _file(attribute: str) -> str:
     return FILES.get(attribute, attribute)
 
 
-def _invalid(description: str, reason: str, attribute: str, value: Any) -> case.Case:
+def _invalid(
+    name: str, description: str, reason: str, attribute: str, value: Any
+) -> tuple[str, case.Case]:
     """Return a record with another value of one attribute; None leaves it out."""
     item: case.Item = {
-        name: each for name, each in case.seal_session().items() if name != attribute
+        other: each for other, each in case.seal_session().items() if other != attribute
     }
     if value is not None:
         item[attribute] = value
-    return case.Case(description=description, expected=case.reject(reason), item=item)
+    return case.invalid(name, description, reason, item)
 
 
 def _missing() -> Named:
     for name in case.seal_session():
         reason = "authentication" if name == "owner" else name
-        yield (
-            f"{_file(name)}_missing",
-            _invalid(f"Without {name}.", reason, name, None),
-        )
+        yield _invalid(f"{_file(name)}_missing", f"Without {name}.", reason, name, None)
 
 
 def _types() -> Named:
@@ -68,9 +67,8 @@ def _types() -> Named:
         ((kind, value),) = attribute.items()
         other = "N" if kind == "S" else "S"
         wrong = {other: "42" if other == "N" else value}
-        yield (
-            f"{_file(name)}_of_type_{other.lower()}",
-            _invalid(f"{name} has type {other}.", name, name, wrong),
+        yield _invalid(
+            f"{_file(name)}_of_type_{other.lower()}", f"{name} has type {other}.", name, name, wrong
         )
     for name, value in (
         ("salt", {"L": [{"B": "AAAA"}]}),
@@ -81,9 +79,8 @@ def _types() -> Named:
         ("createdAt", {}),
     ):
         kinds = "_and_".join(value).lower() or "nothing"
-        yield (
-            f"{_file(name)}_of_type_{kinds}",
-            _invalid(f"{name} has type {kinds}.", name, name, value),
+        yield _invalid(
+            f"{_file(name)}_of_type_{kinds}", f"{name} has type {kinds}.", name, name, value
         )
 
 
@@ -96,23 +93,21 @@ def _lengths() -> Named:
             ("extended", value + b"\0", reason),
             ("empty", b"", "encryptedKey" if name == "encryptedKey" else reason),
         ):
-            yield (
-                f"{_file(name)}_{what}",
-                _invalid(f"{name} is {what}.", why, name, {"B": other}),
-            )
+            yield _invalid(f"{_file(name)}_{what}", f"{name} is {what}.", why, name, {"B": other})
     for name, length in (("authTag", 12), ("iv", 16), ("salt", 32), ("commitment", 16)):
-        yield (
+        yield _invalid(
             f"{_file(name)}_of_{length}_bytes",
-            _invalid(
-                f"A length that other formats use: {name} of {length} bytes.",
-                name,
-                name,
-                {"B": (case.seal_session()[name]["B"] * 2)[:length]},
-            ),
+            f"A length that other formats use: {name} of {length} bytes.",
+            name,
+            name,
+            {"B": (case.seal_session()[name]["B"] * 2)[:length]},
         )
-    yield (
+    yield _invalid(
         "encrypted_key_too_long",
-        _invalid("6,145 bytes.", "encryptedKey", "encryptedKey", {"B": bytes(6_145)}),
+        "6,145 bytes.",
+        "encryptedKey",
+        "encryptedKey",
+        {"B": bytes(6_145)},
     )
 
 
@@ -123,19 +118,20 @@ def _bits() -> Named:
             ("first", bytes([value[0] ^ 0x80]) + value[1:]),
             ("last", value[:-1] + bytes([value[-1] ^ 1])),
         ):
-            yield (
+            yield _invalid(
                 f"{_file(name)}_{what}_bit_flipped",
-                _invalid(f"The {what} bit of {name} is flipped.", reason, name, {"B": other}),
+                f"The {what} bit of {name} is flipped.",
+                reason,
+                name,
+                {"B": other},
             )
     for name in ("authTag", "commitment", "salt"):
-        yield (
+        yield _invalid(
             f"{_file(name)}_zero",
-            _invalid(
-                f"{name} is all zero.",
-                BINARIES[name],
-                name,
-                {"B": bytes(len(case.seal_session()[name]["B"]))},
-            ),
+            f"{name} is all zero.",
+            BINARIES[name],
+            name,
+            {"B": bytes(len(case.seal_session()[name]["B"]))},
         )
 
 
@@ -162,10 +158,7 @@ def _number_forms() -> Named:
         ("not_ascii", "keyPeriod", str(case.PERIOD)[:-1] + "\uff10"),
         ("nan", "keyPeriod", "NaN"),
     ):
-        yield (
-            f"{_file(name)}_{what}",
-            _invalid(f"{name} is {text!r}.", name, name, {"N": text}),
-        )
+        yield _invalid(f"{_file(name)}_{what}", f"{name} is {text!r}.", name, name, {"N": text})
 
 
 def _numbers() -> Named:
@@ -186,9 +179,8 @@ def _numbers() -> Named:
         ("earlier", "keyPeriod", case.PERIOD - 1, "encrypted_key"),
         ("later", "keyPeriod", case.PERIOD + 1, "encrypted_key"),
     ):
-        yield (
-            f"{_file(name)}_{what}",
-            _invalid(f"{name} is {number}.", reason, name, {"N": str(number)}),
+        yield _invalid(
+            f"{_file(name)}_{what}", f"{name} is {number}.", reason, name, {"N": str(number)}
         )
 
 
@@ -203,9 +195,8 @@ def _texts() -> Named:
         ("too_long_in_bytes", "user#django#" + "é" * 507, "owner"),
         ("lone_surrogate", "user#django#\ud800", "owner"),
     ):
-        yield (
-            f"owner_{what}",
-            _invalid(f"The owner is {what.replace('_', ' ')}.", reason, "owner", {"S": text}),
+        yield _invalid(
+            f"owner_{what}", f"The owner is {what.replace('_', ' ')}.", reason, "owner", {"S": text}
         )
     for what, text in (
         ("changed", _another_last_character(record_id)),
@@ -216,9 +207,8 @@ def _texts() -> Named:
         ("standard_base64", record_id.replace("-", "+").replace("_", "/")),
         ("data_key_item", f"data-key#django#{case.PERIOD}"),
     ):
-        yield (
-            f"id_{what}",
-            _invalid(f"The id is not the one asked for: {what}.", "id", "id", {"S": text}),
+        yield _invalid(
+            f"id_{what}", f"The id is not the one asked for: {what}.", "id", "id", {"S": text}
         )
 
 

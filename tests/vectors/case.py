@@ -105,6 +105,19 @@ class Case:
         return json.dumps(members, indent=2) + "\n"
 
 
+def invalid(
+    name: str, description: str, reason: str, item: Item, **members: Any
+) -> tuple[str, Case]:
+    """Return a record that opens no session, with its name."""
+    return name, Case(description=description, expected=reject(reason), item=item, **members)
+
+
+def flip_data(item: Item) -> Item:
+    """Return an item with a changed bit in its ciphertext."""
+    data = item["encryptedData"]["B"]
+    return item | {"encryptedData": {"B": bytes([data[0] ^ 1]) + data[1:]}}
+
+
 def times(updated: int, created: int) -> dict[str, Any]:
     """Return the attributes of an item that was written then; unwrap it by `wrapped_at`."""
     numbers = {"updatedAt": updated, "createdAt": created, "keyPeriod": updated - updated % DAY}

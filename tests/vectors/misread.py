@@ -8,7 +8,8 @@ from typing import Any
 from tests.sessions_kms.support import reference_format as ref
 from tests.vectors import case
 
-Named = Iterator[tuple[str, case.Case]]
+NamedCase = tuple[str, case.Case]
+Named = Iterator[NamedCase]
 
 FIELDS = (
     "suite",
@@ -32,109 +33,94 @@ def cases() -> Named:
     yield from _associations()
 
 
-def _invalid(description: str, reason: str, item: case.Item) -> case.Case:
-    return case.Case(description=description, expected=case.reject(reason), item=item)
-
-
 def _derivations() -> Named:
     ikm = case.DATA_KEY
 
-    yield (
-        "sealed_without_secret",
-        _derive_case("Data key alone.", lambda salt, _, info: _hkdf(ikm, salt, info)),
+    yield _derive_case(
+        "sealed_without_secret", "Data key alone.", lambda salt, _, info: _hkdf(ikm, salt, info)
     )
-    yield (
+    yield _derive_case(
         "sealed_with_secret_first",
-        _derive_case(
-            "Secret before data key.", lambda salt, secret, info: _hkdf(secret + ikm, salt, info)
-        ),
+        "Secret before data key.",
+        lambda salt, secret, info: _hkdf(secret + ikm, salt, info),
     )
-    yield (
+    yield _derive_case(
         "sealed_with_session_key_as_secret",
-        _derive_case(
-            "Session key instead of its digest.",
-            lambda salt, _, info: _hkdf(ikm + case.SESSION_KEY.encode(), salt, info),
-        ),
+        "Session key instead of its digest.",
+        lambda salt, _, info: _hkdf(ikm + case.SESSION_KEY.encode(), salt, info),
     )
-    yield (
+    yield _derive_case(
         "sealed_with_secret_of_id_domain",
-        _derive_case(
-            "The digest of the id instead of the secret's.",
-            lambda salt, _, info: _hkdf(
-                ikm
-                + hashlib.sha256(
-                    f"sessions_kms/1/id\0{case.NAMESPACE}\0{case.SESSION_KEY}".encode()
-                ).digest(),
-                salt,
-                info,
-            ),
+        "The digest of the id instead of the secret's.",
+        lambda salt, _, info: _hkdf(
+            ikm
+            + hashlib.sha256(
+                f"sessions_kms/1/id\0{case.NAMESPACE}\0{case.SESSION_KEY}".encode()
+            ).digest(),
+            salt,
+            info,
         ),
     )
-    yield (
+    yield _derive_case(
         "sealed_without_salt",
-        _derive_case("No salt in HKDF.", lambda _, secret, info: _hkdf(ikm + secret, b"", info)),
+        "No salt in HKDF.",
+        lambda _, secret, info: _hkdf(ikm + secret, b"", info),
     )
-    yield (
+    yield _derive_case(
         "sealed_with_key_and_commitment_swapped",
-        _derive_case(
-            "The halves of the output the wrong way round.",
-            lambda salt, secret, info: _hkdf(ikm + secret, salt, info)[::-1],
-        ),
+        "The halves of the output the wrong way round.",
+        lambda salt, secret, info: _hkdf(ikm + secret, salt, info)[::-1],
     )
 
 
 def _infos() -> Named:
-    def with_info(description: str, info: Callable[[list[bytes]], bytes]) -> case.Case:
+    def with_info(name: str, description: str, info: Callable[[list[bytes]], bytes]) -> NamedCase:
         return _derive_case(
+            name,
             description,
             lambda salt, secret, fields: ref.halves(
                 ref.hkdf(case.DATA_KEY + secret, salt, info(fields))
             ),
         )
 
-    yield "sealed_without_info", with_info("No info in HKDF.", lambda _: b"")
-    yield (
+    yield with_info("sealed_without_info", "No info in HKDF.", lambda _: b"")
+    yield with_info(
         "sealed_with_the_suite_as_info",
-        with_info("One info for all records.", lambda _: b"sessions_kms/1/record"),
+        "One info for all records.",
+        lambda _: b"sessions_kms/1/record",
     )
-    yield (
+    yield with_info(
         "sealed_without_lengths_in_info",
-        with_info("The fields of info joined without their lengths.", b"".join),
+        "The fields of info joined without their lengths.",
+        b"".join,
     )
-    yield (
+    yield with_info(
         "sealed_with_zero_after_info",
-        with_info(
-            "A zero byte at the end of info.", lambda fields: ref.prefix_lengths(fields) + b"\0"
-        ),
+        "A zero byte at the end of info.",
+        lambda fields: ref.prefix_lengths(fields) + b"\0",
     )
-    yield (
+    yield with_info(
         "sealed_with_owner_in_info",
-        with_info(
-            "The owner is no field of info.",
-            lambda fields: ref.prefix_lengths([*fields, case.OWNER.encode()]),
-        ),
+        "The owner is no field of info.",
+        lambda fields: ref.prefix_lengths([*fields, case.OWNER.encode()]),
     )
-    yield (
+    yield with_info(
         "sealed_as_another_item_type",
-        with_info(
-            "Sealed as session metadata.",
-            lambda fields: ref.prefix_lengths([fields[0], b"about", *fields[2:]]),
-        ),
+        "Sealed as session metadata.",
+        lambda fields: ref.prefix_lengths([fields[0], b"about", *fields[2:]]),
     )
     for index, name in enumerate(INFO_FIELDS):
-        yield (
+        yield with_info(
             f"sealed_without_{name}_in_info",
-            with_info(
-                f"The field {name} left out of info.",
-                lambda fields, at=index: ref.prefix_lengths(fields[:at] + fields[at + 1 :]),  # type: ignore[misc]
-            ),
+            f"The field {name} left out of info.",
+            lambda fields, at=index: ref.prefix_lengths(fields[:at] + fields[at + 1 :]),  # type: ignore[misc]
         )
 
 
 def _derive_case(
-    description: str, derive: Callable[[bytes, bytes, list[bytes]], tuple[bytes, bytes]]
-) -> case.Case:
-    return _invalid(description, "commitment", case.seal_differently(derive=derive))
+    name: str, description: str, derive: Callable[[bytes, bytes, list[bytes]], tuple[bytes, bytes]]
+) -> NamedCase:
+    return case.invalid(name, description, "commitment", case.seal_differently(derive=derive))
 
 
 def _hkdf(ikm: bytes, salt: bytes, fields: list[bytes]) -> tuple[bytes, bytes]:
@@ -142,9 +128,9 @@ def _hkdf(ikm: bytes, salt: bytes, fields: list[bytes]) -> tuple[bytes, bytes]:
 
 
 def _associations() -> Named:
-    def associated(description: str, associate: Any, **attributes: Any) -> case.Case:
+    def associated(name: str, description: str, associate: Any, **attributes: Any) -> NamedCase:
         item = case.seal_differently(associate=associate, **attributes)
-        return _invalid(description, "authentication", item)
+        return case.invalid(name, description, "authentication", item)
 
     def with_field(index: int, change: Any) -> Any:
         def associate(item: case.Item) -> bytes:
@@ -154,59 +140,49 @@ def _associations() -> Named:
 
         return associate
 
-    yield "sealed_without_associated_data", associated("No associated data.", lambda _: b"")
-    yield (
+    yield associated("sealed_without_associated_data", "No associated data.", lambda _: b"")
+    yield associated(
         "sealed_without_lengths",
-        associated(
-            "Fields joined without their lengths.",
-            lambda item: b"".join(ref.associated_fields(case.NAMESPACE, item)),
-        ),
+        "Fields joined without their lengths.",
+        lambda item: b"".join(ref.associated_fields(case.NAMESPACE, item)),
     )
-    yield (
+    yield associated(
         "sealed_with_little_endian_lengths",
-        associated(
-            "Lengths in little-endian.",
-            lambda item: b"".join(
-                len(each).to_bytes(4, "little") + each
-                for each in ref.associated_fields(case.NAMESPACE, item)
-            ),
+        "Lengths in little-endian.",
+        lambda item: b"".join(
+            len(each).to_bytes(4, "little") + each
+            for each in ref.associated_fields(case.NAMESPACE, item)
         ),
     )
     for index, name in enumerate(FIELDS):
-        yield (
+        yield associated(
             f"sealed_without_{name}_in_associated_data",
-            associated(f"The field {name} left out.", with_field(index, lambda _: [])),
+            f"The field {name} left out.",
+            with_field(index, lambda _: []),
         )
-    yield (
+    yield associated(
         "sealed_without_field_of_absent_owner",
-        associated(
-            "An absent owner is a field of length 0, not no field.",
-            with_field(8, lambda _: []),
-            owner=None,
-        ),
+        "An absent owner is a field of length 0, not no field.",
+        with_field(8, lambda _: []),
+        owner=None,
     )
-    yield (
+    yield associated(
         "sealed_with_binary_numbers",
-        associated(
-            "createdAt as 8 bytes instead of digits.",
-            with_field(4, lambda digits: [int(digits).to_bytes(8, "big")]),
-        ),
+        "createdAt as 8 bytes instead of digits.",
+        with_field(4, lambda digits: [int(digits).to_bytes(8, "big")]),
     )
-    yield (
+    yield associated(
         "sealed_with_encrypted_key_in_associated_data",
-        associated(
-            "encryptedKey is not associated data.",
-            with_field(10, lambda commitment: [commitment, case.ENCRYPTED_KEY]),
-        ),
+        "encryptedKey is not associated data.",
+        with_field(10, lambda commitment: [commitment, case.ENCRYPTED_KEY]),
     )
-    yield (
+    yield associated(
         "sealed_with_another_version",
-        associated("Sealed as version 2, stored as 1.", with_field(3, lambda _: [b"2"])),
+        "Sealed as version 2, stored as 1.",
+        with_field(3, lambda _: [b"2"]),
     )
-    yield (
+    yield associated(
         "sealed_with_json_associated_data",
-        associated(
-            "JSON instead of length-prefixed fields.",
-            lambda item: json.dumps({"id": item["id"], "ttl": item["ttl"]}).encode(),
-        ),
+        "JSON instead of length-prefixed fields.",
+        lambda item: json.dumps({"id": item["id"], "ttl": item["ttl"]}).encode(),
     )

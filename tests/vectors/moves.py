@@ -57,8 +57,8 @@ def _tombstones() -> Named:
     ):
         item = tombstone(moved_at)
         yield f"tombstone_{name}", Case(description=description, expected=expected, item=item)
-    yield "tombstone_of_version_2", _invalid("version", "Another format.", version={"N": "2"})
-    yield "tombstone_of_type_s", _invalid("movedAt", "No number.", movedAt={"S": str(NOW)})
+    yield _invalid("tombstone_of_version_2", "version", "Another format.", version={"N": "2"})
+    yield _invalid("tombstone_of_type_s", "movedAt", "No number.", movedAt={"S": str(NOW)})
     yield (
         "tombstone_beside_a_record",
         Case(
@@ -89,6 +89,6 @@ def tombstone(moved_at: int, **changes: Any) -> Item:
     } | changes
 
 
-def _invalid(reason: str, description: str, **changes: Any) -> Case:
+def _invalid(name: str, reason: str, description: str, **changes: Any) -> tuple[str, Case]:
     expected = {"outcome": "invalid", "reason": reason}
-    return Case(description=description, expected=expected, item=tombstone(NOW, **changes))
+    return name, Case(description=description, expected=expected, item=tombstone(NOW, **changes))

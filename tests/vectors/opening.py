@@ -236,11 +236,9 @@ def _ages() -> Iterator[tuple[str, Opened]]:
 
 
 def _bad() -> Iterator[tuple[str, str, case.Item]]:
-    data = seal()["encryptedData"]["B"]
-    flipped = {"encryptedData": {"B": bytes([data[0] ^ 1]) + data[1:]}}
     without = {name: value for name, value in seal().items() if name != "stamp"}
     past = {"N": str(case.NOW)}
-    yield "flipped", "Changed bytes.", seal() | flipped
+    yield "flipped", "Changed bytes.", case.flip_data(seal())
     yield "too_long", "A ciphertext of 32,769 bytes.", seal(longest(1))
     yield "over", "A token that has ended.", seal(ttl=past)
     yield "longer", "One whose end was moved.", seal() | {"ttl": {"N": str(case.TTL + 1)}}

@@ -23,6 +23,7 @@ from tests.vectors.case import (
     Item,
     Wrapped,
     fixed_bytes,
+    flip_data,
     header,
     vector_text,
 )
@@ -102,12 +103,10 @@ def _leases() -> Described:
     for name, ends in (("held", NOW + 15), ("held_for_another_second", NOW - 4)):
         yield name, "A process does the work.", lease(ends), {"outcome": held, "until": ends + 5}
     yield "over_since_five_seconds", "Another process may take it.", lease(NOW - 5), free
-    data = result()["encryptedData"]["B"]
-    flipped = {"encryptedData": {"B": bytes([data[0] ^ 1]) + data[1:]}}
     other = {"id": {"S": items.lease_id(NAMESPACE, SECRET[::-1])}}
     ahead = {"N": str(NOW + 301)}
     for name, description, item in (
-        ("flipped", "Changed bytes.", result() | flipped),
+        ("flipped", "Changed bytes.", flip_data(result())),
         ("longer", "Its end was moved.", result() | {"ttl": {"N": str(TTL + 1)}}),
         ("version_2", "Another format.", lease(NOW + 15, version={"N": "2"})),
         ("stamp_of_15_bytes", "A stamp cut short.", lease(NOW + 15, stamp={"B": STAMP[:15]})),

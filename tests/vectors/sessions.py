@@ -19,7 +19,8 @@ from tests.vectors.case import (
     seal_session,
 )
 
-Named = Iterator[tuple[str, Case]]
+NamedCase = tuple[str, Case]
+Named = Iterator[NamedCase]
 
 
 def cases() -> Named:
@@ -30,177 +31,163 @@ def cases() -> Named:
     yield from _cookies()
 
 
-def _open_case(description: str, plaintext: bytes = SESSION, **members: Any) -> Case:
+def _open_case(
+    name: str, description: str, plaintext: bytes = SESSION, **members: Any
+) -> NamedCase:
     item = members.pop("item", None) or seal_session(plaintext)
     expected = {"outcome": "session", "plaintext": plaintext.decode("ascii")}
-    return Case(description=description, item=item, expected=expected, **members)
+    return name, Case(description=description, item=item, expected=expected, **members)
 
 
-def _none(description: str, **members: Any) -> Case:
+def _none(name: str, description: str, **members: Any) -> NamedCase:
     item = members.pop("item", None) or seal_session()
-    return Case(description=description, item=item, expected={"outcome": "none"}, **members)
+    return name, Case(description=description, item=item, expected={"outcome": "none"}, **members)
 
 
 def _plain() -> Named:
-    yield "signed_in", _open_case("A session of someone who is signed in.")
-    yield "anonymous", _open_case("Nobody is signed in: no owner.", item=seal_session(owner=None))
-    yield (
-        "empty_session",
-        _open_case("A session without content.", b"{}", item=seal_session(b"{}", owner=None)),
+    yield _open_case("signed_in", "A session of someone who is signed in.")
+    yield _open_case("anonymous", "Nobody is signed in: no owner.", item=seal_session(owner=None))
+    yield _open_case(
+        "empty_session", "A session without content.", b"{}", item=seal_session(b"{}", owner=None)
     )
-    yield (
+    yield _open_case(
         "encryption_context_configured",
-        _open_case(
-            "Two more pairs in the encryption context.",
-            configured={"environment": "production", "équipe": "é"},
-            kms=(Wrapped(configured={"environment": "production", "équipe": "é"}),),
-        ),
+        "Two more pairs in the encryption context.",
+        configured={"environment": "production", "équipe": "é"},
+        kms=(Wrapped(configured={"environment": "production", "équipe": "é"}),),
     )
-    yield (
+    yield _open_case(
         "key_among_several",
-        _open_case(
-            "KMS unwraps two data keys, and the record holds the second one.",
-            item=seal_session(data_key=OTHER_DATA_KEY, encrypted_key=OTHER_ENCRYPTED_KEY),
-            kms=(Wrapped(), Wrapped(OTHER_ENCRYPTED_KEY, data_key=OTHER_DATA_KEY)),
-        ),
+        "KMS unwraps two data keys, and the record holds the second one.",
+        item=seal_session(data_key=OTHER_DATA_KEY, encrypted_key=OTHER_ENCRYPTED_KEY),
+        kms=(Wrapped(), Wrapped(OTHER_ENCRYPTED_KEY, data_key=OTHER_DATA_KEY)),
     )
     rewrapped = fixed_bytes("wrapped anew under another KMS key", 184)
-    yield (
+    yield _open_case(
         "wrapped_anew",
-        _open_case(
-            "The same data key, wrapped anew after the record was sealed.",
-            item=seal_session() | {"encryptedKey": {"B": rewrapped}},
-            kms=(Wrapped(rewrapped),),
-        ),
+        "The same data key, wrapped anew after the record was sealed.",
+        item=seal_session() | {"encryptedKey": {"B": rewrapped}},
+        kms=(Wrapped(rewrapped),),
     )
-    yield (
+    yield _open_case(
         "attributes_unknown",
-        _open_case(
-            "Attributes that the format does not know are ignored.",
-            item=seal_session() | {"region": {"S": "eu-west-1"}, "later": {"M": {}}},
-        ),
+        "Attributes that the format does not know are ignored.",
+        item=seal_session() | {"region": {"S": "eu-west-1"}, "later": {"M": {}}},
     )
-    yield (
+    yield _open_case(
         "owner_unicode",
-        _open_case("An owner beyond ASCII.", item=seal_session(owner="user#django#Zoë 😀 \u0000")),
+        "An owner beyond ASCII.",
+        item=seal_session(owner="user#django#Zoë 😀 \u0000"),
     )
-    yield (
+    yield _open_case(
         "owner_not_of_namespace",
-        _open_case("A reader does not interpret the owner.", item=seal_session(owner="x")),
+        "A reader does not interpret the owner.",
+        item=seal_session(owner="x"),
     )
-    yield (
-        "revision_zero",
-        _open_case("A reader does not interpret the revision.", item=seal_session(revision=0)),
+    yield _open_case(
+        "revision_zero", "A reader does not interpret the revision.", item=seal_session(revision=0)
     )
 
 
 def _boundaries() -> Named:
-    yield "ttl_one_second_ahead", _open_case("Ends in one second.", item=seal_session(ttl=NOW + 1))
-    yield (
+    yield _open_case("ttl_one_second_ahead", "Ends in one second.", item=seal_session(ttl=NOW + 1))
+    yield _open_case(
         "ttl_a_fraction_ahead",
-        _open_case("Ends in half a second.", item=seal_session(ttl=NOW + 1), now=NOW + 0.5),
+        "Ends in half a second.",
+        item=seal_session(ttl=NOW + 1),
+        now=NOW + 0.5,
     )
-    yield (
+    yield _open_case(
         "absolute_timeout_one_second_ahead",
-        _open_case("Ends in one second.", absolute_timeout=NOW - CREATED + 1),
+        "Ends in one second.",
+        absolute_timeout=NOW - CREATED + 1,
     )
-    yield (
+    yield _open_case(
         "absolute_timeout_off",
-        _open_case(
-            "Created four years ago; no absolute timeout.",
-            item=seal_session(created=NOW - 4 * 365 * DAY),
-            absolute_timeout=None,
-        ),
+        "Created four years ago; no absolute timeout.",
+        item=seal_session(created=NOW - 4 * 365 * DAY),
+        absolute_timeout=None,
     )
-    yield (
+    yield _open_case(
         "created_one_second_after_not_before",
-        _open_case("Created just after what ended all.", not_before=CREATED - 1),
+        "Created just after what ended all.",
+        not_before=CREATED - 1,
     )
-    yield (
+    yield _open_case(
         "updated_300_seconds_in_future",
-        _open_case(
-            "The writer's clock was five minutes ahead.", item=seal_session(updated=NOW + 300)
-        ),
+        "The writer's clock was five minutes ahead.",
+        item=seal_session(updated=NOW + 300),
     )
-    yield (
+    yield _open_case(
         "key_period_starts_at_updated",
-        _open_case(
-            "Written in the first second of the period.",
-            item=seal_session(created=PERIOD, updated=PERIOD),
-        ),
+        "Written in the first second of the period.",
+        item=seal_session(created=PERIOD, updated=PERIOD),
     )
-    yield (
+    yield _open_case(
         "created_300_seconds_after_updated",
-        _open_case(
-            "Signed in where the clock was five minutes ahead of that of this write.",
-            item=seal_session(created=UPDATED + 300),
-        ),
+        "Signed in where the clock was five minutes ahead of that of this write.",
+        item=seal_session(created=UPDATED + 300),
     )
     period = NOW - 8 * DAY
-    yield (
+    yield _open_case(
         "key_period_eight_days_before_updated",
-        _open_case(
-            "Written in the last second in which this data key may seal.",
-            item=seal_session(period=period, updated=period + 8 * DAY),
-            kms=(Wrapped(period=period),),
-        ),
+        "Written in the last second in which this data key may seal.",
+        item=seal_session(period=period, updated=period + 8 * DAY),
+        kms=(Wrapped(period=period),),
     )
 
 
 def _extremes() -> Named:
     large = b'{"text":"' + b"0123456789abcdef" * 4_100 + b'"}'
-    yield "large_session", _open_case("65,611 bytes.", large, item=seal_session(large))
+    yield _open_case("large_session", "65,611 bytes.", large, item=seal_session(large))
     longest = "a" * 64
-    yield (
+    yield _open_case(
         "namespace_longest",
-        _open_case(
-            "A namespace of 64 characters.",
-            item=seal_session(namespace=longest, owner=None),
-            namespace=longest,
-            kms=(Wrapped(namespace=longest),),
-        ),
+        "A namespace of 64 characters.",
+        item=seal_session(namespace=longest, owner=None),
+        namespace=longest,
+        kms=(Wrapped(namespace=longest),),
     )
-    yield (
+    yield _open_case(
         "owner_longest",
-        _open_case("An owner of 1,024 bytes.", item=seal_session(owner="user#django#" + "é" * 506)),
+        "An owner of 1,024 bytes.",
+        item=seal_session(owner="user#django#" + "é" * 506),
     )
-    yield (
+    yield _open_case(
         "numbers_longest",
-        _open_case("Numbers of 38 digits.", item=seal_session(ttl=10**38 - 1, revision=10**38 - 1)),
+        "Numbers of 38 digits.",
+        item=seal_session(ttl=10**38 - 1, revision=10**38 - 1),
     )
     for name, length in (("longest", 6_144), ("shortest", 1)):
         blob = fixed_bytes(f"encrypted data key, {name}", length)
-        yield (
+        yield _open_case(
             f"encrypted_key_{name}",
-            _open_case(
-                f"An encrypted data key of {length:,} bytes.",
-                item=seal_session(encrypted_key=blob),
-                kms=(Wrapped(blob),),
-            ),
+            f"An encrypted data key of {length:,} bytes.",
+            item=seal_session(encrypted_key=blob),
+            kms=(Wrapped(blob),),
         )
 
 
 def _end_case() -> Named:
-    yield "ttl_now", _none("Ends at this very second.", item=seal_session(ttl=NOW))
-    yield "ttl_past", _none("Ended, but not yet deleted.", item=seal_session(ttl=NOW - DAY))
-    yield "ttl_zero", _none("Ended at 0.", item=seal_session(ttl=0))
-    yield (
+    yield _none("ttl_now", "Ends at this very second.", item=seal_session(ttl=NOW))
+    yield _none("ttl_past", "Ended, but not yet deleted.", item=seal_session(ttl=NOW - DAY))
+    yield _none("ttl_zero", "Ended at 0.", item=seal_session(ttl=0))
+    yield _none(
         "ttl_past_and_forged",
-        _none("Whether an ended record is whole is not looked at.", item=_forged_end()),
+        "Whether an ended record is whole is not looked at.",
+        item=_forged_end(),
     )
-    yield (
-        "absolute_timeout_now",
-        _none("Ends at this very second.", absolute_timeout=NOW - CREATED),
+    yield _none("absolute_timeout_now", "Ends at this very second.", absolute_timeout=NOW - CREATED)
+    yield _none("absolute_timeout_past", "The absolute timeout was lowered.", absolute_timeout=60)
+    yield _none(
+        "created_at_not_before", "Created in the second up to which all ended.", not_before=CREATED
     )
-    yield ("absolute_timeout_past", _none("The absolute timeout was lowered.", absolute_timeout=60))
-    yield (
-        "created_at_not_before",
-        _none("Created in the second up to which all ended.", not_before=CREATED),
-    )
-    yield "created_before_not_before", _none("Created before that.", not_before=NOW)
-    yield (
+    yield _none("created_before_not_before", "Created before that.", not_before=NOW)
+    yield _none(
         "created_at_zero",
-        _none("Without a not-before it is 0.", item=seal_session(created=0), absolute_timeout=None),
+        "Without a not-before it is 0.",
+        item=seal_session(created=0),
+        absolute_timeout=None,
     )
 
 
@@ -219,11 +206,9 @@ def _cookies() -> Named:
         ("unicode", "\u0660123456789abcdefghijklmnopqrstuv", "A digit, but not of ASCII."),
         ("hyphen", "0123456789-bcdefghijklmnopqrstuv", "A hyphen."),
     ):
-        yield (
+        yield _none(
             f"cookie_{name}",
-            _none(
-                f"{description} Such a cookie is no session.",
-                item=seal_session(session_key=cookie),
-                session_key=cookie,
-            ),
+            f"{description} Such a cookie is no session.",
+            item=seal_session(session_key=cookie),
+            session_key=cookie,
         )

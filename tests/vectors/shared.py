@@ -99,11 +99,9 @@ def _ages() -> Iterator[tuple[str, Case]]:
 
 
 def _bad() -> Iterator[tuple[str, str, case.Item]]:
-    data = seal()["encryptedData"]["B"]
-    flipped = {"encryptedData": {"B": bytes([data[0] ^ 1]) + data[1:]}}
     this_id = {"id": {"S": ref.document_id(case.NAMESPACE, NAME)}}
     ahead = {"N": str(case.NOW + 301)}
-    yield "flipped", "Changed bytes.", seal() | flipped
+    yield "flipped", "Changed bytes.", case.flip_data(seal())
     yield "too_long", "A byte too long.", seal(LONGEST + " ")
     yield "version_2", "Another format.", seal(version={"N": "2"})
     yield "longer", "Its end was moved.", seal() | {"ttl": {"N": str(case.NOW + 10**9)}}

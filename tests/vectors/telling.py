@@ -73,15 +73,13 @@ def cases() -> Iterator[tuple[str, Case]]:
     ):
         yield name, Case(description=description, item=item, words=words)
     other = ref.about_id(case.NAMESPACE, ref.session_id(case.NAMESPACE, case.OTHER_SESSION_KEY))
-    data = seal()["encryptedData"]["B"]
-    flipped = seal() | {"encryptedData": {"B": bytes([data[0] ^ 1]) + data[1:]}}
     for name, description, item in (
         ("nine_words", "Too many words.", seal(most | {"name 8": "x"})),
         ("word_too_long", "A word of 101 letters.", seal({"browser": "x" * 101})),
         ("word_no_text", "A word that is a number.", seal({"browser": 1})),
         ("list", "Words without names.", seal(["Firefox"])),
         ("not_json", "Another serializer's.", seal(plaintext=b"\x80\x04}.")),
-        ("flipped", "Changed bytes.", flipped),
+        ("flipped", "Changed bytes.", case.flip_data(seal())),
         ("version_2", "Another format.", seal(version={"N": "2"})),
         (
             "key_of_another_data_key",

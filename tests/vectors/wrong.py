@@ -1,7 +1,6 @@
 """The vectors that were never good: moved, of another key, of a wrong time, of no session."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from tests.sessions_kms.support import reference_format as ref
 from tests.vectors.case import (
@@ -21,7 +20,7 @@ from tests.vectors.case import (
     Wrapped,
     associated_data,
     fixed_bytes,
-    reject,
+    invalid,
     seal_session,
 )
 from tests.vectors.salamander import salamander
@@ -39,109 +38,95 @@ def cases() -> Named:
     yield from _payloads()
 
 
-def _invalid(description: str, reason: str, item: Item, **members: Any) -> Case:
-    return Case(description=description, expected=reject(reason), item=item, **members)
-
-
 def _move_case() -> Named:
     """A whole record in the place of another."""
     here = {"id": {"S": ref.session_id(NAMESPACE, SESSION_KEY)}}
     theirs = seal_session(session_key=OTHER_SESSION_KEY)
     elsewhere = seal_session(namespace="other", owner=None)
     unwraps_both = (Wrapped(), Wrapped(namespace="other"))
-    yield "moved_with_its_id", _invalid("Another session's record.", "id", theirs)
-    yield (
+    yield invalid("moved_with_its_id", "Another session's record.", "id", theirs)
+    yield invalid(
         "moved_with_id_rewritten",
-        _invalid("Another session's record under this id.", "commitment", theirs | here),
+        "Another session's record under this id.",
+        "commitment",
+        theirs | here,
     )
-    yield (
-        "namespace_other",
-        _invalid("A record of another namespace.", "id", elsewhere, kms=unwraps_both),
+    yield invalid(
+        "namespace_other", "A record of another namespace.", "id", elsewhere, kms=unwraps_both
     )
-    yield (
+    yield invalid(
         "namespace_other_with_id_rewritten",
-        _invalid(
-            "A record of another namespace under this id; KMS sees the context.",
-            "encrypted_key",
-            elsewhere | here,
-            kms=(Wrapped(namespace="other"),),
-        ),
+        "A record of another namespace under this id; KMS sees the context.",
+        "encrypted_key",
+        elsewhere | here,
+        kms=(Wrapped(namespace="other"),),
     )
-    yield (
+    yield invalid(
         "namespace_other_with_data_key_shared",
-        _invalid(
-            "The same, with a data key that KMS unwraps for both namespaces.",
-            "commitment",
-            elsewhere | here,
-            kms=unwraps_both,
-        ),
+        "The same, with a data key that KMS unwraps for both namespaces.",
+        "commitment",
+        elsewhere | here,
+        kms=unwraps_both,
     )
-    yield (
+    yield invalid(
         "reader_of_another_session",
-        _invalid("Read with another cookie.", "id", seal_session(), session_key=OTHER_SESSION_KEY),
+        "Read with another cookie.",
+        "id",
+        seal_session(),
+        session_key=OTHER_SESSION_KEY,
     )
-    yield (
+    yield invalid(
         "reader_of_another_namespace",
-        _invalid(
-            "Read in another namespace.", "id", seal_session(), namespace="other", kms=unwraps_both
-        ),
+        "Read in another namespace.",
+        "id",
+        seal_session(),
+        namespace="other",
+        kms=unwraps_both,
     )
 
 
 def _keys() -> Named:
-    yield (
+    yield invalid(
         "encrypted_key_of_another_data_key",
-        _invalid(
-            "Another data key's blob, which KMS unwraps.",
-            "commitment",
-            seal_session() | {"encryptedKey": {"B": OTHER_ENCRYPTED_KEY}},
-            kms=BOTH_KEYS,
-        ),
+        "Another data key's blob, which KMS unwraps.",
+        "commitment",
+        seal_session() | {"encryptedKey": {"B": OTHER_ENCRYPTED_KEY}},
+        kms=BOTH_KEYS,
     )
-    yield (
+    yield invalid(
         "encrypted_key_of_another_period",
-        _invalid(
-            "KMS unwraps the blob, but for another period.",
-            "encrypted_key",
-            seal_session(),
-            kms=(Wrapped(period=PERIOD - DAY),),
-        ),
+        "KMS unwraps the blob, but for another period.",
+        "encrypted_key",
+        seal_session(),
+        kms=(Wrapped(period=PERIOD - DAY),),
     )
-    yield (
+    yield invalid(
         "encryption_context_missing",
-        _invalid(
-            "The blob was wrapped with a configured pair that the reader lacks.",
-            "encrypted_key",
-            seal_session(),
-            kms=(Wrapped(configured={"environment": "production"}),),
-        ),
+        "The blob was wrapped with a configured pair that the reader lacks.",
+        "encrypted_key",
+        seal_session(),
+        kms=(Wrapped(configured={"environment": "production"}),),
     )
-    yield (
+    yield invalid(
         "encryption_context_added",
-        _invalid(
-            "The reader has a configured pair that the blob was wrapped without.",
-            "encrypted_key",
-            seal_session(),
-            configured={"environment": "production"},
-        ),
+        "The reader has a configured pair that the blob was wrapped without.",
+        "encrypted_key",
+        seal_session(),
+        configured={"environment": "production"},
     )
-    yield (
+    yield invalid(
         "data_key_one_bit_off",
-        _invalid(
-            "KMS answers a data key that differs in one bit.",
-            "commitment",
-            seal_session(),
-            kms=(Wrapped(data_key=DATA_KEY[:-1] + bytes([DATA_KEY[-1] ^ 1])),),
-        ),
+        "KMS answers a data key that differs in one bit.",
+        "commitment",
+        seal_session(),
+        kms=(Wrapped(data_key=DATA_KEY[:-1] + bytes([DATA_KEY[-1] ^ 1])),),
     )
-    yield (
+    yield invalid(
         "two_keys_one_ciphertext",
-        _invalid(
-            "A ciphertext that GCM opens under both data keys, with the other one's blob.",
-            "commitment",
-            two_keys_one_ciphertext(),
-            kms=BOTH_KEYS,
-        ),
+        "A ciphertext that GCM opens under both data keys, with the other one's blob.",
+        "commitment",
+        two_keys_one_ciphertext(),
+        kms=BOTH_KEYS,
     )
 
 
@@ -164,30 +149,30 @@ def two_keys_one_ciphertext() -> Item:
 
 def _times() -> Named:
     """Whole records whose times no writer may choose."""
-    yield (
+    yield invalid(
         "created_301_seconds_after_updated",
-        _invalid(
-            "Claims to begin after it was written.",
-            "created_after_updated",
-            seal_session(created=UPDATED + 301),
-        ),
+        "Claims to begin after it was written.",
+        "created_after_updated",
+        seal_session(created=UPDATED + 301),
     )
-    yield (
+    yield invalid(
         "updated_301_seconds_in_future",
-        _invalid("Written too far ahead.", "updated_in_future", seal_session(updated=NOW + 301)),
+        "Written too far ahead.",
+        "updated_in_future",
+        seal_session(updated=NOW + 301),
     )
-    yield (
+    yield invalid(
         "updated_a_fraction_too_far_in_future",
-        _invalid(
-            "Written 300.5 seconds ahead.",
-            "updated_in_future",
-            seal_session(updated=NOW + 301),
-            now=NOW + 0.5,
-        ),
+        "Written 300.5 seconds ahead.",
+        "updated_in_future",
+        seal_session(updated=NOW + 301),
+        now=NOW + 0.5,
     )
-    yield (
+    yield invalid(
         "updated_far_in_future",
-        _invalid("Written in the year 2084.", "updated_in_future", seal_session(updated=2 * NOW)),
+        "Written in the year 2084.",
+        "updated_in_future",
+        seal_session(updated=2 * NOW),
     )
     for name, period, description in (
         ("one_second_after_updated", UPDATED + 1, "Written before its data key's period."),
@@ -195,33 +180,27 @@ def _times() -> Named:
         ("one", 1, "Written decades too late."),
         ("zero", 0, "Period 0 is no exception: it would have no end."),
     ):
-        yield (
+        yield invalid(
             f"key_period_{name}",
-            _invalid(
-                description,
-                "key_period",
-                seal_session(period=period),
-                kms=(Wrapped(period=period),),
-            ),
+            description,
+            "key_period",
+            seal_session(period=period),
+            kms=(Wrapped(period=period),),
         )
 
 
 def _owners() -> Named:
-    yield (
+    yield invalid(
         "owner_added",
-        _invalid(
-            "An anonymous session that got an owner.",
-            "authentication",
-            seal_session(owner=None) | {"owner": {"S": "user#django#42"}},
-        ),
+        "An anonymous session that got an owner.",
+        "authentication",
+        seal_session(owner=None) | {"owner": {"S": "user#django#42"}},
     )
-    yield (
+    yield invalid(
         "owner_normalized",
-        _invalid(
-            "The same text to a reader's eye, but other code points.",
-            "authentication",
-            seal_session(owner="user#django#Zo\u00eb") | {"owner": {"S": "user#django#Zoe\u0308"}},
-        ),
+        "The same text to a reader's eye, but other code points.",
+        "authentication",
+        seal_session(owner="user#django#Zo\u00eb") | {"owner": {"S": "user#django#Zoe\u0308"}},
     )
 
 
@@ -238,7 +217,6 @@ def _payloads() -> Named:
         ("not_json", fixed_bytes("payload", 40)),
         ("pickle", b"\x80\x04}\x94."),
     ):
-        yield (
-            f"payload_{name}",
-            _invalid(f"The plaintext is {payload!r}.", "payload", seal_session(payload)),
+        yield invalid(
+            f"payload_{name}", f"The plaintext is {payload!r}.", "payload", seal_session(payload)
         )

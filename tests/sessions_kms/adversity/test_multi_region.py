@@ -26,7 +26,7 @@ from sessions_kms.exceptions import KMSUnavailable, SessionMoved, StoreUnavailab
 from sessions_kms.format.item_types import session_id
 from sessions_kms.operations import provisioning
 from sessions_kms.operations.listing import Inspection
-from sessions_kms.sealed_items.leases import Leases
+from sessions_kms.sealed_items.leases import Claim, Leases
 from sessions_kms.services import Services
 from tests.sessions_kms.support.fakes import FakeKMS, State
 from tests.sessions_kms.support.sessions import save_changes, save_session
@@ -136,6 +136,7 @@ class TwoRegions:
     """A store in two Regions. Requests are served by the Region of the last call of `serve`."""
 
     table: GlobalTable
+    clock: FakeClock
     kms: "ReplicatedKMS"
     keys: dict[str, str]
     services: dict[str, Services]
@@ -145,7 +146,12 @@ class TwoRegions:
         install(self.services[region])
         return self.services[region]
 
-    def restart(self, region: str, clock: FakeClock, **config: Any) -> Services:
+    def replicate_to(self, region: str) -> None:
+        """Replicate all writes, and serve the next requests in a Region."""
+        self.table.replicate()
+        self.serve(region)
+
+    def restart(self, region: str, **config: Any) -> Services:
         """Restart the processes of a Region, with empty caches."""
         made = services.build(
             Config(
@@ -156,7 +162,7 @@ class TwoRegions:
                     **config,
                 }
             ),
-            clock=clock,
+            clock=self.clock,
             kms=self.kms,
             sleep=lambda _: None,
         )
@@ -170,9 +176,9 @@ def two_regions(name: str, clock: FakeClock) -> Iterator[TwoRegions]:
     keys = {region: f"arn:aws:kms:{region}:123456789012:key/mrk-1" for region in REGIONS}
     table = GlobalTable(name)
     table.watch()
-    made = TwoRegions(table, ReplicatedKMS(keys.values(), SINGLE), keys, {})
+    made = TwoRegions(table, clock, ReplicatedKMS(keys.values(), SINGLE), keys, {})
     for region in reversed(REGIONS):
-        made.restart(region, clock)
+        made.restart(region)
     yield made
     table.close()
 
@@ -193,37 +199,36 @@ def regions(
         yield made
 
 
+def claim(holder: str) -> Claim:
+    return run_sync(Leases(services.services()).claim("secret", holder, seconds=10))
+
+
 # What a failover keeps
 
 
-def test_session_is_read_saved_and_ended_in_the_other_region(
-    regions: TwoRegions, clock: FakeClock
-) -> None:
+def test_session_is_read_saved_and_ended_in_the_other_region(regions: TwoRegions) -> None:
     key = save_session(_auth_user_id="7", token="t").session_key
     regions.table.replicate()
 
-    regions.restart(OTHER, clock)  # Nothing is cached there: KMS unwraps by the replica key.
+    regions.restart(OTHER)  # Nothing is cached there: KMS unwraps by the replica key.
     there = SessionStore(key)
     assert there["token"] == "t"
     there["token"] = "renewed"
     there.save()
     assert SessionStore(key)["token"] == "renewed"
     rows = run_sync(Inspection(services.services()).list_user_sessions("7")).rows
-    assert [row.created_at.timestamp() for row in rows] == [int(clock())]
+    assert [row.created_at.timestamp() for row in rows] == [int(regions.clock())]
     there.delete()
     assert SessionStore(key).load() == {}
 
 
 def test_after_failback_the_home_region_has_the_other_regions_writes(regions: TwoRegions) -> None:
     kept, ended = save_session(n=1).session_key, save_session(n=1).session_key
-    regions.table.replicate()
-    regions.serve(OTHER)
+    regions.replicate_to(OTHER)
     save_changes(kept, n=2)
     SessionStore(ended).delete()
     created = save_session(n=3).session_key
-    regions.table.replicate()
-
-    regions.serve(HOME)
+    regions.replicate_to(HOME)
     assert SessionStore(kept)["n"] == 2
     assert SessionStore(ended).load() == {}
     assert SessionStore(created)["n"] == 3
@@ -232,22 +237,20 @@ def test_after_failback_the_home_region_has_the_other_regions_writes(regions: Tw
 def test_key_of_a_session_is_changed_in_the_other_region(regions: TwoRegions) -> None:
     session = save_session(n=1)
     old = session.session_key
-    regions.table.replicate()
-    regions.serve(OTHER)
+    regions.replicate_to(OTHER)
     there = SessionStore(old)
     there.cycle_key()
-    regions.table.replicate()
-    regions.serve(HOME)
+    regions.replicate_to(HOME)
     with pytest.raises(SessionMoved):
         SessionStore(old).load()
     assert SessionStore(there.session_key)["n"] == 1
 
 
-def test_published_data_key_serves_both_regions(regions: TwoRegions, clock: FakeClock) -> None:
+def test_published_data_key_serves_both_regions(regions: TwoRegions) -> None:
     save_session(n=1)
     regions.table.replicate()
     before = regions.table.items(OTHER)
-    regions.restart(OTHER, clock)
+    regions.restart(OTHER)
     save_session(n=2)
     published = {name for name in regions.table.items(OTHER) if name.startswith("data-key#")}
     assert published == {name for name in before if name.startswith("data-key#")}
@@ -261,16 +264,16 @@ def test_published_data_key_serves_both_regions(regions: TwoRegions, clock: Fake
 
 
 def test_two_regions_that_begin_a_period_at_once_read_each_others_sessions(
-    regions: TwoRegions, clock: FakeClock
+    regions: TwoRegions,
 ) -> None:
-    clock.advance(DAY)
+    regions.clock.advance(DAY)
     regions.serve(HOME)
     here = save_session(n=1).session_key
     regions.serve(OTHER)
     there = save_session(n=2).session_key  # Nothing was replicated: it published its own data key.
     regions.table.replicate()
     for region in (HOME, OTHER):
-        regions.restart(region, clock)
+        regions.restart(region)
         assert (SessionStore(here)["n"], SessionStore(there)["n"]) == (1, 2)
         save_session(n=3)
 
@@ -279,34 +282,25 @@ def test_finished_lease_is_replicated_to_the_other_region(regions: TwoRegions) -
     leases = Leases(services.services())
     assert run_sync(leases.claim("secret", "here", seconds=10)).held
     assert run_sync(leases.complete("secret", "here", b"tokens", keep=60))
-    regions.table.replicate()
-    regions.serve(OTHER)
-    assert (
-        run_sync(Leases(services.services()).claim("secret", "there", seconds=10)).result
-        == b"tokens"
-    )
+    regions.replicate_to(OTHER)
+    assert claim("there").result == b"tokens"
 
 
-def test_lease_of_a_region_that_went_down_is_taken_over_when_it_ends(
-    regions: TwoRegions, clock: FakeClock
-) -> None:
-    assert run_sync(Leases(services.services()).claim("secret", "here", seconds=10)).held
-    regions.table.replicate()
-    regions.serve(OTHER)
-    claim = run_sync(Leases(services.services()).claim("secret", "there", seconds=10))
-    assert not claim.held
-    clock.advance(claim.wait)
-    assert run_sync(Leases(services.services()).claim("secret", "there", seconds=10)).held
+def test_lease_of_a_region_that_went_down_is_taken_over_when_it_ends(regions: TwoRegions) -> None:
+    assert claim("here").held
+    regions.replicate_to(OTHER)
+    later = claim("there")
+    assert not later.held
+    regions.clock.advance(later.wait)
+    assert claim("there").held
 
 
-def test_not_before_is_in_force_in_every_region(regions: TwoRegions, clock: FakeClock) -> None:
+def test_not_before_is_in_force_in_every_region(regions: TwoRegions) -> None:
     key = save_session(n=1).session_key
-    assert run_sync(
-        regions.services[HOME].not_before_items.raise_to(int(clock()), latest=int(clock()))
-    )
-    regions.table.replicate()
-    regions.serve(OTHER)
-    clock.advance(30)
+    now = int(regions.clock())
+    assert run_sync(regions.services[HOME].not_before_items.raise_to(now, latest=now))
+    regions.replicate_to(OTHER)
+    regions.clock.advance(30)
     assert SessionStore(key).load() == {}
 
 
@@ -317,9 +311,7 @@ def test_replication_that_arrives_during_a_request_is_merged(regions: TwoRegions
     here["b"] = 2
     regions.serve(OTHER)
     save_changes(key, c=3)
-    regions.table.replicate()
-
-    regions.serve(HOME)
+    regions.replicate_to(HOME)
     here.save()
     assert dict(SessionStore(key).items()) == {"a": 1, "b": 2, "c": 3}
 
@@ -329,30 +321,28 @@ def test_replication_that_arrives_during_a_request_is_merged(regions: TwoRegions
 
 @pytest.mark.parametrize("region", [HOME, OTHER])
 def test_key_disabled_in_one_region_serves_on_in_the_others(
-    regions: TwoRegions, clock: FakeClock, region: str
+    regions: TwoRegions, region: str
 ) -> None:
     key = save_session(n=1).session_key
     regions.table.replicate()
     regions.kms.set_state(State.REFUSING, regions.keys[region])
-    regions.restart(region, clock)
+    regions.restart(region)
     with pytest.raises(KMSUnavailable):
         SessionStore(key).load()
     (other,) = {HOME, OTHER} - {region}
-    regions.restart(other, clock)
+    regions.restart(other)
     assert SessionStore(key)["n"] == 1
 
 
-def test_key_of_one_region_only_leaves_the_other_without_its_sessions(
-    regions: TwoRegions, clock: FakeClock
-) -> None:
-    regions.restart(HOME, clock, key_id=SINGLE)
+def test_key_of_one_region_only_leaves_the_other_without_its_sessions(regions: TwoRegions) -> None:
+    regions.restart(HOME, key_id=SINGLE)
     key = save_session(n=1).session_key
     regions.table.replicate()
-    regions.restart(OTHER, clock)
+    regions.restart(OTHER)
     with pytest.raises(StoreUnavailable):
         SessionStore(key).load()
     # While the home Region's KMS can be reached, naming its key there helps.
-    regions.restart(OTHER, clock, decrypt_key_ids=(SINGLE,))
+    regions.restart(OTHER, decrypt_key_ids=(SINGLE,))
     assert SessionStore(key)["n"] == 1
 
 
@@ -379,15 +369,13 @@ def test_cost_session_ended_in_one_region_is_revived_by_a_later_save_in_another(
     SessionStore(key).delete()
     regions.serve(OTHER)
     save_changes(key, b=2)
-    regions.table.replicate()
-    regions.serve(HOME)
+    regions.replicate_to(HOME)
     assert dict(SessionStore(key).items()) == {"a": 1, "b": 2}
 
 
 def test_session_ended_after_a_save_in_another_region_stays_ended(regions: TwoRegions) -> None:
     key = save_session(a=1).session_key
-    regions.table.replicate()
-    regions.serve(OTHER)
+    regions.replicate_to(OTHER)
     there = save_changes(key, b=2)
     regions.serve(HOME)
     SessionStore(key).delete()
@@ -400,46 +388,39 @@ def test_session_ended_after_a_save_in_another_region_stays_ended(regions: TwoRe
         there.save()
 
 
-def test_cost_session_whose_key_was_changed_lives_on_under_the_old_key(
-    regions: TwoRegions,
-) -> None:
+def test_cost_session_whose_key_was_changed_lives_on_under_the_old_key(regions: TwoRegions) -> None:
     session = save_session(a=1)
     old = session.session_key
     regions.table.replicate()
     session.cycle_key()
     regions.serve(OTHER)
     save_changes(old, b=2)
-    regions.table.replicate()
-    regions.serve(HOME)
+    regions.replicate_to(HOME)
     assert SessionStore(session.session_key)["a"] == 1
     assert SessionStore(old)["b"] == 2
 
 
 def test_cost_lease_is_held_in_both_regions(regions: TwoRegions) -> None:
-    assert run_sync(Leases(services.services()).claim("secret", "here", seconds=10)).held
+    assert claim("here").held
     regions.serve(OTHER)
-    assert run_sync(Leases(services.services()).claim("secret", "there", seconds=10)).held
+    assert claim("there").held
 
 
-def test_cost_not_before_raised_in_two_regions_may_end_up_lower(
-    regions: TwoRegions, clock: FakeClock
-) -> None:
-    now = int(clock())
+def test_cost_not_before_raised_in_two_regions_may_end_up_lower(regions: TwoRegions) -> None:
+    now = int(regions.clock())
     assert run_sync(regions.services[HOME].not_before_items.raise_to(now, latest=now))
     assert run_sync(regions.services[OTHER].not_before_items.raise_to(now - 60, latest=now))
-    clock.advance(30)
+    regions.clock.advance(30)
     assert run_sync(regions.services[HOME].not_before.moment()) == now
     regions.table.replicate()
-    clock.advance(30)
+    regions.clock.advance(30)
     assert run_sync(regions.services[OTHER].not_before.moment()) == now - 60
     assert (
         run_sync(regions.services[HOME].not_before.moment()) == now
     )  # Only processes that saw it know.
 
 
-def test_cost_unreplicated_writes_are_lost_after_a_failover(
-    regions: TwoRegions,
-) -> None:
+def test_cost_unreplicated_writes_are_lost_after_a_failover(regions: TwoRegions) -> None:
     key = save_session(a=1).session_key
     regions.table.replicate()
     save_changes(key, a=2)

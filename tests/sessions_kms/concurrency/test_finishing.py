@@ -47,14 +47,17 @@ async def raise_error() -> str:
     raise Busy
 
 
-@pytest.fixture
-def left() -> list[BaseException]:
-    return []
+class Observed(Finisher):
+    """``left`` are the errors of work whose caller has left."""
+
+    def __init__(self) -> None:
+        self.left: list[BaseException] = []
+        super().__init__(2, on_error=self.left.append, busy=Busy)
 
 
 @pytest.fixture
-def finisher(left: list[BaseException]) -> Finisher:
-    return Finisher(2, on_error=left.append, busy=Busy)
+def finisher() -> Observed:
+    return Observed()
 
 
 async def turns() -> None:
@@ -68,16 +71,14 @@ async def end_and_wait(finisher: Finisher) -> None:
             await asyncio.sleep(0)
 
 
-async def test_waiting_caller_gets_result_or_error(
-    finisher: Finisher, left: list[BaseException]
-) -> None:
+async def test_waiting_caller_gets_result_or_error(finisher: Observed) -> None:
     door = Door()
     door.opened.set()
     assert await finisher.finish(through(door, [])) == "result"
     with pytest.raises(KeyError):
         await finisher.finish(through(door, [], KeyError("told by a test")))
     await turns()
-    assert left == []
+    assert finisher.left == []
     assert len(finisher) == 0
 
 
@@ -90,9 +91,7 @@ def test_frames_of_finishing_are_hidden(finisher: Finisher) -> None:
     assert shown_frames(lambda: asyncio.run(finisher.finish(fail())), finishing) == set()
 
 
-async def test_error_and_its_frames_are_freed_without_the_collector(
-    finisher: Finisher,
-) -> None:
+async def test_error_and_its_frames_are_freed_without_the_collector(finisher: Finisher) -> None:
     gc.disable()
     try:
         try:
@@ -105,9 +104,7 @@ async def test_error_and_its_frames_are_freed_without_the_collector(
         gc.enable()
 
 
-async def test_work_of_a_caller_who_left_is_finished(
-    finisher: Finisher, left: list[BaseException]
-) -> None:
+async def test_work_of_a_caller_who_left_is_finished(finisher: Observed) -> None:
     door, done = Door(), list[str]()
     caller = asyncio.ensure_future(finisher.finish(through(door, done)))
     await turns()
@@ -118,12 +115,10 @@ async def test_work_of_a_caller_who_left_is_finished(
     door.opened.set()
     await end_and_wait(finisher)
     assert done == ["begun", "done", "ended"]
-    assert left == []
+    assert finisher.left == []
 
 
-async def test_failure_of_work_whose_caller_left_is_logged(
-    finisher: Finisher, left: list[BaseException]
-) -> None:
+async def test_failure_of_work_whose_caller_left_is_logged(finisher: Observed) -> None:
     door, error = Door(), KeyError("told by a test")
     caller = asyncio.ensure_future(finisher.finish(through(door, [], error)))
     await turns()
@@ -132,19 +127,17 @@ async def test_failure_of_work_whose_caller_left_is_logged(
     door.opened.set()
     await end_and_wait(finisher)
     await turns()
-    assert left == [error]
+    assert finisher.left == [error]
 
 
-async def test_work_not_yet_started_is_dropped_if_its_caller_leaves(
-    finisher: Finisher, left: list[BaseException]
-) -> None:
+async def test_work_not_yet_started_is_dropped_if_its_caller_leaves(finisher: Observed) -> None:
     door, done = Door(), list[str]()
     caller = asyncio.ensure_future(finisher.finish(through(door, done), lambda: False))
     await turns()
     caller.cancel()
     await end_and_wait(finisher)
     assert done == ["begun", "ended"]
-    assert left == []
+    assert finisher.left == []
 
 
 async def test_more_than_may_be_under_way_is_not_begun(finisher: Finisher) -> None:
@@ -161,9 +154,7 @@ async def test_more_than_may_be_under_way_is_not_begun(finisher: Finisher) -> No
     assert await finisher.finish(through(door, done)) == "result"
 
 
-def test_end_of_the_loop_ends_it_where_it_waits(
-    finisher: Finisher, left: list[BaseException]
-) -> None:
+def test_end_of_the_loop_ends_it_where_it_waits(finisher: Observed) -> None:
     done: list[str] = []
 
     async def leave() -> None:
@@ -174,7 +165,7 @@ def test_end_of_the_loop_ends_it_where_it_waits(
 
     asyncio.run(leave())
     assert done == ["begun", "ended"]
-    assert left == []
+    assert finisher.left == []
     assert len(finisher) == 0
 
 

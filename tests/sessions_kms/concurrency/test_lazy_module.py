@@ -1,13 +1,13 @@
 """A lazy module is imported once, on first use."""
 
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sessions_kms.concurrency.lazy_module import LazyModule, is_imported
+from tests.sessions_kms.support.fakes import together
 
 NAME = "imported_once_at_first_use"
 SOURCE = "response = object()\n"
@@ -51,16 +51,5 @@ def test_failed_import_is_tried_again(tmp_path: Path, module: LazyModule) -> Non
 
 
 def test_concurrent_first_uses_get_the_same_complete_module(module: LazyModule) -> None:
-    found: list[object] = []
-    together = threading.Barrier(16)
-
-    def ask() -> None:
-        together.wait()
-        found.append(module.response)
-
-    threads = [threading.Thread(target=ask) for _ in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    found = together(16, lambda _: module.response)
     assert found == [sys.modules[NAME].response] * 16

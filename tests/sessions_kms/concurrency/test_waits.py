@@ -4,9 +4,9 @@ import asyncio
 import gc
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from threading import Event as ThreadEvent
 from threading import current_thread, main_thread
 from typing import Any
@@ -25,7 +25,7 @@ from sessions_kms.concurrency.waits import (
 from sessions_kms.exceptions import StoreUnavailable
 from tests.sessions_kms.support.drivers import DRIVERS
 from tests.sessions_kms.support.quiet import shown_frames
-from tests.sessions_kms.support.stepping import WITHIN, Driver, in_time
+from tests.sessions_kms.support.stepping import WITHIN, Driver, in_time, run_blocking
 
 
 def halve(number: int) -> int:
@@ -347,15 +347,29 @@ def test_run_sync_in_a_loop_does_not_wait_for_a_lock_of_another_task(seconds: fl
     assert in_time(lambda: asyncio.run(within())) == ["rejected", "acquired"]
 
 
+@contextmanager
+def held_by_a_thread(lock: CoroutineLock, release: Event) -> Iterator[None]:
+    """Have another thread hold a lock until it is to release it, or the block ends."""
+    held = ThreadEvent()
+
+    async def hold_until_told() -> None:
+        await lock.acquire()
+        held.set()
+        await release.wait(WITHIN)
+        lock.release()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(run_blocking(hold_until_told))
+        assert held.wait(WITHIN)
+        try:
+            yield
+        finally:
+            release.set()
+
+
 def test_run_sync_in_a_loop_does_not_wait_behind_another_task_of_the_loop() -> None:
     """A thread holds the lock, but the task would get it first."""
     lock, release = CoroutineLock(), Event()
-
-    def elsewhere() -> None:
-        run_sync(lock.acquire())
-        held.set()
-        run_sync(as_wait(release))
-        lock.release()
 
     async def within() -> str:
         other = asyncio.create_task(hold(lock, hand_over := asyncio.Event()))
@@ -367,24 +381,12 @@ def test_run_sync_in_a_loop_does_not_wait_behind_another_task_of_the_loop() -> N
         await other
         return "over"
 
-    held = ThreadEvent()
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(elsewhere)
-        assert held.wait(WITHIN)
-        try:
-            assert in_time(lambda: asyncio.run(within())) == "over"
-        finally:
-            release.set()
+    with held_by_a_thread(lock, release):
+        assert in_time(lambda: asyncio.run(within())) == "over"
 
 
 def test_run_sync_in_a_loop_waits_for_a_lock_of_another_thread() -> None:
     lock, release = CoroutineLock(), Event()
-
-    def elsewhere() -> None:
-        run_sync(lock.acquire())
-        held.set()
-        run_sync(as_wait(release))
-        lock.release()
 
     class Releasing(Wait):
         """Has the thread release the lock once this one waits for it."""
@@ -400,15 +402,8 @@ def test_run_sync_in_a_loop_waits_for_a_lock_of_another_thread() -> None:
     async def within() -> str:
         return run_sync(acquire())
 
-    held = ThreadEvent()
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(elsewhere)
-        assert held.wait(WITHIN)
+    with held_by_a_thread(lock, release):
         assert in_time(lambda: asyncio.run(within())) == "acquired"
-
-
-async def as_wait(event: Event) -> None:
-    await event.wait(WITHIN)
 
 
 async def test_lock_that_is_waited_for_too_long_is_left_to_its_holder() -> None:

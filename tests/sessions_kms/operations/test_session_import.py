@@ -1,9 +1,7 @@
 """Sessions of Django's database engine, taken over all at once."""
 
-import json
 import logging
 from datetime import UTC, datetime, timedelta
-from io import StringIO
 from typing import Any
 
 import pytest
@@ -22,7 +20,7 @@ from sessions_kms.operations.session_import import AllEnded, Importer
 from sessions_kms.services import id_of, services
 from sessions_kms.session.links import LINKS
 from tests.sessions_kms.support import old_engine
-from tests.sessions_kms.support.old_engine import ENGINE, save_content
+from tests.sessions_kms.support.old_engine import ENGINE, import_sessions, save_content
 from tests.sessions_kms.support.sessions import save_changes, stored_item
 from tests.sessions_kms.support.stacks import Stack
 
@@ -40,19 +38,9 @@ old = old_engine.in_use
 pytestmark = pytest.mark.usefixtures("old")
 
 
-def run(*arguments: str) -> tuple[dict[str, Any], int]:
-    """Run the command; return what it printed as JSON, and its exit status."""
-    out, status = StringIO(), 0
-    try:
-        call_command("import_sessions", "--json", "--no-input", *arguments, stdout=out)
-    except SystemExit as exc:
-        status = int(exc.code or 0)
-    return json.loads(out.getvalue()), status
-
-
 def test_live_sessions_are_stored_under_the_keys_that_visitors_hold(stack: Stack) -> None:
     signed_in, anonymous = save_content(**{USER_ID: "7", "cart": [1]}), save_content(language="de")
-    assert run("--from", ENGINE) == (
+    assert import_sessions("--from", ENGINE) == (
         NOTHING | {"imported": 2},
         0,
     )
@@ -70,7 +58,7 @@ def test_session_keeps_its_end_below_the_absolute_timeout(
     session["a"] = 1
     session.set_expiry(datetime.fromtimestamp(fake.clock.now + left, UTC))
     session.save()
-    run()
+    import_sessions()
     (item,) = fake.sessions().values()
     assert abs(int(item["ttl"]["N"]) - (fake.clock.now + ends_in)) <= 2
 
@@ -80,21 +68,21 @@ def test_expired_session_is_left(fake: Stack) -> None:
     session["a"] = 1
     session.set_expiry(timezone.now() - timedelta(seconds=1))
     session.save()
-    assert run()[0]["imported"] == 0
+    assert import_sessions()[0]["imported"] == 0
     assert fake.sessions() == {}
 
 
 def test_command_may_be_run_again(stack: Stack) -> None:
     key = save_content(a=1)
-    run()
+    import_sessions()
     save_changes(key, a=2)
-    assert run()[0] == NOTHING | {"there_already": 1}
+    assert import_sessions()[0] == NOTHING | {"there_already": 1}
     assert stored_item(key) == {"a": 2}
 
 
 def test_more_rows_than_one_chunk_are_all_taken(fake: Stack) -> None:
     keys = {save_content(number=number) for number in range(CHUNK + 5)}
-    assert run()[0]["imported"] == CHUNK + 5
+    assert import_sessions()[0]["imported"] == CHUNK + 5
     assert set(fake.sessions()) == {id_of(key) for key in keys}
 
 
@@ -108,7 +96,7 @@ def test_outage_in_the_middle_loses_nothing_and_the_next_run_finishes(fake: Stac
     with pytest.raises(StoreUnavailable):
         next(taken)
     fake.dynamodb.unavailable = False
-    assert run()[0] == NOTHING | {"imported": 5, "there_already": CHUNK}
+    assert import_sessions()[0] == NOTHING | {"imported": 5, "there_already": CHUNK}
 
 
 def test_sessions_that_cannot_be_imported_are_counted_and_change_the_exit_status(
@@ -121,7 +109,7 @@ def test_sessions_that_cannot_be_imported_are_counted_and_change_the_exit_status
     )
     save_content(large="x" * 500_000)
     good = save_content(a=1)
-    counts, status = run()
+    counts, status = import_sessions()
     assert (counts["imported"], counts["unreadable"], counts["too_large"]) == (1, 1, 1)
     assert status == 3
     assert set(fake.sessions()) == {id_of(good)}
@@ -129,7 +117,7 @@ def test_sessions_that_cannot_be_imported_are_counted_and_change_the_exit_status
 
 def test_dry_run_writes_nothing(fake: Stack) -> None:
     key = save_content(a=1)
-    assert run("--dry-run") == ({"live": 1}, 0)
+    assert import_sessions("--dry-run") == ({"live": 1}, 0)
     assert fake.sessions() == {}
     assert old_engine.content(key) == {"a": 1}
 
@@ -160,7 +148,7 @@ def test_table_lost_in_the_middle_is_reported(fake: Stack, monkeypatch: pytest.M
     save_content(a=1)
     monkeypatch.setattr(DatabaseEngine, "live_keys", lose)
     with pytest.raises(CommandError, match=r"server closed.*Run it again") as caught:
-        run()
+        import_sessions()
     assert caught.value.returncode == 3
 
 
@@ -168,9 +156,9 @@ def test_import_after_an_end_of_all_sessions_must_be_asked_for(make_fake: Any) -
     fake = make_fake(not_before=1)
     key = save_content(a=1)
     with pytest.raises(CommandError, match="ended"):
-        run()
+        import_sessions()
     assert fake.sessions() == {}
-    assert run("--ignore-not-before")[0]["imported"] == 1
+    assert import_sessions("--ignore-not-before")[0]["imported"] == 1
     assert stored_item(key) == {"a": 1}
 
 
@@ -180,21 +168,21 @@ def test_moment_too_far_ahead_to_count_stops_no_import(make_fake: Any) -> None:
     fake.put_item({"id": {"S": "not-before#django"}, "version": {"N": "1"},
                    "notBefore": {"N": str(far)}})  # fmt: skip
     key = save_content(a=1)
-    assert run()[0]["imported"] == 1
+    assert import_sessions()[0]["imported"] == 1
     assert stored_item(key) == {"a": 1}
 
 
 def test_row_stays_for_the_old_engines_processes(fake: Stack) -> None:
     key = save_content(a=1)
-    run()
+    import_sessions()
     assert old_engine.content(key) == {"a": 1}
 
 
 def test_session_that_was_ended_after_the_import_is_not_imported_again(stack: Stack) -> None:
     key = save_content(a=1)
-    run()
+    import_sessions()
     SessionStore(key).delete()
-    assert run()[0] == NOTHING | {"there_already": 1}
+    assert import_sessions()[0] == NOTHING | {"there_already": 1}
     assert moving_in.SessionStore(key).load() == {}
 
 
@@ -272,7 +260,7 @@ def test_session_that_went_back_is_taken_over_again_with_its_links(stack: Stack)
     assert moving_out.SessionStore(key)[USER_ID] == "7"
     for item_id in list(stack.items()):
         stack.delete_item(item_id)  # Their time is over.
-    assert run()[0]["imported"] == 1
+    assert import_sessions()[0]["imported"] == 1
     assert stored_item(key) == {USER_ID: "7", LINKS: [LINK]}
     assert ending.end_linked(services(), LINK) == 1
     assert stored_item(key) == {}
@@ -283,7 +271,7 @@ def test_session_with_invalid_links_stays_valid_and_is_reported(
 ) -> None:
     key, other = save_content(**{USER_ID: "7", LINKS: ["https://example.org/"]}), save_content(a=1)
     with caplog.at_level(logging.WARNING, "sessions_kms"):
-        assert run() == (NOTHING | {"imported": 2}, 0)
+        assert import_sessions() == (NOTHING | {"imported": 2}, 0)
     assert f"{id_of(key)[:8]}...: the value under '{LINKS}' is not a list" in caplog.text
     assert id_of(other)[:8] not in caplog.text
     save_changes(key, b=1)

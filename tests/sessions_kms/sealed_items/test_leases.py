@@ -1,6 +1,5 @@
 """Leases: one holder works, all get the result, and dead holders are replaced."""
 
-import threading
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.sealed_items import leases as module
 from sessions_kms.sealed_items.leases import CLOCK_DIFFERENCE, Claim, Leases
 from sessions_kms.testing.dynamodb import Handle, error
+from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.stacks import Stack
 
 SECRET = "s" * 32
@@ -152,10 +152,9 @@ def test_sealed_result_put_in_the_place_of_a_session_is_no_session(
 def test_of_many_threads_one_works_and_all_get_its_result(leases: Leases) -> None:
     worked: list[str] = []
     results: list[bytes] = []
-    barrier = threading.Barrier(8)
 
-    def ask(name: str) -> None:
-        barrier.wait()
+    def ask(number: int) -> None:
+        name = f"thread{number}"
         while True:
             claim = run_sync(leases.claim(SECRET, name, seconds=30))
             if claim.held:
@@ -165,11 +164,7 @@ def test_of_many_threads_one_works_and_all_get_its_result(leases: Leases) -> Non
                 results.append(claim.result)
                 return
 
-    threads = [threading.Thread(target=ask, args=(f"thread{number}",)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
+    together(8, ask)
     assert len(worked) == 1
     assert results == [RESULT] * 8
 

@@ -1,7 +1,6 @@
 """Requests that overlap: nothing lost, nothing resurrected."""
 
 import itertools
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
@@ -18,6 +17,7 @@ from sessions_kms.concurrency.write_queue import WriteQueues
 from sessions_kms.exceptions import InvalidRecord, SessionMoved, StoreUnavailable
 from sessions_kms.session.repository import SessionRepository
 from sessions_kms.signals import session_refused
+from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.memory_dynamodb import after
 from tests.sessions_kms.support.sessions import open_again, save_changes, save_session, stored_item
 from tests.sessions_kms.support.stacks import Stack, another_process, install
@@ -26,25 +26,9 @@ from tests.support.signals import record_signal
 
 
 def at_once(*calls: Callable[[], object]) -> list[BaseException | None]:
-    """Run calls in threads that start together; give what each raised."""
-    barrier = threading.Barrier(len(calls))
-    errors: list[BaseException | None] = [None] * len(calls)
-
-    def run(number: int, call: Callable[[], object]) -> None:
-        barrier.wait()
-        try:
-            call()
-        except BaseException as exc:  # noqa: BLE001 - handed to the test
-            errors[number] = exc
-
-    threads = [
-        threading.Thread(target=run, args=(number, call)) for number, call in enumerate(calls)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    return errors
+    """Run calls in threads that start together; return what each raised."""
+    outcomes = together(len(calls), lambda number: calls[number]())
+    return [each if isinstance(each, BaseException) else None for each in outcomes]
 
 
 def test_changes_of_two_requests_to_different_keys_are_both_kept(stack: Stack) -> None:

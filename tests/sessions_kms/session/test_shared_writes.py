@@ -316,18 +316,14 @@ def test_who_has_no_time_left_leaves_and_is_not_written(
 def test_request_waits_for_another_ones_write_on_its_own_account(gate: Gate) -> None:
     session = save_session()
     requests = writers(session, 2)
-    first = threading.Thread(target=requests[0].save)
-    gate.close()
-    first.start()
-    assert gate.entered.acquire(timeout=WITHIN)
+    first = Writers(gate, requests[:1])
     with deadline.request(2 * deadline.LEAST):
         with pytest.raises(StoreUnavailable):
             requests[1].save()
         left = deadline.budget_left()
     assert left is not None
     assert left <= deadline.LEAST
-    gate.open()
-    first.join(WITHIN)
+    assert first.finish() == ["ok"]
     assert stored_item(session) == {"key0": 0}
 
 

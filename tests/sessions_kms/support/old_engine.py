@@ -1,12 +1,15 @@
 """Django's database sessions, as in a project before it changes to our engine."""
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
 from typing import Any
 
 import pytest
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
+from django.core.management import call_command
 from django.db import connection
 from pytest_django import Settings
 
@@ -50,6 +53,16 @@ def save_content(**content: Any) -> str:
     session.update(content)
     session.save()
     return str(session.session_key)
+
+
+def import_sessions(*arguments: str) -> tuple[dict[str, Any], int]:
+    """Run the command; return what it printed as JSON, and its exit status."""
+    out, status = StringIO(), 0
+    try:
+        call_command("import_sessions", "--json", "--no-input", *arguments, stdout=out)
+    except SystemExit as exc:
+        status = int(exc.code or 0)
+    return json.loads(out.getvalue()), status
 
 
 def content(key: str) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from sessions_kms.format.record import SessionRecord
+from sessions_kms.storage.session_items import SessionItems
+from sessions_kms.storage.table import Table
 from sessions_kms.testing.dynamodb import Handle, error
 from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
 
@@ -13,14 +15,19 @@ TABLE = "sessions"
 
 
 class Recording:
-    """DynamoDB in memory; ``calls`` are the operations with their parameters, ``told`` the next
-    responses of an operation, before those of the table in memory.
+    """DynamoDB in memory, and the table and the sessions that call it.
+
+    ``calls`` are the operations with their parameters, ``told`` the next responses of an operation,
+    before those of the table in memory.
     """
 
     def __init__(self) -> None:
         self.memory = MemoryDynamoDB()
         self.told: dict[str, list[dict[str, Any]]] = {}
         self.calls: list[tuple[str, dict[str, Any]]] = []
+        client: Any = self
+        self.table = Table(client, name=TABLE)
+        self.records = SessionItems(self.table)
 
     def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
         def call(**asked: Any) -> dict[str, Any]:
