@@ -5,8 +5,7 @@ from collections.abc import Iterator
 import pytest
 from pytest_django import Settings
 
-from tests.oauth.support.grants import BACKEND, GrantWorld, people
-from tests.sessions_kms.support.stacks import install
+from tests.oauth.support.grants import BACKEND, GrantWorld, install_world, people
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +18,4 @@ def _person(settings: Settings) -> Iterator[None]:
 @pytest.fixture
 def one(_person: None) -> GrantWorld:
     """One process."""
-    made = GrantWorld()
-    install(made.world.processes[0])
-    return made
+    return install_world()

@@ -24,10 +24,9 @@ from sessions_kms.operations.ending import end_sessions_of
 from sessions_kms.operations.purging import Clearing
 from sessions_kms.sealed_items.tokens import NewToken, SealedToken, Tokens
 from sessions_kms.services import services
-from tests.oauth.support.grants import GrantWorld
+from tests.oauth.support.grants import GrantWorld, install_world
 from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.memory_dynamodb import after, refuse_write
-from tests.sessions_kms.support.stacks import install
 from tests.sessions_kms.support.wire import Killed, kill_after, lose_response, unreachable
 from tests.support.forking import in_child
 
@@ -102,12 +101,6 @@ def sealed_content(world: GrantWorld, token: str) -> dict[str, Any]:
     return content
 
 
-def world_with(**options: Any) -> GrantWorld:
-    made = GrantWorld(**options)
-    install(made.world.processes[0])
-    return made
-
-
 @pytest.fixture
 def client(one: GrantWorld) -> Client:
     return Client(one)
@@ -139,7 +132,7 @@ def _nothing_left_to_delete() -> Iterator[None]:
 @pytest.mark.parametrize("seed", range(4))
 def test_access_token_works_exactly_as_long_as_its_response_says(seed: int) -> None:
     """However the client calls, refreshes and repeats; but for the oldest of nine."""
-    client = Client(world_with(grant_timeout=30 * DAY))
+    client = Client(install_world(grant_timeout=30 * DAY))
     now, chance = client.world.clock, random.Random(seed)  # noqa: S311 - the same again
     promises = [(client.last, now() + client.last.expires_in)]
     for _ in range(60):
@@ -185,7 +178,7 @@ def test_remaining_lifetime_is_computed_after_a_slow_write(client: Client) -> No
 
 def test_repeated_response_of_an_expired_token_says_one_second() -> None:
     """Some clients take 0 for no end, and would call with it until they are refused."""
-    client = Client(world_with(lifetimes=Lifetimes(access_token_age=60, refresh_grace=300)))
+    client = Client(install_world(lifetimes=Lifetimes(access_token_age=60, refresh_grace=300)))
     client.refreshes()
     client.waits(200)
     assert client.repeats_its_refresh().expires_in == 1
@@ -193,7 +186,7 @@ def test_repeated_response_of_an_expired_token_says_one_second() -> None:
 
 def test_response_tells_when_the_grant_ends(settings: Settings) -> None:
     settings.SESSION_COOKIE_AGE = 5 * DAY
-    client = Client(world_with(grant_timeout=8 * DAY))
+    client = Client(install_world(grant_timeout=8 * DAY))
 
     def tell(pair: TokenResponse) -> tuple[int | None, int | None]:
         return pair.refresh_token_timeout, pair.authorization_expires_in
@@ -211,7 +204,7 @@ def test_refresh_token_works_as_long_as_its_response_says(
     settings: Settings, later: int, *, works: bool
 ) -> None:
     settings.SESSION_COOKIE_AGE = 2 * DAY
-    client = Client(world_with(grant_timeout=8 * DAY))
+    client = Client(install_world(grant_timeout=8 * DAY))
     assert client.last.refresh_token_timeout is not None
     client.waits(client.last.refresh_token_timeout + later)
     if works:

@@ -47,6 +47,9 @@ def members(url: str = URL, **more: Any) -> dict[str, Any]:
     return {"client_id": url, "client_name": "App", "redirect_uris": ["http://127.0.0.1/"]} | more
 
 
+NOT_A_NUMBER = good(members())[1].replace(b"{", b'{"x": NaN, ', 1)
+
+
 @pytest.fixture
 def site(
     internet: Internet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -166,7 +169,7 @@ def pad_document(size: int) -> tuple[int, bytes]:
         (200, b"<html>"),
         (200, b"null"),
         (200, b""),
-        (200, good(members())[1].replace(b"{", b'{"x": NaN, ', 1)),
+        (200, NOT_A_NUMBER),
         (200, good(members())[1].replace(b"{", b'{"redirect_uris": ["https://a.example/"], ', 1)),
         (200, good(members())[1].decode().encode("utf-16")),
         (200, b'{"x": ' + b"[" * 30 + b"]" * 30 + b", " + good(members())[1][1:]),
@@ -242,34 +245,32 @@ def test_document_is_cached_as_its_headers_say_within_bounds(
     assert len(asked) == 2
 
 
-def test_document_that_is_rejected_ends_the_one_that_was_cached() -> None:
-    bad = good(members())[1].replace(b"{", b'{"x": NaN, ', 1)
-    responses = iter(
-        [serve_document(), ProviderResponse(200, "application/json", bad), serve_document()]
-    )
+@pytest.mark.parametrize(
+    ("response", "error", "is_kept"),
+    [
+        pytest.param(
+            ProviderResponse(200, "application/json", NOT_A_NUMBER),
+            UnknownClient,
+            False,
+            id="rejected",
+        ),
+        pytest.param(ProviderResponse(500, "text/html", b""), DocumentUnavailable, True, id="500"),
+        pytest.param(ProviderResponse(503, "text/html", b""), DocumentUnavailable, True, id="503"),
+        pytest.param(ProviderResponse(429, "text/html", b""), DocumentUnavailable, True, id="429"),
+    ],
+)
+def test_cached_document_ends_if_the_next_is_rejected_and_not_if_the_site_is_unavailable(
+    response: ProviderResponse, error: type[Exception], *, is_kept: bool
+) -> None:
+    responses = iter([serve_document(), response, serve_document()])
     clock = FakeClock(1000.0)
     documents = DocumentFetcher(lambda _: next(responses), clock)
     fetch(documents)
     assert documents.cached(URL) is not None
     clock.advance(200)
-    with pytest.raises(UnknownClient):
+    with pytest.raises(error):
         documents.load_client(MADE, URL, "1", 100)
-    assert documents.cached(URL) is None
-    assert fetch(documents).name == "App"
-
-
-@pytest.mark.parametrize("status", [500, 503, 429])
-def test_unavailable_site_ends_nothing_and_is_retried(status: int) -> None:
-    responses = iter(
-        [serve_document(), ProviderResponse(status, "text/html", b""), serve_document()]
-    )
-    clock = FakeClock(1000.0)
-    documents = DocumentFetcher(lambda _: next(responses), clock)
-    fetch(documents)
-    clock.advance(200)
-    with pytest.raises(DocumentUnavailable):
-        documents.load_client(MADE, URL, "1", 100)
-    assert documents.cached(URL) is not None
+    assert (documents.cached(URL) is not None) is is_kept
     assert documents.load_client(MADE, URL, "1", 100).name == "App"
 
 

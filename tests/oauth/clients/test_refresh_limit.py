@@ -16,10 +16,9 @@ from oauth.clients.token_pair import (
     seconds_to_wait,
 )
 from sessions_kms.exceptions import StoreUnavailable
-from tests.oauth.support.grants import GrantWorld
+from tests.oauth.support.grants import GrantWorld, install_world
 from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.memory_dynamodb import refuse_write
-from tests.sessions_kms.support.stacks import install
 from tests.support.cases import each_case
 
 NOW = 1_800_000_000.25
@@ -123,8 +122,7 @@ def test_refresh_every_six_seconds_is_never_rejected(one: GrantWorld) -> None:
 
 
 def test_all_processes_count_together() -> None:
-    one = GrantWorld(processes=3)
-    install(one.world.processes[0])
+    one = install_world(processes=3)
     held = one.begin()
     for number in range(REFRESHES_MAX):
         one.grants = one.started(number % 3)
@@ -135,8 +133,7 @@ def test_all_processes_count_together() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_limit_allows_ten_in_any_minute_and_no_more(seed: int) -> None:
-    one = GrantWorld(grant_timeout=30 * 86_400)
-    install(one.world.processes[0])
+    one = install_world(grant_timeout=30 * 86_400)
     chance = random.Random(seed)  # noqa: S311 - what is wanted is the same again
     held, given = one.begin(), list[float]()
     for _ in range(80):

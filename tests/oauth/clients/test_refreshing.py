@@ -19,7 +19,7 @@ from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.operations.ending import end_before
 from sessions_kms.services import services
 from sessions_kms.testing.dynamodb import Handle
-from tests.oauth.support.grants import GrantWorld, PeopleInMemory
+from tests.oauth.support.grants import GrantWorld, PeopleInMemory, install_world
 from tests.sessions_kms.support.fakes import State
 from tests.sessions_kms.support.memory_dynamodb import after, refuse_write
 from tests.sessions_kms.support.stacks import install
@@ -121,8 +121,7 @@ def bury_for(days: float) -> tuple[GrantWorld, TokenResponse, TokenResponse]:
 
     It was refreshed all the time.
     """
-    one = GrantWorld(grant_timeout=90 * 86_400)
-    install(one.world.processes[0])
+    one = install_world(grant_timeout=90 * 86_400)
     first = one.begin()
     last = one.refresh(one.refresh(first.refresh_token).refresh_token)
     for _ in range(int(days * 4)):
@@ -400,8 +399,7 @@ def test_old_token_opens_no_successor(one: GrantWorld, second: TokenResponse) ->
 
 @pytest.mark.parametrize("grace", [0, 300])
 def test_grace_is_as_configured(grace: int) -> None:
-    made = GrantWorld(lifetimes=Lifetimes(refresh_grace=grace))
-    install(made.world.processes[0])
+    made = install_world(lifetimes=Lifetimes(refresh_grace=grace))
     first = made.begin()
     second = made.refresh(first.refresh_token)
     made.clock.advance(grace)

@@ -1,6 +1,5 @@
 """Authorization servers that mix themselves up with others, leave things out, or exaggerate."""
 
-import json
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -15,7 +14,7 @@ from oauth.exceptions import OAuthError
 from oauth.mcp.servers import find_server
 from oauth.tokens import vault
 from tests.oauth.support.connecting import Connecting, declare, query_of
-from tests.oauth.support.fake_provider import Response
+from tests.oauth.support.fake_provider import Response, json_response
 from tests.oauth.support.mcp_server import serving_mcp_with_issuer_elsewhere
 from tests.oauth.support.requests import get_token, request_of
 
@@ -203,9 +202,11 @@ ODD: dict[str, Callable[[], Response]] = {
     "html": lambda: (200, "text/html", CANARY.encode()),
     "null": lambda: (200, "application/json", b"null"),
     "no token": lambda: (200, "application/json", b"{}"),
-    "a token that is no text": lambda: _json({"access_token": {"a": CANARY}}),
-    "a token of another type": lambda: _json({"access_token": CANARY, "token_type": "DPoP"}),
-    "a token of 1 MB": lambda: _json({"access_token": "x" * 1_000_000}),
+    "a token that is no text": lambda: json_response({"access_token": {"a": CANARY}}),
+    "a token of another type": lambda: json_response(
+        {"access_token": CANARY, "token_type": "DPoP"}
+    ),
+    "a token of 1 MB": lambda: json_response({"access_token": "x" * 1_000_000}),
     "a redirect": lambda: (302, "http://127.0.0.1:1/" + CANARY, b""),
     "an error": lambda: (500, "text/plain", CANARY.encode()),
     "a rejection": lambda: (400, "application/json", b'{"error": "%s"}' % CANARY.encode()),
@@ -223,10 +224,6 @@ def test_odd_response_of_the_token_endpoint_is_an_error_page(
         assert CANARY.encode() not in page.content, what
         assert_nothing_connected(notes)
     assert CANARY not in caplog.text
-
-
-def _json(content: dict[str, Any]) -> Response:
-    return 200, "application/json", json.dumps(content).encode()
 
 
 def test_page_of_a_failure_leads_back_to_this_site_only(notes: Connecting) -> None:

@@ -15,6 +15,7 @@ from oauth.mcp.registrations import registration_for
 from oauth.mcp.stored_registrations import load_registrations
 from tests.oauth.support import fake_provider
 from tests.oauth.support.mcp_server import AuthorizationServer
+from tests.oauth.support.provider_failures import stall
 from tests.oauth.support.registering import CALLBACK
 from tests.oauth.support.worker import Worker
 from tests.sessions_kms.support.stacks import Stack, aws_stack, install, settings_of
@@ -59,13 +60,7 @@ def worker(servers: Stack, settings: Settings, tmp_path: Path) -> Iterator[Worke
 
 def begin_registration(idp: AuthorizationServer, worker: Worker) -> threading.Event:
     """Have a process register, which waits at the server for the event that is returned."""
-    begun, is_over = threading.Event(), threading.Event()
-
-    def stall() -> None:
-        begun.set()
-        is_over.wait(30)
-
-    idp.hooks["/register"] = stall
+    begun, is_over = stall(idp, "/register")
     worker.tell("register", issuer=idp.issuer)
     assert begun.wait(30)
     return is_over

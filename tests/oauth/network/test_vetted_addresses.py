@@ -99,8 +99,12 @@ def test_invalid_address_is_in_no_network(address: str) -> None:
         network_of(address)
 
 
-def get(url: str, *addresses: str, reach: Reach = PUBLIC) -> None:
+def get(url: str, *addresses: str, reach: Reach = PUBLIC, names: list[str] | None = None) -> None:
+    """Send a request to a host with these addresses; add the names that are looked up."""
+
     async def resolve(host: str) -> list[str]:
+        if names is not None:
+            names.append(host)
         return list(addresses)
 
     async def send() -> None:
@@ -130,19 +134,9 @@ def test_invalid_response_of_the_resolver_is_rejected() -> None:
 @pytest.mark.parametrize("host", ["xn--fa-hia.example", "faß.example"])
 def test_name_is_looked_up_in_the_encoding_of_idna_2008(host: str) -> None:
     """Python encodes names as IDNA 2003 does, which maps `ß` to `ss`, a different name."""
-    names = []
-
-    async def resolve(name: str) -> list[str]:
-        names.append(name)
-        return []
-
-    async def get() -> None:
-        transport = VettedTransport(PUBLIC, verify=ssl.create_default_context(), resolve=resolve)
-        async with httpx2.AsyncClient(transport=transport) as client:
-            await client.get(f"https://{host}/")
-
+    names: list[str] = []
     with pytest.raises(OSError, match="no address"):
-        asyncio.run(get())
+        get(f"https://{host}/", names=names)
     assert names == ["xn--fa-hia.example"]
 
 

@@ -15,7 +15,7 @@ from oauth.provider.config import find_provider
 from oauth.provider.metadata import GRANT_FETCH_PAUSE, METADATA_AGE, Metadata
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import configure, environment
-from tests.oauth.support.provider_failures import DISCOVERY, NONSENSE
+from tests.oauth.support.provider_failures import DISCOVERY, NONSENSE, stall
 from tests.sessions_kms.support.stacks import Stack
 
 
@@ -123,13 +123,7 @@ def test_nobody_waits_for_a_fetch_while_older_metadata_is_cached(
 ) -> None:
     found = metadata()
     store.clock.advance(METADATA_AGE)
-    asking, go_on = threading.Event(), threading.Event()
-
-    def hang() -> None:
-        asking.set()
-        go_on.wait(30)
-
-    corp.hooks[DISCOVERY] = hang
+    asking, go_on = stall(corp, DISCOVERY)
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(metadata)
         assert asking.wait(10)

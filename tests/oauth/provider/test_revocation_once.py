@@ -21,6 +21,7 @@ from tests.oauth.support.logout_fixtures import (
     wait_until_settled,
 )
 from tests.oauth.support.logout_provider import LogoutProvider
+from tests.oauth.support.provider_failures import stall
 from tests.oauth.support.requests import stored_tokens
 from tests.sessions_kms.support.stacks import Stack, install
 
@@ -63,13 +64,7 @@ def test_refresh_under_way_at_the_sign_out_leaves_no_live_grant(
     idp: LogoutProvider, at_idp: Visitor
 ) -> None:
     held = stored_tokens(at_idp)
-    asked, may_response = threading.Event(), threading.Event()
-
-    def slow() -> None:
-        asked.set()
-        assert may_response.wait(10)
-
-    idp.hooks["/token"] = slow
+    asked, may_response = stall(idp, "/token")
     found: list[TokenSet] = []
     refreshing = threading.Thread(target=lambda: found.append(refresh_tokens(at_idp, held)))
     refreshing.start()

@@ -97,7 +97,7 @@ class FakeProvider:
         if path in self.failing:
             return self.failing[path]()
         routes: dict[str, Callable[[], Response]] = {
-            "/.well-known/openid-configuration": lambda: _json(self.metadata()),
+            "/.well-known/openid-configuration": lambda: json_response(self.metadata()),
             "/authorize": lambda: self.authorize(parameters),
             "/token": lambda: self._token(parameters, authorization),
             "/userinfo": lambda: self._userinfo(authorization),
@@ -158,7 +158,7 @@ class FakeProvider:
         self.pushes.append(form)
         reference = f"urn:ietf:params:oauth:request_uri:{self._secret()}"
         self.pushed[reference] = {"client_id": self.client_id} | form
-        return _json({"request_uri": reference, "expires_in": 60}, 201)
+        return json_response({"request_uri": reference, "expires_in": 60}, 201)
 
     def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Response:
         if not self._authenticated(form, authorization):
@@ -173,7 +173,7 @@ class FakeProvider:
             response.pop("refresh_token", None)
         if github:
             return 200, "application/x-www-form-urlencoded", urlencode(response).encode()
-        return _json(response)
+        return json_response(response)
 
     def _may_exchange(self, form: dict[str, str], asked: dict[str, str]) -> bool:
         challenge = base64.urlsafe_b64encode(
@@ -258,14 +258,14 @@ class FakeProvider:
         except Refused as exc:
             if refusal == 401:
                 request.more["WWW-Authenticate"] = f'DPoP error="{exc.error}"'
-            return _json({"error": exc.error}, refusal)
+            return json_response({"error": exc.error}, refusal)
         return response(jkt)
 
     def userinfo(self, authorization: str) -> Response:
         person = self.people_of_tokens.get(authorization.partition(" ")[2])
         if person is None:
             return 401, "text/plain", b""
-        return _json(person | self.more_of_userinfo)
+        return json_response(person | self.more_of_userinfo)
 
     def respond_at(self, path: str, parameters: dict[str, str], authorization: str) -> Response:
         """Respond at other URLs; subclasses override it."""
@@ -301,7 +301,7 @@ class FakeProvider:
         return secret
 
 
-def _json(data: Any, status: int = 200) -> Response:
+def json_response(data: Any, status: int = 200) -> Response:
     return status, JSON, json.dumps(data).encode()
 
 

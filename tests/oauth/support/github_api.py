@@ -6,11 +6,10 @@ https://docs.github.com/en/rest/teams/members
 https://docs.github.com/en/organizations/managing-oauth-access-to-your-organizations-data
 """
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.oauth.support.fake_provider import FakeProvider, Response
+from tests.oauth.support.fake_provider import FakeProvider, Response, json_response
 
 RESTRICTED = {
     "message": "Although you appear to have the correct authorization credentials, the `acme` "
@@ -35,9 +34,9 @@ class GitHubApi:
         self.asked.append(path)
         kind, _, token = authorization.partition(" ")
         if kind != "Bearer" or token not in self.provider.people_of_tokens:
-            return _json(401, {"message": "Bad credentials"})
+            return json_response({"message": "Bad credentials"}, 401)
         if self.limited:
-            return _json(403, {"message": "API rate limit exceeded for user ID 77."})
+            return json_response({"message": "API rate limit exceeded for user ID 77."}, 403)
         if path == "/user/emails":
             return self._emails(parameters)
         match path.strip("/").split("/"):
@@ -45,23 +44,23 @@ class GitHubApi:
                 return self._membership(organisation, organisation)
             case ["orgs", organisation, "teams", team, "memberships", "ada"]:
                 return self._membership(organisation, f"{organisation}/{team}")
-        return _json(404, {"message": "Not Found"})
+        return json_response({"message": "Not Found"}, 404)
 
     def _emails(self, parameters: dict[str, str]) -> Response:
         if "user:email" not in self._scopes():
-            return _json(404, {"message": "Not Found"})
+            return json_response({"message": "Not Found"}, 404)
         size = min(int(parameters.get("per_page", 30)), 100)
         start = (int(parameters.get("page", 1)) - 1) * size
-        return _json(200, self.emails[start : start + size])
+        return json_response(self.emails[start : start + size])
 
     def _membership(self, organisation: str, group: str) -> Response:
         if "read:org" not in self._scopes():
-            return _json(403, {"message": "You need at least read:org scope."})
+            return json_response({"message": "You need at least read:org scope."}, 403)
         if organisation in self.restricted:
-            return _json(403, RESTRICTED)
+            return json_response(RESTRICTED, 403)
         if group not in self.states:
-            return _json(404, {"message": "Not Found"})
-        return _json(200, {"state": self.states[group], "role": "member"})
+            return json_response({"message": "Not Found"}, 404)
+        return json_response({"state": self.states[group], "role": "member"})
 
     def _scopes(self) -> list[str]:
         return self.provider.authorizations[-1].get("scope", "").split()
@@ -69,7 +68,3 @@ class GitHubApi:
 
 def mail(address: str, *, verified: bool = True) -> dict[str, Any]:
     return {"email": address, "primary": False, "verified": verified, "visibility": None}
-
-
-def _json(status: int, content: Any) -> Response:
-    return status, "application/json", json.dumps(content).encode()

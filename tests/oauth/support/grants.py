@@ -20,6 +20,7 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.grant_store import GrantStore
 from sessions_kms.services import id_of
 from tests.sessions_kms.model.world import World
+from tests.sessions_kms.support.stacks import install
 
 BACKEND = "tests.oauth.support.grants.PeopleInMemory"
 VERIFIER = "v" * 43
@@ -146,6 +147,13 @@ class GrantWorld:
             item_id.partition("#")[0] if "#" in item_id else "session" for item_id in self.items
         )
         return sorted(word for word in words if word != "data-key")
+
+
+def install_world(**options: Any) -> GrantWorld:
+    """Return a world whose process is this one."""
+    world = GrantWorld(**options)
+    install(world.world.processes[0])
+    return world
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """A provider that vouches for clients by ID-JAG, with `joserfc`; its id tokens last two minutes."""
 
-import json
 import secrets
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +8,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from tests.oauth.support.fake_provider import FakeProvider, Response
+from tests.oauth.support.fake_provider import FakeProvider, Response, json_response
 
 ABSENT: Any = object()  # as a claim: omit it
 ID_JAG = "urn:ietf:params:oauth:token-type:id-jag"
@@ -47,14 +46,14 @@ class IdJagProvider(FakeProvider):
         if path != "/jwks":
             return super().respond_at(path, parameters, authorization)
         self.key_fetches += 1
-        return _json(200, {"keys": [self.key.as_dict(private=False)]})
+        return json_response({"keys": [self.key.as_dict(private=False)]})
 
     def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Response:
         if form.get("grant_type") != EXCHANGE:
             self.request.is_refresh = form.get("grant_type") == "refresh_token"
             return super().token(form, authorization, github=github)
         if not self._authenticated(form, authorization):
-            return _json(401, {"error": "invalid_client"})
+            return json_response({"error": "invalid_client"}, 401)
         return self.exchange(form)
 
     def exchange(self, form: dict[str, str]) -> Response:
@@ -63,15 +62,15 @@ class IdJagProvider(FakeProvider):
         try:
             subject = jwt.decode(form["subject_token"], self.key).claims
         except (JoseError, KeyError, ValueError):
-            return _json(400, {"error": "invalid_request"})
+            return json_response({"error": "invalid_request"}, 400)
         is_current = subject["exp"] > self.clock() and subject["aud"] == self.client_id
         if not is_current or form.get("requested_token_type") != ID_JAG:
-            return _json(400, {"error": "invalid_grant"})
+            return json_response({"error": "invalid_grant"}, 400)
         claims = {name: form.get(name, ABSENT) for name in ("resource", "scope")}
         name = self.client_names.get(self.client_id, self.client_id)
         assertion = self.assertion(aud=form["audience"], client_id=name, **claims)
         response = {"issued_token_type": ID_JAG, "access_token": assertion, "token_type": "N_A"}
-        return _json(200, response | {"expires_in": ASSERTION_AGE})
+        return json_response(response | {"expires_in": ASSERTION_AGE})
 
     def assertion(
         self, header: dict[str, Any] | None = None, key: ECKey | None = None, **claims: Any
@@ -103,7 +102,3 @@ class IdJagProvider(FakeProvider):
 
 def _without_absent(members: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not ABSENT}
-
-
-def _json(status: int, document: dict[str, Any]) -> Response:
-    return status, "application/json", json.dumps(document).encode()

@@ -1,9 +1,10 @@
 """Responses of a provider that is down or sends nonsense."""
 
 from collections.abc import Callable
+from threading import Event
 from typing import Any
 
-from tests.oauth.support.fake_provider import Response
+from tests.oauth.support.fake_provider import FakeProvider, Response
 
 CANARY = "canary-in-the-body-of-the-answer"
 
@@ -14,6 +15,18 @@ def respond_with(
     status: int, body: bytes, kind: str = "application/json"
 ) -> Callable[[], Response]:
     return lambda: (status, kind, body)
+
+
+def stall(provider: FakeProvider, path: str) -> tuple[Event, Event]:
+    """Have requests to a path set the first event, and wait for the second."""
+    is_reached, may_continue = Event(), Event()
+
+    def wait() -> None:
+        is_reached.set()
+        assert may_continue.wait(30)
+
+    provider.hooks[path] = wait
+    return is_reached, may_continue
 
 
 def assert_provider_is_down(response: Any) -> None:

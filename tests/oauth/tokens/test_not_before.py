@@ -73,21 +73,13 @@ def test_new_consent_after_the_end_is_valid(
     assert get_token(signed_in) == stored_tokens(signed_in)
 
 
+@pytest.mark.parametrize("process", ["connect", "login"])
 def test_new_consent_without_refresh_token_does_not_keep_the_ended_one(
-    corp: FakeProvider, signed_in: Visitor, store: Stack
+    corp: FakeProvider, signed_in: Visitor, store: Stack, process: str
 ) -> None:
     end_grants(store)
     corp.gives_refresh_token = False
-    signed_in.connect(corp, "corp")
-    assert get_token(signed_in).refresh_token is None
-
-
-def test_new_sign_in_of_the_same_person_does_not_keep_the_ended_one(
-    corp: FakeProvider, signed_in: Visitor, store: Stack
-) -> None:
-    end_grants(store)
-    corp.gives_refresh_token = False
-    signed_in.sign_in(corp)
+    signed_in.sign_in(corp, process=process)
     assert get_token(signed_in).refresh_token is None
 
 

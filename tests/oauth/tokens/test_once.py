@@ -26,7 +26,7 @@ from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import services
 from tests.oauth.support.fake_provider import FakeProvider, Response
 from tests.oauth.support.fixtures import BOB, Visitor
-from tests.oauth.support.provider_failures import NONSENSE, respond_with
+from tests.oauth.support.provider_failures import NONSENSE, respond_with, stall
 from tests.oauth.support.requests import (
     Successor,
     get_token,
@@ -128,24 +128,12 @@ def test_failure_is_shared(
     assert len(asked) == 1
 
 
-def stall_token_endpoint(corp: FakeProvider) -> tuple[threading.Event, threading.Event]:
-    """Let refreshes wait for the second event, after setting the first."""
-    asked, go_on = threading.Event(), threading.Event()
-
-    def stall() -> None:
-        asked.set()
-        assert go_on.wait(30)
-
-    corp.hooks["/token"] = stall
-    return asked, go_on
-
-
 def test_valid_token_is_returned_while_another_request_refreshes(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
     before = stored_tokens(signed_in)
     store.clock.now = (before.expires_at or 0) - 30
-    asked, go_on = stall_token_endpoint(corp)
+    asked, go_on = stall(corp, "/token")
     with ThreadPoolExecutor(1) as pool:
         winner = pool.submit(get_token, signed_in)
         assert asked.wait(30)
@@ -164,7 +152,7 @@ def test_valid_token_is_returned_while_a_task_of_the_same_loop_refreshes(
 ) -> None:
     before = stored_tokens(signed_in)
     store.clock.now = (before.expires_at or 0) - 30
-    asked, go_on = stall_token_endpoint(corp)
+    asked, go_on = stall(corp, "/token")
 
     async def ask_beside_a_refresh() -> tuple[TokenSet, TokenSet]:
         refreshing = asyncio.ensure_future(oauth.aget_token(request_of(signed_in), "corp"))
@@ -190,11 +178,7 @@ def test_sync_call_in_an_event_loop_is_an_error(expired: Visitor) -> None:
 
 def test_refresh_of_a_cancelled_request_is_finished(corp: FakeProvider, expired: Visitor) -> None:
     request = request_of(expired)
-    asked, go_on = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        asked.set()
-        assert go_on.wait(30)
+    asked, go_on = stall(corp, "/token")
 
     async def ask_and_leave() -> None:
         task = asyncio.ensure_future(oauth.aget_token(request, "corp"))
@@ -207,7 +191,6 @@ def test_refresh_of_a_cancelled_request_is_finished(corp: FakeProvider, expired:
             while refresh_queue._refreshes:  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.001)
 
-    corp.hooks["/token"] = hold
     asyncio.run(ask_and_leave())
     assert stored_tokens(expired).refresh_token in corp.refresh_tokens
     assert len(corp.refreshes) == 1

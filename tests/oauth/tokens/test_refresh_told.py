@@ -1,7 +1,6 @@
 """The signals and metrics of refreshes."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
@@ -15,18 +14,7 @@ from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.requests import assert_no_token, get_token
 from tests.sessions_kms.support.stacks import Stack
-
-
-@pytest.fixture
-def told() -> Iterator[list[dict[str, Any]]]:
-    found: list[dict[str, Any]] = []
-
-    def receive(signal: object, sender: object, **details: Any) -> None:
-        found.append(details)
-
-    token_refreshed.connect(receive)
-    yield found
-    token_refreshed.disconnect(receive)
+from tests.support.signals import record_signal
 
 
 @pytest.fixture
@@ -42,15 +30,18 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemoryMetricReader]:
 
 
 def test_refresh_sends_one_signal_with_the_short_session_id(
-    corp: FakeProvider, signed_in: Visitor, store: Stack, told: list[dict[str, Any]]
+    signed_in: Visitor, store: Stack
 ) -> None:
-    get_token(signed_in)
-    assert told == []
-    store.clock.advance(4000)
-    get_token(signed_in)
-    get_token(signed_in)
+    with record_signal(token_refreshed) as received:
+        get_token(signed_in)
+        assert received == []
+        store.clock.advance(4000)
+        get_token(signed_in)
+        get_token(signed_in)
+    [details] = received
     key = signed_in.session.session_key or ""
-    assert told == [{"provider": "corp", "session": id_of(key)[:8]}]
+    assert (details["provider"], details["session"]) == ("corp", id_of(key)[:8])
+    assert details.keys() == {"signal", "sender", "provider", "session"}
 
 
 def test_refreshes_are_measured_by_provider_and_outcome(

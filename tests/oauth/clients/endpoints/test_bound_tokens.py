@@ -384,11 +384,7 @@ def test_proof_is_valid_for_five_minutes_either_way(
     app: BoundApp, consent: Callable[[], str]
 ) -> None:
     key, now = make_key(), int(services_clock())
-    tokens = begin(
-        app,
-        consent(),
-        key,
-    )
+    tokens = begin(app, consent(), key)
     for late in (301, -302):
         response = with_proof(app, key, iat=now + late).refresh(tokens["refresh_token"])
         assert error_of(response) == "invalid_dpop_proof"

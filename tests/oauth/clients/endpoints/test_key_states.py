@@ -19,18 +19,13 @@ ONLY_NEW = KeyProcess(NEW, started=5000)
 
 
 @pytest.fixture
-def corp_ada(corp: FakeProvider, server: object) -> Visitor:
+def code(app: App, corp: FakeProvider) -> str:
+    """Have a client allowed by a process that has the new key."""
     visitor = Visitor()
     SWAPPED.does(partial(visitor.sign_in, corp), at=150)
-    return visitor
-
-
-@pytest.fixture
-def code(corp_ada: Visitor, app: App, corp: FakeProvider) -> str:
-    """Have a client allowed by a process that has the new key."""
     app.register()
     with SWAPPED.serving(at=200):
-        return WayBack.of(allow(corp_ada, app, corp)).response["code"]
+        return WayBack.of(allow(visitor, app, corp)).response["code"]
 
 
 def assert_not_now(response: Any) -> None:

@@ -3,7 +3,6 @@
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from allauth.socialaccount.models import SocialAccount
 from tests.oauth.clients.support.app import ISSUER, RESOURCE
 from tests.oauth.clients.support.asserting import PUBLIC_ID, SECRET, AssertingClient
 from tests.oauth.support.id_jag_provider import ABSENT, IdJagProvider, new_key
+from tests.oauth.support.provider_failures import stall
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.cases import each_case
 from tests.support.waiting import wait_until
@@ -228,13 +228,7 @@ def test_wrong_assertion_of_the_right_client_is_rejected_before_its_secret_is_co
 def test_assertions_that_wait_for_a_slow_provider_leave_room_for_other_clients(
     tool: AssertingClient, corp: IdJagProvider
 ) -> None:
-    reached, released = Event(), Event()
-
-    def wait() -> None:
-        reached.set()
-        released.wait(20)
-
-    corp.hooks["/jwks"] = wait
+    reached, released = stall(corp, "/jwks")
     forged = [tool.assertion(key=new_key()) for _ in range(24)]
     with ThreadPoolExecutor(24) as pool:
         waiting = [pool.submit(tool.present, each) for each in forged]

@@ -122,7 +122,7 @@ def test_loser_of_a_race_leaves_no_grant(tool: AssertingClient, store: Stack) ->
     assert tool.present(assertion).json()["error"] == "invalid_grant"
     assert statuses == [200]
     assert len(sessions(store)) == 1
-    [shown] = run_sync(live_grants.list_asserted_grants(services(), user_id()))
+    [shown] = list_grants()
     assert len(shown.ids) == 1
 
 
@@ -222,10 +222,9 @@ def test_grants_do_not_count_among_the_fifty(
 ) -> None:
     monkeypatch.setattr(live_grants, "LIVE_MAX", 2)
     tokens = [tool.get_token() for _ in range(4)]
-    user_id = str(User.objects.get().pk)
-    assert live_grants.make_room(services(), user_id) == []
+    assert live_grants.make_room(services(), user_id()) == []
     assert all(open_session(each) is not None for each in tokens)
-    assert run_sync(live_grants.list_grants(services(), user_id)) == []
+    assert run_sync(live_grants.list_grants(services(), user_id())) == []
 
 
 def test_eleventh_request_within_a_minute_gets_503_and_uses_up_nothing(
@@ -262,6 +261,10 @@ def user_id() -> str:
     return str(User.objects.get().pk)
 
 
+def list_grants() -> list[live_grants.LiveGrant]:
+    return run_sync(live_grants.list_asserted_grants(services(), user_id()))
+
+
 def end_user(tool: AssertingClient, token: str) -> None:
     call_command("end_sessions", user=user_id(), no_input=True, stdout=StringIO())
 
@@ -273,7 +276,7 @@ def revoke(tool: AssertingClient, token: str) -> None:
 
 def end_in_list(tool: AssertingClient, token: str) -> None:
     tool.get_token()
-    [shown] = run_sync(live_grants.list_asserted_grants(services(), user_id()))
+    [shown] = list_grants()
     assert len(shown.ids) == 2
     assert shown.labels.asserted_by == "corp"
     ended = live_grants.end_grant(services(), shown.row.id, user_id=user_id())
@@ -307,8 +310,7 @@ def test_what_ends_other_grants_ends_these(
 
 def test_user_cannot_end_another_users(tool: AssertingClient) -> None:
     token = tool.get_token()
-    owner = user_id()
-    [shown] = run_sync(live_grants.list_asserted_grants(services(), owner))
+    [shown] = list_grants()
     assert live_grants.end_grant(services(), shown.row.id, user_id="999") is None
     assert open_session(token) is not None
 
@@ -398,13 +400,10 @@ def test_grants_are_listed_and_ended_beside_any_number_of_young_sessions(
     for _ in range(10):
         saved_id(user_id())
 
-    def list_all() -> list[live_grants.LiveGrant]:
-        return run_sync(live_grants.list_asserted_grants(services(), user_id()))
-
-    assert read_sessions(store, list_all) == 5
-    assert [len(each.ids) for each in list_all()] == [4, 1]
+    assert read_sessions(store, list_grants) == 5
+    assert [len(each.ids) for each in list_grants()] == [4, 1]
     monkeypatch.setattr(live_grants, "LISTED_MAX", 2)
-    assert live_grants.end_grant(services(), list_all()[0].row.id, user_id=user_id()) is not None
+    assert live_grants.end_grant(services(), list_grants()[0].row.id, user_id=user_id()) is not None
     assert not any(open_session(each, "files") for each in others)
     assert open_session(token) is not None
     others = [tool.get_token(resource=FILES) for _ in range(4)]
@@ -426,7 +425,7 @@ def test_grants_that_a_client_begins_and_ends_hide_no_other(
             token = tool.get_token()
             if end is not None:
                 end(tool, token)
-        shown = run_sync(live_grants.list_asserted_grants(services(), user_id()))
+        shown = list_grants()
         assert len(shown) == (2 if end is None else 1)
     assert open_session(other) is not None
 
