@@ -10,6 +10,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.conf import Config
 from sessions_kms.services import Services
 from tests.scale.metering import Counts, MeteredDynamoDB, MeteredKMS
+from tests.sessions_kms.support.sessions import save_session
 from tests.support.clock import FakeClock
 
 HOUR, DAY = 3_600, 86_400
@@ -109,9 +110,7 @@ def _sign_in(person: int, former: str | None) -> str:
     """Sign a person in as the gateway does: a session of the flow, whose key changes at its end."""
     if former is not None:
         SessionStore(former).flush()
-    flow = SessionStore()
-    flow["flow"] = secrets.token_hex(100)
-    flow.save()
+    flow = save_session(flow=secrets.token_hex(100))
     session = SessionStore(flow.session_key)
     del session["flow"]
     session.update({"_auth_user_id": str(person), "tokens": TOKENS, "_about": {"browser": "x"}})

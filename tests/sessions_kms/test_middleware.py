@@ -55,6 +55,14 @@ def site(settings: Settings, fake: Stack) -> None:
     templates(settings, TEMPLATES)
 
 
+@pytest.fixture
+def key_in_outage(fake: Stack) -> str:
+    """Return the key of a session in a store that cannot be used from now on."""
+    key = saved_key(name="old")
+    fake.dynamodb.unavailable = True
+    return key
+
+
 def templates(settings: Settings, sources: dict[str, str]) -> None:
     context_processors = [
         "django.template.context_processors.request",
@@ -192,25 +200,19 @@ def test_session_ended_meanwhile_stays_400(ask: Ask, fake: Stack) -> None:
 
 
 @pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
-def test_page_without_a_session_works_in_an_outage(
-    ask: Ask, fake: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    key = saved_key(name="old")
-    monkeypatch.setattr(fake.dynamodb, "unavailable", True)
-    assert ask("/anonymous/", key).content == b"anonymous"
+def test_page_without_a_session_works_in_an_outage(ask: Ask, key_in_outage: str) -> None:
+    assert ask("/anonymous/", key_in_outage).content == b"anonymous"
 
 
 @pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
 @pytest.mark.parametrize("path", ["/read/", "/anonymous/"])
 def test_page_of_the_project_is_shown(
-    ask: Ask, path: str, settings: Settings, fake: Stack, monkeypatch: pytest.MonkeyPatch
+    ask: Ask, key_in_outage: str, path: str, settings: Settings
 ) -> None:
     settings.MIDDLEWARE = [OURS, SESSION, AUTH, f"{SITES}.middlewares.reads_before"]
     # A page that looks at its context must not ask the store again.
     templates(settings, {"503.html": "<p>Back soon{{ user }}{{ request }}</p>"})
-    key = saved_key(name="old")
-    monkeypatch.setattr(fake.dynamodb, "unavailable", True)
-    response = ask(path, key)
+    response = ask(path, key_in_outage)
     assert (response.status_code, response["Retry-After"]) == (503, str(RETRY_AFTER))
     assert response.content == b"<p>Back soon</p>"
     assert response["Content-Type"] == "text/html; charset=utf-8"
@@ -219,8 +221,8 @@ def test_page_of_the_project_is_shown(
 @pytest.mark.parametrize("where", ["template", "middleware after the view", "async view"])
 def test_refused_request_has_a_line_of_its_own_and_no_traceback(
     where: str,
+    key_in_outage: str,
     settings: Settings,
-    fake: Stack,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -229,10 +231,8 @@ def test_refused_request_has_a_line_of_its_own_and_no_traceback(
     known = {TableUnavailable: Outage(logging.getLogger("tests.outage"), "table", "The table")}
     monkeypatch.setattr(outages, "OUTAGES", known)
     caplog.set_level(logging.ERROR, logger=LINES)  # the gateway silences it
-    key = saved_key(name="old")
-    monkeypatch.setattr(fake.dynamodb, "unavailable", True)
     for ask in (ask_wsgi, ask_asgi):
-        assert_unavailable(ask(path, key))
+        assert_unavailable(ask(path, key_in_outage))
     told = [record for record in caplog.records if record.name != "asyncio"]
     assert [record.name for record in told if record.name == "tests.outage"] == ["tests.outage"]
     lines = [record for record in told if record.name != "tests.outage"]
@@ -255,15 +255,11 @@ def test_line_of_a_refused_request_has_its_path_escaped(
 
 
 @pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
-def test_request_finishes_once(
-    ask: Ask, settings: Settings, fake: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_request_finishes_once(ask: Ask, key_in_outage: str, settings: Settings) -> None:
     """Django closes database connections then, which outer middlewares may still use."""
     settings.MIDDLEWARE = [OURS, SESSION, f"{SITES}.middlewares.reads_after"]
-    key = saved_key(name="old")
-    monkeypatch.setattr(fake.dynamodb, "unavailable", True)
     with record_signal(request_finished) as finished:
-        assert_unavailable(ask("/anonymous/", key))
+        assert_unavailable(ask("/anonymous/", key_in_outage))
     assert len(finished) == 1
 
 
@@ -286,16 +282,10 @@ def consume_asgi(response: Any) -> bytes:
     [(ask_wsgi, "/stream/", consume_wsgi), (ask_asgi, "/async-stream/", consume_asgi)],
 )
 def test_stream_that_first_reads_in_its_body_fails_there(
-    ask: Ask,
-    path: str,
-    consume: Callable[[Any], bytes],
-    fake: Stack,
-    monkeypatch: pytest.MonkeyPatch,
+    ask: Ask, key_in_outage: str, path: str, consume: Callable[[Any], bytes]
 ) -> None:
     """The status is out before a stream's first byte: it must read its session before."""
-    key = saved_key(name="old")
-    monkeypatch.setattr(fake.dynamodb, "unavailable", True)
-    response = ask(path, key)
+    response = ask(path, key_in_outage)
     assert (response.status_code, len(response.cookies)) == (200, 0)
     with pytest.raises(StoreUnavailable):
         consume(response)
@@ -303,12 +293,10 @@ def test_stream_that_first_reads_in_its_body_fails_there(
 
 @pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
 def test_template_operator_swallows_the_error_and_the_cookie_is_kept(
-    ask: Ask, fake: Stack, monkeypatch: pytest.MonkeyPatch
+    ask: Ask, key_in_outage: str
 ) -> None:
     """Django's `and`, `or`, `not` in a template take any error for False."""
-    key = saved_key(name="old")
-    monkeypatch.setattr(fake.dynamodb, "unavailable", True)
-    response = ask("/template/and/", key)
+    response = ask("/template/and/", key_in_outage)
     assert (response.content, len(response.cookies)) == (b"out", 0)
 
 
@@ -377,16 +365,14 @@ def test_real_server_answers_503_and_recovers(
 # Django leaves the request's body open when a stream breaks; the collector closes it.
 @pytest.mark.filterwarnings("ignore:Unclosed file:ResourceWarning")
 def test_stream_broken_by_an_outage_is_visibly_incomplete(
-    fake: Stack, monkeypatch: pytest.MonkeyPatch
+    key_in_outage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A captured record would keep the traceback, and with it the body, beyond this test.
     monkeypatch.setattr(logging.getLogger("uvicorn.error"), "disabled", True)
-    key = saved_key(name="old")
-    monkeypatch.setattr(fake.dynamodb, "unavailable", True)
     with serving.wsgi() as port:  # wsgiref sends its status with the first byte.
-        assert get(port, "/stream/", key)[0].status == 500
+        assert get(port, "/stream/", key_in_outage)[0].status == 500
     with serving.asgi() as port, pytest.raises(IncompleteRead):
-        get(port, "/async-stream/", key)
+        get(port, "/async-stream/", key_in_outage)
     gc.collect()
 
 

@@ -14,7 +14,7 @@ from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.grant_store import GrantStore
 from sessions_kms.services import id_of
 from sessions_kms.session import repository
-from tests.sessions_kms.support.sessions import save_changes
+from tests.sessions_kms.support.sessions import save_changes, save_session
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.signals import connect_receiver
 
@@ -48,9 +48,7 @@ def short(session: SessionStore) -> str:
 
 
 def test_life_of_a_session_sends_signals(stack: Stack, received: Received) -> None:
-    session = SessionStore()
-    session[USER_ID] = "7"
-    session.save()
+    session = save_session("7")
     first = short(session)
     session.cycle_key()
     second = short(session)
@@ -63,9 +61,7 @@ def test_life_of_a_session_sends_signals(stack: Stack, received: Received) -> No
 
 
 def test_signals_of_an_anonymous_session_have_no_user(fake: Stack, received: Received) -> None:
-    session = SessionStore()
-    session["a"] = 1
-    session.save()
+    session = save_session(a=1)
     assert received == [("session_created", {"session": short(session), "user_id": None})]
 
 

@@ -171,30 +171,19 @@ def _good() -> Iterator[tuple[str, Opened]]:
     ):
         expected = {"outcome": "token", "content": content}
         yield name, Opened(description=description, item=seal(content), expected=expected)
-    yield (
-        "answer",
-        Opened(
-            description="What was answered for a token.",
-            item=answer(),
-            expected={"outcome": "answer", "content": ANSWER},
-        ),
-    )
-    yield (
-        "answer_bound",
-        Opened(
-            description="What was answered with tokens that are bound to a key.",
-            item=answer(ANSWER | {"jkt": JKT}),
-            expected={"outcome": "answer", "content": ANSWER | {"jkt": JKT}},
-        ),
-    )
-    yield (
-        "tombstone",
-        Opened(
-            description="A token that was spent, and whose successor was.",
-            item=tombstone(),
-            expected={"outcome": "tombstone", "session": SESSION, "spentAt": case.NOW - 600},
-        ),
-    )
+    bound = ANSWER | {"jkt": JKT}
+    spent = {"outcome": "tombstone", "session": SESSION, "spentAt": case.NOW - 600}
+    with_keys = "What was answered with tokens that are bound to a key."
+    for name, description, item, outcome in (
+        ("answer", "What was answered for a token.", answer(), _answered(ANSWER)),
+        ("answer_bound", with_keys, answer(bound), _answered(bound)),
+        ("tombstone", "A token that was spent, and whose successor was.", tombstone(), spent),
+    ):
+        yield name, Opened(description=description, item=item, expected=outcome)
+
+
+def _answered(content: Any) -> dict[str, Any]:
+    return {"outcome": "answer", "content": content}
 
 
 def _of_codes() -> Iterator[tuple[str, Opened]]:
@@ -206,7 +195,7 @@ def _of_codes() -> Iterator[tuple[str, Opened]]:
         ("_of_another_verifier", "Opened with another one.", right, VERIFIER[::-1]),
         ("_under_the_code_alone", "Sealed without one.", answer(CODE_ANSWER, of=CODE), VERIFIER),
     ):
-        expected = NONE if name else {"outcome": "answer", "content": CODE_ANSWER}
+        expected = NONE if name else _answered(CODE_ANSWER)
         made = Opened(
             description=description, item=item, expected=expected, token=CODE, verifier=verifier
         )

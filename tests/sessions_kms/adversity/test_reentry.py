@@ -15,6 +15,7 @@ from sessions_kms.concurrency.waits import ErrorCheckingLock
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.services import id_of
 from tests.sessions_kms.support.fakes import State
+from tests.sessions_kms.support.sessions import saved_key
 from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.stepping import WITHIN, in_time
 
@@ -54,10 +55,7 @@ def refuse_cold(fake: Stack) -> None:
 
 @pytest.fixture
 def key(fake: Stack) -> str:
-    session = SessionStore()
-    session["a"] = 1
-    session.save()
-    return str(session.session_key)
+    return saved_key(a=1)
 
 
 def test_handler_of_a_refused_record_does_not_hang(fake: Stack, key: str) -> None:

@@ -23,7 +23,7 @@ from sessions_kms.services import id_of
 from sessions_kms.storage.suspect_responses import A_SECOND, KNOWN_FOR, ConfirmationLimit
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.exchange_proxy import ExchangeProxy, running_exchange_proxy
-from tests.sessions_kms.support.sessions import save_changes, saved_key
+from tests.sessions_kms.support.sessions import save_changes, save_session, saved_key
 from tests.sessions_kms.support.stacks import Stack, install
 from tests.support.clock import FakeClock
 from tests.support.waiting import until
@@ -204,9 +204,7 @@ def test_session_of_a_user_that_was_not_created_is_no_success(behind: Behind) ->
     saved_key("7")
     behind.proxy.swallows = True
     behind.proxy.strike("PutItem", others(behind)["a put or a delete"])
-    session = SessionStore()
-    session["_auth_user_id"] = "7"
-    session.save()
+    session = save_session("7")
     assert behind.stands(session.session_key)
 
 

@@ -14,6 +14,7 @@ from sessions_kms.format.record import CLOCK_SKEW, SessionRecord
 from sessions_kms.sealed_items.sealing import Sealing
 from tests.sessions_kms.model.world import World
 from tests.sessions_kms.support.sealed import COOKIE
+from tests.sessions_kms.support.sessions import save_session
 
 JSON = st.recursive(
     st.one_of(
@@ -42,9 +43,7 @@ BYTES = st.binary(max_size=40)
 def test_what_was_saved_is_what_another_process_loads(content: dict[str, object]) -> None:
     world = World()
     with world.running(0):
-        session = SessionStore()
-        session.update(content)
-        session.save()
+        session = save_session(**content)
     with world.running(1):
         assert SessionStore(session.session_key).load() == content
 

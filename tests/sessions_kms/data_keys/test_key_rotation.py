@@ -15,9 +15,9 @@ from django.conf import settings as live_settings
 from django.contrib.auth.models import User
 from pytest_django import Settings
 
-from sessions_kms.backend import SessionStore
 from tests.sessions_kms.sites import serving
 from tests.sessions_kms.support.key_browser import ADA, MIDDLEWARE, TOGETHER, signed_in_content
+from tests.sessions_kms.support.sessions import save_session
 from tests.sessions_kms.support.stacks import Stack
 
 OLD_SECRET = "the-former-secret-key-of-this-site-0123456789-abcdefghij"
@@ -66,9 +66,7 @@ def test_ten_concurrent_requests_after_a_secret_key_rotation_keep_the_user_signe
     content = signed_in_content(with_old)
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = OLD_SECRET[::-1], [OLD_SECRET]
     for _ in range(4):
-        session = SessionStore()
-        session.update(content)
-        session.save()
+        session = save_session(**content)
         jar = {live_settings.SESSION_COOKIE_NAME: str(session.session_key)}
         with ThreadPoolExecutor(TOGETHER) as pool:
             jars = [dict(jar) for _ in range(TOGETHER)]

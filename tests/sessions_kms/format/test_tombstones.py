@@ -5,7 +5,6 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.aws.clock import ServerClock
 from sessions_kms.backend import SessionStore
@@ -18,6 +17,7 @@ from sessions_kms.operations.listing import Inspection
 from sessions_kms.operations.purging import Clearing
 from sessions_kms.operations.rewrapping import Rewrapping
 from sessions_kms.services import Services, id_of, services
+from tests.sessions_kms.support.sessions import save_session
 from tests.sessions_kms.support.stacks import Stack
 
 pytestmark = pytest.mark.parametrize("make_stack", ["fake", "servers"], indirect=True)
@@ -26,9 +26,7 @@ pytestmark = pytest.mark.parametrize("make_stack", ["fake", "servers"], indirect
 @pytest.fixture
 def moved(stack: Stack) -> tuple[str, str]:
     """Give the old and the new key of a session whose key was changed."""
-    session = SessionStore()
-    session[USER_ID] = "7"
-    session.save()
+    session = save_session("7")
     old = str(session.session_key)
     session.cycle_key()
     return old, str(session.session_key)
@@ -62,9 +60,7 @@ def test_sessions_of_a_user_are_those_that_live_on(moved: tuple[str, str]) -> No
 def test_session_that_moves_while_it_is_ended_is_not_reported_as_ended(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = SessionStore()
-    session[USER_ID] = "7"
-    session.save()
+    session = save_session("7")
     old = id_of(str(session.session_key))
     read = ending.load_head
 

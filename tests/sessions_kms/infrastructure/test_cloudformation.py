@@ -12,6 +12,7 @@ from pytest_django import Settings
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import provisioning
 from tests.sessions_kms.support.deployed import Deployed, printed_yaml, template
+from tests.sessions_kms.support.sessions import save_session
 from tests.sessions_kms.support.stacks import REGION
 from tests.support.clock import FakeClock
 
@@ -100,9 +101,7 @@ def test_deployed_key_is_the_one_that_provisioning_would_make(deployed: Deployed
 
 def test_session_is_stored_in_the_deployed_table(deployed: Deployed, clock: FakeClock) -> None:
     deployed.serve_as("web", clock)
-    store = SessionStore()
-    store["cat"] = 1
-    store.save()
+    store = save_session(cat=1)
     assert SessionStore(store.session_key)["cat"] == 1
 
 

@@ -11,7 +11,6 @@ from pytest_django import Settings
 from sessions_kms import services
 from sessions_kms.aws import clients
 from sessions_kms.aws import kms as aws
-from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.conf import Config
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable
@@ -25,6 +24,7 @@ from tests import ROOT
 from tests.sessions_kms.support.commands import run
 from tests.sessions_kms.support.deployed import Deployed
 from tests.sessions_kms.support.iam import ACCOUNT, Enforcement
+from tests.sessions_kms.support.sessions import save_session
 from tests.sessions_kms.support.stacks import REGION, install
 from tests.support.clock import FakeClock
 
@@ -51,9 +51,7 @@ def moving(deployed: Deployed, clock: FakeClock) -> Enforcement:
     clients.reset()
     install(services.build(before, clock=clock, sleep=clock.advance))
     for content in ({"_auth_user_id": "7"}, {"_auth_user_id": "8"}, {"cart": [1]}):
-        session = SessionStore()
-        session.update(content)
-        session.save()
+        save_session(**content)
 
     arns = policies.resources_of(store, key=deployed.key, account=ACCOUNT, region=REGION)
     root, operator = f"arn:aws:iam::{ACCOUNT}:root", f"arn:aws:iam::{ACCOUNT}:role/operator"
@@ -114,9 +112,7 @@ def test_admin_of_django_needs_scan_beside_the_policy_of_web_and_nothing_else(
     scan = {"Effect": "Allow", "Action": "dynamodb:Scan", "Resource": table}
     enforced.policy["Statement"].append(scan)
     for content in ({"_auth_user_id": "7"}, {"_auth_user_id": "7"}, {"cart": [1]}):
-        session = SessionStore()
-        session.update(content)
-        session.save()
+        save_session(**content)
     inspection = Inspection(services.services())
     assert len(inspection.list_table().rows) == 3
     one, _ = run_sync(inspection.list_user_sessions("7")).rows

@@ -18,10 +18,12 @@ from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection
 from sessions_kms.sealed_items.documents import SealedDocuments
 from sessions_kms.sealed_items.leases import Leases
-from sessions_kms.sealed_items.tokens import Exchange, NewToken, SealedToken, Tokens, new_stamp
+from sessions_kms.sealed_items.tokens import NewToken, Tokens
 from tests import ROOT
 from tests.sessions_kms.support.deployed import Deployed, run_and_print
+from tests.sessions_kms.support.every_kind import spend_token
 from tests.sessions_kms.support.iam import Enforcement, Request, some
+from tests.sessions_kms.support.sessions import save_session
 from tests.sessions_kms.support.stacks import FAKE_KEY
 from tests.support.clock import FakeClock
 
@@ -55,9 +57,7 @@ def sign_in_user(user: str) -> SessionStore:
 def use_the_site(number: int = 7) -> None:
     """Do everything that requests make the engine do, for people that have this number."""
     person, somebody, link = str(number), f"{number}0", f"{number:064}"
-    anonymous = SessionStore()
-    anonymous["cart"] = [1]
-    anonymous.save()
+    anonymous = save_session(cart=[1])
     first, second = SessionStore(anonymous.session_key), SessionStore(anonymous.session_key)
     first["a"], second["b"] = 1, 2
     first.save()
@@ -94,21 +94,8 @@ def use_tokens() -> None:
     tokens, ttl = Tokens(services.services()), int(services.services().clock()) + 60
     first, second = (f"gwr_{secrets.token_hex(16)}" for _ in range(2))
     run_sync(tokens.begin(NewToken(first, b"opens", ttl)))
-    for spent, successors, forgotten in (
-        (first, [NewToken(second, b"opens", ttl)], None),
-        (second, [], tokens.id_of(first)),
-    ):
-        found = run_sync(tokens.find(spent))
-        assert isinstance(found, SealedToken)
-        spending = Exchange(
-            expected=found.stamp,
-            stamp=new_stamp(),
-            spent=NewToken(spent, b"spent", ttl),
-            answer=NewToken(spent, b"answer", ttl),
-            successors=successors,
-            forgotten=forgotten,
-        )
-        assert run_sync(tokens.exchange(spending))
+    assert spend_token(first, ttl=ttl, successors=[NewToken(second, b"opens", ttl)])
+    assert spend_token(second, ttl=ttl, forgotten=tokens.id_of(first))
     assert run_sync(tokens.answer(first)) is None
     assert run_sync(tokens.forget(tokens.id_of(second)))
 

@@ -25,7 +25,7 @@ from sessions_kms.services import id_of
 from sessions_kms.session import next_cookie
 from tests.sessions_kms.support import old_engine
 from tests.sessions_kms.support.old_engine import save_content
-from tests.sessions_kms.support.sessions import save_changes, stored_item
+from tests.sessions_kms.support.sessions import save_changes, save_session, saved_key, stored_item
 from tests.sessions_kms.support.stacks import Stack, install
 from tests.support.clock import FakeClock
 
@@ -39,16 +39,11 @@ class CachedStore(moving_out.MovingOut, cached_db.SessionStore):
 
 def seal_session(**content: Any) -> str:
     """Store a session of ours; return its key."""
-    session = SessionStore()
-    session.update(content)
-    session.save()
-    return str(session.session_key)
+    return saved_key(**content)
 
 
 def test_sealed_session_moves_back_when_it_is_read(stack: Stack) -> None:
-    ours = SessionStore()
-    ours.update({USER_ID: "7", "a": 1})
-    ours.save()
+    ours = save_session("7", a=1)
     key = str(ours.session_key)
     back = moving_out.SessionStore(key)
     assert dict(back.items()) == {USER_ID: "7", "a": 1}
@@ -100,9 +95,7 @@ def test_unknown_key_is_no_session_on_the_way_back(fake: Stack) -> None:
 
 
 def test_outage_when_moving_back_keeps_everyone_signed_in(fake: Stack) -> None:
-    ours = SessionStore()
-    ours["a"] = 1
-    ours.save()
+    ours = save_session(a=1)
     fake.dynamodb.unavailable = True
     back = moving_out.SessionStore(ours.session_key)
     with pytest.raises(StoreUnavailable):
@@ -129,9 +122,7 @@ def test_two_first_requests_on_the_way_back_both_have_the_session(
 
 
 def test_signed_out_session_is_dead_in_both_on_the_way_back(stack: Stack) -> None:
-    ours = SessionStore()
-    ours["a"] = 1
-    ours.save()
+    ours = save_session(a=1)
     key = str(ours.session_key)
     moving_out.SessionStore(key).flush()
     assert stored_item(key) == {}

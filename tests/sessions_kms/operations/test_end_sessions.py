@@ -24,7 +24,7 @@ from sessions_kms.testing.dynamodb import Handle
 from tests.sessions_kms.support.commands import end, run
 from tests.sessions_kms.support.memory_dynamodb import after, pass_unharmed, refuse_write
 from tests.sessions_kms.support.sessions import id_of_record, is_alive, save_session
-from tests.sessions_kms.support.stacks import Stack, install, on_aws
+from tests.sessions_kms.support.stacks import Stack, install, on_aws, running_as
 from tests.sessions_kms.support.stepping import as_coroutine
 from tests.support.signals import connect_receiver, record_signal
 
@@ -34,10 +34,9 @@ PERIOD = NOW - NOW % 86_400
 
 def of_namespace(stack: Stack, namespace: str, user: str | None = None) -> None:
     """Save a session of another project that shares the table and the KMS key."""
-    ours = services.services()
-    install(services.build(replace(ours.config, namespace=namespace), clock=stack.clock))
-    save_session(user)
-    install(ours)
+    config = replace(stack.config, namespace=namespace)
+    with running_as(services.build(config, clock=stack.clock)):
+        save_session(user)
 
 
 class Unanswering:

@@ -17,21 +17,22 @@ from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.commands import end
 from tests.sessions_kms.support.fakes import FOREIGN_KEY
 from tests.sessions_kms.support.sessions import is_alive, save_session
-from tests.sessions_kms.support.stacks import Stack, install, on_aws
+from tests.sessions_kms.support.stacks import Stack, install, on_aws, running_as
 from tests.sessions_kms.support.stepping import as_coroutine, run_blocking
 
 NOW = 1_800_000_000
 PERIOD = NOW - NOW % 86_400
+DATA_KEY = f"data-key#django#{PERIOD}"
 
 
 @on_aws
 def test_sessions_of_a_leaked_data_key_end_and_another_key_replaces_it(stack: Stack) -> None:
     leaked = [save_session(), save_session("7")]
-    before = stack.items()[f"data-key#django#{PERIOD}"]["encryptedKey"]
+    before = stack.items()[DATA_KEY]["encryptedKey"]
     done = end("--key-period", str(PERIOD), "--json")
     assert (done.status, done.json["deleted"]) == (0, 2)
     assert [is_alive(session) for session in leaked] == [False, False]
-    item = stack.items()[f"data-key#django#{PERIOD}"]
+    item = stack.items()[DATA_KEY]
     assert item["encryptedKey"] != before
     assert item["replacedAt"] == {"N": str(NOW)}
     stack.clock.advance(300)
@@ -41,9 +42,7 @@ def test_sessions_of_a_leaked_data_key_end_and_another_key_replaces_it(stack: St
 
 
 @on_aws
-def test_sessions_sealed_under_the_old_key_during_the_wait_end_too(
-    make_stack: MakeStack,
-) -> None:
+def test_sessions_sealed_under_the_old_key_during_the_wait_end_too(make_stack: MakeStack) -> None:
     stack = make_stack()
     save_session()
     other = services.build(stack.config, clock=stack.clock, sleep=lambda _: None)
@@ -52,10 +51,8 @@ def test_sessions_sealed_under_the_old_key_during_the_wait_end_too(
 
     def time_passes(seconds: float) -> None:
         if not late:  # Another process still holds the old data key.
-            ours = services.services()
-            install(other)
-            late.append(save_session())
-            install(ours)
+            with running_as(other):
+                late.append(save_session())
         stack.clock.advance(seconds)
 
     install(replace(stack.services, sleep=time_passes))
@@ -66,9 +63,7 @@ def test_sessions_sealed_under_the_old_key_during_the_wait_end_too(
 
 
 @on_aws
-def test_sessions_sealed_by_an_idle_process_after_the_period_end_too(
-    make_stack: MakeStack,
-) -> None:
+def test_sessions_sealed_by_an_idle_process_after_the_period_end_too(make_stack: MakeStack) -> None:
     stack = make_stack(data_key_cache_age=3600)
     save_session()
     other = services.build(stack.config, clock=stack.clock, sleep=lambda _: None)
@@ -80,10 +75,8 @@ def test_sessions_sealed_by_an_idle_process_after_the_period_end_too(
 
     def time_passes(seconds: float) -> None:
         if not late:
-            ours = services.services()
-            install(other)
-            late.append(save_session())
-            install(ours)
+            with running_as(other):
+                late.append(save_session())
             (record,) = stack.sessions().values()
             assert record["keyPeriod"] == {"N": str(PERIOD)}
         stack.clock.advance(seconds)
@@ -98,18 +91,16 @@ def test_sessions_sealed_by_an_idle_process_after_the_period_end_too(
 def test_second_run_keeps_sessions_under_the_new_key(stack: Stack) -> None:
     save_session()
     end("--key-period", str(PERIOD))
-    item = stack.items()[f"data-key#django#{PERIOD}"]
+    item = stack.items()[DATA_KEY]
     stack.clock.advance(300)
     session = save_session()
     assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 0
-    assert stack.items()[f"data-key#django#{PERIOD}"] == item
+    assert stack.items()[DATA_KEY] == item
     assert is_alive(session)
 
 
 @on_aws
-def test_second_run_after_the_period_keeps_sessions_under_the_new_key(
-    stack: Stack,
-) -> None:
+def test_second_run_after_the_period_keeps_sessions_under_the_new_key(stack: Stack) -> None:
     end("--key-period", str(PERIOD))
     stack.clock.advance(300)
     session = save_session()
@@ -124,9 +115,8 @@ def test_damaged_published_item_keeps_no_session_of_a_past_period(
     stack: Stack, encrypted: bytes
 ) -> None:
     save_session()
-    item_id = f"data-key#django#{PERIOD}"
     stack.clock.advance(2 * 86_400)
-    stack.put_item(stack.items()[item_id] | {"encryptedKey": {"B": encrypted}})
+    stack.put_item(stack.items()[DATA_KEY] | {"encryptedKey": {"B": encrypted}})
     assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 1
 
 
@@ -135,9 +125,9 @@ def test_data_key_of_a_past_period_is_not_replaced(stack: Stack) -> None:
     save_session()
     stack.clock.advance(86_400)
     later = save_session()
-    item = stack.items()[f"data-key#django#{PERIOD}"]
+    item = stack.items()[DATA_KEY]
     assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 1
-    assert stack.items()[f"data-key#django#{PERIOD}"] == item
+    assert stack.items()[DATA_KEY] == item
     assert is_alive(later)
 
 
@@ -199,7 +189,6 @@ def test_sessions_under_keys_of_their_own_end_while_others_are_written(
 def test_it_terminates_while_processes_cannot_use_the_published_key(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    item_id = f"data-key#django#{PERIOD}"
     save_session()
     keyring = fake.services.keyring._keyring._keyring  # type: ignore[attr-defined]
     monkeypatch.setattr(end_sessions, "build_kms_keyring", lambda _config: keyring)
@@ -207,7 +196,7 @@ def test_it_terminates_while_processes_cannot_use_the_published_key(
 
     def plant() -> None:
         """Bring all processes to make data keys of their own, as a writer of the table can."""
-        fake.put_item(fake.items()[item_id] | {"encryptedKey": {"B": foreign}})
+        fake.put_item(fake.items()[DATA_KEY] | {"encryptedKey": {"B": foreign}})
         fake.clock.advance(400)
 
     plant()
@@ -224,7 +213,7 @@ def test_it_terminates_while_processes_cannot_use_the_published_key(
 @on_aws
 def test_leaked_key_that_was_put_back_is_replaced_again(stack: Stack) -> None:
     save_session()
-    leaked = stack.items()[f"data-key#django#{PERIOD}"]
+    leaked = stack.items()[DATA_KEY]
     end("--key-period", str(PERIOD))
     stack.put_item(leaked | {"replacedAt": {"N": str(NOW)}})
     stack.clock.advance(300)
@@ -239,7 +228,7 @@ def test_leaked_key_that_was_put_back_is_replaced_again(stack: Stack) -> None:
 @on_aws
 def test_leaked_key_that_was_put_back_keeps_no_session_of_a_past_period(stack: Stack) -> None:
     session = save_session()
-    leaked = stack.items()[f"data-key#django#{PERIOD}"]
+    leaked = stack.items()[DATA_KEY]
     stack.put_item(leaked | {"replacedAt": {"N": str(NOW)}})
     stack.clock.advance(2 * 86_400)
     assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 0
@@ -250,7 +239,7 @@ def test_leaked_key_that_was_put_back_keeps_no_session_of_a_past_period(stack: S
 @on_aws
 def test_data_keys_that_somebody_prepared_are_deleted_and_counted(stack: Stack) -> None:
     save_session()
-    ours = stack.items()[f"data-key#django#{PERIOD}"]
+    ours = stack.items()[DATA_KEY]
     periods = [PERIOD + days * 86_400 for days in (1, 2, 3, 1000)]
     for period in periods:
         named = {"id": {"S": f"data-key#django#{period}"}, "keyPeriod": {"N": str(period)}}
@@ -309,14 +298,13 @@ def test_published_item_that_cannot_be_read_is_replaced(
     stack: Stack, changed: dict[str, Any]
 ) -> None:
     session = save_session()
-    item_id = f"data-key#django#{PERIOD}"
-    altered = stack.items()[item_id] | changed
+    altered = stack.items()[DATA_KEY] | changed
     stack.put_item({name: value for name, value in altered.items() if value is not None})
     assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 1
     assert not is_alive(session)
     stack.clock.advance(300)
     later = save_session()
-    replaced = stack.items()[item_id]
+    replaced = stack.items()[DATA_KEY]
     assert replaced["replacedAt"] == replaced["createdAt"]
     assert stack.items()[id_of(later.session_key or "")]["encryptedKey"] == replaced["encryptedKey"]
 
@@ -332,20 +320,19 @@ def test_published_item_that_cannot_be_read_starts_its_period(stack: Stack) -> N
 @on_aws
 def test_replacement_of_a_replacement_by_another_run_is_kept(stack: Stack) -> None:
     save_session()
-    item_id = f"data-key#django#{PERIOD}"
-    stack.put_item({"id": {"S": item_id}, "version": {"N": "1"}})
+    stack.put_item({"id": {"S": DATA_KEY}, "version": {"N": "1"}})
     end("--key-period", str(PERIOD))
-    replaced = stack.items()[item_id]
+    replaced = stack.items()[DATA_KEY]
     key = PublishedKey.from_item(replaced)
     items = stack.services.data_key_items
     assert not run_sync(items.replace_unreadable(replace(key, encrypted=b"other")))
-    assert stack.items()[item_id] == replaced
+    assert stack.items()[DATA_KEY] == replaced
 
 
 @on_aws
 def test_forged_time_of_a_replacement_delays_nothing(stack: Stack) -> None:
     save_session()
-    item = stack.items()[f"data-key#django#{PERIOD}"]
+    item = stack.items()[DATA_KEY]
     far = {"N": str(NOW + 10**9)}
     stack.put_item(item | {"replacedAt": far, "createdAt": far})
     end("--key-period", str(PERIOD))

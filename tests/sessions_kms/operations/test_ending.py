@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
@@ -12,7 +11,7 @@ from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection
 from sessions_kms.services import id_of, services
 from sessions_kms.session.links import LINKS
-from tests.sessions_kms.support.sessions import is_alive, link_items
+from tests.sessions_kms.support.sessions import is_alive, link_items, save_session
 from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.stepping import as_coroutine, run_blocking
 
@@ -20,10 +19,7 @@ LINK, OTHER_LINK = "a" * 64, "b" * 64
 
 
 def sign_in_user(user: str, **content: Any) -> SessionStore:
-    session = SessionStore()
-    session.update({USER_ID: user, **content})
-    session.save()
-    return session
+    return save_session(user, **content)
 
 
 def test_unknown_user_has_no_sessions(stack: Stack) -> None:

@@ -4,10 +4,8 @@ import dataclasses
 from datetime import UTC, datetime
 
 import pytest
-from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms import services
-from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
@@ -16,7 +14,7 @@ from sessions_kms.operations import listing as inspection
 from sessions_kms.operations.listing import KEYS_ASKED, OWNED_ROWS, READS, ROWS, Inspection, Row
 from sessions_kms.services import id_of
 from tests.sessions_kms.conftest import MakeStack
-from tests.sessions_kms.support.sessions import saved_id
+from tests.sessions_kms.support.sessions import save_session, saved_id
 from tests.sessions_kms.support.stacks import Stack, fake_stack, install
 
 NOW = 1_800_000_000
@@ -48,9 +46,7 @@ def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_row_shows_the_plaintext_parts_of_the_record(stack: Stack) -> None:
-    session = SessionStore()
-    session[USER_ID] = "7"
-    session.save()
+    session = save_session("7")
     stack.clock.advance(60)
     session["more"] = "x" * 1000
     session.save()

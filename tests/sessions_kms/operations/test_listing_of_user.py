@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.aws.table_client import BotoRequest
 from sessions_kms.backend import SessionStore
@@ -20,6 +19,7 @@ from sessions_kms.services import id_of, services
 from sessions_kms.session.links import LINKS
 from sessions_kms.storage.not_before import READ_EVERY
 from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.support.sessions import save_session
 from tests.sessions_kms.support.stacks import Stack
 
 NOW = 1_800_000_000
@@ -28,9 +28,7 @@ DAY = 86_400
 
 def sign_in_user(**content: Any) -> str:
     """Save a session of user 7; return its id."""
-    session = SessionStore()
-    session.update({USER_ID: "7", **content})
-    session.save()
+    session = save_session("7", **content)
     return id_of(session.session_key or "")
 
 
@@ -70,14 +68,10 @@ def forge(stack: Stack, name: str, of: str, **changed: str) -> None:
 
 
 def test_only_sessions_of_the_user_are_listed_newest_first(stack: Stack) -> None:
-    first = SessionStore()
-    first.update({USER_ID: "7"})
-    first.save()
+    first = save_session("7")
     stack.clock.advance(10)
     newest = sign_in_user()
-    other = SessionStore()
-    other.update({USER_ID: "8"})
-    other.save()
+    save_session("8")
     rows = run_sync(Inspection(services(), first.session_key).list_user_sessions("7")).rows
     assert [row.id for row in rows] == [newest, id_of(str(first.session_key))]
     assert [row.current for row in rows] == [False, True]
@@ -203,9 +197,7 @@ def test_event_loop_waits_for_nothing_where_the_not_before_must_be_read_again(
     monkeypatch: pytest.MonkeyPatch,
     read: Callable[[Inspection], Coroutine[Any, Any, Any]],
 ) -> None:
-    session = SessionStore()
-    session.update({USER_ID: "7"})
-    session.save()
+    session = save_session("7")
     fake.clock.advance(READ_EVERY)
     waited = calls_in_loop(monkeypatch)
     found = asyncio.run(read(Inspection(services(), session.session_key)))
@@ -232,9 +224,7 @@ def test_sessions_that_list_a_name_are_found_among_others_newest_first(
     sign_in_user(**{LINKS: [NAMES[1]]})
     stack.clock.advance(1)
     second = sign_in_user(**{LINKS: [*NAMES]})
-    other = SessionStore()
-    other.update({USER_ID: "8", LINKS: [NAMES[0]]})
-    other.save()
+    other = save_session("8", **{LINKS: [NAMES[0]]})
     stack.clock.advance(1)
     sign_in_user()
     others = id_of(str(other.session_key))

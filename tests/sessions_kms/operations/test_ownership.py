@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from sessions_kms.aws.kms import IncorrectKey
-from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.data_keys import keyring as wrapped_keys
 from sessions_kms.data_keys.keyring import DataKey
@@ -14,6 +13,7 @@ from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavaila
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.operations.listing import Ownership
 from sessions_kms.services import id_of
+from tests.sessions_kms.support.sessions import save_session
 from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.stepping import run_blocking
 
@@ -39,9 +39,7 @@ class FixedKeyring:
 
 
 def anonymous(stack: Stack) -> SessionRecord:
-    session = SessionStore()
-    session["a"] = 1
-    session.save()
+    session = save_session(a=1)
     record = run_sync(stack.services.session_items.get(id_of(session.session_key or "")))
     assert record is not None
     return record

@@ -17,15 +17,16 @@ from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.about import ABOUT
 from sessions_kms.sealed_items.documents import SealedDocuments
 from sessions_kms.sealed_items.leases import Leases
-from sessions_kms.sealed_items.tokens import Exchange, NewToken, SealedToken, Tokens, new_stamp
+from sessions_kms.sealed_items.tokens import NewToken, SealedToken, Tokens
 from sessions_kms.services import id_of
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.commands import Run, run
+from tests.sessions_kms.support.every_kind import spend_token
 from tests.sessions_kms.support.faults import error
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.sessions import save_changes, saved_key
-from tests.sessions_kms.support.stacks import REGION, Stack, install
+from tests.sessions_kms.support.stacks import REGION, Stack, install, running_as
 
 make_faulty = make_faulty_fixture
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
@@ -63,20 +64,6 @@ def rewrap(*arguments: str) -> Run:
     return run("rewrap_sessions", "--no-input", "--json", *arguments)
 
 
-def spend(tokens: Tokens, token: str) -> None:
-    found = run_sync(tokens.find(token))
-    assert isinstance(found, SealedToken)
-    spending = Exchange(
-        expected=found.stamp,
-        stamp=new_stamp(),
-        spent=NewToken(token, b"spent", NOW + DAY),
-        answer=NewToken(token, b"answer", NOW + DAY),
-        successors=[],
-    )
-    with suppress(FateUnknown):  # roto answers no transaction in full
-        run_sync(tokens.exchange(spending))
-
-
 def can_open(stack: Stack, *keys: str) -> bool:
     """Return True if a process that knows the present KMS key only opens all of these."""
     restart(stack, decrypt_key_ids=())
@@ -95,7 +82,8 @@ def test_everything_moves_and_the_old_key_is_no_longer_needed(stack: Stack) -> N
     tokens = Tokens(services.services())
     run_sync(tokens.begin(NewToken(TOKEN, b"opens", NOW + DAY)))
     run_sync(tokens.begin(NewToken(SPENT, b"opens", NOW + DAY)))
-    spend(tokens, SPENT)
+    with suppress(FateUnknown):  # roto answers no transaction in full
+        spend_token(SPENT, ttl=NOW + DAY)
     assert run_sync(SealedDocuments(services.services()).store("wiki", b"content", expected=None))
     before = stack.items()
     switch(stack)
@@ -158,10 +146,8 @@ def test_what_a_process_seals_with_the_old_blob_meanwhile_is_found_after_the_wai
 
     def time_passes(seconds: float) -> None:
         if not late:
-            ours = services.services()
-            install(other)
-            late.append(saved_key(token="t"))
-            install(ours)
+            with running_as(other):
+                late.append(saved_key(token="t"))
         stack.clock.advance(seconds)
 
     stack.services = replace(stack.services, sleep=time_passes)

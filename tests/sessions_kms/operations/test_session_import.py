@@ -21,7 +21,7 @@ from sessions_kms.services import id_of, services
 from sessions_kms.session.links import LINKS
 from tests.sessions_kms.support import old_engine
 from tests.sessions_kms.support.old_engine import ENGINE, import_sessions, save_content
-from tests.sessions_kms.support.sessions import save_changes, stored_item
+from tests.sessions_kms.support.sessions import save_changes, save_session, stored_item
 from tests.sessions_kms.support.stacks import Stack
 
 LINK = "a" * 64
@@ -253,9 +253,7 @@ def test_end_of_all_sessions_during_an_import_applies_to_later_rows(
 
 
 def test_session_that_went_back_is_taken_over_again_with_its_links(stack: Stack) -> None:
-    session = SessionStore()
-    session.update({USER_ID: "7", LINKS: [LINK]})
-    session.save()
+    session = save_session("7", **{LINKS: [LINK]})
     key = str(session.session_key)
     assert moving_out.SessionStore(key)[USER_ID] == "7"
     for item_id in list(stack.items()):

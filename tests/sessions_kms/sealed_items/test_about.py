@@ -19,7 +19,7 @@ from sessions_kms.services import services
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.commands import run
 from tests.sessions_kms.support.memory_dynamodb import refuse_write
-from tests.sessions_kms.support.sessions import id_of_record
+from tests.sessions_kms.support.sessions import id_of_record, save_session
 from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.stepping import as_coroutine
 
@@ -29,10 +29,7 @@ WEEK = 7 * 86_400
 
 
 def sign_in_user(words: Any = WORDS, **content: Any) -> SessionStore:
-    session = SessionStore()
-    session.update({USER_ID: ADA, ABOUT: words, **content})
-    session.save()
-    return session
+    return save_session(ADA, **{ABOUT: words, **content})
 
 
 def read_labels(stack: Stack, session: SessionStore) -> about.Labels:
@@ -44,9 +41,7 @@ def about_items(stack: Stack) -> dict[str, Item]:
 
 
 def test_sign_in_stores_the_metadata_before_the_session(fake: Stack) -> None:
-    session = SessionStore()
-    session[ABOUT] = WORDS
-    session.save()
+    session = save_session(**{ABOUT: WORDS})
     assert about_items(fake) == {}, "nobody is signed in"
     session.cycle_key()
     fake.dynamodb.calls.clear()

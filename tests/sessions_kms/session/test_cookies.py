@@ -18,10 +18,10 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from sessions_kms.backend import SessionStore
 from sessions_kms.session import cookies
 from tests.sessions_kms.sites import serving
 from tests.sessions_kms.support.odd_cookies import ODD_BYTES, get_by_asgi
+from tests.sessions_kms.support.sessions import save_session
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
 
@@ -54,9 +54,7 @@ def port(request: pytest.FixtureRequest, site: None) -> Iterator[int]:
 
 
 def session_of(person: str) -> bytes:
-    session = SessionStore()
-    session["name"] = person
-    session.save()
+    session = save_session(name=person)
     return str(session.session_key).encode()
 
 

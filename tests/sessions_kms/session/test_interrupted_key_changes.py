@@ -4,14 +4,13 @@ import logging
 from collections.abc import Iterable, Iterator
 
 import pytest
-from django.contrib.auth import SESSION_KEY as USER_ID
 from pytest_django import Settings
 
 from sessions_kms import services
 from sessions_kms.aws import calls
-from sessions_kms.backend import SessionStore
 from tests.sessions_kms.support.exchange_proxy import ExchangeProxy, running_exchange_proxy
 from tests.sessions_kms.support.key_browser import ADA, MIDDLEWARE, Browser
+from tests.sessions_kms.support.sessions import save_session
 from tests.sessions_kms.support.stacks import Stack, install
 
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
@@ -39,9 +38,7 @@ def proxy(
 
 
 def sign_in_browser() -> Browser:
-    session = SessionStore()
-    session[USER_ID] = ADA
-    session.save()
+    session = save_session(ADA)
     return Browser(str(session.session_key))
 
 

@@ -25,6 +25,7 @@ from sessions_kms.testing.dynamodb import Handle
 from tests.sessions_kms.model.world import World
 from tests.sessions_kms.support import wire
 from tests.sessions_kms.support.key_browser import ADA, MIDDLEWARE, NOBODY, Browser, send
+from tests.sessions_kms.support.sessions import save_session
 
 # Everything that goes wrong but the death of the process, which nothing can heal.
 FAULTS = {name: fault for name, fault in wire.FAULTS.items() if not name.startswith("killed")}
@@ -46,9 +47,7 @@ def world(settings: Settings, caplog: pytest.LogCaptureFixture) -> Iterator[Worl
 
 
 def browser(**content: Any) -> Browser:
-    session = SessionStore()
-    session.update({"kept": 1} | content)
-    session.save()
+    session = save_session(kept=1, **content)
     return Browser(str(session.session_key))
 
 

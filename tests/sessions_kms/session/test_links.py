@@ -15,7 +15,7 @@ from sessions_kms.services import id_of, services
 from sessions_kms.session.links import LINKS, LINKS_MAX
 from sessions_kms.testing.dynamodb import Handle
 from tests.sessions_kms.support.leaks import TOKEN, Secrets, in_error, in_reports
-from tests.sessions_kms.support.sessions import again, is_alive, link_items
+from tests.sessions_kms.support.sessions import again, is_alive, link_items, save_session
 from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.stepping import as_coroutine, run_blocking
 
@@ -32,10 +32,7 @@ KEY = "k" * 32
 
 
 def save_linked(*names: str, **content: Any) -> SessionStore:
-    session = SessionStore()
-    session.update({USER_ID: "7", LINKS: list(names), **content})
-    session.save()
-    return session
+    return save_session("7", **{LINKS: list(names), **content})
 
 
 def import_session(stack: Stack, **content: Any) -> SessionStore:

@@ -18,6 +18,7 @@ from sessions_kms import backend
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import waits
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
+from tests.sessions_kms.support.sessions import save_session
 
 pytestmark = pytest.mark.long
 SWEPT = {backend.__file__, waits.__file__}
@@ -31,9 +32,7 @@ Made = Callable[[], SessionStore]
 
 
 def stored_session() -> SessionStore:
-    session = SessionStore()
-    session["a"] = 1
-    session.save()
+    session = save_session(a=1)
     return SessionStore(session.session_key)
 
 

@@ -25,6 +25,7 @@ from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.sealed_items.tokens import Exchange, NewToken, SealedToken, Tokens, new_stamp
 from sessions_kms.services import services
 from sessions_kms.session.links import LINKS
+from tests.sessions_kms.support.sessions import save_session
 
 LINK = "1f" * 32
 SECRET = "s" * 32
@@ -67,9 +68,7 @@ def kind_of(item: Item) -> ItemType | None:
 
 def write() -> Names:
     end_before(services(), MOMENT)
-    session = SessionStore()
-    session.update({"_auth_user_id": "7", "value": 1, LINKS: [LINK], about.ABOUT: WORDS})
-    session.save()
+    session = save_session("7", value=1, **{LINKS: [LINK], about.ABOUT: WORDS})
     moved = SessionStore()
     moved.save()
     names = {"session": session.session_key or "", "old": moved.session_key or ""}
@@ -81,23 +80,29 @@ def write() -> Names:
     assert run_sync(use_assertion(services(), CLIENT, "jti", with_token="one", until=now + 600))
     tokens = Tokens(services())
     run_sync(tokens.begin(NewToken(TOKEN, b"opens", now + 600)))
-    found = run_sync(tokens.find(TOKEN))
-    assert isinstance(found, SealedToken)
-    spending = Exchange(
-        expected=found.stamp,
-        stamp=new_stamp(),
-        spent=NewToken(TOKEN, b"spent", now + 600),
-        answer=NewToken(TOKEN, b"answer", now + 600),
-        successors=[],
-    )
     with suppress(FateUnknown):  # roto answers no transaction in full
-        run_sync(tokens.exchange(spending))
+        spend_token(TOKEN, ttl=now + 600)
     assert run_sync(SealedDocuments(services()).store("wiki", b"content", expected=None))
     assert AuditWriters(services()).put(AuditWriter("writer", now, number=7, checkpoint=b"line"))
     run_sync(
         services().table.put(session_import.new_mark(services(), "elsewhere", row_ends_at=now))
     )
     return names
+
+
+def spend_token(token: str, *, ttl: int, **more: Any) -> bool:
+    """Redeem a token, by default for nothing; return True if nobody else did."""
+    tokens = Tokens(services())
+    found = run_sync(tokens.find(token))
+    assert isinstance(found, SealedToken)
+    members: dict[str, Any] = {
+        "expected": found.stamp,
+        "stamp": new_stamp(),
+        "spent": NewToken(token, b"spent", ttl),
+        "answer": NewToken(token, b"answer", ttl),
+        "successors": [],
+    }
+    return run_sync(tokens.exchange(Exchange(**(members | more))))
 
 
 def _session(names: Names) -> Any:

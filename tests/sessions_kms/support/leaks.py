@@ -28,7 +28,6 @@ import django
 import pytest
 import urllib3
 from django.conf import settings
-from django.contrib.auth import SESSION_KEY as USER_ID
 from django.http import HttpRequest
 from django.template import Engine, Template
 from django.test import RequestFactory
@@ -37,6 +36,7 @@ from django.views.debug import DEBUG_ENGINE, ExceptionReporter, SafeExceptionRep
 import sessions_kms
 from sessions_kms.backend import SessionStore
 from tests.sessions_kms.support.faulty import FaultyStack
+from tests.sessions_kms.support.sessions import save_session
 
 TOKEN = "token-" + randomness.token_hex(16)
 OTHER = "other-" + randomness.token_hex(16)
@@ -86,9 +86,7 @@ class Visitor:
         """Start a session without faults, and return with its cookie."""
         self.learn()
         self.faulty.restart()
-        session = SessionStore()
-        session.update({"token": TOKEN, USER_ID: "1"})
-        session.save()
+        session = save_session("1", token=TOKEN)
         self.key = session.session_key or ""
         self.come_back()
 

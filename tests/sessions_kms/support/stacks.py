@@ -7,7 +7,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -83,14 +83,19 @@ def install(made: Services) -> None:
 
 
 @contextmanager
-def another_process() -> Iterator[None]:
-    """Run a block as another process would: its writers do not queue with this one's."""
+def running_as(process: Services) -> Iterator[None]:
+    """Run a block as another process, with its services."""
     before = services.services()
-    install(replace(before, write_queues=WriteQueues()))
+    install(process)
     try:
         yield
     finally:
         install(before)
+
+
+def another_process() -> AbstractContextManager[None]:
+    """Run a block as another process would: its writers do not queue with this one's."""
+    return running_as(replace(services.services(), write_queues=WriteQueues()))
 
 
 def settings_of(config: Config) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import re
 from html import unescape
 from typing import Any
 
-from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission, User
 from django.test import Client
@@ -12,6 +11,7 @@ from django.test import Client
 from sessions_kms.backend import SessionStore
 from sessions_kms.services import id_of
 from tests.oauth.support.shown import shown_fields
+from tests.sessions_kms.support.sessions import save_session
 
 SESSIONS = "/admin/sessions_kms/session/"
 
@@ -51,10 +51,7 @@ class Staff:
 
 def sign_in_staff(user: Any, **content: Any) -> SessionStore:
     """Store a session of a user."""
-    session = SessionStore()
-    session.update({USER_ID: str(getattr(user, "pk", user)), **content})
-    session.save()
-    return session
+    return save_session(str(getattr(user, "pk", user)), **content)
 
 
 def record_id(session: SessionStore) -> str:
