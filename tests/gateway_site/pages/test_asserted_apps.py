@@ -36,16 +36,22 @@ def cards(visitor: Visitor) -> list[Element]:
     return [each for each in page.all("li") if "card" in (each.attributes.get("class") or "")]
 
 
-def test_apps_end_with_everything_else_however_many_sessions_are_newer(
-    ada: Visitor, store: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One request ends only as many sessions as there is time for, the newest first."""
+def allow_app(ada: Visitor, store: Stack, settings: Settings) -> str:
+    """Give an app of somebody at a provider that asserts apps a token, ten seconds ago."""
     with fake_provider.serving(IdJagProvider) as corp:
         corp.clock = store.clock
         configure(settings, environment("corp", corp, ID_JAG_CLIENTS="1"))
         ada.sign_in(corp)
         token = AssertingClient(corp).get_token()
     store.clock.advance(10)
+    return token
+
+
+def test_apps_end_with_everything_else_however_many_sessions_are_newer(
+    ada: Visitor, store: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One request ends only as many sessions as there is time for, the newest first."""
+    token = allow_app(ada, store, settings)
     for _ in range(40):
         saved_id(ada.user_id)
     passing = FakeClock()
@@ -61,12 +67,7 @@ def test_sessions_and_apps_end_while_labels_cannot_be_decrypted(
     ada: Visitor, store: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without KMS nobody can tell which of a person's sessions are apps, but all can be ended."""
-    with fake_provider.serving(IdJagProvider) as corp:
-        corp.clock = store.clock
-        configure(settings, environment("corp", corp, ID_JAG_CLIENTS="1"))
-        ada.sign_in(corp)
-        token = AssertingClient(corp).get_token()
-    store.clock.advance(10)
+    token = allow_app(ada, store, settings)
     saved_id(ada.user_id)
 
     async def fail(*_: object) -> bytes:

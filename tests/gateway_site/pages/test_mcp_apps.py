@@ -38,37 +38,32 @@ def notes(
 
 
 @pytest.fixture
-def person(notes: McpResource, corp: FakeProvider, visitor: Visitor) -> Visitor:
+def consent(notes: McpResource, corp: FakeProvider, visitor: Visitor) -> Consent:
     visitor.sign_in_directly(corp)
-    return visitor
-
-
-@pytest.fixture
-def consent(person: Visitor) -> Consent:
     app = App()
     app.register()
-    return Consent(person, app)
+    return Consent(visitor, app)
 
 
 def test_app_calls_with_its_own_tokens_and_not_with_the_browsers(
-    consent: Consent, person: Visitor, notes: McpResource
+    consent: Consent, notes: McpResource
 ) -> None:
     tokens = consent.allow(notes)
-    response = call_as(person, tokens)
+    response = call_as(consent.person, tokens)
     assert (response.status, bytes(response.body)) == (200, b'{"jsonrpc": "2.0"}')
     [token] = notes.calls
     assert token in notes.authorization.people_of_tokens
-    assert call_notes(person).status == 401, "the browser has not connected it"
+    assert call_notes(consent.person).status == 401, "the browser has not connected it"
     assert notes.calls == [token]
 
 
 def test_demanded_scopes_are_an_error_that_the_client_shows_and_never_a_challenge(
-    consent: Consent, person: Visitor, notes: McpResource
+    consent: Consent, notes: McpResource
 ) -> None:
     tokens = consent.allow(notes)
     notes.demanded = "notes:delete notes:share"
 
-    response = call_as(person, tokens)
+    response = call_as(consent.person, tokens)
 
     assert response.status == 403
     assert "www-authenticate" not in response.headers
@@ -78,30 +73,30 @@ def test_demanded_scopes_are_an_error_that_the_client_shows_and_never_a_challeng
     assert isinstance(error, JSONRPCError)
     assert f"{ISSUER}/apps/" in error.error.message
     assert json.loads(bytes(response.body))["id"] is None
-    again = Consent(person, consent.app)
+    again = Consent(consent.person, consent.app)
     assert re.findall("<code>(notes:[a-z]+)</code>", again.page) == ["notes:delete", "notes:share"]
     assert scope_of(again.go_on()) == {"notes:delete", "notes:share"}
 
 
 def test_demand_that_consent_would_not_meet_passes_without_its_challenge(
-    consent: Consent, person: Visitor, notes: McpResource
+    consent: Consent, notes: McpResource
 ) -> None:
     tokens = consent.allow(notes)
     notes.demanded = "x" * 300
-    response = call_as(person, tokens)
+    response = call_as(consent.person, tokens)
     assert (response.status, response.is_problem, bytes(response.body)) == (403, False, b"{}")
     assert "www-authenticate" not in response.headers
 
 
 def test_grant_whose_tokens_the_server_ended_is_over_and_its_app_asks_again(
-    consent: Consent, person: Visitor, notes: McpResource, store: Stack
+    consent: Consent, notes: McpResource, store: Stack
 ) -> None:
     tokens = consent.allow(notes)
     notes.authorization.people_of_tokens.clear()
     notes.authorization.refresh_tokens.clear()
     store.clock.advance(60)  # a younger token is not replaced
-    response = call_as(person, tokens)
+    response = call_as(consent.person, tokens)
     assert (response.status, response.headers["x-gateway-problem"]) == (401, "grant_ended")
     assert "resource_metadata=" in response.headers["www-authenticate"]
     assert consent.app.refresh(tokens["refresh_token"], resource=RESOURCE).status_code == 400
-    assert person.client.get("/sessions/").status_code == 200
+    assert consent.person.client.get("/sessions/").status_code == 200

@@ -5,6 +5,7 @@ operator who changes the files between the consent and the call.
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -28,27 +29,35 @@ LISTED = Client("ours", "Ours", ("https://ours.example/cb",), Source.OPERATOR)
 ALLOW, DENY = '[[rule]]\naction = "allow"\n', '[[rule]]\naction = "deny"\n'
 
 
+@dataclass
+class Asker:
+    """Somebody in the group `sales`, whom a client asks for its consent."""
+
+    settings: Settings
+    folder: Path
+
+    def configure(self, rules: str | None, pinned: tuple[str, ...] | None = None) -> None:
+        files: dict[str, Any] = {}
+        if rules is not None:
+            (self.folder / "rules.toml").write_text(rules)
+            files["POLICY_FILE"] = str(self.folder / "rules.toml")
+        if pinned is not None:
+            tools = [{"name": each, "inputSchema": {}} for each in pinned]
+            (self.folder / "pins.json").write_text(json.dumps({"tools": tools}))
+            files["TOOLS_PINNED"] = str(self.folder / "pins.json")
+        upstream = read_api(**files)
+        self.settings.UPSTREAMS = {upstream.name: upstream}
+        self.settings.UPSTREAM_RULES = RulesInForce([upstream], ["ours"])
+
+    def find_tools(self, client: Client = ITSELF) -> tuple[str, ...] | None:
+        request = cast("HttpRequest", SimpleNamespace(session={}))
+        return consent_tools.find_tools(request, client, "api")
+
+
 @pytest.fixture
-def request_(monkeypatch: pytest.MonkeyPatch) -> HttpRequest:
-    """Give a request of somebody in the group `sales`."""
+def asker(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asker:
     monkeypatch.setattr("oauth.groups_of", lambda session, provider: ("sales",))
-    return cast("HttpRequest", SimpleNamespace(session={}))
-
-
-def configure(
-    settings: Settings, folder: Path, rules: str | None, pinned: tuple[str, ...] | None = None
-) -> None:
-    files: dict[str, Any] = {}
-    if rules is not None:
-        (folder / "rules.toml").write_text(rules)
-        files["POLICY_FILE"] = str(folder / "rules.toml")
-    if pinned is not None:
-        tools = [{"name": each, "inputSchema": {}} for each in pinned]
-        (folder / "pins.json").write_text(json.dumps({"tools": tools}))
-        files["TOOLS_PINNED"] = str(folder / "pins.json")
-    upstream = read_api(**files)
-    settings.UPSTREAMS = {upstream.name: upstream}
-    settings.UPSTREAM_RULES = RulesInForce([upstream], ["ours"])
+    return Asker(settings, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -78,14 +87,11 @@ def configure(
     ],
 )  # fmt: skip
 def test_tools_are_those_that_rules_allow_this_client(
-    request_: HttpRequest,
-    settings: Settings,
-    tmp_path: Path,
-    case: tuple[str | None, Client, tuple[str, ...] | None],
+    asker: Asker, case: tuple[str | None, Client, tuple[str, ...] | None]
 ) -> None:
     rules, client, expected = case
-    configure(settings, tmp_path, rules)
-    assert consent_tools.find_tools(request_, client, "api") == expected
+    asker.configure(rules)
+    assert asker.find_tools(client) == expected
 
 
 @pytest.mark.parametrize(
@@ -99,26 +105,20 @@ def test_tools_are_those_that_rules_allow_this_client(
     ],
 )
 def test_pinned_tools_are_named_as_far_as_rules_allow_them(
-    request_: HttpRequest,
-    settings: Settings,
-    tmp_path: Path,
-    rules: str | None,
-    expected: tuple[str, ...],
+    asker: Asker, rules: str | None, expected: tuple[str, ...]
 ) -> None:
-    configure(settings, tmp_path, rules, ("c", "a", "b"))
-    assert consent_tools.find_tools(request_, ITSELF, "api") == expected
+    asker.configure(rules, ("c", "a", "b"))
+    assert asker.find_tools() == expected
 
 
-def test_every_named_tool_would_pass_and_the_list_follows_the_file(
-    request_: HttpRequest, settings: Settings, tmp_path: Path
-) -> None:
-    configure(settings, tmp_path, ALLOW + 'tools = ["a", "b", "c"]\n' + DENY + 'tools = ["b"]\n')
-    found = consent_tools.find_tools(request_, ITSELF, "api")
-    decided = settings.UPSTREAM_RULES["api"].of(
+def test_every_named_tool_would_pass_and_the_list_follows_the_file(asker: Asker) -> None:
+    asker.configure(ALLOW + 'tools = ["a", "b", "c"]\n' + DENY + 'tools = ["b"]\n')
+    found = asker.find_tools()
+    decided = asker.settings.UPSTREAM_RULES["api"].of(
         Caller(groups=frozenset({"sales"}), clients=frozenset({"unverified"}))
     )
     assert found == ("a", "c")
     assert all(decided.decide("tools/call", (Subject(TOOLS, each),)).is_allowed for each in found)
-    (tmp_path / "rules.toml").write_text(ALLOW + 'tools = ["z"]\n')
-    assert settings.UPSTREAM_RULES.reload() == []
-    assert consent_tools.find_tools(request_, ITSELF, "api") == ("z",)
+    (asker.folder / "rules.toml").write_text(ALLOW + 'tools = ["z"]\n')
+    assert asker.settings.UPSTREAM_RULES.reload() == []
+    assert asker.find_tools() == ("z",)

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import nullcontext
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,13 +28,17 @@ def call(method: str, request_id: int | None, **params: str) -> bytes:
     return json.dumps(message | ({} if request_id is None else {"id": request_id})).encode()
 
 
+def post_message(
+    gateway: Gateway, client: requests.Session, upstream: str, data: bytes
+) -> requests.Response:
+    url = f"{gateway.url}/gateway/{upstream}/message"
+    kind = {"Content-Type": "application/json"}
+    return client.post(url, data=data, headers=kind, timeout=20)
+
+
 def test_calls_beyond_a_rate_are_errors_that_a_client_can_show(gateway: Gateway) -> None:
     with gateway.writer() as client:
-
-        def post(data: bytes) -> requests.Response:
-            url = f"{gateway.url}/gateway/counted/message"
-            kind = {"Content-Type": "application/json"}
-            return client.post(url, data=data, headers=kind, timeout=20)
+        post = partial(post_message, gateway, client, "counted")
 
         before = gateway.state().get("/message", 0)
         assert post(call("tools/call", 1, name="look_a")).status_code == 200
@@ -62,11 +67,7 @@ def test_calls_beyond_a_rate_are_errors_that_a_client_can_show(gateway: Gateway)
 def test_large_message_is_read_only_if_the_general_rates_allow_it(gateway: Gateway) -> None:
     """One person's messages, which take a thread to read, do not delay others behind a rate."""
     with gateway.writer(-1) as client:
-
-        def post(data: bytes) -> requests.Response:
-            url = f"{gateway.url}/gateway/counted/message"
-            kind = {"Content-Type": "application/json"}
-            return client.post(url, data=data, headers=kind, timeout=20)
+        post = partial(post_message, gateway, client, "counted")
 
         def error(response: requests.Response) -> tuple[int, int, Any]:
             found = response.json()
@@ -92,9 +93,7 @@ def test_large_message_is_read_only_for_people_in_a_group_of_the_upstream(gatewa
         *((-1, unreadable, 403), (-1, unreadable[:-1], 400)),
     ]:
         with gateway.writer(person) as client:
-            kind = {"Content-Type": "application/json"}
-            url = f"{gateway.url}/gateway/grouped/message"
-            response = client.post(url, data=data, headers=kind, timeout=20)
+            response = post_message(gateway, client, "grouped", data)
         assert response.status_code == status
     assert response.json()["error"]["data"]["problem"] == "bad_message"
 
