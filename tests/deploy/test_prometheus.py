@@ -14,7 +14,7 @@ import yaml
 from tests import ROOT
 from tests.deploy import DEPLOY
 from tests.deploy.prometheus import PROMETHEUS, firing_alerts, watching
-from tests.gateway_site.support.gateways import running_gateway
+from tests.gateway_site.support.gateways import prometheus_variables, running_gateway
 from tests.support.cases import each_case
 from tests.support.processes import free_ports
 from tests.support.waiting import wait_until
@@ -92,13 +92,8 @@ def test_prometheus_scrapes_the_gateway_and_its_alarms_fire_while_the_table_is_d
     tmp_path: Path,
 ) -> None:
     [port] = free_ports(1)
-    variables = {
-        "OTEL_METRICS_EXPORTER": "prometheus",
-        "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1",
-        "OTEL_EXPORTER_PROMETHEUS_PORT": str(port),
-    }
     with (
-        running_gateway(tmp_path, variables=variables) as gateway,
+        running_gateway(tmp_path, variables=prometheus_variables(port)) as gateway,
         watching(tmp_path, port) as address,
     ):
 

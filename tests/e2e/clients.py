@@ -1,16 +1,11 @@
 """An OAuth client of the local stack: it registers, and sends its person to the consent page."""
 
-import base64
-import hashlib
-from urllib.parse import urlencode
-
 import requests
 from playwright.sync_api import Page, expect
 
 from tests.e2e.signing_in import arrive
 from tests.e2e.stack import LocalStack
-
-VERIFIER = "verifier-" * 5
+from tests.gateway_site.support.client_tokens import VERIFIER, authorization_url
 
 
 def register_client(stack: LocalStack, redirect_uri: str, name: str = "Browser test") -> str:
@@ -24,17 +19,7 @@ def register_client(stack: LocalStack, redirect_uri: str, name: str = "Browser t
 def consent_address(
     stack: LocalStack, client_id: str, redirect_uri: str, upstream: str = "feed"
 ) -> str:
-    digest = hashlib.sha256(VERIFIER.encode()).digest()
-    query = {
-        "response_type": "code",
-        "client_id": client_id,
-        "redirect_uri": redirect_uri,
-        "state": "the-state",
-        "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
-        "code_challenge_method": "S256",
-        "resource": f"{stack.url}/gateway/{upstream}",
-    }
-    return f"{stack.url}/oauth/authorize?{urlencode(query)}"
+    return authorization_url(stack.url, client_id, redirect_uri, upstream=upstream)
 
 
 def redeem_code(stack: LocalStack, client_id: str, code: str) -> requests.Response:

@@ -19,11 +19,18 @@ def sign_in(
     """Sign in at the pages."""
     page.goto(stack.url)
     click(page.get_by_role("button", name="Sign in with Local provider"))
+    log_in(page, person, click)
+    click(page.get_by_role("button", name="Allow"))
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+
+
+def log_in(
+    page: Page, person: str = "ada", click: Callable[[Locator], None] = Locator.click
+) -> None:
+    """Give name and password at the provider."""
     page.get_by_label("Username").fill(person)
     page.get_by_label("Password").fill(person)
     click(page.get_by_role("button", name="Sign in"))
-    click(page.get_by_role("button", name="Allow"))
-    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
 
 
 def arrive(page: Page, stack: LocalStack, person: str = "ada") -> None:

@@ -14,7 +14,7 @@ from tests.e2e.clients import allow_app_and_open_home_page, consent_address, reg
 from tests.e2e.confirming import show_ending
 from tests.e2e.keyboard import press_until_focused
 from tests.e2e.layout import OVERFLOW
-from tests.e2e.signing_in import arrive
+from tests.e2e.signing_in import arrive, log_in
 from tests.e2e.stack import LocalStack, stopped
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.long]
@@ -141,9 +141,7 @@ def of_a_grant_in_the_admin(stack: LocalStack, page: Page) -> None:
 
 def at_the_providers_consent(stack: LocalStack, page: Page) -> None:
     at_the_provider(stack, page)
-    page.get_by_label("Username").fill("grace")
-    page.get_by_label("Password").fill("grace")
-    page.get_by_role("button", name="Sign in").click()
+    log_in(page, "grace")
     expect(page.get_by_role("button", name="Allow")).to_be_visible()
 
 

@@ -20,6 +20,7 @@ from playwright.sync_api import Error as PlaywrightError
 
 from tests import ROOT
 from tests.e2e.confirming import confirm, show_ending
+from tests.e2e.signing_in import log_in
 from tests.e2e.stack import LocalStack
 from tests.guides.page import NewFile, read_steps
 from tests.support.http_server import QuietHandler, serve_handler
@@ -200,9 +201,7 @@ def opened(browser: Browser) -> Iterator[BrowserContext]:
 def sign_in(page: Page, user: str = "ada") -> None:
     page.locator("#in").click()
     page.get_by_role("button", name=PROVIDER).click()
-    page.get_by_label("Username").fill(user)
-    page.get_by_label("Password").fill(user)
-    page.get_by_role("button", name="Sign in").click()
+    log_in(page, user)
     page.get_by_role("button", name="Allow").click()
     expect(page.locator("#who")).to_have_text(user)
 

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.clients import consent_address, redeem_code, register_client
-from tests.e2e.signing_in import arrive
+from tests.e2e.signing_in import arrive, log_in
 from tests.e2e.stack import LocalStack
 from tests.support.http_server import QuietHandler, serve_handler
 
@@ -54,9 +54,7 @@ def test_person_signs_in_allows_an_app_and_returns_to_it(
     client_id = register_client(stack, app.url)
     page.goto(consent_address(stack, client_id, app.url))
     page.get_by_role("button", name="Sign in with Local provider").click()
-    page.get_by_label("Username").fill("ada")
-    page.get_by_label("Password").fill("ada")
-    page.get_by_role("button", name="Sign in").click()
+    log_in(page)
     page.get_by_role("button", name="Allow").click()  # at the provider
     main = page.get_by_role("main")
     expect(main).to_contain_text("Browser test")

@@ -12,9 +12,10 @@ from playwright.sync_api import Page, expect
 
 from tests.e2e.clients import consent_address
 from tests.e2e.hostile_page import hostile_page
-from tests.e2e.signing_in import arrive
+from tests.e2e.signing_in import arrive, log_in
 from tests.e2e.stack import LocalStack
-from tests.gateway_site.support.documents import HOST, REDIRECT_URI, DocumentSite, address_of
+from tests.gateway_site.support.client_tokens import REDIRECT_URI
+from tests.gateway_site.support.documents import HOST, DocumentSite, address_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.slow]
 
@@ -62,9 +63,7 @@ def test_click_is_required_after_a_sign_in_in_between(
     """Not even a typed address is one any more after the way over the provider."""
     page.goto(ask_for(stack, "/signing-in"))
     page.get_by_role("button", name="Sign in with Local provider").click()
-    page.get_by_label("Username").fill("ada")
-    page.get_by_label("Password").fill("ada")
-    page.get_by_role("button", name="Sign in").click()
+    log_in(page)
     page.get_by_role("button", name="Allow").click()  # at the provider
     expect_page_before(page)
     assert "/signing-in" not in documents.asked

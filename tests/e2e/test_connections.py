@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.e2e.confirming import confirm
-from tests.e2e.signing_in import arrive, page_without_javascript
+from tests.e2e.signing_in import arrive, log_in, page_without_javascript
 from tests.e2e.stack import LocalStack
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.long]
@@ -27,9 +27,7 @@ def become_at_provider(page: Page, stack: LocalStack, person: str) -> None:
     page.goto(f"http://127.0.0.1:{stack.provider}/logout/")
     page.get_by_role("button", name="Sign out").click()
     page.goto(f"http://127.0.0.1:{stack.provider}/login/")
-    page.get_by_label("Username").fill(person)
-    page.get_by_label("Password").fill(person)
-    page.get_by_role("button", name="Sign in").click()
+    log_in(page, person)
 
 
 def forget(stack: LocalStack, person: str) -> None:

@@ -7,19 +7,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from tests.e2e.signing_in import log_in
 from tests.e2e.stack import LocalStack
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.stack]
 
 BUTTON = "Sign in with Local provider"
 CALL = "/gateway/provider/identity/o/api/userinfo?a=1%262&b=2"
-
-
-def log_in(page: Page) -> None:
-    """Give name and password at the provider."""
-    page.get_by_label("Username").fill("ada")
-    page.get_by_label("Password").fill("ada")
-    page.get_by_role("button", name="Sign in").click()
 
 
 def consent(page: Page) -> None:

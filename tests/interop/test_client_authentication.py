@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from oauth.clients.rules.authentication import hash_secret, make_secret
 from tests import ROOT
-from tests.gateway_site.support.keyed import CHALLENGE, REDIRECT_URI, VERIFIER, Browser, keyed_fleet
+from tests.gateway_site.support.client_tokens import REDIRECT_URI, VERIFIER, authorization_url
+from tests.gateway_site.support.keyed import Browser, keyed_fleet
 from tests.interop.conftest import skip_if_left_out
 from tests.support.local_kms import LocalKMS
 
@@ -46,16 +47,7 @@ class Gateway:
 
     def consent(self, client_id: str) -> str:
         """Return the code that a client gets."""
-        query = {
-            "response_type": "code",
-            "client_id": client_id,
-            "redirect_uri": REDIRECT_URI,
-            "state": "s",
-            "code_challenge": CHALLENGE,
-            "code_challenge_method": "S256",
-            "resource": f"{self.url}/gateway/people",
-        }
-        back = self.allow(f"{self.url}/oauth/authorize?{urlencode(query)}")
+        back = self.allow(authorization_url(self.url, client_id, upstream="people"))
         return parse_qs(urlsplit(back).query)["code"][0]
 
     def allow(self, address: str) -> str:

@@ -23,7 +23,7 @@ from gateway_site.server.exporters import SHUTDOWN_MAX, check_workers, start_exp
 from tests.deploy_check import PRODUCTION
 from tests.gateway_site.server.served import read_all
 from tests.gateway_site.server.starting import PAGE, start
-from tests.gateway_site.support.gateways import Gateway, running_gateway
+from tests.gateway_site.support.gateways import Gateway, prometheus_variables, running_gateway
 from tests.support.cases import each_case
 from tests.support.http_server import QuietHandler, serve_handler
 from tests.support.processes import free_port, run_to_end
@@ -58,12 +58,9 @@ class Scraped:
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
     port = free_port()
-    variables = {
-        "OTEL_METRICS_EXPORTER": "prometheus",
-        "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1",
-        "OTEL_EXPORTER_PROMETHEUS_PORT": str(port),
-    }
-    with running_gateway(tmp_path_factory.mktemp("metrics"), variables=variables) as gateway:
+    with running_gateway(
+        tmp_path_factory.mktemp("metrics"), variables=prometheus_variables(port)
+    ) as gateway:
         yield Scraped(gateway, port)
 
 

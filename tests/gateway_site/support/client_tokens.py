@@ -4,15 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import requests
 
 from oauth.clients.rules import registration
+from oauth.formats import hash_text
 from tests.gateway_site.support.gateways import Gateway
 
 VERIFIER = "verifier-" * 5
 REDIRECT_URI = "http://127.0.0.1/callback"
 CLIENT_ID = registration.make_client_id("Tool", [REDIRECT_URI])
+
+
+def authorization_url(
+    issuer: str, client_id: str, redirect_uri: str = REDIRECT_URI, *, upstream: str
+) -> str:
+    """Return the address at which somebody lets a client call an upstream."""
+    query = {
+        "response_type": "code",
+        "client_id": client_id,
+        "redirect_uri": redirect_uri,
+        "state": "the-state",
+        "code_challenge": hash_text(VERIFIER),
+        "code_challenge_method": "S256",
+        "resource": f"{issuer}/gateway/{upstream}",
+    }
+    return f"{issuer}/oauth/authorize?{urlencode(query)}"
 
 
 @dataclass

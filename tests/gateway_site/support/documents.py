@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlencode
 
 from tests import ROOT
+from tests.gateway_site.support.client_tokens import REDIRECT_URI, authorization_url
 from tests.gateway_site.support.gateways import OPTIONS, upstream_variables
 from tests.oauth.support import hostile
 from tests.oauth.support.hostile import HostileProvider, Response, certificates, good
@@ -18,7 +18,6 @@ from tests.support.processes import free_ports, is_listening, module, started
 from tests.support.waiting import wait_until
 
 HOST = "app.example.com"
-REDIRECT_URI = "http://127.0.0.1/callback"
 TIMEOUT = 60.0  # seconds
 UPSTREAM = "open"
 
@@ -51,16 +50,7 @@ class DocumentGateway:
 
     def authorization(self, client_id: str) -> str:
         """Return the URL of a client's authorization request."""
-        query = {
-            "response_type": "code",
-            "client_id": client_id,
-            "redirect_uri": REDIRECT_URI,
-            "state": "the-state",
-            "code_challenge": "a" * 43,
-            "code_challenge_method": "S256",
-            "resource": f"{self.url}/gateway/{UPSTREAM}",
-        }
-        return f"{self.url}/oauth/authorize?{urlencode(query)}"
+        return authorization_url(self.url, client_id, upstream=UPSTREAM)
 
 
 def address_of(path: str) -> str:

@@ -188,6 +188,14 @@ def upstream_variables(name: str, port: int, **more: str) -> dict[str, str]:
     return {f"UPSTREAM_{name}_{key}": value for key, value in variables.items()}
 
 
+def prometheus_variables(port: int) -> dict[str, str]:
+    return {
+        "OTEL_METRICS_EXPORTER": "prometheus",
+        "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1",
+        "OTEL_EXPORTER_PROMETHEUS_PORT": str(port),
+    }
+
+
 @contextmanager
 def running_gateway(
     folder: Path,

@@ -5,8 +5,6 @@ Browsers and programs use HTTP and only rely on the pages and the RFCs.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import re
 import subprocess
@@ -17,12 +15,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 import requests
 
 from tests import ROOT
+from tests.gateway_site.support.client_tokens import REDIRECT_URI, VERIFIER, authorization_url
 from tests.local.form import Form
 from tests.oauth.support.fake_provider import CLIENT_ID, CLIENT_SECRET, FakeProvider, serving
 from tests.sessions_kms.support.stacks import REGION, Stack, aws_stack
@@ -31,9 +30,6 @@ from tests.support.local_kms import LocalKMS
 from tests.support.processes import free_port, run_to_end, running
 from tests.support.waiting import until
 
-VERIFIER = "verifier-" * 5
-CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest())[:43].decode()
-REDIRECT_URI = "http://127.0.0.1/callback"
 SECONDS = 30
 
 
@@ -174,16 +170,7 @@ class Program:
         metadata = {"client_name": "Program", "redirect_uris": [REDIRECT_URI]}
         response = requests.post(f"{issuer}/oauth/register", json=metadata, timeout=SECONDS)
         made = cls(issuer, response.json()["client_id"])
-        query = {
-            "response_type": "code",
-            "client_id": made.client_id,
-            "redirect_uri": REDIRECT_URI,
-            "state": "s",
-            "code_challenge": CHALLENGE,
-            "code_challenge_method": "S256",
-            "resource": f"{issuer}/gateway/{upstream}",
-        }
-        page = browser.get(f"{issuer}/oauth/authorize?{urlencode(query)}")
+        page = browser.get(authorization_url(issuer, made.client_id, upstream=upstream))
         led = browser.press(page, "decision", issuer, decision="allow")
         back = browser.get(browser.provider.consent(led.headers["Location"]))
         [code] = set(re.findall(r"gwc_\w+", back.text))

@@ -15,14 +15,21 @@ from tests.oauth.support.fixtures import Visitor
 def call_notes(visitor: Visitor, **headers: str) -> TrialResponse:
     """Call the server through the gateway, with the browser's cookie."""
     cookie = f"{django_settings.SESSION_COOKIE_NAME}={visitor.session.session_key}"
-    sent = {"host": "testserver", "cookie": cookie, "sec-fetch-site": "same-origin", **headers}
+    return call_path(
+        "/gateway/notes", cookie=cookie, **{"sec-fetch-site": "same-origin", **headers}
+    )
+
+
+def call_path(path: str, **headers: str) -> TrialResponse:
+    """Call an upstream, through the whole gateway."""
+    sent = {"host": "testserver", **headers}
     scope = {
         "type": "http",
         "http_version": "1.1",
         "method": "GET",
         "scheme": "http",
-        "path": "/gateway/notes",
-        "raw_path": b"/gateway/notes",
+        "path": path,
+        "raw_path": path.encode(),
         "root_path": "",
         "query_string": b"a=1",
         "headers": [(name.encode(), value.encode()) for name, value in sent.items()],

@@ -19,12 +19,13 @@ from unittest.mock import Mock
 
 import pytest
 
-from gateway_site.rules.upstream import Upstream, read_upstreams
+from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import upstream_client as client
 from gateway_site.transport.connection import HELD, Http1Connection, Response
 from gateway_site.transport.failures import RemoteProtocolError, UpstreamFailed
 from gateway_site.transport.messages import build_request as written
 from gateway_site.transport.pool import Owner
+from tests.gateway_site.support.declared_upstreams import read_api
 from tests.support import certificates
 
 ADA, GRACE = Owner("session-a", "1"), Owner("session-g", "2")
@@ -33,9 +34,7 @@ PLAIN = OK + b"Content-Length: 5\r\n\r\nplain"
 EXTRA = OK + b"Content-Length: 5\r\n\r\nextra"
 HANG_UP = b"(hangs up)"
 TIMEOUT = 20.0  # seconds
-NOWHERE = read_upstreams({"UPSTREAM_X_URL": "http://127.0.0.1:9", "UPSTREAM_X_PROVIDER": "corp"})[
-    "x"
-]
+NOWHERE = read_api(URL="http://127.0.0.1:9")
 variable: ContextVar[object] = ContextVar("variable")
 READ_MAX = 256 * 1024  # bytes that asyncio reads at once
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\n"
@@ -105,10 +104,7 @@ async def server(
     found = Server(request.param)
     listening = await asyncio.start_server(found.serve, "127.0.0.1", 0, ssl=tls)
     port = listening.sockets[0].getsockname()[1]
-    variables = {"URL": f"{found.scheme}://127.0.0.1:{port}", "PROVIDER": "corp"}
-    found.upstream = read_upstreams(
-        {f"UPSTREAM_API_{key}": text for key, text in variables.items()}
-    )["api"]
+    found.upstream = read_api(URL=f"{found.scheme}://127.0.0.1:{port}")
     yield found
     await client.close()
     listening.close()

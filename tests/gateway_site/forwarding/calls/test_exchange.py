@@ -23,11 +23,11 @@ from gateway_site.forwarding.calls.exchange import _no_connection
 from gateway_site.forwarding.calls.upstream_call import UpstreamCall
 from gateway_site.rules.headers import Headers
 from gateway_site.rules.problems import Problem
-from gateway_site.rules.upstream import read_upstreams
 from gateway_site.transport import upstream_client as client
 from gateway_site.transport.pool import Owner
 from oauth import TokenSet
 from sessions_kms.backend import SessionStore
+from tests.gateway_site.support.declared_upstreams import read_api
 
 OK = b"HTTP/1.1 200 OK\r\n"
 PLAIN = OK + b"Content-Length: 5\r\n\r\nplain"
@@ -101,7 +101,7 @@ def call_of(url: str, person: str = "1") -> UpstreamCall:
         request=request,
         caller=Caller(request.session),
         owner=Owner("session", person),
-        upstream=read_upstreams({"UPSTREAM_API_URL": url, "UPSTREAM_API_PROVIDER": "corp"})["api"],
+        upstream=read_api(URL=url),
         method="GET",
         target=f"{url}/x",
         headers=[(b"accept", b"*/*")],

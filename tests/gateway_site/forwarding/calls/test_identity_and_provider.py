@@ -8,7 +8,6 @@ from typing import Any, NoReturn
 
 import jwt
 import pytest
-from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -19,13 +18,13 @@ from gateway_site.audit.trail import audit_event
 from gateway_site.edge.reports import ExceptionReporter
 from gateway_site.identity.keys import load_signing_key
 from gateway_site.identity.token import Call, TokenIssuer
-from gateway_site.pages import upstreams
 from gateway_site.pages.upstreams import TrialResponse
 from gateway_site.rules.upstream import find_stored_claims, read_upstreams
 from gateway_site.transport import upstream_client
 from oauth.clients.server import AuthorizationServer
 from oauth.metrics import telemetry as oauth_telemetry
 from sessions_kms.telemetry import telemetry as engine_telemetry
+from tests.gateway_site.support.notes_calls import call_path
 from tests.oauth.clients.support.app import ISSUER, SERVER, App, WayBack
 from tests.oauth.clients.support.consent import decide
 from tests.oauth.support.fake_provider import FakeProvider, Response
@@ -90,25 +89,7 @@ def who(
 
 
 def call_as_client(access_token: str) -> TrialResponse:
-    """Call it as an OAuth client does, through the whole gateway."""
-    path = "/gateway/who/who"
-    scope = {
-        "type": "http",
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "root_path": "",
-        "query_string": b"",
-        "headers": [
-            (b"host", b"testserver"),
-            (b"authorization", f"Bearer {access_token}".encode()),
-        ],
-        "client": ("127.0.0.1", 1),
-        "server": ("testserver", 80),
-    }
-    return async_to_sync(upstreams._call_gateway_in_new_loop)(scope)
+    return call_path("/gateway/who/who", authorization=f"Bearer {access_token}")
 
 
 def test_claims_of_the_sign_in_are_those_that_the_upstream_is_told(who: Who) -> None:

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import pytest
 import requests
 
+from tests.gateway_site.support.client_tokens import REDIRECT_URI
 from tests.gateway_site.support.documents import (
-    REDIRECT_URI,
     DocumentGateway,
     address_of,
     running_document_gateway,
