@@ -9,8 +9,7 @@ import pytest
 
 from tests import ROOT
 from tests.deploy_check import PRODUCTION
-from tests.support import warm_python
-from tests.support.processes import free_ports, is_listening
+from tests.support.processes import free_ports, is_listening, run_to_end
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -50,15 +49,8 @@ def run(library: Path, *arguments: str, **variables: str) -> subprocess.Complete
     current = library.parent / "current"
     current.mkdir(exist_ok=True)
     basis = {"PATH": os.environ["PATH"], "PYTHONPATH": str(library)}
-    done = warm_python.run(
-        [sys.executable, *arguments],
-        cwd=current,
-        env=basis | {"PYTHONDONTWRITEBYTECODE": "1"} | variables,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    env = basis | {"PYTHONDONTWRITEBYTECODE": "1"} | variables
+    done = run_to_end([sys.executable, *arguments], env, cwd=current)
     assert list(current.iterdir()) == []
     return done
 
@@ -141,15 +133,9 @@ def test_module_in_the_current_folder_is_not_imported_by_the_server(library: Pat
     current.mkdir()
     (current / "uvloop.py").write_text("raise SystemExit('IMPORTED')", encoding="utf-8")
     (current / "httptools.py").write_text("raise SystemExit('IMPORTED')", encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, script(library, "kms-gateway"), "serve", "--port", "0"],
-        cwd=current,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(library)} | WITHOUT_DATABASE,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    command = [sys.executable, script(library, "kms-gateway"), "serve", "--port", "0"]
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(library)} | WITHOUT_DATABASE
+    done = run_to_end(command, env, cwd=current, is_fresh=True)
     assert "IMPORTED" not in done.stderr
     assert "variables are missing: DATABASE_URL" in done.stderr
 

@@ -24,6 +24,7 @@ from tests.gateway_site.support.client_tokens import REDIRECT_URI, VERIFIER, aut
 from tests.gateway_site.support.keyed import Browser, keyed_fleet
 from tests.interop.conftest import skip_if_left_out
 from tests.support.local_kms import LocalKMS
+from tests.support.processes import run_to_end
 
 FOLDER = ROOT / "tests/interop"
 KEY_CLIENT, SECRET_CLIENT = "https://tool.example.com/client.json", "our-tool"
@@ -160,14 +161,7 @@ def test_library_exchanges_refreshes_calls_and_revokes(
             f"{gateway.url}/oauth/token", form | {"client_id": METHODS[method]}, timeout=30
         )
         assert (stolen.status_code, stolen.json()["error"]) == (401, "invalid_client")
-    done = subprocess.run(
-        command_of(library),
-        env=environment_of(given),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_to_end(command_of(library), environment_of(given), is_fresh=True)
     assert done.returncode == 0, done.stderr
     token_type = "bearer" if algorithm is None else "dpop"
     assert json.loads(done.stdout) == {"scope": "people", "token_type": token_type, "status": 200}

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from gateway_site.local import environment, state
 from gateway_site.local.environment import Secrets
 from gateway_site.local.options import Ports
+from tests.support.processes import run_to_end
 
 SHELLS = [shell for shell in ("bash", "zsh", "ksh") if shutil.which(shell)]
 DUMP = f"{sys.executable} -c 'import json, os; print(json.dumps(dict(os.environ)))'"
@@ -42,15 +42,9 @@ def script(tmp_path: Path) -> Path:
 
 def seen_variables(shell: str, commands: str) -> dict[str, str]:
     """Return the exports of a shell that started with BEFORE, after the commands."""
-    response = subprocess.run(
-        [shell, "-c", f"{commands}\n{DUMP}"],
-        env=BEFORE | {"PATH": os.environ["PATH"]},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=30,
-    )
-    assert response.stderr == ""
+    variables = BEFORE | {"PATH": os.environ["PATH"]}
+    response = run_to_end([shell, "-c", f"{commands}\n{DUMP}"], variables, is_fresh=True)
+    assert (response.returncode, response.stderr) == (0, "")
     found: dict[str, str] = json.loads(response.stdout)
     return {name: value for name, value in found.items() if name not in NOT_OURS}
 

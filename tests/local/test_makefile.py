@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,8 +9,8 @@ import pytest
 
 from tests import ROOT
 from tests.interop.canaille_provider import CanailleProvider
-from tests.support import warm_python
 from tests.support.catalogs import load_script
+from tests.support.processes import run_to_end
 
 MAKE = shutil.which("make")
 ENVIRONMENT = load_script(ROOT / "packaging/environment.py")
@@ -42,15 +41,10 @@ def no_uv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_help_of_make_run_installs_nothing(tmp_path: Path, option: str) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
-    done = subprocess.run(
-        [str(MAKE), "run", f"ARGS={option}", f"PYTHON={sys.executable} -S"],
-        cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+    command = [str(MAKE), "run", f"ARGS={option}", f"PYTHON={sys.executable} -S"]
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    done = run_to_end(command, env, cwd=tmp_path, is_fresh=True)
+    assert done.returncode == 0, done.stderr
     assert "--provider-port" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["Makefile"]
 
@@ -82,15 +76,9 @@ def test_tools_that_are_not_left_out_must_be_installed(
     (tmp_path / "env/.dev-installed").touch()
     script(tmp_path / "bin/npm", "exit 0")
     script(tmp_path / "env/bin/python", 'echo "TRIED"')
-    done = subprocess.run(
-        [str(MAKE), target, f"ARGS={options}", "VENV=env", "PYTHON=false"],
-        cwd=tmp_path,
-        env={"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    command = [str(MAKE), target, f"ARGS={options}", "VENV=env", "PYTHON=false"]
+    env = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    done = run_to_end(command, env, cwd=tmp_path, is_fresh=True)
     assert (done.returncode != 0, "TRIED\n" not in done.stdout) == (is_installed, is_installed)
 
 
@@ -109,15 +97,8 @@ def test_provider_that_is_missing_fails_its_test(
 @pytest.mark.slow
 def test_every_fixture_of_the_providers_tests_exists() -> None:
     """They only run on demand, so nobody would notice that a fixture was moved."""
-    done = warm_python.run(
-        [sys.executable, "-m", "pytest", "-n", "0", "--setup-plan", "tests/interop"],
-        cwd=ROOT,
-        env=os.environ | {"INTEROP": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    command = [sys.executable, "-m", "pytest", "-n", "0", "--setup-plan", "tests/interop"]
+    done = run_to_end(command, os.environ | {"INTEROP": "1"})
     assert "test_sign_out_leaves_the_provider_too_in_a_browser" in done.stdout
     # `--setup-plan` runs no test; an error has another exit code.
     assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout
@@ -221,10 +202,7 @@ def test_interrupted_installation_is_reported_in_one_sentence(
     heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"
     install = "sys.exit(environment.main(*sys.argv[1:]))"
     code = f"import signal, sys; {heard}; sys.path[0] = 'packaging'; import environment; {install}"
-    command = ["-c", code, str(tmp_path / "environment"), requirements]
-    done = subprocess.run(
-        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False,
-        timeout=60,
-    )  # fmt: skip
+    command = [sys.executable, "-c", code, str(tmp_path / "environment"), requirements]
+    done = run_to_end(command, is_fresh=True)
     assert done.returncode == 1
     assert done.stderr == f"\n{ENVIRONMENT.INTERRUPTED}\n"

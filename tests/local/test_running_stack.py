@@ -20,7 +20,7 @@ from gateway_site.local.state import (
     withdraw_variables,
 )
 from tests import ROOT
-from tests.support import warm_python
+from tests.support.processes import run_to_end
 
 TOLD = {"KMS_KEY_ARN": "arn:local", "AWS_ENDPOINT_URL_KMS": "http://127.0.0.1:3"}
 BARE = {"PATH": "/bin", "DJANGO_SETTINGS_MODULE": "gateway_site.settings"}
@@ -122,14 +122,8 @@ def running_stack(folder: Path) -> Iterator[Path]:
 
 
 def command(folder: Path, *arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
-    return warm_python.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | more,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | more
+    return run_to_end([sys.executable, *arguments], env, cwd=folder)
 
 
 @pytest.mark.slow

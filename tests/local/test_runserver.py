@@ -19,8 +19,7 @@ from django.test import override_settings
 
 from gateway_site.checks import check_runserver
 from tests import ROOT
-from tests.support import warm_python
-from tests.support.processes import free_ports, is_listening, running
+from tests.support.processes import free_ports, is_listening, run_to_end, running
 from tests.support.waiting import wait_until
 
 SITE = Path(__file__).with_name("streaming_site.py")
@@ -71,15 +70,7 @@ class Server:
 
     def refusal(self, *options: str, address: str = "127.0.0.1") -> str:
         """Return its message when it does not start."""
-        response = warm_python.run(
-            self.command(*options, address=address),
-            env=self.environment,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        response = run_to_end(self.command(*options, address=address), self.environment)
         assert response.returncode != 0
         return response.stderr
 

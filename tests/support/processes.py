@@ -108,16 +108,17 @@ def run_to_end(
     env: Mapping[str, str] | None = None,
     seconds: float = 240,
     *,
+    cwd: Path = ROOT,
     is_fresh: bool = False,
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a command in the project's root to its end; return the process with its output.
+    """Run a command to its end, in the project's root by default; return it with its output.
 
     A fresh one has imported nothing before, for tests of what it imports.
     """
     return (subprocess.run if is_fresh else warm_python.run)(
         command,
         env=env,
-        cwd=ROOT,
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=seconds,

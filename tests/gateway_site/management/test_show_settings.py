@@ -12,8 +12,7 @@ import pytest
 from gateway_site.environment.variable import Configuration
 from gateway_site.management.commands import show_settings
 from gateway_site.variables import GENERAL
-from tests import ROOT
-from tests.support import warm_python
+from tests.support.processes import run_to_end
 
 SECRET = "a-secret-that-nobody-may-see-" + "x" * 40
 COMPLETE = {
@@ -34,15 +33,7 @@ COMPLETE = {
 def run(environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
     """Run the command in a process that has these variables alone."""
     command = [sys.executable, "manage.py", "show_settings", *options]
-    return warm_python.run(
-        command,
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_to_end(command, {"PATH": os.environ["PATH"], **environment})
 
 
 def list_settings(environment: dict[str, str]) -> dict[str, show_settings.Setting]:
