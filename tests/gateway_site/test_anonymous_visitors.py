@@ -6,7 +6,6 @@ The attacker knows no more than what the pages say; the bystander signs in meanw
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from django.conf import settings
 from pytest_django import Settings
 
 from sessions_kms.format.attributes import item_size
+from tests.gateway_site.server.served import exchange
 from tests.gateway_site.support import made_up
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
@@ -57,9 +57,7 @@ class Attacker:
             f"Content-Length: {len(body)}",
             "Connection: close",
         ]
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
-            connection.sendall("\r\n".join([*head, "", body]).encode())
-            response = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+        response = exchange(self.port, "\r\n".join([*head, "", body]).encode()).decode()
         self._keep(response)
         return int(response.split(" ", 2)[1])
 

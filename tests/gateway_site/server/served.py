@@ -192,6 +192,13 @@ def _run(server: uvicorn.Server, loop: MovedLoop, listener: socket.socket) -> No
         runner.run(server.serve(sockets=[listener]))
 
 
+def exchange(port: int, sent: bytes) -> bytes:
+    """Send bytes to a port of this machine; return all that comes until it closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+        client.sendall(sent)
+        return read_all(client)
+
+
 def read_all(client: socket.socket) -> bytes:
     """Return all that comes until the server closes."""
     found = b""

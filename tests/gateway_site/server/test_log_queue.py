@@ -10,7 +10,6 @@ import logging
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,7 +23,7 @@ import pytest
 
 from gateway_site.server import log_queue
 from gateway_site.server.log_queue import LogQueue
-from tests.gateway_site.server.served import read_all
+from tests.gateway_site.server.served import exchange
 from tests.gateway_site.server.starting import production_environment
 from tests.support.processes import free_port, is_listening, run_to_end, running, started
 from tests.support.waiting import wait_until
@@ -273,9 +272,7 @@ def test_requests_health_and_end_do_not_wait_for_the_reader_of_the_log(
     env = production_environment(tmp_path, DRAIN_SECONDS="1")
 
     def ask(request: bytes) -> bytes:
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
-            client.sendall(request)
-            return read_all(client)[:13]
+        return exchange(port, request)[:13]
 
     with started(command, env, stdout=pipe.into, stderr=pipe.into) as process:
         wait_until(lambda: bool(pipe.read()) and is_listening(port), "it serves", 100)

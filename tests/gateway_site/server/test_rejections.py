@@ -3,7 +3,6 @@
 import importlib
 import json
 import logging
-import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +11,7 @@ from pytest_django import Settings
 
 from gateway_site.forwarding import request as upstream_call
 from gateway_site.rules.upstream import read_upstreams
-from tests.gateway_site.server.served import read_all, serving
+from tests.gateway_site.server.served import exchange, serving
 from tests.support.cases import each_case
 
 PATHS = ["/", "/healthz", "/gateway/x", "/accounts/login/", "/static/gateway.css"]
@@ -41,10 +40,7 @@ def test_both_framings_are_refused_and_nothing_after_them_is_read(
         "Transfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n"
     )
     smuggled = "0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-    address = ("127.0.0.1", ports[server])
-    with socket.create_connection(address, timeout=20) as client:
-        client.sendall((head + smuggled).encode())
-        got = read_all(client)
+    got = exchange(ports[server], (head + smuggled).encode())
     assert got.split(b" ", 2)[1] == b"400", got
     assert got.count(b"HTTP/1.") == 1
 
@@ -52,9 +48,7 @@ def test_both_framings_are_refused_and_nothing_after_them_is_read(
 @pytest.mark.parametrize("server", SERVERS)
 def test_one_framing_passes(ports: dict[str, int], server: str) -> None:
     request = b"POST /healthz HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\nhi"
-    with socket.create_connection(("127.0.0.1", ports[server]), timeout=20) as client:
-        client.sendall(request)
-        assert read_all(client).split(b" ", 2)[1] == b"405"
+    assert exchange(ports[server], request).split(b" ", 2)[1] == b"405"
 
 
 UPGRADE = "Connection: Upgrade\r\nUpgrade: {}\r\n"
@@ -66,9 +60,8 @@ WEBSOCKET = (
 
 def send_request(port: int, line: str, fields: str = "") -> tuple[int, dict[str, Any] | None]:
     """Send a request's head; give the status, and the problem document if there is one."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
-        client.sendall(f"{line}\r\nHost: 127.0.0.1\r\n{fields}Connection: close\r\n\r\n".encode())
-        head, _, body = read_all(client).partition(b"\r\n\r\n")
+    request = f"{line}\r\nHost: 127.0.0.1\r\n{fields}Connection: close\r\n\r\n"
+    head, _, body = exchange(port, request.encode()).partition(b"\r\n\r\n")
     document = body[body.find(b"{") : body.rfind(b"}") + 1]  # it may come in a chunk
     is_problem = b"application/problem+json" in head
     return int(head.split(b" ", 2)[1]), json.loads(document) if is_problem else None
@@ -193,9 +186,7 @@ def post_form(port: int, path: str, kind: str, form: str) -> int:
         "Content-Length": str(len(form)),
     }
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
-        client.sendall(f"POST {path} HTTP/1.0\r\n{head}\r\n{form}".encode("latin-1"))
-        got = read_all(client)
+    got = exchange(port, f"POST {path} HTTP/1.0\r\n{head}\r\n{form}".encode("latin-1"))
     return int(got.split(b" ", 2)[1]) if got else 0
 
 

@@ -23,7 +23,7 @@ from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.supervisors import multiprocess
 
 from gateway_site.server import workers
-from tests.gateway_site.server.served import read_all
+from tests.gateway_site.server.served import exchange
 from tests.gateway_site.server.starting import WORKING, environment
 from tests.support.processes import (
     free_port,
@@ -99,9 +99,7 @@ class Site:
                 self.outcomes.append(repr(error).encode())
 
     def _response(self, request: bytes) -> bytes:
-        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as client:
-            client.sendall(request)
-            return read_all(client)
+        return exchange(self.port, request)
 
     def count(self, line: str) -> int:
         return self.log.read_text(encoding="utf-8").count(line)

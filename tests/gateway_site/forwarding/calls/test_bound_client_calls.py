@@ -7,7 +7,6 @@ client, an upstream that would see a proof. Only HTTP reaches the gateway here.
 from __future__ import annotations
 
 import re
-import socket
 import time
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 import requests
 
+from tests.gateway_site.server.served import exchange
 from tests.gateway_site.support.client_tokens import CLIENT_ID, VERIFIER, Caller
 from tests.gateway_site.support.gateways import Gateway
 from tests.oauth.support.proof_maker import ProofKey
@@ -186,9 +186,7 @@ def test_two_proofs_or_two_tokens_are_rejected(bound: BoundCaller) -> None:
     def send(*lines: str) -> bytes:
         port = bound.gateway.port
         head = ["GET /gateway/open/ HTTP/1.1", f"Host: 127.0.0.1:{port}", "Connection: close"]
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-            connection.sendall("\r\n".join([*head, *lines, "", ""]).encode())
-            return b"".join(iter(lambda: connection.recv(65536), b""))
+        return exchange(port, "\r\n".join([*head, *lines, "", ""]).encode())
 
     token = f"Authorization: DPoP {bound.token}"
     one, two = f"DPoP: {bound.proof()}", f"dpop: {bound.proof()}"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.gateway_site.server.served import read_all
+from tests.gateway_site.server.served import exchange
 from tests.gateway_site.support.gateways import Gateway
 from tests.support.cases import each_case
 
@@ -50,9 +50,7 @@ def raw(gateway: Gateway, path: str, fields: str, body: bytes, cookie: str = "")
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{gateway.port}\r\nConnection: close\r\n"
         f"Content-Type: application/x-www-form-urlencoded\r\n{told}{fields}\r\n\r\n"
     )
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as client:
-        client.sendall(head.encode() + body)
-        return read_all(client)
+    return exchange(gateway.port, head.encode() + body)
 
 
 @each_case("is_chunked", [False, True])
