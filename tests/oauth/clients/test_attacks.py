@@ -72,6 +72,11 @@ def texts_in(value: Any) -> Iterator[str]:
             yield from texts_in(each)
 
 
+def delete_what_is_due() -> None:
+    timed_deletions._waiting.delete_due(also_later=True)
+    assert grant_end.drain_deletions(10)
+
+
 def opens_the_grant(found: str) -> bool:
     return any(secret in found for secret in UPSTREAM)
 
@@ -116,8 +121,7 @@ def test_unused_code_decrypts_the_grant_until_a_minute_has_passed(one: GrantWorl
     code = one.allow()
     assert opens_the_grant(Thief(one).open_all(code)), "a stated limit"
     one.clock.advance(60)
-    timed_deletions._waiting.delete_due(also_later=True)
-    assert grant_end.drain_deletions(10)
+    delete_what_is_due()
     assert Thief(one).open_all(code) == Thief(one).open_all()
 
 
@@ -128,8 +132,7 @@ def test_redeemed_code_decrypts_nothing(one: GrantWorld) -> None:
     assert CONSENT.client_id in found
     assert not opens_the_grant(found)
     one.clock.advance(3600)
-    timed_deletions._waiting.delete_due(also_later=True)
-    assert grant_end.drain_deletions(10)
+    delete_what_is_due()
     assert Thief(one).open_all(code) == found, "its own item stays, to end the grant after reuse"
     assert one.lives(one.refresh(issued.refresh_token))
 
@@ -144,8 +147,7 @@ def test_redeemed_code_with_its_verifier_decrypts_the_grant_until_the_grace_is_o
     for token in (issued.access_token, issued.refresh_token):
         assert token not in found
     one.clock.advance(150)
-    timed_deletions._waiting.delete_due(also_later=True)
-    assert grant_end.drain_deletions(10)
+    delete_what_is_due()
     assert Thief(one).open_all(code + VERIFIER) == Thief(one).open_all()
 
 
@@ -157,8 +159,7 @@ def test_used_refresh_token_of_an_idle_client_decrypts_nothing_after_the_grace(
     one.clock.advance(149)
     assert opens_the_grant(Thief(one).open_all(issued.refresh_token)), "a stated limit"
     one.clock.advance(1)
-    timed_deletions._waiting.delete_due(also_later=True)
-    assert grant_end.drain_deletions(10)
+    delete_what_is_due()
     assert not opens_the_grant(Thief(one).open_all(issued.refresh_token))
 
 

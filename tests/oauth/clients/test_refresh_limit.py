@@ -24,8 +24,11 @@ from tests.support.cases import each_case
 NOW = 1_800_000_000.25
 
 
-def refresh_times(one: GrantWorld, held: TokenResponse, times: int) -> TokenResponse:
+def refresh_times(
+    one: GrantWorld, held: TokenResponse, times: int, *, every: float = 0
+) -> TokenResponse:
     for _ in range(times):
+        one.clock.advance(every)
         held = one.refresh(held.refresh_token)
     return held
 
@@ -104,21 +107,16 @@ def test_many_at_once_with_one_token_count_once(one: GrantWorld) -> None:
     wait_told(one, held)
 
 
-def test_program_that_is_restarted_refreshes_at_once(one: GrantWorld) -> None:
-    """Whatever the age of its token: each of its starts is within a second of the one before."""
-    held = one.begin()
-    for _ in range(REFRESHES_MAX):
-        one.clock.advance(0.2)
-        held = one.refresh(held.refresh_token)
-    assert one.lives(held)
-
-
-def test_refresh_every_six_seconds_is_never_rejected(one: GrantWorld) -> None:
-    held = one.begin()
-    for _ in range(40):
-        one.clock.advance(6)
-        held = one.refresh(held.refresh_token)
-    assert one.lives(held)
+@pytest.mark.parametrize(
+    ("times", "every"),
+    [
+        pytest.param(REFRESHES_MAX, 0.2, id="a program that is restarted"),
+        pytest.param(40, 6, id="every six seconds"),
+    ],
+)
+def test_slower_refreshes_are_not_rejected(one: GrantWorld, times: int, every: float) -> None:
+    """Whatever the age of its token: each start of a program is soon after the one before."""
+    assert one.lives(refresh_times(one, one.begin(), times, every=every))
 
 
 def test_all_processes_count_together() -> None:

@@ -1,5 +1,6 @@
 """A gateway with providers over real HTTP, and a visitor with a browser's cookies."""
 
+import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
@@ -8,9 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import jwt
 import pytest
+from allauth.account.models import EmailAddress
+from allauth.socialaccount.models import SocialAccount
 from allauth.socialaccount.providers.github.views import GitHubOAuth2Adapter
 from asgiref.local import Local
+from django.contrib.auth.models import User
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.cache import cache
 from django.db import connection, connections
@@ -21,17 +26,19 @@ from pytest_django import Settings
 
 from gateway_site.providers import configuration
 from oauth.network import concurrency
+from oauth.provider.config import find_provider
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
+from sessions_kms.services import services
 from tests.oauth.support import fake_provider
-from tests.oauth.support.direct_sign_in import sign_in_directly
 from tests.oauth.support.fake_provider import CLIENT_ID, CLIENT_SECRET, FakeProvider
 from tests.oauth.support.shown import shown_fields
 from tests.sessions_kms.support.stacks import Stack, fake_stack, install
 from tests.support.clock import FakeClock
 
 P = TypeVar("P", bound=FakeProvider)
+BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
 BOB = {"sub": "2002", "email": "bob@example.com", "name": "Bob"}
 
 
@@ -44,6 +51,58 @@ def environment(name: str, provider: FakeProvider, **more: str) -> dict[str, str
         "ISSUER": provider.issuer,
     } | more
     return {prefix + key: value for key, value in variables.items() if value}
+
+
+# A person who has signed in, written without a request. A sign-in takes 30 ms, this 5 ms.
+# `oauth/sign_in/test_direct_sign_in.py` compares both.
+
+
+def create_person(person: dict[str, Any], provider: str, id_token: str) -> User:
+    """Create what a first sign-in creates in the database."""
+    first, _, last = person["name"].partition(" ")
+    taken = User.objects.filter(username=first.lower()).exists()
+    username = first.lower() + person["sub"] * taken
+    user = User.objects.create_user(username, person["email"], first_name=first, last_name=last)
+    EmailAddress.objects.create(user=user, email=person["email"], primary=True)
+    claims = jwt.decode(id_token, options={"verify_signature": False})
+    SocialAccount.objects.create(
+        user=user,
+        provider=provider,
+        uid=person["sub"],
+        extra_data={"userinfo": person, "id_token": claims},
+    )
+    return user
+
+
+def start_session(client: Client, user: User, provider: str, tokens: TokenSet) -> None:
+    """Give the browser a session of this person, with the provider's tokens."""
+    client.force_login(user, BACKEND)
+    session = client.session
+    method = {"method": "socialaccount", "provider": provider, "uid": tokens.subject}
+    session["account_authentication_methods"] = [method | {"at": time.time()}]
+    session["account_authentication_methods_user"] = str(user.pk)
+    session["account_verified_email"] = None
+    session["socialaccount_states"] = {}
+    session["_about"] = {"provider": provider}
+    vault.store_token_set(session, provider, tokens)
+    session.save()
+
+
+def sign_in_directly(client: Client, at: FakeProvider, provider: str) -> None:
+    """Sign a new person in, as the provider's responses would."""
+    configured = find_provider(provider)
+    assert configured is not None
+    response = at.token_response(nonce=secrets.token_urlsafe(32))
+    tokens = TokenSet.from_response(
+        response,
+        subject=at.person["sub"],
+        client_id=configured.client_id,
+        requested_scope=configured.scope,
+        now=int(services().clock()),
+        source=provider,
+    )
+    user = create_person(at.person, provider, response["id_token"])
+    start_session(client, user, provider, tokens)
 
 
 class Visitor:

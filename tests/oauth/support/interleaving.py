@@ -32,13 +32,12 @@ from sessions_kms.grant_store import end_grant_by_id
 from sessions_kms.sealed_items.tokens import SealedToken, Tokens, TokenTombstone
 from sessions_kms.services import Services
 from sessions_kms.storage.not_before import NotBefore
-from tests.oauth.support import access_promises
-from tests.oauth.support.access_promises import Deletion, promise_of
 from tests.oauth.support.grants import ASKED, CONSENT, VERIFIER, GrantWorld
 from tests.oauth.support.interleaved import (
     NO_RESPONSE,
     UNKNOWN,
     Client,
+    Deletion,
     Explored,
     Items,
     Next,
@@ -47,8 +46,13 @@ from tests.oauth.support.interleaved import (
     Send,
     State,
     Way,
+    after_deletion,
+    broken_promises,
+    forgotten_tokens,
     labels_of,
+    live_in,
     name_of,
+    promise_of,
 )
 from tests.sessions_kms.support.stacks import install
 from tests.sessions_kms.support.stepping import resume
@@ -151,7 +155,7 @@ class Interleaving:
             rest = state.late[:at] + state.late[at + 1 :]
             yield f"a write of {by} arrives", self._with(state, items)._replace(late=rest)
         for deletion in state.leaving:
-            items = access_promises.after_deletion(state.items, deletion)
+            items = after_deletion(state.items, deletion)
             rest_of = state.leaving - {deletion}
             yield "a deletion arrives", state._replace(items=items, leaving=rest_of)
         for number, each in enumerate(state.requests):
@@ -302,7 +306,7 @@ class Interleaving:
         if self._session in state.items:
             return self._put(state._replace(leaving=state.leaving | {*new}), number, after)
         for deletion in new:  # The time of its arrival no longer matters.
-            items = access_promises.after_deletion(state.items, deletion)
+            items = after_deletion(state.items, deletion)
             state = state._replace(items=items)
         return self._put(state, number, after)
 
@@ -340,15 +344,13 @@ class Interleaving:
         responses = [each for each in report if isinstance(each.result, TokenResponse)]
         promises = [promise_of(each.result, each.at, id_of) for each in responses]
         opened = (self._truth(state, each) for each in self._refresh_tokens(state))
-        named = access_promises.live_in(opened)
+        named = live_in(opened)
         most = token_pair.NAMED_MAX
         promises += self._promised
-        yield from access_promises.broken_promises(promises, state.items, now, named, most)
+        yield from broken_promises(promises, state.items, now, named, most)
         minted = [item_id for item_id, each in self._minted.items() if each.startswith("gwa_")]
         if not self._faults:  # After a lost write, nobody knows which token exceeded the limit.
-            yield from access_promises.forgotten_tokens(
-                minted, state.items, now, named, state.leaving
-            )
+            yield from forgotten_tokens(minted, state.items, now, named, state.leaving)
 
     def _wrongly_ended(
         self, state: State, number: int, each: Request, result: Any

@@ -9,12 +9,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from pytest_django import Settings
 
 from oauth.clients import metadata_documents
-from oauth.clients.rules.client import read_client_list
-from oauth.clients.rules.redirect_uris import DEFAULT_URIS
-from oauth.clients.server import AuthorizationServer
 from oauth.network.responses import ProviderResponse
 from tests.gateway_site.support.page_requests import assert_accessible
-from tests.oauth.clients.support.app import SERVER, App, WayBack
+from tests.oauth.clients.support.app import App, WayBack, list_client
 from tests.oauth.clients.support.asserted import lives
 from tests.oauth.clients.support.consent import TYPED, allow
 from tests.oauth.clients.support.keyed_app import Key
@@ -97,10 +94,7 @@ def test_pinned_chatgpt_signs_in_with_and_without_its_keys_in_the_entry(
     fetched, key = publish(CHATGPT), Key(rsa.generate_private_key(65537, 2048), algorithm="RS256")
     entry = {name: CHATGPT[name] for name in ("client_id", "client_name", "redirect_uris")}
     entry |= {"jwks": {"keys": [key.jwk]}} if has_keys else {}
-    listed = read_client_list([entry], DEFAULT_URIS)
-    settings.AUTHORIZATION_SERVER = AuthorizationServer(
-        **SERVER, private_key_jwt=True, listed=listed
-    )
+    list_client(settings, entry)
 
     def proof() -> dict[str, str]:
         return key.proof(iss=chatgpt.client_id, sub=chatgpt.client_id)

@@ -15,10 +15,16 @@ from pytest_django import Settings
 
 from oauth.clients import metadata_documents
 from oauth.clients.grants import grants
-from oauth.clients.rules.client import read_client_list
-from oauth.clients.rules.redirect_uris import DEFAULT_URIS
 from oauth.clients.server import AuthorizationServer
-from tests.oauth.clients.support.app import ISSUER, REDIRECT_URI, SERVER, App, WayBack, register_app
+from tests.oauth.clients.support.app import (
+    ISSUER,
+    REDIRECT_URI,
+    SERVER,
+    App,
+    WayBack,
+    list_client,
+    register_app,
+)
 from tests.oauth.clients.support.asserted import lives
 from tests.oauth.clients.support.consent import allow
 from tests.oauth.clients.support.keyed_app import (
@@ -295,16 +301,9 @@ def test_listed_client_with_a_key_is_never_public(
     key, uris = Key(), [REDIRECT_URI]
     public = {"client_id": CLIENT_ID, "client_name": "App", "redirect_uris": uris}
     app.client_id = CLIENT_ID
-
-    def install(entry: dict[str, Any]) -> None:
-        listed = read_client_list([entry], DEFAULT_URIS)
-        settings.AUTHORIZATION_SERVER = AuthorizationServer(
-            **SERVER, private_key_jwt=True, listed=listed
-        )
-
-    install(public)
+    list_client(settings, public)
     old = app.redeem(WayBack.of(allow(ada, app, corp)).response["code"]).json()
-    install(public | {"jwks": {"keys": [key.jwk]}})
+    list_client(settings, public | {"jwks": {"keys": [key.jwk]}})
     code = WayBack.of(allow(ada, app, corp)).response["code"]
     assert_not_authenticated(app.redeem(code))
     assert_not_authenticated(app.redeem(code, **Key().proof()))
@@ -312,7 +311,7 @@ def test_listed_client_with_a_key_is_never_public(
     assert app.redeem(code, **key.proof()).status_code == 200
     new = app.refresh(old["refresh_token"], **key.proof())
     assert new.status_code == 200
-    install(public)  # The grants stay as strong as they were.
+    list_client(settings, public)  # The grants stay as strong as they were.
     assert_not_authenticated(app.refresh(new.json()["refresh_token"]))
 
 

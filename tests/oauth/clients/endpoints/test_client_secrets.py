@@ -1,21 +1,18 @@
 """Listed apps with a secret: each way to send it, and what wrong ones get."""
 
-import base64
 import json
 import logging
 from dataclasses import replace
 from io import StringIO
 from typing import Any
-from urllib.parse import quote_plus, urlencode
+from urllib.parse import urlencode
 
 import pytest
 from django.core.management import call_command
 from pytest_django import Settings
 
-from oauth.clients.rules.client import read_client_list
-from oauth.clients.rules.redirect_uris import DEFAULT_URIS
 from oauth.clients.server import AuthorizationServer
-from tests.oauth.clients.support.app import REDIRECT_URI, SERVER, App, WayBack
+from tests.oauth.clients.support.app import REDIRECT_URI, App, WayBack, basic, list_client
 from tests.oauth.clients.support.consent import allow
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
@@ -45,16 +42,8 @@ def tool(
         "redirect_uris": [REDIRECT_URI],
         "client_secret_sha256": [next_digest, digest],
     }
-    listed = read_client_list([entry], DEFAULT_URIS)
-    settings.AUTHORIZATION_SERVER = AuthorizationServer(
-        **SERVER, private_key_jwt=True, listed=listed
-    )
+    list_client(settings, entry)
     return App(client_id=request.param), secret
-
-
-def basic(client_id: str, secret: str, *, encoded: bool = True) -> dict[str, str]:
-    text = f"{quote_plus(client_id) if encoded else client_id}:{secret}"
-    return {"authorization": "Basic " + base64.b64encode(text.encode()).decode()}
 
 
 def send(app: App, path: str, form: dict[str, str], headers: dict[str, str] | None = None) -> Any:

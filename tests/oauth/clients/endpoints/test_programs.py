@@ -5,7 +5,7 @@ import json
 import threading
 import time
 from typing import Any
-from urllib.parse import quote_plus, urlencode
+from urllib.parse import urlencode
 
 import pytest
 from django.conf import settings
@@ -21,7 +21,15 @@ from oauth.clients.rules.client import Source
 from oauth.clients.server import AuthorizationServer
 from sessions_kms import outages as store_outages
 from sessions_kms.outages import Outage
-from tests.oauth.clients.support.app import ISSUER, RESOURCE, SERVER, App, WayBack, register_app
+from tests.oauth.clients.support.app import (
+    ISSUER,
+    RESOURCE,
+    SERVER,
+    App,
+    WayBack,
+    basic,
+    register_app,
+)
 from tests.oauth.clients.support.consent import allow
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
@@ -186,13 +194,6 @@ def test_code_or_token_in_a_query_or_a_header_is_ignored(app: App, pair: dict[st
     assert app.http.post("/oauth/token", urlencode(form), FORM, headers=bearer).status_code == 401
     assert app.http.get(f"/oauth/token?{query}&{urlencode(form)}").status_code == 405
     assert app.refresh(pair["refresh_token"]).status_code == 200
-
-
-def basic(client_id: str, secret: str = "", *, encoded: bool = True) -> dict[str, str]:
-    """Return the header of RFC 6749 section 2.3.1, with its appendix B."""
-    parts = [quote_plus(each) if encoded else each for each in (client_id, secret)]
-    value = base64.b64encode(":".join(parts).encode()).decode()
-    return {"authorization": f"Basic {value}"}
 
 
 @pytest.mark.parametrize("encoded", [True, False])

@@ -8,10 +8,14 @@ import json
 import secrets
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, quote_plus, urlencode, urlsplit
 
 from django.test import Client
+from pytest_django import Settings
 
+from oauth.clients.rules.client import read_client_list
+from oauth.clients.rules.redirect_uris import DEFAULT_URIS
+from oauth.clients.server import AuthorizationServer
 from tests.gateway_site.support.page_requests import Element, parse
 
 ISSUER = "http://testserver"
@@ -80,6 +84,20 @@ def register_app(name: str = "Tool", redirect_uri: str = REDIRECT_URI) -> App:
     app = App(name, redirect_uri)
     app.register()
     return app
+
+
+def basic(client_id: str, secret: str = "", *, encoded: bool = True) -> dict[str, str]:
+    """Return the header of RFC 6749 section 2.3.1; the id is encoded as its appendix B says."""
+    text = f"{quote_plus(client_id) if encoded else client_id}:{secret}"
+    return {"authorization": "Basic " + base64.b64encode(text.encode()).decode()}
+
+
+def list_client(settings: Settings, entry: dict[str, Any]) -> None:
+    """Have the operator's list contain this client alone; clients may have keys."""
+    listed = read_client_list([entry], DEFAULT_URIS)
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(
+        **SERVER, private_key_jwt=True, listed=listed
+    )
 
 
 @dataclass(frozen=True)
