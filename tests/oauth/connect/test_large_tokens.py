@@ -22,7 +22,7 @@ from tests.oauth.support.fixtures import BOB, Visitor, configure, environment
 from tests.oauth.support.full_session import fill
 from tests.oauth.support.logout_fixtures import revoked_tokens, wait_until_settled
 from tests.oauth.support.logout_provider import LogoutProvider
-from tests.oauth.support.requests import assert_no_token, get_token, stored_tokens
+from tests.oauth.support.requests import assert_no_token, drop_tokens, get_token, stored_tokens
 from tests.sessions_kms.support.stacks import Stack
 
 PLACE = "OU=Groups,OU=Europe,DC=corp,DC=example,DC=com"
@@ -203,8 +203,7 @@ def test_server_that_fills_the_session_stops_only_its_own_refreshes(
         assert get_token(honest.visitor, "files").access_token != before.access_token
     assert refused == 4
     home_of(notes.visitor)
-    vault.drop_token_set(session := notes.visitor.session, "another")
-    session.save()
+    drop_tokens(notes.visitor, "another")
     store.clock.advance(4000)
     assert len(get_token(notes.visitor, "notes").access_token) == 4096 * 5
     files = honest.resource.authorization

@@ -4,7 +4,7 @@ from allauth.socialaccount.models import SocialAccount
 from pytest_django import Settings
 
 from sessions_kms.session.links import LINKS
-from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.fixtures import Visitor, sign_in_at
 from tests.oauth.support.logout_fixtures import PATH, assert_ends_session, post
 from tests.oauth.support.logout_provider import LogoutProvider
 from tests.sessions_kms.support.stacks import Stack
@@ -21,8 +21,7 @@ def test_links_are_opaque_and_depend_on_the_secret_key(
     assert len(items) == 2
     assert "subject-of-ada" not in repr(items)
     settings.SECRET_KEY = "another-secret-key-0123456789abcdefghijklmnopqrstuvwxyz"
-    second = Visitor()
-    second.sign_in(idp)
+    second = sign_in_at(idp)
     assert not set(second.session[LINKS]) & set(links)
 
 
@@ -31,8 +30,7 @@ def test_rotated_secret_key_loses_no_link(
 ) -> None:
     old, settings.SECRET_KEY = settings.SECRET_KEY, "a-new-key-0123456789abcdefghijklmnopqrstuvwxyz"
     settings.SECRET_KEY_FALLBACKS = [old]
-    second = Visitor()
-    second.sign_in(idp)
+    second = sign_in_at(idp)
     assert post(idp.logout_token()).status_code == 200
     assert "_auth_user_id" not in at_idp.session
     assert second.user_id is None
@@ -53,8 +51,7 @@ def test_each_connected_provider_ends_the_session(
     idp: LogoutProvider, second: LogoutProvider
 ) -> None:
     for provider, path in ((idp, PATH), (second, "/oauth/backchannel-logout/other")):
-        visitor = Visitor()
-        visitor.sign_in(idp)
+        visitor = sign_in_at(idp)
         visitor.connect(second)
         assert len(visitor.session[LINKS]) == 4
         assert_ends_session(visitor, provider.logout_token(), path)

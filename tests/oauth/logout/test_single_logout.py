@@ -77,11 +77,10 @@ def test_without_the_setting_sign_out_stays_here(at_idp: Visitor) -> None:
 
 
 def test_sign_out_redirects_to_the_provider_by_a_link(
-    leading: LogoutProvider, visitor: Visitor
+    leading: LogoutProvider, at_idp: Visitor
 ) -> None:
-    visitor.sign_in(leading)
-    held = stored_tokens(visitor)
-    response = sign_out(visitor)
+    held = stored_tokens(at_idp)
+    response = sign_out(at_idp)
     page = response.content.decode()
     assert response.status_code == 200
     assert "<h1>Signed out here</h1>" in page
@@ -98,7 +97,7 @@ def test_sign_out_redirects_to_the_provider_by_a_link(
     assert response["Referrer-Policy"] == "same-origin"
     assert held.access_token not in page
     assert held.refresh_token not in page
-    assert visitor.user_id is None
+    assert at_idp.user_id is None
 
 
 @pytest.mark.parametrize("value", ["post", "post-no-hint"])
@@ -136,10 +135,9 @@ def test_id_token_that_makes_the_address_too_long_stays_here(
 
 
 def test_cognito_gets_its_own_parameters_and_is_not_trusted(
-    leading: LogoutProvider, visitor: Visitor, settings: Settings
+    leading: LogoutProvider, at_idp: Visitor, settings: Settings
 ) -> None:
     """https://docs.aws.amazon.com/cognito/latest/developerguide/logout-endpoint.html"""
-    visitor.sign_in(leading)
     end = "https://pool.auth.eu-west-1.amazoncognito.com/logout"
     app = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"][0]["settings"]
     app["server_url"] = issuer = "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_pool"
@@ -149,13 +147,13 @@ def test_cognito_gets_its_own_parameters_and_is_not_trusted(
         patch.setattr(
             metadata, "cached_metadata", lambda each: Known(end) if each.issuer == issuer else None
         )
-        page = sign_out(visitor).content.decode()
+        page = sign_out(at_idp).content.decode()
     assert address(page).startswith(f"{end}?")
     assert parameters(page) == {
         "client_id": "gateway-client",
         "logout_uri": f"http://testserver{DONE}",
     }
-    back = come_back(visitor.client)
+    back = come_back(at_idp.client)
     assert "You are signed out here." in back
     assert "too" not in back
 
@@ -167,9 +165,8 @@ class Known:
         self.end_session_endpoint = end_session_endpoint
 
 
-def test_grant_is_revoked_as_well(leading: LogoutProvider, visitor: Visitor) -> None:
-    visitor.sign_in(leading)
-    sign_out(visitor)
+def test_grant_is_revoked_as_well(leading: LogoutProvider, at_idp: Visitor) -> None:
+    sign_out(at_idp)
     assert concurrency.drain_background(20)
     assert len(leading.revocations) == 1
 
@@ -178,8 +175,7 @@ def test_id_token_is_not_sent_if_so_configured(
     idp: LogoutProvider, visitor: Visitor, settings: Settings
 ) -> None:
     configure(settings, environment("corp", idp, SINGLE_LOGOUT="no-hint"))
-    visitor.sign_in(idp)
-    page = sign_out(visitor).content.decode()
+    page = signed_out_page(visitor, idp)
     assert set(parameters(page)) == {"client_id", "post_logout_redirect_uri", "state"}
     assert [secret for secret in idp.secrets if secret in page] == []
 
@@ -207,26 +203,23 @@ def test_anonymous_visitor_is_not_redirected(leading: LogoutProvider, visitor: V
 
 
 def test_confirmation_page_keeps_the_user_signed_in(
-    leading: LogoutProvider, visitor: Visitor
+    leading: LogoutProvider, at_idp: Visitor
 ) -> None:
-    visitor.sign_in(leading)
-    page = visitor.client.get("/accounts/logout/").content.decode()
+    page = at_idp.client.get("/accounts/logout/").content.decode()
     assert "end-session" not in page
-    assert visitor.user_id is not None
+    assert at_idp.user_id is not None
 
 
-def test_sign_out_needs_the_csrf_token(leading: LogoutProvider, visitor: Visitor) -> None:
-    visitor.sign_in(leading)
+def test_sign_out_needs_the_csrf_token(leading: LogoutProvider, at_idp: Visitor) -> None:
     strict = Client(enforce_csrf_checks=True)
-    strict.cookies = visitor.client.cookies
+    strict.cookies = at_idp.client.cookies
     assert strict.post("/accounts/logout/").status_code == 403
-    assert visitor.user_id is not None
+    assert at_idp.user_id is not None
 
 
 def test_provider_that_hangs_delays_the_sign_out_by_a_second(
-    leading: LogoutProvider, visitor: Visitor
+    leading: LogoutProvider, at_idp: Visitor
 ) -> None:
-    visitor.sign_in(leading)
     metadata.clear_metadata_cache()
     may_response, gave_up = threading.Event(), threading.Event()
 
@@ -235,11 +228,11 @@ def test_provider_that_hangs_delays_the_sign_out_by_a_second(
             gave_up.set()
 
     leading.hooks[DISCOVERY] = hang
-    response = sign_out(visitor)
+    response = sign_out(at_idp)
     assert not gave_up.is_set()  # The provider has not answered yet.
     may_response.set()
     assert response["Location"] == "/"
-    assert visitor.user_id is None
+    assert at_idp.user_id is None
 
 
 # The way back

@@ -141,8 +141,7 @@ def test_group_of_the_same_name_at_another_provider_gives_nothing(
     mallory = Visitor()
     other.more_of_id_token = {"groups": ["admins", "roots"]}
     mallory.sign_in(other, "other")
-    user = User.objects.get(pk=mallory.user_id or "")
-    assert (user.is_staff, user.is_superuser) == NONE
+    assert Person(other, mallory).rights() == NONE
 
 
 def test_two_accounts_of_one_person_hold_rights_up_each_for_itself(

@@ -89,16 +89,15 @@ def test_other_processes_are_refused_before_anything_is_fetched(
 
 
 def test_pending_connection_of_a_signed_in_user_is_checked_too(
-    corp: FakeProvider, other: FakeProvider, visitor: Visitor
+    other: FakeProvider, signed_in: Visitor
 ) -> None:
-    visitor.sign_in(corp)
     for _ in range(12):
-        visitor.start("other", process="connect", next=LONGEST)
-    assert len(pending_sign_ins(visitor)) == 3
-    assert visitor.start("other", next="/" + "\x01" * 1999).status_code == 400
-    assert visitor.load_tokens() is not None
-    assert visitor.connect(other)["Location"] == "/"
-    assert visitor.load_tokens("other") is not None
+        signed_in.start("other", process="connect", next=LONGEST)
+    assert len(pending_sign_ins(signed_in)) == 3
+    assert signed_in.start("other", next="/" + "\x01" * 1999).status_code == 400
+    assert signed_in.load_tokens() is not None
+    assert signed_in.connect(other)["Location"] == "/"
+    assert signed_in.load_tokens("other") is not None
 
 
 def test_other_peoples_sign_ins_are_not_dropped(corp: FakeProvider, visitor: Visitor) -> None:

@@ -13,7 +13,7 @@ from pytest_django import Settings
 from oauth.network import http
 from oauth.provider import metadata as endpoints
 from tests.oauth.support.fake_provider import FakeProvider, Response
-from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.provider_failures import (
     CANARY,
     DISCOVERY,
@@ -268,8 +268,7 @@ def test_invalid_early_response_ends_the_call_in_time(
     """Some never end: without its time-out this would not, either."""
     monkeypatch.setattr(http, "GET_TIMEOUT", 0.4)
     with serving_bytes(BAD[what]) as url:
-        app = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"][0]
-        app["settings"]["server_url"] = url
+        configure(settings, environment("corp", corp, ISSUER=url))
         assert_provider_is_down(visitor.start())
 
 
@@ -292,8 +291,7 @@ def test_userinfo_request_uses_the_token_whatever_netrc_contains(
 
 
 def test_closed_port_is_a_page(corp: FakeProvider, visitor: Visitor, settings: Settings) -> None:
-    app = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"][0]
-    app["settings"]["server_url"] = "http://127.0.0.1:9"
+    configure(settings, environment("corp", corp, ISSUER="http://127.0.0.1:9"))
     assert_provider_is_down(visitor.start())
 
 
@@ -339,23 +337,21 @@ def test_denied_consent_gets_a_friendly_page(corp: FakeProvider, visitor: Visito
 
 
 def test_denied_consent_of_somebody_signed_in_does_not_say_they_are_not(
-    corp: FakeProvider, visitor: Visitor
+    corp: FakeProvider, signed_in: Visitor
 ) -> None:
-    visitor.sign_in(corp)
-    started = visitor.start(process="connect")
-    denied = visitor.client.get(corp.consent(started["Location"], error="access_denied"))
-    page = visitor.client.get(denied["Location"]).content.decode()
+    started = signed_in.start(process="connect")
+    denied = signed_in.client.get(corp.consent(started["Location"], error="access_denied"))
+    page = signed_in.client.get(denied["Location"]).content.decode()
     assert "You did not sign in" not in page
     assert "You are still signed in" in page
     assert 'href="/accounts/login/"' not in page
 
 
 def test_failed_connection_of_a_signed_in_user_links_to_the_connections_page(
-    corp: FakeProvider, visitor: Visitor
+    corp: FakeProvider, signed_in: Visitor
 ) -> None:
-    visitor.sign_in(corp)
-    address = visitor.callback_address(corp)
-    page = visitor.client.get(address.replace("code=", "code=x"))
+    address = signed_in.callback_address(corp)
+    page = signed_in.client.get(address.replace("code=", "code=x"))
     assert page.status_code == 401
     assert "You are still signed in" in page.content.decode()
     assert 'href="/accounts/login/"' not in page.content.decode()
@@ -369,12 +365,11 @@ def test_description_of_an_error_is_not_shown(corp: FakeProvider, visitor: Visit
     assert CANARY not in response.content.decode()
 
 
-def test_failed_sign_in_leaves_the_one_before_alone(corp: FakeProvider, visitor: Visitor) -> None:
-    visitor.sign_in(corp)
-    held = visitor.load_tokens()
+def test_failed_sign_in_leaves_the_one_before_alone(corp: FakeProvider, signed_in: Visitor) -> None:
+    held = signed_in.load_tokens()
     corp.failing["/token"] = NONSENSE["server error"]
-    visitor.sign_in(corp)
-    assert visitor.load_tokens() == held
+    signed_in.sign_in(corp)
+    assert signed_in.load_tokens() == held
 
 
 def test_github_error_in_a_good_response_is_a_page(github: FakeProvider, visitor: Visitor) -> None:

@@ -281,22 +281,20 @@ def test_next_to_another_site_is_ignored(corp: FakeProvider, visitor: Visitor) -
         assert Visitor().sign_in(corp, next=target)["Location"] == "/", target
 
 
-def test_sign_out_ends_the_session(corp: FakeProvider, visitor: Visitor) -> None:
-    visitor.sign_in(corp)
-    key = visitor.session.session_key
+def test_sign_out_ends_the_session(signed_in: Visitor) -> None:
+    key = signed_in.session.session_key
 
-    response = visitor.client.post("/accounts/logout/")
+    response = signed_in.client.post("/accounts/logout/")
 
     assert (response.status_code, response["Location"]) == (302, "/")
     assert key is not None
-    assert not type(visitor.session)().exists(key)
-    assert visitor.load_tokens() is None
+    assert not type(signed_in.session)().exists(key)
+    assert signed_in.load_tokens() is None
 
 
-def test_sign_out_by_get_only_shows_a_form(corp: FakeProvider, visitor: Visitor) -> None:
-    visitor.sign_in(corp)
-    assert visitor.client.get("/accounts/logout/").status_code == 200
-    assert visitor.load_tokens() is not None
+def test_sign_out_by_get_only_shows_a_form(signed_in: Visitor) -> None:
+    assert signed_in.client.get("/accounts/logout/").status_code == 200
+    assert signed_in.load_tokens() is not None
 
 
 def test_providers_in_the_database_are_ignored(corp: FakeProvider, visitor: Visitor) -> None:

@@ -15,7 +15,7 @@ from django.contrib.auth import get_user_model
 from oauth.sign_in import accounts
 from sessions_kms.operations import users
 from tests.oauth.support.fake_provider import FakeProvider
-from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.fixtures import Visitor, sign_in_at
 
 ADA = {"sub": "1001", "email": "ada@example.com", "preferred_username": "ada"}
 
@@ -27,9 +27,7 @@ OF_ITS_TIME = r'(?s)value="(\w{64}|\d+|[\d.]+:[\w-]+)"|account=\d+|<time.*?</tim
 def known(corp: FakeProvider, other: FakeProvider) -> Visitor:
     """Give somebody who is known here: ada, whose address the provider corp has verified."""
     corp.person = ADA | {"email_verified": True}
-    visitor = Visitor()
-    visitor.sign_in(corp)
-    return visitor
+    return sign_in_at(corp)
 
 
 def newcomer(other: FakeProvider, **person: Any) -> tuple[Visitor, Any]:
@@ -100,8 +98,7 @@ def test_user_created_in_advance_is_named_by_the_first_sign_in_only(
 ) -> None:
     made = accounts.create_account("other", "7").user
     other.person = {"sub": "7", **claims}
-    visitor = Visitor()
-    visitor.sign_in(other, "other")
+    visitor = sign_in_at(other, "other")
     user = user_of(visitor)
     assert user.pk == made.pk
     assert re.fullmatch(name, user.get_username())
@@ -127,8 +124,7 @@ def test_first_sign_in_does_not_restore_rights_that_are_withdrawn_meanwhile(
 
     monkeypatch.setattr(accounts, "drop_taken_names", lock_out)
     other.person = {"sub": "7", "preferred_username": "grace"}
-    visitor = Visitor()
-    visitor.sign_in(other, "other")
+    visitor = sign_in_at(other, "other")
     made.refresh_from_db()
     assert (made.get_username(), made.is_active, made.is_staff) == ("grace", False, False)
     assert "/login/" in visitor.client.get("/accounts/3rdparty/").headers.get("Location", "")

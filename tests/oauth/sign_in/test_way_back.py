@@ -99,14 +99,13 @@ def test_late_callback_redirects_to_its_page_without_a_sign_in(
 
 
 def test_late_callback_connects_nothing_and_explains_it(
-    corp: FakeProvider, visitor: Visitor
+    corp: FakeProvider, signed_in: Visitor
 ) -> None:
-    visitor.sign_in(corp)
-    late = visitor.callback_address(corp, process="connect")
-    grow_old(visitor)
-    led = visitor.client.get(late)
+    late = signed_in.callback_address(corp, process="connect")
+    grow_old(signed_in)
+    led = signed_in.client.get(late)
     assert led["Location"] == "/"
-    assert "nothing was connected" in visitor.client.get("/").content.decode()
+    assert "nothing was connected" in signed_in.client.get("/").content.decode()
 
 
 def test_sign_in_that_fails_or_is_cancelled_may_be_tried_again_on_its_way(

@@ -8,11 +8,10 @@ from pytest_django import Settings
 
 from oauth.exceptions import ReauthenticationRequired
 from oauth.mcp.discovery import announced_assertions
-from oauth.tokens import vault
 from tests.oauth.support.accepting import AcceptingServer
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.id_jag_provider import ABSENT, new_key
-from tests.oauth.support.requests import assert_no_token, get_token, stored_tokens
+from tests.oauth.support.requests import assert_no_token, drop_tokens, get_token, stored_tokens
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.cases import each_case
 
@@ -83,9 +82,7 @@ def test_second_call_needs_no_exchange(ada: Visitor, site: AcceptingServer) -> N
 
 def test_other_token_is_had_without_the_person(ada: Visitor, site: AcceptingServer) -> None:
     first = get_token(ada, "notes")
-    session = ada.session
-    vault.drop_token_set(session, "notes")
-    session.save()
+    drop_tokens(ada, "notes")
     second = get_token(ada, "notes")
     assert first.access_token != second.access_token
     assert [site.call(each.access_token) for each in (first, second)] == [200, 200]

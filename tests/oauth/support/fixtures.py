@@ -145,6 +145,13 @@ class Visitor:
         return user_id
 
 
+def sign_in_at(at: FakeProvider, provider: str = "corp") -> Visitor:
+    """Sign in at the provider in a new browser."""
+    visitor = Visitor()
+    visitor.sign_in(at, provider)
+    return visitor
+
+
 def address(provider: str) -> str:
     folder = "github" if provider == "github" else f"oidc/{provider}"
     return f"/accounts/{folder}/login/"

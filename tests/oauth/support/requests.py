@@ -49,6 +49,13 @@ def stored_tokens(visitor: Visitor, provider: str = "corp") -> TokenSet:
     return held
 
 
+def drop_tokens(visitor: Visitor, provider: str) -> None:
+    """Have the session in the table contain no tokens of this provider."""
+    session = visitor.session
+    vault.drop_token_set(session, provider)
+    session.save()
+
+
 @dataclass(frozen=True)
 class Successor:
     """The token set after another one; ``made`` just now, or found."""

@@ -24,7 +24,7 @@ from tests.oauth.clients.support.asserted import open_session
 from tests.oauth.clients.support.consent import TYPED, allow, decide
 from tests.oauth.clients.support.keyed_app import CLIENT_ID, Site
 from tests.oauth.support.fake_provider import FakeProvider
-from tests.oauth.support.fixtures import BOB, Visitor, configure, environment
+from tests.oauth.support.fixtures import BOB, Visitor, configure, environment, sign_in_at
 from tests.sessions_kms.support.stacks import Stack
 
 WANTS = "</bdi>” wants to use".encode()  # the heading of the consent page
@@ -245,8 +245,7 @@ def test_consent_is_valid_once_and_only_in_its_own_browser(
     corp: FakeProvider, ada: Visitor, app: App
 ) -> None:
     callback = corp.consent(decide(ada, app.address())["Location"])
-    stranger = Visitor()
-    stranger.sign_in(corp)
+    stranger = sign_in_at(corp)
     for browser in (Visitor(), stranger):
         response = browser.client.get(callback)
         assert response.status_code == 302

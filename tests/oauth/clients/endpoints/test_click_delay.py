@@ -18,7 +18,7 @@ from sessions_kms.services import id_of
 from tests.gateway_site.support.page_requests import parse
 from tests.oauth.clients.support.app import App
 from tests.oauth.support.fake_provider import FakeProvider
-from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.fixtures import Visitor, sign_in_at
 from tests.oauth.support.shown import shown_fields
 from tests.sessions_kms.support.stacks import Stack
 
@@ -79,9 +79,7 @@ def is_led_to_a_provider(visitor: Visitor) -> bool:
 @pytest.fixture
 def there(ada: Visitor, corp: FakeProvider) -> Visitor:
     """Ada's other browser."""
-    visitor = Visitor()
-    visitor.sign_in(corp)
-    return visitor
+    return sign_in_at(corp)
 
 
 def ways_to_be_led(ada: Visitor, app: App) -> dict[str, Deed]:

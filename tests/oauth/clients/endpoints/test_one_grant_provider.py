@@ -34,6 +34,7 @@ from tests.oauth.support.fixtures import (
     environment,
     serving_corp,
     serving_other,
+    sign_in_at,
 )
 from tests.oauth.support.logout_fixtures import (
     revoked_tokens,
@@ -78,8 +79,7 @@ def choose(settings: Settings, corp: OneGrantProvider, choice: str) -> None:
 @pytest.fixture
 def phone(ada: Visitor, corp: OneGrantProvider) -> Visitor:
     """Sign the same person in in a second browser."""
-    visitor = Visitor()
-    visitor.sign_in(corp)
+    visitor = sign_in_at(corp)
     assert visitor.user_id == ada.user_id
     return visitor
 
@@ -138,8 +138,7 @@ def test_app_of_another_provider_does_not_count(
 ) -> None:
     allow_app(app, ada, corp)
     with serving_other(corp, settings) as other:
-        visitor = Visitor()
-        visitor.sign_in(corp)
+        visitor = sign_in_at(corp)
         visitor.connect(other)
         sign_out(ada)
         sign_out(visitor)
@@ -333,12 +332,6 @@ def calls_of_a_sign_out(corp: OneGrantProvider, store: Stack) -> list[str]:
     return list(store.dynamodb.calls)
 
 
-def sign_in_at(corp: OneGrantProvider) -> Visitor:
-    visitor = Visitor()
-    visitor.sign_in(corp)
-    return visitor
-
-
 # The owner index
 
 
@@ -396,8 +389,7 @@ def sign_out_and_in(ada: Visitor, corp: OneGrantProvider, store: Stack, pause: P
     """Sign out, and in again elsewhere while the revocation pauses: it must not end the new one."""
     sign_out(ada)
     assert pause.is_reached.wait(10)
-    phone = Visitor()
-    phone.sign_in(corp)
+    phone = sign_in_at(corp)
     store.clock.advance(5)
     pause.is_over.set()
     assert revoked_tokens(corp) == []

@@ -22,7 +22,7 @@ from tests.gateway_site.support.page_requests import assert_accessible
 from tests.oauth.clients.support.app import ISSUER, SERVER, App, WayBack, register_app
 from tests.oauth.clients.support.consent import RESOURCE, Consent, scope_of
 from tests.oauth.support.connecting import ONWARD, declare, query_of
-from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.fixtures import Visitor, sign_in_at
 from tests.oauth.support.full_session import fill
 from tests.oauth.support.mcp_server import (
     McpResource,
@@ -187,8 +187,7 @@ def test_response_to_a_consent_completes_nothing_for_another_person(
     consent: Consent, notes: McpResource, corp: Any
 ) -> None:
     response = notes.authorization.consent(consent.go_on())
-    visitor = Visitor()
-    visitor.sign_in(corp)
+    visitor = sign_in_at(corp)
     visitor.client.get(response)
     assert notes.authorization.forms == []
     consent.person.client.post("/accounts/logout/")

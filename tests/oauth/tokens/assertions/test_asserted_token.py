@@ -30,7 +30,13 @@ from tests.oauth.support.full_session import fill
 from tests.oauth.support.id_jag_provider import EXCHANGE, ID_JAG, IdJagProvider
 from tests.oauth.support.logout_fixtures import sign_out, wait_until_settled
 from tests.oauth.support.mcp_server import McpResource
-from tests.oauth.support.requests import assert_no_token, get_token, request_of, stored_tokens
+from tests.oauth.support.requests import (
+    assert_no_token,
+    drop_tokens,
+    get_token,
+    request_of,
+    stored_tokens,
+)
 from tests.sessions_kms.support.memory_dynamodb import refuse_write
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
@@ -170,9 +176,7 @@ def test_failed_renewal_leaves_the_token_that_lasts(
 def test_person_without_an_account_at_the_provider_has_to_connect(
     signed_in: Visitor, corp: IdJagProvider, server: AssertionServer
 ) -> None:
-    session = signed_in.session
-    vault.drop_token_set(session, "corp")
-    session.save()
+    drop_tokens(signed_in, "corp")
     assert_no_token(signed_in, NotConnected, "notes")
     assert not corp.exchanges
 

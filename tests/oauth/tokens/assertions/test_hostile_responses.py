@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from oauth.exceptions import OAuthError, ProviderUnavailable, ReauthenticationRequired
-from oauth.tokens import refresh_coordinator, vault
+from oauth.tokens import refresh_coordinator
 from tests.oauth.support.asserting import AT_NOTES, AssertionServer
 from tests.oauth.support.fake_provider import Response
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.id_jag_provider import ABSENT, ID_JAG, IdJagProvider, new_key
 from tests.oauth.support.mcp_server import McpResource
 from tests.oauth.support.provider_failures import NONSENSE, respond_with
-from tests.oauth.support.requests import assert_no_token, get_token, stored_tokens
+from tests.oauth.support.requests import assert_no_token, drop_tokens, get_token, stored_tokens
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.cases import each_case
 
@@ -125,9 +125,7 @@ def test_assertion_of_another_honest_form_is_accepted(
     )
     server.checks_resource = False
     assert get_token(signed_in, "notes").access_token in server.people_of_tokens
-    session = signed_in.session
-    vault.drop_token_set(session, "notes")
-    session.save()
+    drop_tokens(signed_in, "notes")
 
 
 def test_assertion_of_another_key_is_for_the_issuer_to_reject(

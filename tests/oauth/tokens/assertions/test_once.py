@@ -13,17 +13,17 @@ from oauth.mcp.servers import find_server
 from oauth.provider.config import find_provider
 from oauth.provider.refresh_lease import RefreshLease
 from oauth.provider.token_set import TokenSet
-from oauth.tokens import vault
 from oauth.tokens.asserted_token import AssertedToken, make_placeholder
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.services import services
 from tests.oauth.support.asserting import AssertionServer
-from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.fixtures import Visitor, sign_in_at
 from tests.oauth.support.full_session import fill_to_the_last_byte
 from tests.oauth.support.id_jag_provider import IdJagProvider
 from tests.oauth.support.requests import (
     assert_no_token,
+    drop_tokens,
     get_token,
     request_in_threads,
     request_of,
@@ -66,9 +66,7 @@ def test_processes_share_one_exchange(
     get_token(signed_in, "notes")
     store.clock.advance(away)
     if not away:  # as before the first call
-        session = signed_in.session
-        vault.drop_token_set(session, "notes")
-        session.save()
+        drop_tokens(signed_in, "notes")
     responses = in_processes(signed_in, 4)
     assert responses == [stored_tokens(signed_in, "notes")] * 4
     assert len(corp.exchanges) == len(server.forms) == 2
@@ -162,7 +160,6 @@ def test_process_that_died_is_waited_for_no_longer_than_its_lease(
 def test_other_browser_has_its_own_token(
     signed_in: Visitor, corp: IdJagProvider, server: AssertionServer
 ) -> None:
-    other = Visitor()
-    other.sign_in(corp)
+    other = sign_in_at(corp)
     tokens = {get_token(each, "notes").access_token for each in (signed_in, other)}
     assert len(tokens) == len(server.forms) == 2
