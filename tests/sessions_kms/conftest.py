@@ -8,10 +8,13 @@ import pytest
 from pytest_django import Settings
 
 from sessions_kms.backend import SessionStore
+from tests.sessions_kms.support import faulty as behind_proxies
 from tests.sessions_kms.support.stacks import KINDS, MOTO, Kind, Stack, running_stack
 from tests.support.clock import FakeClock
 
 MakeStack = Callable[..., Stack]
+make_faulty = behind_proxies.make_faulty
+faulty = behind_proxies.faulty
 # The folders whose subject is what is sent to AWS.
 ON_SERVERS = {"contract", "storage", "sealed_items", "aws"}
 

@@ -242,9 +242,7 @@ def test_refused_request_has_a_line_of_its_own_and_no_traceback(
     ] * 2
 
 
-def test_line_of_a_refused_request_has_its_path_escaped(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_line_of_a_refused_request_has_its_path_escaped(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR, logger=LINES)
     request = HttpRequest()
     request.method, request.path = "GET", "/a\nINFO forged"

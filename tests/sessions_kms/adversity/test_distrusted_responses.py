@@ -23,19 +23,12 @@ from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import id_of, services
 from sessions_kms.storage.session_items import Conflict
 from tests.sessions_kms.support import faults
-from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
-from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
+from tests.sessions_kms.support.faulty import FaultyStack
 from tests.sessions_kms.support.sessions import saved_key
 
-make_faulty = make_faulty_fixture
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 
 OTHER_OWNER = "user#django#8"
-
-
-@pytest.fixture
-def faulty(make_faulty: MakeFaulty) -> FaultyStack:
-    return make_faulty()
 
 
 def is_unavailable(call: Callable[[], object]) -> bool:
@@ -203,9 +196,7 @@ def test_sessions_of_another_owner_are_no_response(faulty: FaultyStack) -> None:
     )
 
 
-def test_wrong_item_of_a_failed_condition_is_read_again(
-    faulty: FaultyStack,
-) -> None:
+def test_wrong_item_of_a_failed_condition_is_read_again(faulty: FaultyStack) -> None:
     key = saved_key("7")
     records = faulty.stack.services.session_items
     stale = run_sync(records.get(id_of(key)))

@@ -34,17 +34,14 @@ from tests.sessions_kms.support.faults import (
     respond_with,
 )
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
-from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.operations import stored_item
 from tests.sessions_kms.support.sessions import save_session
 
-faulty_by_config = make_faulty_fixture
-
 
 @pytest.fixture(params=["builtin", pytest.param("boto", marks=pytest.mark.long)])
-def make_faulty(request: pytest.FixtureRequest, faulty_by_config: MakeFaulty) -> MakeFaulty:
+def make_faulty(request: pytest.FixtureRequest, make_faulty: MakeFaulty) -> MakeFaulty:
     """Give a maker of stacks whose table is asked by one of the clients."""
-    return lambda **config: faulty_by_config(client=request.param, **config)
+    return lambda **config: make_faulty(client=request.param, **config)
 
 
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
@@ -261,8 +258,7 @@ def test_write_outlasts_a_transaction_on_its_item(make_faulty: MakeFaulty, name:
     assert strike(make_faulty(), name, fault, times=3) is None
 
 
-def test_delete_rejects_incomplete_responses(make_faulty: MakeFaulty) -> None:
-    faulty = make_faulty()
+def test_delete_rejects_incomplete_responses(faulty: FaultyStack) -> None:
     session = save_session(**OLD)
     faulty.table.on("DeleteItem", respond_with(b"{}"))
     with pytest.raises(TableUnavailable):
@@ -315,8 +311,7 @@ def test_hanging_call_ends_at_the_timeout(
     assert raised is None if times else is_unavailable(name, raised)
 
 
-def test_save_of_unknown_outcome_may_be_repeated(make_faulty: MakeFaulty) -> None:
-    faulty = make_faulty()
+def test_save_of_unknown_outcome_may_be_repeated(faulty: FaultyStack) -> None:
     session = save_session(**OLD)
     session["token"] = "new"
     faulty.table.operations.clear()
@@ -332,8 +327,7 @@ def test_save_of_unknown_outcome_may_be_repeated(make_faulty: MakeFaulty) -> Non
 
 
 @pytest.mark.parametrize("live", [True, False])
-def test_get_item_cut_anywhere_is_no_miss(make_faulty: MakeFaulty, live: bool) -> None:
-    faulty = make_faulty()
+def test_get_item_cut_anywhere_is_no_miss(faulty: FaultyStack, live: bool) -> None:
     key = save_session(**OLD).session_key if live else "k" * 32
     SessionStore(key).load()
     whole = max(len(body) for body in faulty.table.responses)

@@ -11,12 +11,10 @@ import pytest
 
 from tests.sessions_kms.support.faults import Exchange, FaultProxy
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
-from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.mortal import Mortals, kill_at
 from tests.sessions_kms.support.operations import OPERATIONS, Scene, check, prepare
 from tests.sessions_kms.support.stacks import settings_of
 
-make_faulty = make_faulty_fixture
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("make_stack", ["servers"], indirect=True)]
 WRITES = {"PutItem", "DeleteItem", "TransactWriteItems"}
 WRITING = [name for name in OPERATIONS if name != "load"]

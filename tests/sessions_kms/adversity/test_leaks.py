@@ -30,7 +30,6 @@ from tests.sessions_kms.support.faults import (
     error,
 )
 from tests.sessions_kms.support.faulty import MakeFaulty
-from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.leaks import (
     OTHER,
     TOKEN,
@@ -42,7 +41,6 @@ from tests.sessions_kms.support.leaks import (
     record_everything,
 )
 
-make_faulty = make_faulty_fixture
 pytestmark = [
     pytest.mark.parametrize("make_stack", ["servers"], indirect=True),
     pytest.mark.timeout(600),  # seconds where nothing else runs, minutes on a busy machine

@@ -16,11 +16,9 @@ from sessions_kms.services import services
 from sessions_kms.session.links import LINKS
 from tests.sessions_kms.support.faults import Dropped, Exchange, Response
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
-from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.sessions import save_changes, saved_key, stored_item
 from tests.sessions_kms.support.stacks import another_process
 
-make_faulty = make_faulty_fixture
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 
 
@@ -77,8 +75,7 @@ def test_save_whose_response_is_lost_is_not_laid_over_a_later_acknowledged_one(
     assert stored_item(key) == expected
 
 
-def test_lost_response_to_a_key_change_keeps_everyone_signed_in(make_faulty: MakeFaulty) -> None:
-    faulty = make_faulty()
+def test_lost_response_to_a_key_change_keeps_everyone_signed_in(faulty: FaultyStack) -> None:
     signed_out = 0
     for _ in range(20):
         key = saved_key(_auth_user_id="7")
@@ -93,10 +90,7 @@ def test_lost_response_to_a_key_change_keeps_everyone_signed_in(make_faulty: Mak
     assert signed_out == 0
 
 
-def test_save_that_a_program_without_ancestors_outran_is_not_merged(
-    make_faulty: MakeFaulty,
-) -> None:
-    faulty = make_faulty()
+def test_save_that_a_program_without_ancestors_outran_is_not_merged(faulty: FaultyStack) -> None:
     key = saved_key(a="old")
     mine = SessionStore(key)
     mine["a"] = "mine"
@@ -113,9 +107,8 @@ def test_save_that_a_program_without_ancestors_outran_is_not_merged(
 
 
 def test_save_that_sixteen_others_followed_is_recognised_and_seventeen_are_not(
-    make_faulty: MakeFaulty,
+    faulty: FaultyStack,
 ) -> None:
-    faulty = make_faulty()
     for others, told in ((16, None), (17, StoreUnavailable)):
         key = saved_key(n=0)
         mine = SessionStore(key)
@@ -134,8 +127,7 @@ def test_save_that_sixteen_others_followed_is_recognised_and_seventeen_are_not(
         assert stored_item(key) == {"n": others, "mine": True}
 
 
-def test_second_save_after_a_lost_response_loses_nothing_of_others(make_faulty: MakeFaulty) -> None:
-    faulty = make_faulty()
+def test_second_save_after_a_lost_response_loses_nothing_of_others(faulty: FaultyStack) -> None:
     key = saved_key(a=0, b=0)
     mine = SessionStore(key)
     mine["a"] = 1

@@ -14,8 +14,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.format.attributes import Item
 from tests.sessions_kms.support.faults import Fault, drop_connection, error
-from tests.sessions_kms.support.faulty import MakeFaulty
-from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
+from tests.sessions_kms.support.faulty import FaultyStack
 from tests.sessions_kms.support.sessions import save_changes, save_session, stored_item
 from tests.sessions_kms.support.stacks import REGION, Stack
 from tests.support.local_kms import LocalKMS
@@ -23,7 +22,6 @@ from tests.support.local_kms import LocalKMS
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
 
-make_faulty = make_faulty_fixture
 servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 
 CACHE_AGE, MAX_STALE, NOT_BEFORE_GOOD_FOR = 300, 3600, 60
@@ -64,9 +62,8 @@ def disable(client: "KMSClient", key_id: str) -> None:
 @servers
 @pytest.mark.parametrize("is_denied", [False, True])
 def test_refused_kms_key_closes_at_the_cache_age_and_not_before(
-    make_faulty: MakeFaulty, operator: "KMSClient", is_denied: bool
+    faulty: FaultyStack, operator: "KMSClient", is_denied: bool
 ) -> None:
-    faulty = make_faulty()
     key = save_session(number=0).session_key
     faulty.kms.heal()
     if is_denied:
@@ -85,9 +82,8 @@ def test_refused_kms_key_closes_at_the_cache_age_and_not_before(
 
 @servers
 def test_refusal_at_any_kms_call_drops_cached_keys(
-    make_faulty: MakeFaulty, operator: "KMSClient"
+    faulty: FaultyStack, operator: "KMSClient"
 ) -> None:
-    faulty = make_faulty()
     faulty.stack.clock.advance(-86400)
     older = save_session(number=0).session_key
     faulty.stack.clock.advance(86400)
@@ -101,9 +97,8 @@ def test_refusal_at_any_kms_call_drops_cached_keys(
 
 @servers
 def test_kms_key_enabled_again_serves_after_the_back_off(
-    make_faulty: MakeFaulty, operator: "KMSClient"
+    faulty: FaultyStack, operator: "KMSClient"
 ) -> None:
-    faulty = make_faulty()
     key = save_session(number=0).session_key
     disable(operator, faulty.stack.config.key_id)
     faulty.stack.clock.advance(CACHE_AGE)
@@ -118,9 +113,8 @@ def test_kms_key_enabled_again_serves_after_the_back_off(
     "fault", [drop_connection, THROTTLED, FAILING], ids=["dropped", "throttled", "failing"]
 )
 def test_kms_out_of_reach_is_survived_exactly_up_to_the_maximum_staleness(
-    make_faulty: MakeFaulty, fault: Fault
+    faulty: FaultyStack, fault: Fault
 ) -> None:
-    faulty = make_faulty()
     key = save_session(number=0).session_key
     for operation in ("Decrypt", "GenerateDataKey"):
         faulty.kms.on(operation, fault)
@@ -154,12 +148,11 @@ def plant_malformed(item: Item, operator: "KMSClient") -> None:
     ("plant", "shared"), [(plant_garbage, True), (plant_foreign, False), (plant_malformed, False)]
 )
 def test_bad_published_data_key_stops_no_save(
-    make_faulty: MakeFaulty,
+    faulty: FaultyStack,
     operator: "KMSClient",
     plant: Callable[[Item, "KMSClient"], None],
     shared: bool,
 ) -> None:
-    faulty = make_faulty()
     key = save_session(number=0).session_key
     (published,) = (item for name, item in faulty.stack.items().items() if "data-key" in name)
     plant(published, operator)
@@ -175,9 +168,8 @@ def test_bad_published_data_key_stops_no_save(
 @servers
 @pytest.mark.parametrize("fault", [drop_connection, DENIED], ids=["dropped", "denied"])
 def test_moment_unread_for_60_seconds_is_unavailable_and_not_before(
-    make_faulty: MakeFaulty, fault: Fault
+    faulty: FaultyStack, fault: Fault
 ) -> None:
-    faulty = make_faulty()
     key = save_session(number=0).session_key
     assert stored_item(key) == {"number": 0}
     faulty.table.on("GetItem", fault, matching=b"not-before#")

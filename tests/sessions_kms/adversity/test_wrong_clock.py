@@ -20,10 +20,8 @@ from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.services import Services
 from tests.sessions_kms.support.faults import Exchange, FaultProxy, Response, error
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
-from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.stacks import install
 
-make_faulty = make_faulty_fixture
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 
 OPERATIONS = ("GetItem", "PutItem", "TransactWriteItems", "DeleteItem", "Query")
@@ -156,9 +154,7 @@ def test_clock_that_is_set_while_a_process_serves_signs_nobody_out(
             assert abs(int(item[name]["N"]) - moment) < 30, name
 
 
-def test_no_session_ends_early_where_two_machines_are_ten_minutes_apart(
-    aws: FaultyStack,
-) -> None:
+def test_no_session_ends_early_where_two_machines_are_ten_minutes_apart(aws: FaultyStack) -> None:
     early, late = Machine(aws, 10 * MINUTES), Machine(aws, 0)
     for first, second in ((early, late), (late, early)):
         key = first.run(save_session, 60)

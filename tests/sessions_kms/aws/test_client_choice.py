@@ -144,9 +144,7 @@ def test_what_only_boto_can_do_is_left_to_boto(obstacle: tuple[Any, str]) -> Non
     )
 
 
-def test_proxy_for_other_hosts_is_ignored(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_proxy_for_other_hosts_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     monkeypatch.setenv("NO_PROXY", "table.example")
     assert choose(client(), "builtin").is_builtin

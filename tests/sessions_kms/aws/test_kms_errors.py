@@ -14,11 +14,9 @@ from sessions_kms.aws import kms as aws
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from tests.sessions_kms.support.faults import error
-from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
-from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
+from tests.sessions_kms.support.faulty import FaultyStack
 from tests.sessions_kms.support.sessions import saved_key
 
-make_faulty = make_faulty_fixture
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 
 
@@ -58,11 +56,6 @@ CODES = {
     "ServiceUnavailable": UNREACHABLE._replace(status=503),
     "ErrorOfTheFuture": Expected(400, 1, KMSUnavailable),
 }
-
-
-@pytest.fixture
-def faulty(make_faulty: MakeFaulty) -> FaultyStack:
-    return make_faulty()
 
 
 def test_every_error_is_retried_or_not_and_becomes_one_error_of_ours(faulty: FaultyStack) -> None:

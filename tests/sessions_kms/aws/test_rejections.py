@@ -13,11 +13,9 @@ import pytest
 from sessions_kms import services
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
 from tests.sessions_kms.support.faults import Fault, drop_connection, error
-from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
-from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
+from tests.sessions_kms.support.faulty import FaultyStack
 from tests.support.http_server import QuietHandler, serve_handler
 
-make_faulty = make_faulty_fixture
 on_servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 
 CREDENTIALS = {
@@ -73,8 +71,7 @@ def rejected_by_key(faulty: FaultyStack, fault: Fault) -> bool:
 
 
 @on_servers
-def test_exactly_these_errors_are_rejections(make_faulty: MakeFaulty) -> None:
-    faulty = make_faulty()
+def test_exactly_these_errors_are_rejections(faulty: FaultyStack) -> None:
     for rejected, rejections, outages in (
         (rejected_by_table, TABLE, TABLE_OUTAGES),
         (rejected_by_key, KEY, KEY_OUTAGES),
@@ -84,8 +81,7 @@ def test_exactly_these_errors_are_rejections(make_faulty: MakeFaulty) -> None:
 
 
 @on_servers
-def test_error_that_other_callers_get_as_a_copy_is_a_rejection_too(make_faulty: MakeFaulty) -> None:
-    faulty = make_faulty()
+def test_error_that_other_callers_get_as_a_copy_is_a_rejection_too(faulty: FaultyStack) -> None:
     assert rejected_by_key(faulty, KEY["DisabledException"])
     with pytest.raises(StoreUnavailable) as caught:  # within the back-off
         services.services().probe_data_key()
@@ -114,12 +110,11 @@ def credential_endpoint(status: int) -> Iterator[str]:
     ("status", "is_rejection"), [(None, True), (403, True), (429, False), (500, False)]
 )
 def test_process_without_credentials_is_rejected_unless_their_endpoint_has_an_outage(
-    make_faulty: MakeFaulty,
+    faulty: FaultyStack,
     monkeypatch: pytest.MonkeyPatch,
     status: int | None,
     is_rejection: bool,
 ) -> None:
-    faulty = make_faulty()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

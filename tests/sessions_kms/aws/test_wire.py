@@ -19,10 +19,8 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.waits import run_sync
 from sessions_kms.exceptions import TableUnavailable
 from tests.sessions_kms.support import leaks
-from tests.sessions_kms.support.faulty import MakeFaulty
-from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
+from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
 
-make_faulty = make_faulty_fixture
 servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 
 
@@ -104,10 +102,7 @@ def test_kms_receives_nothing_about_a_person_or_a_session(
 
 
 @servers
-def test_logs_at_debug_hold_no_secret(
-    make_faulty: MakeFaulty, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    faulty = make_faulty()
+def test_logs_at_debug_hold_no_secret(faulty: FaultyStack, monkeypatch: pytest.MonkeyPatch) -> None:
     records = leaks.record_everything(monkeypatch)
     visitor = leaks.Visitor(faulty)
     live(visitor)

@@ -82,9 +82,7 @@ def test_tenth_of_a_second_is_enough_for_another_attempt(clock: FakeClock) -> No
         assert deadline.has_time_for(4 * LEAST)
 
 
-def test_only_the_waits_of_a_request_are_summed_up(
-    clock: FakeClock,
-) -> None:
+def test_only_the_waits_of_a_request_are_summed_up(clock: FakeClock) -> None:
     with deadline.request():
         for _ in range(3):
             spend_in_call(clock, 1)

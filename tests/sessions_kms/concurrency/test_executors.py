@@ -56,9 +56,7 @@ async def test_task_sees_context_variables_set_by_its_work(somewhere: Somewhere)
 
 
 @WAYS
-async def test_cancelled_task_is_not_affected_by_its_continuing_work(
-    somewhere: Somewhere,
-) -> None:
+async def test_cancelled_task_is_not_affected_by_its_continuing_work(somewhere: Somewhere) -> None:
     """The end of a call that is under way would be the end of all calls of this task to come."""
     began, go_on, ended = asyncio.Event(), threading.Event(), asyncio.Event()
     tell = asyncio.get_running_loop().call_soon_threadsafe

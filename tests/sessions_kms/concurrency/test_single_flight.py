@@ -112,9 +112,7 @@ def test_all_share_one_failure_each_with_an_error_of_its_own(flights: CountedFli
         assert error.__cause__ is error.__context__ is None
 
 
-def test_dying_thread_leaves_no_waiter_and_no_failure(
-    flights: CountedFlights,
-) -> None:
+def test_dying_thread_leaves_no_waiter_and_no_failure(flights: CountedFlights) -> None:
     flown, waited = outcomes(flights, die)
     assert isinstance(flown, SystemExit)
     assert {type(error) for error in waited} == {KMSUnavailable}
@@ -296,9 +294,7 @@ def abandon(flights: CountedFlights, key: Hashable) -> Coroutine[Any, Any, bytes
     return flight
 
 
-def test_abandoned_call_may_be_closed_while_another_one_enters(
-    flights: CountedFlights,
-) -> None:
+def test_abandoned_call_may_be_closed_while_another_one_enters(flights: CountedFlights) -> None:
     """The collector ends it in any thread and anywhere, also where this one holds the lock."""
     key = Ending()
     key.abandoned.append(abandon(flights, "other"))

@@ -79,9 +79,7 @@ def test_current_key_is_renewed_by_readers_as_by_writers(process: Process) -> No
     assert process.kms.count("decrypt") == 1
 
 
-def test_readers_renew_the_current_key_exactly_at_its_age_and_not_before(
-    process: Process,
-) -> None:
+def test_readers_renew_the_current_key_exactly_at_its_age_and_not_before(process: Process) -> None:
     key = process.generate(PERIOD)
     process.clock.advance(RENEWAL_AGE - 1)
     process.unwrap(key.encrypted, PERIOD)
@@ -138,9 +136,7 @@ def test_silent_kms_delays_nobody_with_a_cached_key(process: Process) -> None:
         assert process.run_jobs() == 1  # the probe
 
 
-def test_only_one_caller_renews_an_aged_key(
-    process: Process,
-) -> None:
+def test_only_one_caller_renews_an_aged_key(process: Process) -> None:
     key = open_key(process)
     process.clock.advance(MAX_AGE)
     asked, answered = threading.Event(), threading.Event()

@@ -364,9 +364,7 @@ def test_refusal_by_one_previous_kms_key_is_not_hidden_by_an_outage_of_another()
     assert process.plaintexts() == set()
 
 
-def test_refusal_by_the_current_kms_key_keeps_keys_of_a_previous_one(
-    process: Process,
-) -> None:
+def test_refusal_by_the_current_kms_key_keeps_keys_of_a_previous_one(process: Process) -> None:
     old = read_earlier_key(process, key_id=OLD_KEY)
     process.kms.set_state(State.REFUSING, KEY)
     with pytest.raises(KMSUnavailable):
@@ -374,9 +372,7 @@ def test_refusal_by_the_current_kms_key_keeps_keys_of_a_previous_one(
     assert process.read(old) == old
 
 
-def test_refusal_by_the_current_kms_key_ends_stale_keys_of_others(
-    process: Process,
-) -> None:
+def test_refusal_by_the_current_kms_key_ends_stale_keys_of_others(process: Process) -> None:
     old = read_earlier_key(process, key_id=OLD_KEY)
     process.kms.set_state(State.REFUSING, KEY)
     process.clock.advance(MAX_AGE)

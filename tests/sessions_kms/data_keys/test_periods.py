@@ -142,9 +142,7 @@ def test_a_week_of_steady_writing_waits_for_kms_only_once() -> None:
 # Planted items
 
 
-def test_process_on_its_own_key_returns_to_the_repaired_shared_one(
-    process: Process,
-) -> None:
+def test_process_on_its_own_key_returns_to_the_repaired_shared_one(process: Process) -> None:
     foreign = make_elsewhere(process.kms, key_id=fakes.FOREIGN_KEY)
     process.table.keys[PERIOD] = PublishedKey(PERIOD, foreign.encrypted, NOW, NOW + DAY)
     own = process.generate(PERIOD)

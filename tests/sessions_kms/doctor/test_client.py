@@ -45,9 +45,7 @@ def test_client_is_reported_with_the_reason(
     assert found.detail.startswith(expected)
 
 
-def test_unsupported_builtin_client_fails_with_a_remedy(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_unsupported_builtin_client_fails_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://table.example")
     monkeypatch.setenv("HTTPS_PROXY", "http://user:SECRET@proxy.example")
     found = finding_of("builtin")

@@ -243,9 +243,7 @@ def test_another_kms_key_opens_nothing(program: SecondProgram) -> None:
 
 
 @on_strict_kms
-def test_rewrapped_data_key_decrypts_only_under_the_other_kms_key(
-    program: SecondProgram,
-) -> None:
+def test_rewrapped_data_key_decrypts_only_under_the_other_kms_key(program: SecondProgram) -> None:
     cookie = saved_key(**CONTENT)
     (item,) = program.stack.sessions().values()
     other = program.kms.create_key()["KeyMetadata"]["Arn"]
@@ -316,9 +314,7 @@ def test_not_before_item_ends_earlier_sessions(program: SecondProgram) -> None:
 
 
 @on_aws
-def test_older_record_put_back_is_not_detected_as_the_document_says(
-    program: SecondProgram,
-) -> None:
+def test_older_record_put_back_is_not_detected_as_the_document_says(program: SecondProgram) -> None:
     cookie = saved_key(**CONTENT)
     (old,) = program.stack.sessions().values()
     save_changes(cookie, later=True)

@@ -10,12 +10,10 @@ from sessions_kms.format.attributes import Item
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.storage.session_items import SessionItems
 from tests.sessions_kms.support import faults
-from tests.sessions_kms.support.faulty import MakeFaulty
-from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
+from tests.sessions_kms.support.faulty import FaultyStack
 from tests.sessions_kms.support.records import NOW, create_record, next_record
 from tests.sessions_kms.support.stacks import Stack
 
-make_faulty = make_faulty_fixture
 servers_only = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 MARK: Item = {"id": {"S": "moved#django#a"}, "version": {"N": "1"}, "ttl": {"N": str(NOW + 1000)}}
 
@@ -68,8 +66,7 @@ LOST: dict[str, faults.Fault] = {
 
 @servers_only
 @pytest.mark.parametrize("lost", LOST)
-def test_response_that_was_lost_is_made_up_for(make_faulty: MakeFaulty, lost: str) -> None:
-    faulty = make_faulty()
+def test_response_that_was_lost_is_made_up_for(faulty: FaultyStack, lost: str) -> None:
     records = faulty.stack.services.session_items
     first = create_record(records)
     faulty.table.on("TransactWriteItems", LOST[lost])
@@ -81,10 +78,7 @@ def test_response_that_was_lost_is_made_up_for(make_faulty: MakeFaulty, lost: st
 
 @servers_only
 @pytest.mark.parametrize("fault", [faults.drop_connection, faults.error("AccessDeniedException")])
-def test_outage_is_reported_and_changes_nothing(
-    make_faulty: MakeFaulty, fault: faults.Fault
-) -> None:
-    faulty = make_faulty()
+def test_outage_is_reported_and_changes_nothing(faulty: FaultyStack, fault: faults.Fault) -> None:
     records = faulty.stack.services.session_items
     first = create_record(records)
     faulty.table.on("TransactWriteItems", fault)
@@ -95,8 +89,7 @@ def test_outage_is_reported_and_changes_nothing(
 
 
 @servers_only
-def test_transaction_in_conflict_for_long_is_an_outage(make_faulty: MakeFaulty) -> None:
-    faulty = make_faulty()
+def test_transaction_in_conflict_for_long_is_an_outage(faulty: FaultyStack) -> None:
     records = faulty.stack.services.session_items
     first = create_record(records)
     reasons: list[Any] = [{"Code": "TransactionConflict"}, {"Code": "None"}]

@@ -52,6 +52,13 @@ def change_engine(project: Project, engine: str) -> None:
     project.add_settings(f"SESSION_ENGINE = {engine!r}")
 
 
+def is_admitted_by(engine: str, project: Project, key: str) -> bool:
+    """Change a project's engine; return True if that admits a session key."""
+    change_engine(project, engine)
+    with project.serving() as url:
+        return admits(url, key)
+
+
 def admits(url: str, key: str) -> bool:
     """Return True if a session key, as a visitor's cookie holds it, opens the admin."""
     response = requests.get(f"{url}/admin/", cookies={"sessionid": key}, timeout=10)
@@ -76,22 +83,14 @@ def test_visitor_stays_signed_in_through_the_change_and_back(project: Project) -
         with project.serving() as url:
             sign_in(browser, url)
         key = browser.cookies["sessionid"]
-        change_engine(project, "sessions_kms.moving_in")
-        with project.serving() as url:
-            assert admits(url, key)
+        assert is_admitted_by("sessions_kms.moving_in", project, key)
         project.manage("import_sessions", "--json", "--no-input")
-        change_engine(project, "sessions_kms.backend")
-        with project.serving() as url:
-            assert admits(url, key)
+        assert is_admitted_by("sessions_kms.backend", project, key)
         project.run(
             "from django.contrib.sessions.models import Session; Session.objects.all().delete()"
         )
-        change_engine(project, "sessions_kms.moving_out")
-        with project.serving() as url:
-            assert admits(url, key)
-        change_engine(project, "django.contrib.sessions.backends.db")
-        with project.serving() as url:
-            assert admits(url, key)
+        assert is_admitted_by("sessions_kms.moving_out", project, key)
+        assert is_admitted_by("django.contrib.sessions.backends.db", project, key)
     assert project.rows("django_session") == 1
 
 
@@ -107,9 +106,7 @@ def test_visitor_stays_signed_in_while_moving_in_out_and_in_again_with_old_rows(
         assert admits(url, key)
         assert admits(url, ended)
     project.run(END.format(key=ended))
-    change_engine(project, "sessions_kms.moving_out")
-    with project.serving() as url:
-        assert admits(url, key)
+    assert is_admitted_by("sessions_kms.moving_out", project, key)
     assert project.rows("django_session") == 2
     project.manage("clearsessions")
     assert project.rows("django_session") == 1

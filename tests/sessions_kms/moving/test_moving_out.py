@@ -37,11 +37,6 @@ class CachedStore(moving_out.MovingOut, cached_db.SessionStore):
     """As docs/migration.md says for `cached_db`."""
 
 
-def seal_session(**content: Any) -> str:
-    """Store a session of ours; return its key."""
-    return saved_key(**content)
-
-
 def test_sealed_session_moves_back_when_it_is_read(stack: Stack) -> None:
     ours = save_session("7", a=1)
     key = str(ours.session_key)
@@ -53,7 +48,7 @@ def test_sealed_session_moves_back_when_it_is_read(stack: Stack) -> None:
 
 
 def test_session_whose_key_was_just_changed_asks_for_a_retry(stack: Stack) -> None:
-    ours = SessionStore(seal_session(a=1))
+    ours = SessionStore(saved_key(a=1))
     key = str(ours.session_key)
     ours.cycle_key()
     back = moving_out.SessionStore(key)
@@ -66,7 +61,7 @@ def test_session_whose_key_was_just_changed_asks_for_a_retry(stack: Stack) -> No
 
 
 def test_session_found_by_the_next_cookie_moves_back(fake: Stack) -> None:
-    ours = SessionStore(seal_session(a=1))
+    ours = SessionStore(saved_key(a=1))
     key = str(ours.session_key)
     ours.cycle_key()
     new = str(ours.session_key)
@@ -105,7 +100,7 @@ def test_outage_when_moving_back_keeps_everyone_signed_in(fake: Stack) -> None:
 def test_two_first_requests_on_the_way_back_both_have_the_session(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = seal_session(a=1)
+    key = saved_key(a=1)
     put = moving_out.MovingOut._put
     between = iter([moving_out.SessionStore(key).load])
 
@@ -151,7 +146,7 @@ def test_row_that_an_old_process_changes_meanwhile_is_not_taken_for_the_session(
 def test_session_that_others_change_all_the_time_is_unavailable(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key, steady = seal_session(a=1), FakeClock(0.0)
+    key, steady = saved_key(a=1), FakeClock(0.0)
     install(replace(fake.services, write_queues=WriteQueues(steady), sleep=steady.advance))
     monkeypatch.setattr(moving_out.MovingOut, "_put", lambda *_: False)
     with pytest.raises(StoreUnavailable):
@@ -188,7 +183,7 @@ def test_key_of_another_form_is_the_old_engines_own(fake: Stack) -> None:
 
 
 def test_async_methods_do_the_same(fake: Stack) -> None:
-    key, ended, left = seal_session(a=1), seal_session(b=1), save_content(c=1)
+    key, ended, left = saved_key(a=1), saved_key(b=1), save_content(c=1)
     moving_in.SessionStore(left).load()
     fake.delete_item(id_of(left))
 
@@ -207,7 +202,7 @@ def test_async_methods_do_the_same(fake: Stack) -> None:
 
 
 def test_session_stays_sealed_when_its_row_is_rolled_back(stack: Stack) -> None:
-    key = seal_session(a=1)
+    key = saved_key(a=1)
     with transaction.atomic():
         assert moving_out.SessionStore(key).load() == {"a": 1}
         transaction.set_rollback(True)
@@ -216,7 +211,7 @@ def test_session_stays_sealed_when_its_row_is_rolled_back(stack: Stack) -> None:
 
 
 def test_session_is_a_row_from_the_commit_on(stack: Stack) -> None:
-    key = seal_session(a=1)
+    key = saved_key(a=1)
     with transaction.atomic():
         session = moving_out.SessionStore(key)
         session["b"] = 2
@@ -227,7 +222,7 @@ def test_session_is_a_row_from_the_commit_on(stack: Stack) -> None:
 
 
 def test_sign_out_that_is_rolled_back_ends_nothing(fake: Stack) -> None:
-    key, row = seal_session(a=1), save_content(b=1)
+    key, row = saved_key(a=1), save_content(b=1)
     with transaction.atomic():
         moving_out.SessionStore().delete(key)
         moving_out.SessionStore(row).flush()
@@ -237,7 +232,7 @@ def test_sign_out_that_is_rolled_back_ends_nothing(fake: Stack) -> None:
 
 
 def test_sign_out_in_a_transaction_ends_the_session_it_moved_back(stack: Stack) -> None:
-    key = seal_session(a=1)
+    key = saved_key(a=1)
     with transaction.atomic():
         session = moving_out.SessionStore(key)
         session.load()

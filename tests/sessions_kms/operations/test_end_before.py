@@ -12,14 +12,12 @@ from sessions_kms.storage.not_before import NAMES_MAX, NamedNotBefores, NotBefor
 from tests.sessions_kms.support.commands import end
 from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.faults import Fault, apply_and, drop_connection, respond_with
-from tests.sessions_kms.support.faulty import MakeFaulty
-from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
+from tests.sessions_kms.support.faulty import FaultyStack
 from tests.sessions_kms.support.sessions import is_alive, save_session
 from tests.sessions_kms.support.stacks import Stack, install, on_aws
 from tests.sessions_kms.support.stepping import as_coroutine
 from tests.support.clock import FakeClock
 
-make_faulty = make_faulty_fixture
 NOW = 1_800_000_000
 
 
@@ -97,8 +95,7 @@ def test_unreadable_cutoff_is_reported_and_not_overwritten(stack: Stack) -> None
 
 @pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 @pytest.mark.parametrize("fault", [apply_and(drop_connection), apply_and(respond_with(b"{}"))])
-def test_lost_response_is_no_error(make_faulty: MakeFaulty, fault: Fault) -> None:
-    faulty = make_faulty()
+def test_lost_response_is_no_error(faulty: FaultyStack, fault: Fault) -> None:
     faulty.table.on("PutItem", fault, times=1)
     ending.end_before(services.services(), NOW)
     assert item(faulty.stack)["notBefore"] == str(NOW)
@@ -106,9 +103,8 @@ def test_lost_response_is_no_error(make_faulty: MakeFaulty, fault: Fault) -> Non
 
 @pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 def test_response_without_content_of_a_write_that_was_not_made_is_an_error(
-    make_faulty: MakeFaulty,
+    faulty: FaultyStack,
 ) -> None:
-    faulty = make_faulty()
     faulty.table.on("PutItem", respond_with(b"{}"))
     with pytest.raises(TableUnavailable):
         ending.end_before(services.services(), NOW)

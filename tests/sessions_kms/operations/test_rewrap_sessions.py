@@ -23,12 +23,10 @@ from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.commands import Run, run
 from tests.sessions_kms.support.every_kind import spend_token
 from tests.sessions_kms.support.faults import error
-from tests.sessions_kms.support.faulty import MakeFaulty
-from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
+from tests.sessions_kms.support.faulty import FaultyStack
 from tests.sessions_kms.support.sessions import save_changes, saved_key
 from tests.sessions_kms.support.stacks import REGION, Stack, install, running_as
 
-make_faulty = make_faulty_fixture
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 
 NOW = 1_800_000_000
@@ -111,8 +109,7 @@ def test_everything_moves_and_the_old_key_is_no_longer_needed(stack: Stack) -> N
         assert kept == {key: value for key, value in before[name].items() if key not in changed}
 
 
-def test_each_distinct_data_key_is_rewrapped_and_compared_once(make_faulty: MakeFaulty) -> None:
-    faulty = make_faulty()
+def test_each_distinct_data_key_is_rewrapped_and_compared_once(faulty: FaultyStack) -> None:
     for _ in range(5):
         saved_key(token="t")
     switch(faulty.stack)
@@ -311,8 +308,7 @@ def test_previous_key_that_cannot_be_used_is_named_and_nothing_is_lost(stack: St
 
 
 @pytest.mark.parametrize("operation", ["ReEncrypt", "UpdateItem", "Scan"])
-def test_throttled_run_continues(make_faulty: MakeFaulty, operation: str) -> None:
-    faulty = make_faulty()
+def test_throttled_run_continues(faulty: FaultyStack, operation: str) -> None:
     key = saved_key(token="t")
     switch(faulty.stack)
     fault = error("ThrottlingException")
@@ -322,8 +318,7 @@ def test_throttled_run_continues(make_faulty: MakeFaulty, operation: str) -> Non
     assert can_open(faulty.stack, key)
 
 
-def test_outage_reports_that_another_run_continues(make_faulty: MakeFaulty) -> None:
-    faulty = make_faulty()
+def test_outage_reports_that_another_run_continues(faulty: FaultyStack) -> None:
     key = saved_key(token="t")
     switch(faulty.stack)
     faulty.table.on("UpdateItem", error("ThrottlingException"))

@@ -237,9 +237,7 @@ def test_session_whose_key_was_changed_here_meanwhile_lives_on(stack: Stack) -> 
         stored_item(key)
 
 
-def test_end_of_all_sessions_during_an_import_applies_to_later_rows(
-    make_fake: Any,
-) -> None:
+def test_end_of_all_sessions_during_an_import_applies_to_later_rows(make_fake: Any) -> None:
     fake = make_fake()
     keys = [save_content(number=number) for number in range(CHUNK + 5)]
     importer = Importer(fake.services, load_engine(ENGINE))

@@ -14,11 +14,9 @@ from sessions_kms.operations.table_scan import PAUSES, TableScan
 from sessions_kms.storage.table import Table
 from sessions_kms.storage.writes import ended_until
 from tests.sessions_kms.support.faults import Fault, apply_and, drop_connection, error, respond_with
-from tests.sessions_kms.support.faulty import MakeFaulty
-from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
+from tests.sessions_kms.support.faulty import FaultyStack
 from tests.sessions_kms.support.stacks import Stack
 
-make_faulty = make_faulty_fixture
 ID = "an-id"
 ITEM: Item = {
     "id": {"S": ID},
@@ -125,10 +123,7 @@ def test_refused_kms_key_is_not_used_again(fake: Stack) -> None:
 
 @pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 @pytest.mark.parametrize("fault", [apply_and(drop_connection), apply_and(respond_with(b"{}"))])
-def test_write_whose_response_was_lost_is_not_made_twice(
-    make_faulty: MakeFaulty, fault: Fault
-) -> None:
-    faulty = make_faulty()
+def test_write_whose_response_was_lost_is_not_made_twice(faulty: FaultyStack, fault: Fault) -> None:
     faulty.stack.put_item(ITEM)
     faulty.table.on("DeleteItem", fault, times=1)
     # Made by the first try, it is not there for the second: nothing of the kind is.
@@ -137,8 +132,7 @@ def test_write_whose_response_was_lost_is_not_made_twice(
 
 
 @pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
-def test_delete_outlasts_a_key_change_of_the_session(make_faulty: MakeFaulty) -> None:
-    faulty = make_faulty()
+def test_delete_outlasts_a_key_change_of_the_session(faulty: FaultyStack) -> None:
     faulty.stack.put_item(ITEM)
     faulty.table.on("DeleteItem", error("TransactionConflictException"), times=3)
     assert run_sync(faulty.stack.services.table.delete(ID, when=created_until(100)))
@@ -154,9 +148,8 @@ def test_delete_outlasts_a_key_change_of_the_session(make_faulty: MakeFaulty) ->
     ],
 )
 def test_write_with_an_incomplete_response_is_an_error(
-    make_faulty: MakeFaulty, operation: str, do: Do
+    faulty: FaultyStack, operation: str, do: Do
 ) -> None:
-    faulty = make_faulty()
     faulty.stack.put_item(ITEM)
     faulty.table.on(operation, respond_with(b"{}"))
     with pytest.raises(TableUnavailable):

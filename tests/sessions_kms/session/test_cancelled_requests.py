@@ -233,9 +233,7 @@ async def test_writes_of_one_process_are_bounded_and_more_begin_nothing(
     assert world.truth(keys[2]).content == {"a": 1, "b": 2}  # type: ignore[union-attr]
 
 
-async def test_cancelled_load_does_not_affect_other_waiters(
-    world: World,
-) -> None:
+async def test_cancelled_load_does_not_affect_other_waiters(world: World) -> None:
     session = SessionStore(stories.save_content(a=1))
     first, second = (asyncio.ensure_future(session.aget("a")) for _ in range(2))
     await stories.wait_until_true(lambda: len(session._loading_lock._waiting) == 1)

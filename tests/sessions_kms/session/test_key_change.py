@@ -98,9 +98,7 @@ def test_no_fault_at_any_call_of_a_key_change_signs_out(
     assert sign_outs(world, page, with_outage=with_outage) == []
 
 
-def test_key_change_with_a_lost_response_is_resolved_by_another_cookie(
-    world: World,
-) -> None:
+def test_key_change_with_a_lost_response_is_resolved_by_another_cookie(world: World) -> None:
     signed_out = 0
     for _ in range(20):
         ada = browser(**{USER_ID: ADA})
@@ -291,9 +289,7 @@ def test_response_carries_the_key_that_its_request_changed_to_whatever_its_statu
     assert ada.key != old
 
 
-def test_any_of_ten_unconfirmed_changes_may_have_been_applied(
-    world: World,
-) -> None:
+def test_any_of_ten_unconfirmed_changes_may_have_been_applied(world: World) -> None:
     """A page's ten requests changed a key each, while no response came."""
     ada = browser(**{USER_ID: ADA})
     first = str(ada.key)
@@ -348,9 +344,7 @@ def test_next_cookies_of_a_key_without_a_tombstone_are_not_followed(
         assert reads_of(world, page, cookies | name_keys(key, made_up)) <= max(alone, 1)
 
 
-def test_bounded_number_of_keys_is_tried_after_a_tombstone_and_no_invalid_one(
-    world: World,
-) -> None:
+def test_bounded_number_of_keys_is_tried_after_a_tombstone_and_no_invalid_one(world: World) -> None:
     ada = browser(**{USER_ID: ADA})
     old = str(ada.key)
     ada.ask("rotate")

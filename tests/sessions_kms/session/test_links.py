@@ -182,9 +182,7 @@ def test_malformed_links_that_the_application_sets_are_refused_and_nothing_is_st
     assert fake.items() == before
 
 
-def test_malformed_links_that_are_changed_to_other_malformed_ones_are_refused(
-    fake: Stack,
-) -> None:
+def test_malformed_links_that_are_changed_to_other_malformed_ones_are_refused(fake: Stack) -> None:
     import_session(fake, **{LINKS: ["x"]})
     session = SessionStore(KEY)
     session[LINKS].append("y")

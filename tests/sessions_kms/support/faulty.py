@@ -1,7 +1,4 @@
-"""The engine behind two fault proxies, one in front of DynamoDB and one in front of KMS.
-
-A test module imports the fixture with ``make_faulty = faulty.make_faulty``.
-"""
+"""The engine behind two fault proxies, one in front of DynamoDB and one in front of KMS."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -15,7 +12,6 @@ from sessions_kms.aws import calls
 from sessions_kms.concurrency.threads import Background
 from sessions_kms.concurrency.write_queue import WriteQueues
 from sessions_kms.storage.not_before import NotBefore
-from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.faults import FaultProxy, running_proxy
 from tests.sessions_kms.support.stacks import Stack, install
 from tests.support.clock import FakeClock
@@ -77,10 +73,18 @@ MakeFaulty = Callable[..., FaultyStack]
 
 @pytest.fixture
 def make_faulty(
-    make_stack: MakeStack, local_kms: LocalKMS, roto_url: str, monkeypatch: pytest.MonkeyPatch
+    make_stack: Callable[..., Stack],
+    local_kms: LocalKMS,
+    roto_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[MakeFaulty]:
     """Yield a function that installs a stack with real servers behind proxies."""
     with ExitStack() as stacks:
         yield lambda **config: stacks.enter_context(
             behind_proxies(make_stack(**config), roto_url, local_kms.url, monkeypatch)
         )
+
+
+@pytest.fixture
+def faulty(make_faulty: MakeFaulty) -> FaultyStack:
+    return make_faulty()

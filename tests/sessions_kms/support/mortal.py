@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.sessions_kms.support.faults import Dropped, Exchange, Fault, Response
 from tests.sessions_kms.support.operations import OPERATIONS, Scene
-from tests.sessions_kms.support.worker import ENVIRONMENT
+from tests.sessions_kms.support.worker import ENVIRONMENT, set_up
 from tests.support.talking_process import TalkingProcess, say
 
 
@@ -66,15 +66,8 @@ def act(operation: str, scene: Scene) -> None:
 
 def main() -> None:
     import boto3  # noqa: F401 - so that no child has to
-    import django
-    from django.conf import settings
 
-    settings.configure(
-        SESSION_ENGINE="sessions_kms.backend",
-        SESSIONS_KMS=json.loads(os.environ[ENVIRONMENT]),
-        USE_TZ=True,
-    )
-    django.setup()
+    set_up()
     for line in sys.stdin:
         command = json.loads(line)
         scene = Scene(**command["scene"])

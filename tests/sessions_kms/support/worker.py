@@ -209,7 +209,8 @@ class Commands:
         return [self._store_class(key).get("pid") for key in keys]
 
 
-def main(made: Callable[[], Any] = Commands) -> None:
+def set_up() -> None:
+    """Configure Django for the store that the environment names."""
     import django
     from django.conf import settings
 
@@ -219,6 +220,10 @@ def main(made: Callable[[], Any] = Commands) -> None:
         USE_TZ=True,
     )
     django.setup()
+
+
+def main(made: Callable[[], Any] = Commands) -> None:
+    set_up()
     obey(made())
 
 
