@@ -67,19 +67,6 @@ def puts(calls: Counter[str]) -> int:
     return calls["PutItem"] + calls["in transactions: Put"]
 
 
-def lone_puts(calls: Counter[str]) -> int:
-    return calls["PutItem"]
-
-
-def transactions(calls: Counter[str]) -> int:
-    return calls["TransactWriteItems"]
-
-
-def writes(calls: Counter[str]) -> int:
-    named = ("PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems")
-    return sum(calls[name] for name in named)
-
-
 def deletes(calls: Counter[str]) -> int:
     return calls["DeleteItem"] + calls["in transactions: Delete"]
 

@@ -107,7 +107,6 @@ POSTED = (
     *(b"/oauth/revoke", b"/oauth/token", b"/sessions/end/"),
 )
 CHUNKS = (b"1\r\na\r\n", b"1;a\r\na\r\n", b"0001\r\na\r\n", b"2\r\nab\r\n")
-TINY_CHUNKS = b"Transfer-Encoding: chunked"
 
 Pairs = tuple[tuple[bytes, bytes], ...]
 

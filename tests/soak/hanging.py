@@ -14,7 +14,7 @@ import sysconfig
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,8 +38,6 @@ RECOVERED = 2.0  # seconds after the return within which all must be as before
 RESPONSE, SOON = 4.5, 0.5  # seconds
 TIMEOUT = 60.0  # seconds of a client
 HOPS = 8
-
-Act = Callable[[httpx2.AsyncClient], Awaitable[None]]
 
 
 @dataclass

@@ -27,7 +27,6 @@ BINARIES = {
 }
 # Those of any length, with what a reader finds wrong with another length.
 OF_ANY_LENGTH = {"encryptedData": "authentication", "encryptedKey": "encrypted_key"}
-NUMBERS = ("version", "keyPeriod", "createdAt", "updatedAt", "ttl", "revision")
 
 
 def cases() -> Named:

@@ -36,8 +36,7 @@ WORDS = {"browser": "Firefox"}
 MOMENT = 86_400  # before all sessions
 
 Names = dict[str, str]
-# The versions that are read, and the one that is written, by the name of a kind.
-Versions = Mapping[str, tuple[list[int], int]]
+# The versions that are read, and the one that is written.
 BEFORE = ([1], 1)
 AHEAD = ([1, 2], 1)  # the release that reads what the next one writes
 AFTER = ([1, 2], 2)

@@ -1,7 +1,5 @@
 """Responses to read: as DynamoDB sends them, and others that are right."""
 
-from collections.abc import Iterable
-
 BODY = b'{"Item": {"id": {"S": "abc"}}}'
 SIZED = (
     b"HTTP/1.1 200 OK\r\nServer: Server\r\nDate: Wed, 01 Jan 2031 00:00:00 GMT\r\n"
@@ -26,6 +24,6 @@ def make_response(
     return b"\r\n".join([status, *headers, b"", body])
 
 
-def chunk(*pieces: bytes, trailers: Iterable[bytes] = ()) -> bytes:
+def chunk(*pieces: bytes) -> bytes:
     """Return a response whose body is these bytes, framed by the caller."""
-    return make_response(b"Transfer-Encoding: chunked", body=b"".join([*pieces, *trailers]))
+    return make_response(b"Transfer-Encoding: chunked", body=b"".join(pieces))
