@@ -171,9 +171,8 @@ def pins(server: ToolServer, settings: Settings, tmp_path: Path) -> Path:
     """Declare the server as an upstream, and return its file, which is not there yet."""
     path = tmp_path / "pins.json"
     variables = {"URL": server.url, "PROVIDER": "corp", "TOOLS_PINNED": str(path)}
-    settings.UPSTREAMS = read_upstreams(
-        {f"UPSTREAM_NOTES_{name}": value for name, value in variables.items()}
-    )
+    declared = {f"UPSTREAM_NOTES_{name}": value for name, value in variables.items()}
+    settings.UPSTREAMS = read_upstreams(declared)
     return path
 
 
@@ -238,17 +237,14 @@ def test_status_tells_whether_something_differs(server: ToolServer, pins: Path) 
 
 
 def test_definitions_that_differ_by_version_are_all_pinned(server: ToolServer, pins: Path) -> None:
-    server.fault = lambda body: (
-        None
-        if body["method"] != "tools/list" or "_meta" in body["params"]
-        else (
-            200,
-            {"Content-Type": "application/json"},
-            json.dumps(
-                {"jsonrpc": "2.0", "id": body["id"], "result": {"tools": [tool("a", execution={})]}}
-            ).encode(),
-        )
-    )
+    def list_otherwise(body: Any) -> tuple[int, dict[str, str], bytes] | None:
+        if body["method"] != "tools/list" or "_meta" in body["params"]:
+            return None
+        result = {"tools": [tool("a", execution={})]}
+        message = {"jsonrpc": "2.0", "id": body["id"], "result": result}
+        return 200, JSON, json.dumps(message).encode()
+
+    server.fault = list_otherwise
     server.versions = {NEW}
     assert run_pin_tools("--write").status == 0
     server.versions = {NEW, OLD}
@@ -308,31 +304,20 @@ def test_token_is_asked_for_at_a_terminal_only(
     assert "token is missing" in pin("--token-env", "NOTES_TOKEN").err
 
 
+JSON = {"Content-Type": "application/json"}
 FAULTS = {
     "answered 302, a redirect": (302, {"Location": "https://other.example/"}, b""),
     "answered 500": (500, {}, b""),
-    "no readable message": (200, {"Content-Type": "application/json"}, b"{"),
-    "no list of tools": (
-        200,
-        {"Content-Type": "application/json"},
-        b'{"jsonrpc":"2.0","id":1,"result":{"tools":{}}}',
-    ),
+    "no readable message": (200, JSON, b"{"),
+    "no list of tools": (200, JSON, b'{"jsonrpc":"2.0","id":1,"result":{"tools":{}}}'),
     "ended without a response": (200, {"Content-Type": "text/event-stream"}, b"data: {}\n"),
-    "a content coding": (
-        200,
-        {"Content-Type": "application/json", "Content-Encoding": "gzip"},
-        b"",
-    ),
+    "a content coding": (200, JSON | {"Content-Encoding": "gzip"}, b""),
     "an error of JSON-RPC": (
         200,
-        {"Content-Type": "application/json"},
+        JSON,
         b'{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"secret"}}',
     ),
-    "of another request": (
-        200,
-        {"Content-Type": "application/json"},
-        b'{"jsonrpc":"2.0","id":"1","result":{"tools":[]}}',
-    ),
+    "of another request": (200, JSON, b'{"jsonrpc":"2.0","id":"1","result":{"tools":[]}}'),
 }
 
 

@@ -55,6 +55,12 @@ def post_headers(token: bytes, *headers: bytes, cookie: bytes = SECRET) -> tuple
     return (*own, CSRF_COOKIE + cookie, *headers)
 
 
+def unsafe(line: bytes, status: int, token: bytes = SECRET, cookie: str = "good") -> Case:
+    """Return an unsafe call with a body, from this origin."""
+    return Case(line, status, post_headers(token), cookie, body=b"ab")
+
+
+WITHOUT_TOKEN = (b"Origin: http://{host}", b"Content-Length: 2")
 NAVIGATING = (b"Sec-Fetch-Mode: navigate", b"Sec-Fetch-Dest: document", b"Sec-Fetch-Site: none")
 CASES = {
     "good": Case(GET, 200),
@@ -63,9 +69,7 @@ CASES = {
     "no such method": Case(b"TRACE /gateway/echo/x HTTP/1.1", 501),
     "index": Case(b"GET /gateway/ HTTP/1.1", 200),
     "index of nobody": Case(b"GET /gateway/ HTTP/1.1", 401, cookie=None),
-    "index refuses POST": Case(
-        b"POST /gateway/ HTTP/1.1", 405, body=b"ab", headers=post_headers(SECRET)
-    ),
+    "index refuses POST": unsafe(b"POST /gateway/ HTTP/1.1", 405),
     "unknown upstream": Case(b"GET /gateway/nothing/x HTTP/1.1", 404),
     "unknown path": Case(b"GET /gateway/narrow/users HTTP/1.1", 404),
     "of no connected provider": Case(b"GET /gateway/other/x HTTP/1.1", 401),
@@ -110,20 +114,12 @@ CASES = {
         GET, 403, headers=(b"Sec-Fetch-Site: same-origin", b"Sec-Fetch-Dest: script")
     ),
     # CSRF
-    "right token": Case(POST, 200, body=b"ab", headers=post_headers(SECRET)),
-    "wrong token": Case(POST, 403, body=b"ab", headers=post_headers(b"b" * 32)),
-    "malformed token": Case(POST, 403, body=b"ab", headers=post_headers(b"*")),
+    "right token": unsafe(POST, 200),
+    "wrong token": unsafe(POST, 403, b"b" * 32),
+    "malformed token": unsafe(POST, 403, b"*"),
     "malformed secret": Case(POST, 403, body=b"ab", headers=post_headers(SECRET, cookie=b"%")),
-    "no token": Case(
-        POST, 403, headers=(b"Origin: http://{host}", b"Content-Length: 2"), body=b"ab"
-    ),
-    "wrong token of nobody": Case(
-        POST,
-        403,
-        headers=(b"Origin: http://{host}", b"Content-Length: 2"),
-        cookie=None,
-        body=b"ab",
-    ),
+    "no token": Case(POST, 403, headers=WITHOUT_TOKEN, body=b"ab"),
+    "wrong token of nobody": Case(POST, 403, headers=WITHOUT_TOKEN, cookie=None, body=b"ab"),
     "token from another origin": Case(
         POST, 403, headers=(b"Origin: https://evil.example", b"Content-Length: 2"), body=b"ab"
     ),
@@ -196,7 +192,7 @@ UNUSUAL = {
             CSRF_COOKIE + SECRET,
         ),
     ),
-    "PUT": Case(b"PUT /gateway/echo/x HTTP/1.1", 200, body=b"ab", headers=post_headers(SECRET)),
+    "PUT": unsafe(b"PUT /gateway/echo/x HTTP/1.1", 200),
     "frame": Case(GET, 403, headers=(b"Sec-Fetch-Dest: iframe", b"Sec-Fetch-Site: same-origin")),
     "not connected, navigating": Case(b"GET /gateway/other/x HTTP/1.1", 401, headers=NAVIGATING),
     "type of no character set": Case(GET, 200, headers=(b"Content-Type: text/html; charset=\xff",)),
@@ -204,12 +200,8 @@ UNUSUAL = {
     "forwarded address": Case(
         b"GET /gateway/open/x HTTP/1.1", 200, headers=(SHOWN, b"X-Forwarded-For: 1.2.3.4")
     ),
-    "unsafe call of a moved session": Case(
-        POST, 200, body=b"ab", headers=post_headers(SECRET), cookie="moved"
-    ),
-    "unsafe call with a former secret key": Case(
-        POST, 200, body=b"ab", headers=post_headers(SECRET), cookie="former-secret"
-    ),
+    "unsafe call of a moved session": unsafe(POST, 200, cookie="moved"),
+    "unsafe call with a former secret key": unsafe(POST, 200, cookie="former-secret"),
     "dead upstream with a former secret key": Case(
         b"GET /gateway/dead/x HTTP/1.1", 502, cookie="former-secret"
     ),
@@ -317,10 +309,8 @@ WITHOUT_STORE = {
     "nobody": Case(GET, 401, cookie=None),
     "bad Host": Case(GET, 400, host=b"evil.example"),
     "other site": Case(GET, 403, headers=(b"Sec-Fetch-Site: cross-site",)),
-    "no token": Case(
-        POST, 403, headers=(b"Origin: http://{host}", b"Content-Length: 2"), body=b"ab"
-    ),
-    "right token": Case(POST, 503, body=b"ab", headers=post_headers(SECRET)),
+    "no token": Case(POST, 403, headers=WITHOUT_TOKEN, body=b"ab"),
+    "right token": unsafe(POST, 503),
     "home": Case(HOME, 503),
     "list": Case(LIST, 503),
     "home of nobody": Case(HOME, 200, cookie=None),
