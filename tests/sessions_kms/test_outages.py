@@ -62,7 +62,7 @@ def test_beginning_is_logged_once_from_its_cause_to_its_traceback_in_a_line(
 def test_concurrent_refusals_begin_one_outage(
     outage: Outage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    together(16, lambda _: outage.refused(make_failure()))
+    assert together(16, lambda _: outage.refused(make_failure())) == [None] * 16
     assert len(caplog.records) == 1
 
 

@@ -73,7 +73,7 @@ def test_no_more_lines_are_remembered_than_a_bound(caplog: pytest.LogCaptureFixt
 
 
 def test_of_many_threads_at_once_one_logs(caplog: pytest.LogCaptureFixture) -> None:
-    together(16, lambda _: LOGGER.warning("down"))
+    assert together(16, lambda _: LOGGER.warning("down")) == [None] * 16
     assert caplog.messages == ["down"]
 
 
