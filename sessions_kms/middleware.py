@@ -48,7 +48,8 @@ class StoreUnavailableMiddleware(SyncAndAsyncMiddleware):
 
     def __init__(self, get_response: Any) -> None:
         super().__init__(get_response)
-        _load_page()
+        with suppress(Exception):  # An invalid template is reported when it is used.
+            _load_page()
 
     async def process(self, request: HttpRequest) -> HttpResponseBase:
         """Pass the request on; replace the 500 of an outage, and set the cookie of a new key."""
@@ -93,6 +94,10 @@ def unavailable(
     return HttpResponse(content, content_type=kind, status=503, headers=headers)
 
 
+# Loads the template into Django's cache at the start: later there may be no free file descriptor.
+_load_page = cache(unavailable)
+
+
 def unavailable_for(
     request: HttpRequest, error: type[StoreUnavailable] = StoreUnavailable
 ) -> HttpResponse:
@@ -111,13 +116,6 @@ def retry_headers(error: type[StoreUnavailable]) -> dict[str, str]:
     if issubclass(error, SessionMoved):
         headers["Retry-After"] = headers["Refresh"] = str(MOVED_RETRY_AFTER)
     return headers
-
-
-@cache
-def _load_page() -> None:
-    """Load the template into Django's cache: later there may be no free file descriptor."""
-    with suppress(Exception):  # An invalid template is reported when it is used.
-        unavailable()
 
 
 @cache
