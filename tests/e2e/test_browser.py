@@ -1,7 +1,7 @@
 """Sign-in, pages and sign-out in a real Chromium against the local stack."""
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.e2e.signing_in import sign_in
 from tests.e2e.stack import LocalStack
@@ -55,6 +55,6 @@ def test_everything_works_by_keyboard_alone(stack: LocalStack, page: Page) -> No
     expect(page.get_by_role("button", name="Allow")).to_be_visible()
 
 
-def test_sign_in_works_without_javascript(stack: LocalStack, browser: object) -> None:
-    with browser.new_context(java_script_enabled=False) as context:  # type: ignore[attr-defined]
+def test_sign_in_works_without_javascript(stack: LocalStack, browser: Browser) -> None:
+    with browser.new_context(java_script_enabled=False) as context:
         sign_in(context.new_page(), stack)

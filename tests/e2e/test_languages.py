@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from tests.e2e.clients import allow_app_and_open_home_page, consent_address, register_client
 from tests.e2e.layout import OVERFLOW
@@ -69,7 +69,7 @@ pytest.importorskip(
     "babel", reason="NO CATALOG WAS COMPILED: install babel, which requirements/dev.txt holds"
 )
 pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.long]
-PHONE = {"width": 360, "height": 740}
+PHONE: ViewportSize = {"width": 360, "height": 740}
 # Parts that hang over an edge of the window, which a page from right to left hides at its left.
 CUT_OFF = """
 [...document.querySelectorAll("main *, header *, footer *")].filter(each => {
@@ -100,7 +100,7 @@ def right_to_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSta
 
 @pytest.fixture
 def phone(browser: Browser) -> Iterator[Page]:
-    with browser.new_context(viewport=PHONE) as context:  # type: ignore[arg-type]  # two sizes
+    with browser.new_context(viewport=PHONE) as context:
         page = context.new_page()
         page.set_default_timeout(20_000)
         yield page
@@ -131,7 +131,7 @@ def test_sign_in_page_fits(right_to_left: LocalStack, phone: Page) -> None:
 def test_consent_connections_and_connected_apps_fit(right_to_left: LocalStack, phone: Page) -> None:
     phone.set_viewport_size({"width": 1280, "height": 900})  # so that nothing has to be scrolled
     allow_app_and_open_home_page(right_to_left, phone)
-    phone.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
+    phone.set_viewport_size(PHONE)
     switch_language(phone, CODE)
     assert_fits(phone, "Connections")
     phone.goto(f"{right_to_left.url}/apps/")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.e2e.signing_in import log_in
 from tests.e2e.stack import LocalStack
@@ -81,10 +81,10 @@ def straight(tmp_path: Path) -> Iterator[LocalStack]:
 
 @pytest.mark.long
 def test_button_is_skipped_but_never_after_a_sign_out(
-    straight: LocalStack, browser: object
+    straight: LocalStack, browser: Browser
 ) -> None:
-    with browser.new_context() as context:  # type: ignore[attr-defined]
-        page: Page = context.new_page()
+    with browser.new_context() as context:
+        page = context.new_page()
         page.set_default_timeout(10_000)
         page.goto(f"{straight.url}/sessions/?a=1&b=2")
         log_in(page)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from tests.sessions_kms.support import reference_format as ref
@@ -113,7 +114,7 @@ def _infos() -> Named:
         yield with_info(
             f"sealed_without_{name}_in_info",
             f"The field {name} left out of info.",
-            lambda fields, at=index: ref.prefix_lengths(fields[:at] + fields[at + 1 :]),  # type: ignore[misc]
+            partial(_prefix_all_but, index),
         )
 
 
@@ -121,6 +122,10 @@ def _derive_case(
     name: str, description: str, derive: Callable[[bytes, bytes, list[bytes]], tuple[bytes, bytes]]
 ) -> NamedCase:
     return case.invalid(name, description, "commitment", case.seal_differently(derive=derive))
+
+
+def _prefix_all_but(index: int, fields: list[bytes]) -> bytes:
+    return ref.prefix_lengths(fields[:index] + fields[index + 1 :])
 
 
 def _hkdf(ikm: bytes, salt: bytes, fields: list[bytes]) -> tuple[bytes, bytes]:

@@ -61,7 +61,7 @@ def test_response_comes_after_everything_is_revoked(
         ("never", 0, "deleted from this session, but not revoked."),
     ],
 )
-def test_setting_decides_whether_other_browsers_lose_a_server(  # noqa: PLR0917
+def test_setting_decides_whether_other_browsers_lose_a_server(  # noqa: PLR0917 - fixtures
     notes: Connecting,
     corp: FakeProvider,
     settings: Settings,

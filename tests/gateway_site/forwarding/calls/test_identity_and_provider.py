@@ -69,7 +69,7 @@ class Who:
         self.settings.IDENTITY_TOKENS = TokenIssuer("https://g.example", load_signing_key(self.key))
         claims = find_stored_claims(self.settings.UPSTREAMS.values())
         configure(self.settings, variables, stored_claims=claims)
-        at.respond_at = self.respond_at  # type: ignore[method-assign]
+        at.respond_at = self.respond_at  # type: ignore[method-assign]  # of this provider alone
 
     def sign_in(self) -> None:
         self.visitor.sign_in(self.corp)

@@ -146,7 +146,7 @@ def test_app_of_another_provider_does_not_count(
 
 
 @pytest.mark.parametrize(("choice", "number"), [("always", 1), ("never", 0)])
-def test_other_choices_do_not_depend_on_others(  # noqa: PLR0917
+def test_other_choices_do_not_depend_on_others(  # noqa: PLR0917 - fixtures
     ada: Visitor,
     phone: Visitor,
     corp: OneGrantProvider,
@@ -165,7 +165,7 @@ def test_other_choices_do_not_depend_on_others(  # noqa: PLR0917
 
 
 @pytest.mark.parametrize(("choice", "number"), [("last", 1), ("always", 1), ("never", 0)])
-def test_disconnected_account_is_revoked_whoever_else_uses_it(  # noqa: PLR0917
+def test_disconnected_account_is_revoked_although_others_use_it(  # noqa: PLR0917 - fixtures
     ada: Visitor,
     phone: Visitor,
     corp: OneGrantProvider,
@@ -258,7 +258,7 @@ def test_tokens_of_a_consent_that_came_too_late_are_revoked(
 
 
 @pytest.mark.parametrize("choice", ["last", "always"])
-def test_tokens_of_a_grant_that_cannot_be_stored_are_revoked(  # noqa: PLR0917
+def test_tokens_of_a_grant_that_cannot_be_stored_are_revoked(  # noqa: PLR0917 - fixtures
     ada: Visitor, app: App, corp: OneGrantProvider, store: Stack, settings: Settings, choice: str
 ) -> None:
     choose(settings, corp, choice)
@@ -357,7 +357,7 @@ def test_sessions_that_have_ended_count_for_nothing(
 
 
 @pytest.mark.parametrize("call", ["Query user", "GetItem session", "GetItem about"])
-def test_nothing_is_revoked_if_a_read_fails(  # noqa: PLR0917
+def test_nothing_is_revoked_if_a_read_fails(  # noqa: PLR0917 - fixtures
     ada: Visitor,
     app: App,
     corp: OneGrantProvider,

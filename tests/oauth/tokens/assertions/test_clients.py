@@ -93,7 +93,7 @@ def test_command_shows_what_both_sides_announce(
     ("profiles", "named", "fetched"),
     [([PROFILE], "corp", 1), ([PROFILE], "", 1), ([], "corp", 1), ([], "", 0)],
 )
-def test_command_fetches_the_metadata_that_it_shows(  # noqa: PLR0917
+def test_command_fetches_the_metadata_that_it_shows(  # noqa: PLR0917 - fixtures
     corp: IdJagProvider,
     notes: McpResource,
     settings: Settings,
