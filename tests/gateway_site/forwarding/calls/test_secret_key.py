@@ -29,9 +29,8 @@ def test_cookies_and_tokens_are_valid_after_lost_responses(gateway: Gateway, way
             gateway.control("swap-secret-keys/")
             for send in (*requests_of_people, partial(caller.call, "open/x")):
                 responses = [send() for _ in range(3)]
-                assert [each.status_code for each in responses] == [200, 200, 200], responses[
-                    -1
-                ].text
+                statuses = [each.status_code for each in responses]
+                assert statuses == [200, 200, 200], responses[-1].text
                 assert all("Sign in" not in each.text for each in responses)
                 keys = {each.cookies.get("gateway_sessionid") for each in responses}
                 assert keys <= {None, *gateway.keys}
