@@ -30,15 +30,15 @@ endif
 
 # About three minutes on two cores. Each of the three fails if it runs nothing.
 test: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not long" $(ARGS)
+	$(BIN)/python -m pytest --workers auto -m "not slow and not long" $(ARGS)
 
 # Two minutes more, which CI spends too: many processes, clicks in a browser, every fault at each call.
 test-slow: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow and not long" $(ARGS)
+	$(BIN)/python -m pytest --workers auto -m "slow and not long" $(ARGS)
 
 # Fifteen minutes at most: kills, the wheel, whole matrices, the browser's long cases.
 test-long: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest -n auto --dist worksteal -m long $(ARGS)
+	$(BIN)/python -m pytest --workers auto -m long $(ARGS)
 
 # The gateway as a client of providers and MCP servers that others wrote, over real HTTP, by browser
 # and by the clients of `make mcp-clients`; twelve minutes; needs Node 20 and npm. Fails if one of them
@@ -50,7 +50,7 @@ interop: $(VENV)/.dev-installed
 	$(call unless-left-out,fastmcp,$(MAKE) VENV=$(VENV)-clients $(VENV)-clients/.clients-installed)
 	$(call unless-left-out,mcp-clients,npm ci --prefix tests/mcp_clients --ignore-scripts --no-fund --no-audit)
 	INTEROP=1 CANAILLE_PYTHON=$(VENV)-interop/bin/python FASTMCP=$(VENV)-clients/bin/fastmcp \
-	  $(BIN)/python -m pytest -n 0 -rs tests/interop $(ARGS)
+	  $(BIN)/python -m pytest -rs tests/interop $(ARGS)
 
 # Real MCP clients through a real browser, disturbed in eight ways; needs npm, which brings Node 22.
 # ARGS="--client fastmcp --disturbance 'gateway killed'" for a part of it. Fails if a client is missing;
@@ -156,7 +156,7 @@ release-check: dist $(VENV)/.dev-installed
 	$(VENV)-release/bin/check-wheel-contents dist/django_sessions_kms-*.whl
 	$(VENV)-release/bin/check-wheel-contents --config packaging/gateway/pyproject.toml \
 	  dist/django_sessions_kms_gateway-*.whl
-	RELEASE_DIST=dist $(BIN)/python -m pytest -n 0 tests/release $(ARGS)
+	RELEASE_DIST=dist $(BIN)/python -m pytest tests/release $(ARGS)
 
 # The manifests against the schemas of Kubernetes; needs kustomize.
 deploy-check:
@@ -168,7 +168,7 @@ deploy-check:
 # Builds the container image without an engine, runs it, and tests it; as root on Debian with
 # buildah, mmdebstrap and bubblewrap. About five minutes; fetches packages.
 image-check: $(VENV)/.dev-installed
-	packaging/image-check.sh $(BIN)/python -m pytest -n 0 tests/image $(ARGS)
+	packaging/image-check.sh $(BIN)/python -m pytest tests/image $(ARGS)
 
 clean:
 	rm -rf $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache build dist

@@ -32,7 +32,7 @@ def tests(session: nox.Session, django: str) -> None:
     session.install("--require-hashes", "--no-deps", "-r", str(others.resolve()))
     session.install("--no-deps", *_django(session, django))
     session.run("python", "-m", "pip", "check")
-    session.run("python", "-m", "pytest", "-n", "auto", *(session.posargs or FAST))
+    session.run("python", "-m", "pytest", "--workers", "auto", *(session.posargs or FAST))
 
 
 def _django(session: nox.Session, series: str) -> list[str]:

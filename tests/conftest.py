@@ -5,17 +5,14 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from contextvars import copy_context
 from importlib import import_module
 from itertools import count
-from pathlib import Path
-from typing import Any
 
 import pytest
 from _pytest import runner
-from _pytest.assertion import rewrite
 from django.conf import settings
 from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
@@ -25,6 +22,7 @@ from tests.support import warm_python
 from tests.support.catalogs import compile_all
 from tests.support.clock import FakeClock
 from tests.support.database import copy_of_database, restored_from
+from tests.support.forked_workers import run_in_forks
 from tests.support.local_kms import LocalKMS, running_kms
 from tests.support.roto import running_roto
 from tests.support.shared_work import shared_work
@@ -55,58 +53,46 @@ hypothesis_settings.load_profile("suite")
 hints.use_program(hints.PROGRAM)
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--workers",
+        type=number_of_workers,
+        default=0,
+        metavar="N",
+        help="how many forks run the tests; 'auto': one more than there are cores; 0: no fork",
+    )
+
+
+def number_of_workers(text: str) -> int:
+    """Use one process more than there are cores: some tests wait, for processes or time-outs."""
+    if text != "auto":
+        return int(text)
+    # Elsewhere, a process may not survive a fork after it used the system's libraries.
+    return (os.cpu_count() or 1) + 1 if sys.platform == "linux" else 0
+
+
+def pytest_configure() -> None:
     """Compile the catalogs of translations, before any process loads them.
 
     In the background of a shell SIGINT is ignored, and all processes would inherit that.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if not hasattr(config, "workerinput"):
-        compile_all()
+    compile_all()
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Have a worker send nothing that is not shown: the start of a test, a set-up that passed.
-
-    To pack, send and unpack these takes more than a millisecond of CPU a test.
-    """
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Have workers share one DynamoDB: each would take a hundredth of a core, also idle."""
     option = session.config.option
-    if not hasattr(session.config, "workerinput") or option.durations or option.xmlpath:
-        return
-    plugins: set[Any] = session.config.pluginmanager.get_plugins()
-    for worker in [each for each in plugins if type(each).__name__ == "WorkerInteractor"]:
-        send = worker.sendevent
-
-        def send_what_counts(name: str, send: Callable[..., None] = send, **event: Any) -> None:
-            data = event.get("data", {})
-            has_passed = data.get("when") in {"setup", "teardown"} and data["outcome"] == "passed"
-            is_start = name == "logstart" and option.verbose <= 0
-            if not has_passed and not is_start:
-                send(name, **event)
-
-        worker.sendevent = send_what_counts
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:
-    """Have the workers share one DynamoDB: each would take a hundredth of a core, also idle."""
-    config: pytest.Config = node.config
-    if "DYNAMODB_URL" not in os.environ:
-        if SHARED_ROTO not in config.stash:
-            stack = ExitStack()
-            config.stash[SHARED_ROTO] = stack.enter_context(running_roto())
-            config.add_cleanup(stack.close)
-        node.workerinput["roto_url"] = config.stash[SHARED_ROTO]
-
-
-def pytest_unconfigure() -> None:
-    warm_python.close()
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """Use one process more than there are cores: some tests wait, for processes or time-outs."""
-    return (os.cpu_count() or 1) + 1
+    is_broken = session.testsfailed and not option.continue_on_collection_errors
+    if not option.workers or option.usepdb or option.collectonly or is_broken or not session.items:
+        return None
+    with ExitStack() as stack:
+        if "DYNAMODB_URL" not in os.environ:
+            session.config.stash[SHARED_ROTO] = stack.enter_context(running_roto())
+        run_in_forks(session, option.workers)
+    return True
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -136,31 +122,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
-    """Where there is no byte code yet, have each worker make a part of it.
-
-    If all began at the same file, each would make most of it: 20 s of CPU in a new clone.
-    """
-    worker: dict[str, Any] = getattr(session.config, "workerinput", {})
-    folder = Path(__file__).parent
-    if worker and not (folder / f"__pycache__/test_tiers{rewrite.PYC_TAIL}").exists():
-        number = int(worker["workerid"].removeprefix("gw"))
-        make_byte_code(sorted(folder.rglob("test_*.py"))[number :: worker["workercount"]], session)
-    return (yield)
-
-
-def make_byte_code(files: list[Path], session: pytest.Session) -> None:
-    """Write what pytest writes as it imports tests: the code with `assert` rewritten."""
-    for file in files:
-        code = file.with_name("__pycache__") / f"{file.stem}{rewrite.PYC_TAIL}"
-        if not code.exists() and not sys.dont_write_bytecode:
-            source, rewritten = rewrite._rewrite_test(file, session.config)
-            code.parent.mkdir(exist_ok=True)
-            state = session.config.stash[rewrite.assertstate_key]
-            rewrite._write_pyc(state, rewritten, source, code)
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
     """Run each test in a context of its own.
@@ -183,7 +144,12 @@ with_room_for_frames.__code__ = with_room_for_frames.__code__.replace(co_stacksi
 
 
 def pytest_collection_finish() -> None:
-    """Keep the garbage collector from examining what was imported and collected."""
+    """Keep the garbage collector from examining what was imported and collected.
+
+    The addresses are imported before a test turns something on, or the gateway's own would have
+    that for all others.
+    """
+    import_module(settings.ROOT_URLCONF)
     gc.freeze()
 
 
@@ -198,10 +164,8 @@ def pytest_runtest_logfinish() -> None:
 def _all_tests(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """Prepare what all tests use; one fixture, since pytest looks at each of them for each test.
 
-    The database comes first: long-lived threads keep the first one they see. The addresses are
-    imported before a test turns something on, or the gateway's own would have that for all others.
+    The database comes first: long-lived threads keep the first one they see.
     """
-    import_module(settings.ROOT_URLCONF)
     with django_db_blocker.unblock():
         copy = copy_of_database()
     with restored_from(copy), shared_work(), pytest.MonkeyPatch.context() as patch:
@@ -210,6 +174,7 @@ def _all_tests(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Ite
         for name, value in AWS_ENVIRONMENT.items():
             patch.setenv(name, value)
         yield
+    warm_python.close()
 
 
 @pytest.fixture(autouse=True)
@@ -238,8 +203,8 @@ def local_kms() -> Iterator[LocalKMS]:
 @pytest.fixture(scope="session")
 def roto_url(pytestconfig: pytest.Config) -> Iterator[str]:
     """Give the address of a DynamoDB: roto's, or that of another engine which was named."""
-    worker: dict[str, str] = getattr(pytestconfig, "workerinput", {})
-    if running := os.environ.get("DYNAMODB_URL") or worker.get("roto_url"):
+    shared = pytestconfig.stash.get(SHARED_ROTO, None)
+    if running := os.environ.get("DYNAMODB_URL") or shared:
         yield running
         return
     with running_roto() as url:

@@ -45,7 +45,7 @@ def test_goal_selects_its_tier(goal: str, selected: str) -> None:
     "processes",
     [
         pytest.param([], id="alone", marks=pytest.mark.slow),
-        pytest.param(["-n1"], id="in processes", marks=pytest.mark.long),
+        pytest.param(["--workers=1"], id="in processes", marks=pytest.mark.long),
     ],
 )
 def test_run_that_tests_nothing_fails(tmp_path: Path, processes: list[str]) -> None:

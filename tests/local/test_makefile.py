@@ -97,7 +97,7 @@ def test_provider_that_is_missing_fails_its_test(
 @pytest.mark.slow
 def test_every_fixture_of_the_providers_tests_exists() -> None:
     """They only run on demand, so nobody would notice that a fixture was moved."""
-    command = [sys.executable, "-m", "pytest", "-n", "0", "--setup-plan", "tests/interop"]
+    command = [sys.executable, "-m", "pytest", "--setup-plan", "tests/interop"]
     done = run_to_end(command, os.environ | {"INTEROP": "1"})
     assert "test_sign_out_leaves_the_provider_too_in_a_browser" in done.stdout
     # `--setup-plan` runs no test; an error has another exit code.
