@@ -40,7 +40,7 @@ AWS_ENVIRONMENT = {
 }
 
 # Fixtures that start many processes, once for all tests of a worker that use them.
-KEPT = ("kept_stack", "gateway")
+KEPT = ("kept_stack", "kept_run", "gateway")
 LONG_TIMEOUT = 600  # seconds
 SHARED_ROTO = pytest.StashKey[str]()
 

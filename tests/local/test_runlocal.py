@@ -133,47 +133,66 @@ def manage(run: Run, command: str) -> "subprocess.CompletedProcess[str]":
     return run_to_end(["/bin/sh", "-c", script], run.environment | stated)
 
 
-@pytest.mark.slow
-def test_hostile_environment_serves_a_page_that_offers_the_local_provider_and_ctrl_c_ends_all(
-    run: Run,
-) -> None:
-    with run.serving() as process:
-        welcome = read_welcome(process)
-        assert f"http://127.0.0.1:{run.ports.gateway}/" in welcome
-        assert "ada (password ada, staff) or grace (password grace)" in welcome
+@dataclass(frozen=True)
+class Served:
+    """A `runlocal` that runs in a hostile environment behind a development server at ``home``."""
 
-        page = requests.get(run.url, timeout=10)
-        style = re.search(r'href="(/static/[^"]+\.css)"', page.text)
-        assert page.status_code == 200
-        assert "/accounts/oidc/local/login/" in page.text
-        assert style is not None
-        assert requests.get(run.url + style[1], timeout=10).status_code == 200
+    run: Run
+    home: str
+    welcome: str
+    process: "subprocess.Popen[str]"
 
-        requests.get(f"{run.url}/?code=the-code&state=the-state", timeout=10)
-        log = run.state / "log" / "gateway.log"
-        wait_until(lambda: log.read_text("utf-8").count(" GET / 200 ") == 2, "both are logged")
-        assert "the-code" not in log.read_text("utf-8")
 
-        checked = manage(run, "check_session_store")
-        assert checked.returncode == 0, checked.stdout + checked.stderr
-        for name in ("variables.json", "aws.env"):
-            assert (run.state / name).stat().st_mode & 0o777 == 0o600
-        assert run.state.stat().st_mode & 0o777 == 0o700
-
-        children = children_of(process)
-        assert set(children) == set(CHILDREN)
-        for child in children.values():
-            addresses = {each.laddr.ip for each in child.net_connections() if not each.raddr}
-            assert addresses == {"127.0.0.1"}
-
-        assert "Another runlocal uses" in run.refusal()
-        assert is_listening(run.ports.gateway)
-
+@pytest.fixture(scope="module")
+def kept_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Start one for the tests that change nothing of it, and end it by Ctrl-C."""
+    [port] = free_ports(1)
+    variables = {"PUBLIC_URL": "http://192.0.2.1"}  # the option wins
+    run = Run(tmp_path_factory.mktemp("runlocal") / "state", variables=variables)
+    with (
+        run.serving("--public-url", f"http://localhost:{port}") as process,
+        development_server(port, run.ports.gateway) as home,
+    ):
+        yield Served(run, home, read_welcome(process), process)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 0
         assert not any(is_listening(port) for port in run.all_ports)
     everything = [path for path in run.state.rglob("*") if path.is_file()]
     assert not [path for path in everything if path.stat().st_mode & 0o077]
+
+
+@pytest.mark.slow
+def test_hostile_environment_serves_a_page_that_offers_the_local_provider(kept_run: Served) -> None:
+    run = kept_run.run
+    assert f"http://127.0.0.1:{run.ports.gateway}/ for {kept_run.home}/" in kept_run.welcome
+    assert "ada (password ada, staff) or grace (password grace)" in kept_run.welcome
+
+    page = requests.get(kept_run.home, timeout=10)
+    style = re.search(r'href="(/static/[^"]+\.css)"', page.text)
+    assert page.status_code == 200
+    assert "/accounts/oidc/local/login/" in page.text
+    assert style is not None
+    assert requests.get(kept_run.home + style[1], timeout=10).status_code == 200
+
+    requests.get(f"{kept_run.home}/?code=the-code&state=the-state", timeout=10)
+    log = run.state / "log" / "gateway.log"
+    wait_until(lambda: log.read_text("utf-8").count(" GET / 200 ") == 2, "both are logged")
+    assert "the-code" not in log.read_text("utf-8")
+
+    checked = manage(run, "check_session_store")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    for name in ("variables.json", "aws.env"):
+        assert (run.state / name).stat().st_mode & 0o777 == 0o600
+    assert run.state.stat().st_mode & 0o777 == 0o700
+
+    children = children_of(kept_run.process)
+    assert set(children) == set(CHILDREN)
+    for child in children.values():
+        addresses = {each.laddr.ip for each in child.net_connections() if not each.raddr}
+        assert addresses == {"127.0.0.1"}
+
+    assert "Another runlocal uses" in run.refusal()
+    assert is_listening(run.ports.gateway)
 
 
 @pytest.mark.long
@@ -354,31 +373,24 @@ def development_server(port: int, gateway: int) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_person_signs_in_and_out_behind_a_development_server(run: Run) -> None:
-    [port] = free_ports(1)
-    run.variables = {"PUBLIC_URL": "http://192.0.2.1"}  # the option wins
-    browser = requests.Session()
+def test_person_signs_in_and_out_behind_a_development_server(kept_run: Served) -> None:
+    browser, home = requests.Session(), kept_run.home
     browser.trust_env = False
-    with (
-        run.serving("--public-url", f"http://localhost:{port}") as process,
-        development_server(port, run.ports.gateway) as home,
-    ):
-        read_welcome(process)
-        page = browser.get(f"{home}/accounts/login/?next=/items%3Fa%3D1", timeout=10)
-        login = submit(browser, page, follow=True)
-        consent = submit(browser, login, follow=True, login="ada", password="ada")
-        back = submit(browser, consent, follow=True, action="grant")
-        assert back.url == f"{home}/items?a=1"  # of the app
+    page = browser.get(f"{home}/accounts/login/?next=/items%3Fa%3D1", timeout=10)
+    login = submit(browser, page, follow=True)
+    consent = submit(browser, login, follow=True, login="ada", password="ada")
+    back = submit(browser, consent, follow=True, action="grant")
+    assert back.url == f"{home}/items?a=1"  # of the app
 
-        told = browser.get(f"{home}/gateway/", headers={"Sec-Fetch-Site": "same-origin"}, timeout=9)
-        token = {"csrfmiddlewaretoken": told.json()["csrf_token"]}
-        url = home + told.json()["sign_out_url"]
-        for origin, statuses in ((run.url, {403}), (home, {200, 302})):
-            headers = {"Origin": origin}
-            left = browser.post(url, token, headers=headers, timeout=10, allow_redirects=False)
-            assert left.status_code in statuses
-        assert browser.get(f"{home}/gateway/", timeout=10).status_code == 401
-        assert requests.get(f"{run.url}/healthz", timeout=10).status_code == 200
+    told = browser.get(f"{home}/gateway/", headers={"Sec-Fetch-Site": "same-origin"}, timeout=9)
+    token = {"csrfmiddlewaretoken": told.json()["csrf_token"]}
+    url = home + told.json()["sign_out_url"]
+    for origin, statuses in ((kept_run.run.url, {403}), (home, {200, 302})):
+        headers = {"Origin": origin}
+        left = browser.post(url, token, headers=headers, timeout=10, allow_redirects=False)
+        assert left.status_code in statuses
+    assert browser.get(f"{home}/gateway/", timeout=10).status_code == 401
+    assert requests.get(f"{kept_run.run.url}/healthz", timeout=10).status_code == 200
 
 
 def test_port_out_of_range_is_rejected(run: Run) -> None:

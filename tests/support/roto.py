@@ -1,6 +1,7 @@
 """roto-server: another project's DynamoDB, as a separate process."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,8 +18,11 @@ def running_roto() -> Iterator[str]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     binary = Path(sys.executable).with_name("roto-server")
+    # Where there is setpriv, it ends with a run of tests that is killed.
+    setpriv = shutil.which("setpriv")
+    mortal = [setpriv, "--pdeathsig", "KILL"] if setpriv else []
     with subprocess.Popen(
-        [binary, "--ephemeral", "--port", str(port)],
+        [*mortal, binary, "--ephemeral", "--port", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         # One thread of its runtime (Tokio) does with less CPU what the tests ask for.
