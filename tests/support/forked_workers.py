@@ -63,11 +63,11 @@ class Worker:
         except (KeyboardInterrupt, BrokenPipeError):
             pass  # The controller was interrupted too, or has ended.
         except pytest.exit.Exception as error:
-            self._send("exit", str(error))
+            self._sent.send(("exit", str(error)))
         finally:
             runner.pytest_sessionfinish(self._session)  # tears down what is left
         with suppress(BrokenPipeError):
-            self._send("end", None)
+            self._sent.send(("end", None))
 
     def _separate(self) -> None:
         """Share neither the terminal nor captured output with the others."""
@@ -86,9 +86,6 @@ class Worker:
             if session.shouldfail or session.shouldstop:
                 return
 
-    def _send(self, kind: str, data: Any) -> None:
-        self._sent.send((kind, data))
-
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         option = self._config.option
         is_asked_for = option.durations is not None or option.xmlpath
@@ -98,7 +95,7 @@ class Worker:
             self._reports.append(self._config.hook.pytest_report_to_serializable(**told))
 
     def pytest_runtest_logfinish(self, nodeid: str, location: Any) -> None:
-        self._send("test", (nodeid, location, self._reports))
+        self._sent.send(("test", (nodeid, location, self._reports)))
         self._reports = []
 
     def pytest_warning_recorded(
@@ -108,7 +105,7 @@ class Worker:
         named = recorded.category, recorded.filename, recorded.lineno
         message = WarningMessage(str(recorded.message), *named)  # without what cannot be sent
         kept = {"when": when, "nodeid": nodeid, "location": location}
-        self._send("warning", {"warning_message": message, **kept})
+        self._sent.send(("warning", {"warning_message": message, **kept}))
 
 
 def flush() -> None:
@@ -137,9 +134,9 @@ class Fork:
                 os._exit(code)
         self.ended = os.pidfd_open(self.pid)
 
-    def join(self, timeout: float | None = None) -> int:
+    def join(self) -> int:
         """Wait for its end, and kill it if that takes too long; return its exit code."""
-        if not wait([self.ended], timeout):
+        if not wait([self.ended], END_WITHIN):
             os.kill(self.pid, signal.SIGKILL)
         os.close(self.ended)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
@@ -182,7 +179,7 @@ class Controller:
         finally:
             self._shares.clear()
             for _, fork in self._running.values():
-                fork.join(END_WITHIN)
+                fork.join()
         if self._session.shouldfail:
             raise self._session.Failed(self._session.shouldfail)
         if self._session.shouldstop:
@@ -206,7 +203,7 @@ class Controller:
                 for end in (pipe, fork.ended):
                     self._watched.unregister(end)
                 pipe.close()
-                code = fork.join(END_WITHIN)
+                code = fork.join()
                 if kind == "crash":
                     self._replace(number, code)
         if self._session.shouldfail or self._session.shouldstop:

@@ -19,7 +19,6 @@ OUTCOMES = """
 import os
 import time
 import warnings
-from pathlib import Path
 
 import pytest
 
@@ -90,16 +89,13 @@ import pytest
 
 
 @pytest.mark.parametrize("number", range(20))
-def test_passes(number, tmp_path):
+def test_passes(number):
     pass
 
 
-def test_dies():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_exits():
-    os._exit(3)
+@pytest.mark.parametrize("end", [lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: os._exit(3)])
+def test_dies(end):
+    end()
 """
 WAITS = """
 import os
