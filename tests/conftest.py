@@ -105,7 +105,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put together what uses one of the things that are kept: one worker gets it, and starts it.
+    """Put together what uses one of the things that are kept, so that few workers start it.
 
     Long tests, and those of programs that others wrote, get more time before they count as hung:
     some start a whole stack twice, maybe on a machine that others use as well.

@@ -1,11 +1,14 @@
-"""Runs work in a forked child and returns its result."""
+"""Work in forked children: one that returns its result, and one that runs until it ends."""
 
 import json
 import os
 import select
 import signal
+import sys
+import traceback
 import warnings
 from collections.abc import Callable
+from multiprocessing.connection import wait
 from typing import Any
 
 import pytest
@@ -34,3 +37,39 @@ def in_child(work: Callable[[], Any], seconds: float = 20) -> Any:
     finally:
         os.close(reading)
         os.waitpid(pid, 0)
+
+
+def flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+class Fork:
+    """A process that calls a function and ends.
+
+    Not a `multiprocessing.Process`: in one, the gateway would take itself for a server's worker.
+    """
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                function()
+                code = 0
+            except BaseException:  # noqa: BLE001 - shown, and the process ends
+                traceback.print_exc()
+            finally:
+                try:
+                    flush()
+                finally:
+                    os._exit(code)
+        self.ended = os.pidfd_open(self.pid)
+
+    def join(self, timeout: float) -> int:
+        """Wait for its end, and kill it if that takes too long; return its exit code."""
+        if not wait([self.ended], timeout):
+            os.kill(self.pid, signal.SIGKILL)
+        os.close(self.ended)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])

@@ -1,9 +1,12 @@
 """Which tests each of several processes runs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import NamedTuple
 
 NO_TEST = -1
+LOCKED_WITHIN = 30.0  # seconds; a lock that a killed process holds stays locked
 
 
 class Share(NamedTuple):
@@ -33,6 +36,16 @@ class Shares:
             first, end = (tests * part // workers for part in (worker, worker + 1))
             self._give(worker, Share(NO_TEST, first, end))
 
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        lock = self._numbers.get_lock()
+        if not lock.acquire(timeout=LOCKED_WITHIN):
+            raise TimeoutError("A worker died as it took a test, and left the list locked.")
+        try:
+            yield
+        finally:
+            lock.release()
+
     def of(self, worker: int) -> Share:
         return Share(*self._numbers[3 * worker : 3 * worker + 3])
 
@@ -41,7 +54,7 @@ class Shares:
 
     def advance(self, worker: int) -> tuple[int, int | None] | None:
         """Return the test that a worker now runs, and the one after it; None at the end."""
-        with self._numbers.get_lock():
+        with self._locked():
             self._fill(worker)
             _, first, end = self.of(worker)
             is_over = first == end
@@ -63,13 +76,14 @@ class Shares:
 
     def take_running(self, worker: int) -> int:
         """Return the test during which a worker died; it will not run again."""
-        share = self.of(worker)
-        self._give(worker, share._replace(running=NO_TEST))
-        return share.running
+        with self._locked():
+            share = self.of(worker)
+            self._give(worker, share._replace(running=NO_TEST))
+            return share.running
 
     def clear(self) -> None:
         """Have no worker begin another test."""
-        with self._numbers.get_lock():
+        with self._locked():
             for worker in self._workers:
                 share = self.of(worker)
                 self._give(worker, share._replace(end=share.first))

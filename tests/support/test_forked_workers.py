@@ -31,6 +31,7 @@ def broken_before():
 @pytest.fixture
 def broken_after():
     yield
+    print("what a fixture printed in the end")
     raise ValueError("after")
 
 
@@ -96,6 +97,26 @@ def test_passes(number):
 @pytest.mark.parametrize("end", [lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: os._exit(3)])
 def test_dies(end):
     end()
+"""
+ENDS = """
+import sys
+import weakref
+
+import pytest
+
+
+class Unclosed:
+    def __init__(self):
+        self.itself = self
+
+    def __del__(self):
+        raise ValueError
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_example(number, request):
+    if number == 2:
+        {last}
 """
 WAITS = """
 import os
@@ -172,7 +193,13 @@ def test_results_of_workers_are_those_of_one_process(tmp_path: Path) -> None:
     )
     assert shared == alone
     assert any("2 errors" in line and "1 warning" in line for line in alone)
-    for words in ("what it printed", "what it wrote", "look at this", "Timeout (>0.1s)"):
+    for words in (
+        "what it printed",
+        "what it wrote",
+        "in the end",
+        "look at this",
+        "Timeout (>0.1s)",
+    ):
         assert words in told
     written = re.findall(r"\[(\d+)\] _+\n-+ Captured stdout call -+\n((?:number .+\n)+)", told)
     folders = {line.split(" of ")[1] for _, lines in written for line in lines.splitlines()}
@@ -184,8 +211,27 @@ def test_results_of_workers_are_those_of_one_process(tmp_path: Path) -> None:
 def test_worker_that_dies_is_replaced_and_its_test_has_failed(tmp_path: Path) -> None:
     summary, told = result_of(tmp_path, DIES, "--workers=2")
     assert any("2 failed, 20 passed" in line for line in summary)
-    assert "ended with exit code -9" in told
-    assert "ended with exit code 3" in told
+    assert "ended with signal 9." in told
+    assert "ended with exit code 3." in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("last", "status"),
+    [
+        ("raise KeyboardInterrupt", pytest.ExitCode.INTERRUPTED),
+        ("pytest.exit('')", pytest.ExitCode.INTERRUPTED),
+        ("request.session.shouldfail = 'enough'", pytest.ExitCode.TESTS_FAILED),
+        ("sys.unclosed = weakref.ref(Unclosed())", pytest.ExitCode.TESTS_FAILED),
+    ],
+)
+def test_run_that_ends_early_or_leaves_errors_fails(
+    last: str, status: pytest.ExitCode, tmp_path: Path
+) -> None:
+    path = tmp_path / "test_example.py"
+    path.write_text(ENDS.format(last=last), encoding="utf-8")
+    command = [*COMMAND, "-p", "no:cacheprovider", "-p", "no:randomly", "--workers=2", str(path)]
+    assert run_to_end(command, {"PATH": os.environ["PATH"]}).returncode == status
 
 
 @pytest.mark.long
