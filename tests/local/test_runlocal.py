@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -351,7 +351,7 @@ def development_server(port: int, gateway: int) -> Iterator[str]:
     listener = socket.create_server(("127.0.0.1", port))
 
     def pass_on(source: socket.socket, to: socket.socket) -> None:
-        with to:
+        with suppress(OSError), to:  # The other direction may have closed both.
             while piece := source.recv(65536):
                 to.sendall(piece)
             to.shutdown(socket.SHUT_WR)
