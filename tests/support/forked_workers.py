@@ -231,5 +231,5 @@ class Controller:
 def run_in_forks(session: pytest.Session, workers: int) -> None:
     """Run what was collected in this number of processes."""
     # One folder of temporary files for all, and removed as that of one process.
-    session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # pytest's own
     Controller(session, min(workers, len(session.items))).run()

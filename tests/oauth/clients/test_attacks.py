@@ -42,7 +42,7 @@ class Thief:
         found, known, tried = "", {*self.items, *secrets, *self.names()}, set[str]()
         while fresh := known - tried:
             tried |= fresh
-            for text in (text for secret in fresh for text in self.under(secret)):
+            for text in (text for secret in sorted(fresh) for text in self.under(secret)):
                 found += text
                 known |= set(texts_in(json.loads(text)))
         return found
